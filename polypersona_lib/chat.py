@@ -1,0 +1,161 @@
+"""From a card and a question to token ids: messages, templates, the label mask, and the guard against injected control text.
+
+One prompt builder serves training, evaluation and chat; `PROMPT_VERSION` and the template's hash are in every record.
+The order system -> persona -> domain -> question is fixed: rows of one persona share their prefix, which is computed once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+PROMPT_VERSION = "1"
+SYSTEM = "Answer the survey as this person."
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CARD_ORDER = (  # field, how the card says it
+    ("occupation", "{}"), ("education", "{}"), ("income_bracket", "{} income"), ("values", "values {}"), ("traits", "{}"), ("interests", "likes {}"),
+)  # fmt: skip
+
+
+def render_card(card: dict | str) -> str:
+    """One paragraph for a persona card; fields that a card lacks are left out, a plain text is used as it is."""
+    if isinstance(card, str):
+        return card
+    place = ", ".join(str(card[k]) for k in ("region", "country") if card.get(k))
+    head = [str(card[k]) for k in ("gender", "age", "ethnicity") if card.get(k)] + [f"{card['area']} {place}" if card.get("area") else place]
+    parts = [", ".join(h for h in head if h)]
+    for field, form in CARD_ORDER:
+        value = card.get(field)
+        if value:
+            parts.append(form.format(", ".join(map(str, value)) if isinstance(value, list | tuple) else value))
+    text = "; ".join(p for p in parts if p) + "."
+    return f"{text} {card['description']}" if card.get("description") else text
+
+
+def user_text(card: dict | str, domain: str, question: str, options: tuple[str, ...] | list[str] | None) -> str:
+    """The user message: persona, domain, question, and the options of a closed item."""
+    choice = f"\nOptions: {' / '.join(options)}" if options is not None and len(options) else ""
+    return f"Persona: {render_card(card)}\nDomain: {domain}\nQuestion: {question}{choice}"
+
+
+def messages(card: dict | str, domain: str, question: str, options, answer: str | None = None) -> list[dict[str, str]]:
+    """The ChatML triplet of Algorithm 1 (without the assistant's part if `answer` is None)."""
+    triplet = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user_text(card, domain, question, options)}]
+    return triplet if answer is None else [*triplet, {"role": "assistant", "content": answer}]
+
+
+# --- the guard: text of personas, questions and answers must never become a control token or a role marker -------------------
+
+CONTROL = re.compile(
+    r"<\s*[|｜][^<>\n]{0,60}[|｜]\s*>"  # <|im_end|>, <|user|>, <｜Assistant｜>
+    r"|<\s*/?\s*s\s*>|\[\s*/?\s*INST\s*\]|<<\s*/?\s*SYS\s*>>"  # </s>, [INST], <<SYS>>
+    r"|<\s*/?\s*(?:tool_call|tool_response|think|unk|pad|bos|eos|start_of_turn|end_of_turn)\s*>",
+    flags=re.IGNORECASE,
+)
+_OPENERS = re.compile(r"<(?=\s*[|｜/<]|\s*(?:s|think|tool_call|unk|pad)\b)|(?<=[|｜])\s*>", flags=re.IGNORECASE)
+INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u00ad]")
+
+
+def find_control_text(text: str) -> list[tuple[int, str]]:
+    """(position, marker) of everything in `text` that some chat template could take for a control token or role marker."""
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
+    source = text if CONTROL.search(text) else folded
+    return [(m.start(), m.group(0)) for m in CONTROL.finditer(source)]
+
+
+def neutralise(text: str, control_strings: tuple[str, ...] = ()) -> str:
+    """Make `text` harmless: invisible characters go, markers lose their brackets (`<|im_end|>` becomes `(im_end)`).
+
+    Also breaks the given `control_strings` of a particular tokenizer. Idempotent; text without markers is returned unchanged.
+    """
+    if not find_control_text(text) and not any(c in text for c in control_strings):
+        return text
+    text = unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
+    for _ in range(len(text) + 1):  # removing one marker may join the halves of another
+        clean = CONTROL.sub(lambda m: "(" + re.sub(r"[^\w ]+", "", m.group(0)).strip() + ")", text)
+        for marker in control_strings:
+            if marker and marker in clean:
+                clean = clean.replace(marker, "(" + re.sub(r"[^\w ]+", "", marker).strip() + ")")
+        if clean == text:
+            break
+        text = clean
+    return _OPENERS.sub("(", text) if CONTROL.search(text) else text
+
+
+# --- templates and masks -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one row: `shared` (system and persona: equal for all rows of a persona), `rest` of the prompt, and the `answer`."""
+
+    shared: list[int]
+    rest: list[int]
+    answer: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        """All ids in order."""
+        return self.shared + self.rest + self.answer
+
+    @property
+    def labels(self) -> list[int]:
+        """-100 for the prompt, the ids themselves for the assistant's tokens (stop token included)."""
+        return [-100] * (len(self.shared) + len(self.rest)) + self.answer
+
+
+def template_of(tokenizer) -> str:
+    """The tokenizer's own chat template, or the standard ChatML fallback if it has none (Algorithm 1, lines 6-10)."""
+    return tokenizer.chat_template or CHATML
+
+
+def template_hash(tokenizer) -> str:
+    """sha256 (12 digits) of prompt version, system text and template: rows with the same hash were prompted alike."""
+    return hashlib.sha256("\x00".join((PROMPT_VERSION, SYSTEM, template_of(tokenizer))).encode()).hexdigest()[:12]
+
+
+def render(tokenizer, triplet: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    """The template applied to messages whose contents went through the guard; text, not ids."""
+    controls = tuple(t for t in tokenizer.all_special_tokens if t)
+    safe = [{"role": m["role"], "content": neutralise(m["content"], controls)} for m in triplet]
+    return tokenizer.apply_chat_template(safe, chat_template=template_of(tokenizer), tokenize=False, add_generation_prompt=add_generation_prompt)
+
+
+def encode_prompt(tokenizer, triplet: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """Ids of (shared prefix up to and including the persona's line, rest of the prompt), each encoded separately."""
+    text = render(tokenizer, triplet[:2], add_generation_prompt=True)
+    cut = text.find("\nDomain: ")
+    cut = cut if cut >= 0 else 0
+    head, tail = text[:cut], text[cut:]
+    ids = [tokenizer(part, add_special_tokens=False)["input_ids"] if part else [] for part in (head, tail)]
+    bos = tokenizer.bos_token_id
+    if bos is not None and tokenizer.bos_token and not text.startswith(tokenizer.bos_token):
+        ids[0] = [bos, *ids[0]]
+    return ids[0], ids[1]
+
+
+def encode(tokenizer, triplet: list[dict[str, str]]) -> Encoded:
+    """Encode a full triplet. The prompt must be a prefix of the full text (checked); the answer ends with the template's stop.
+
+    Raises: ValueError if the template does not keep the prompt in front of the answer (Mistral v0.3 and R1 templates do not).
+    """
+    prompt = render(tokenizer, triplet[:2], add_generation_prompt=True)
+    full = render(tokenizer, triplet, add_generation_prompt=False)
+    if not full.startswith(prompt):
+        raise ValueError(f"the chat template of {tokenizer.name_or_path} does not keep the prompt as a prefix of the training text")
+    shared, rest = encode_prompt(tokenizer, triplet)
+    answer = tokenizer(full[len(prompt) :].rstrip("\n"), add_special_tokens=False)["input_ids"]
+    if answer[-1] != tokenizer.eos_token_id:  # the ChatML fallback's end marker is plain text: only the stop token ends generation
+        answer.append(tokenizer.eos_token_id)
+    return Encoded(shared, rest, answer)
+
+
+def clean_answer(text: str) -> str:
+    """What a reader sees of generated text: reasoning blocks and control text removed, white space folded."""
+    text = re.sub(r"<think>.*?</think>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    return re.sub(r"\s+", " ", CONTROL.sub(" ", text)).strip()

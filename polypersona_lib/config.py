@@ -1,0 +1,193 @@
+"""What a run is: its profile, its training recipe, its folders. Frozen dataclasses that refuse nonsense when built."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from . import paths
+from .models import MODELS, get_spec
+
+DEFAULT_SEED = 42
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """The recipe. Defaults are the paper's (Algorithm 2, sections IV-C and V-A); where the paper is silent, ours: label mask, NF4, shared prefixes.
+
+    Effective batch = micro_batch * accumulation; `adapt_epochs` trains the base on the train answers without personas first
+    (foreign data at nano scale only: a twin has never seen such text).
+    """
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    learning_rate: float = 2e-4
+    weight_decay: float = 1e-3
+    epochs: int = 3
+    micro_batch: int = 4
+    accumulation: int = 4
+    warmup: float = 0.03
+    clip: float = 0.3
+    four_bit: bool = True
+    shared_prefix: bool = False
+    adapt_epochs: int = 0
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self):
+        for name in ("r", "alpha", "epochs", "micro_batch", "accumulation", "learning_rate", "clip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"TrainSpec.{name} must be positive, not {getattr(self, name)}")
+        for name in ("dropout", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"TrainSpec.{name} must be in [0, 1), not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One scale of the study. `rows` limits the records (None: all); `why` says where and why the recipe differs from the paper's."""
+
+    name: str
+    scale: str
+    models: tuple[str, ...]
+    train: TrainSpec
+    rows: int | None
+    epoch_eval_rows: int
+    administered: int
+    encoder: str
+    why: str
+
+
+_NANO = TrainSpec(learning_rate=4e-3, epochs=6, micro_batch=16, accumulation=1, clip=1.0, shared_prefix=True)
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile(
+            "smoke", "nano", tuple(MODELS), replace(_NANO, epochs=1), 200, 8, 20, "minilm",
+            "nano recipe on 200 records, one epoch: proves that everything runs, shows nothing about quality",
+        ),
+        Profile(
+            "nano", "nano", tuple(MODELS), _NANO, None, 48, 100, "minilm",
+            "learning rate 4e-3 instead of 2e-4, clip 1.0 instead of 0.3, 6 epochs instead of 3 (a 1.6 M-parameter base needs larger and more steps); "
+            "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
+        ),
+        Profile("paper", "paper", tuple(MODELS), TrainSpec(), None, 64, 100, "roberta-large", "the paper's recipe as printed"),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The choices a user makes; everything else follows. Built by `open_run`, checked at once."""
+
+    profile: str = "nano"
+    split: str = "paper"
+    seed: int = DEFAULT_SEED
+    data: str = ""
+    faults: str = "stop"
+    out: str = ""
+    models: str = ""
+
+    def __post_init__(self):
+        for name, choices in (("profile", tuple(PROFILES)), ("split", ("paper", "grouped")), ("faults", ("stop", "neutralise", "drop"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} '{getattr(self, name)}'; choose from {', '.join(choices)}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, not {self.seed!r}")
+        if self.data and not Path(self.data).exists():
+            raise ValueError(f"--data {self.data}: no such file or folder")
+        for key in self.model_keys:
+            get_spec(key)
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run's results: everything that changes the numbers is in it."""
+        parts = [self.profile]
+        if self.split != "paper":
+            parts.append(self.split)
+        if self.data:
+            parts.append(re.sub(r"[^\w-]+", "-", Path(self.data).resolve().stem, flags=re.ASCII).strip("-").lower() or "data")
+        if self.seed != DEFAULT_SEED:
+            parts.append(f"seed{self.seed}")
+        return "-".join(parts)
+
+    @property
+    def paths(self) -> paths.RunPaths:
+        """Where this run's files go."""
+        return paths.run_paths(self.name, self.out)
+
+    @property
+    def settings(self) -> Profile:
+        """The profile's settings."""
+        return PROFILES[self.profile]
+
+    @property
+    def model_keys(self) -> tuple[str, ...]:
+        """The models of this run, in the registry's order."""
+        chosen = [k.strip() for k in self.models.split(",") if k.strip()] or list(PROFILES[self.profile].models)
+        return tuple(sorted(chosen, key=lambda k: MODELS[k].order if k in MODELS else 0))
+
+    @property
+    def train_spec(self) -> TrainSpec:
+        """The profile's recipe with this run's seed; foreign data at nano scale first adapts the base to their language."""
+        foreign = bool(self.data) and self.settings.scale == "nano"
+        return replace(self.settings.train, seed=self.seed, adapt_epochs=FOREIGN_ADAPT_EPOCHS if foreign else 0)
+
+    def finish(self, stage: str) -> None:
+        """The notebook's last act: leaves the sentinel that tells the runner that every cell ran."""
+        done = self.paths.folder(".done") / stage
+        done.write_text(os.environ.get("POLYPERSONA_NONCE", "opened by hand"), encoding="utf-8")
+        print(f"notebook {stage} complete: run {self.name}")
+
+
+FOREIGN_ADAPT_EPOCHS = 12
+
+
+def open_run(**parameters) -> RunConfig:
+    """Check the notebook's parameters, print one line that says what will run on what, and return the run.
+
+    Raises: ValueError with one line for an unknown profile, split, model...
+    """
+    run = RunConfig(**parameters)
+    print(f"run {run.name} · seed {run.seed} · models {', '.join(run.model_keys)} · {device_name()} · {versions_line()}")
+    return run
+
+
+def device() -> str:
+    """"cuda" if a GPU can be used, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def device_name() -> str:
+    """The device in words: a GPU's name, or the processor with its number of cores."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a number."""
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "bert-score", "sacrebleu", "rouge-score", "nltk", "numpy", "pandas")
+    return {"python": platform.python_version()} | {n: version(n) for n in names}
+
+
+def versions_line() -> str:
+    """The three versions a reader looks for first."""
+    found = versions()
+    return f"torch {found['torch']}, transformers {found['transformers']}, peft {found['peft']}"
+
+
+def fingerprint(*parts) -> str:
+    """sha256 (16 digits) of JSON-able parts and dataclasses: equal if and only if the configuration is."""
+    import hashlib
+
+    text = json.dumps([asdict(p) if hasattr(p, "__dataclass_fields__") else p for p in parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

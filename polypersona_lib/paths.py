@@ -1,0 +1,42 @@
+"""Where everything lives: absolute paths, so that the working directory never matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+NOTEBOOKS = ROOT / "notebooks"
+PHRASES = DATA / "phrase_bank"
+QUESTION_BANK = DATA / "question_bank.json"
+POPULATION = DATA / "population.yaml"
+ATTITUDES = DATA / "attitudes.yaml"
+DATASET = DATA / "polypersona"
+NANO_MODELS = DATA / "models"
+PAPER_CLAIMS = DATA / "paper_claims.csv"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The folders of one run: `results` holds data and numbers, `figures` the pictures."""
+
+    results: Path
+    figures: Path
+
+    def folder(self, name: str) -> Path:
+        """`results/<run>/<name>`, made if missing (dataset, adapters, runs, preds, administration, scores, tables, notebooks)."""
+        path = self.results / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def figure(self, name: str) -> Path:
+        """Path of a figure without its ending; its folder is made if missing."""
+        self.figures.mkdir(parents=True, exist_ok=True)
+        return self.figures / name
+
+
+def run_paths(name: str, out: str = "") -> RunPaths:
+    """The folders of the run `name` under `out` (default: the project)."""
+    base = Path(out).expanduser().resolve() if out else ROOT
+    return RunPaths(base / "results" / name, base / "figures" / name)

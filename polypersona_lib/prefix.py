@@ -1,0 +1,92 @@
+"""Shared prefixes: rows of one persona begin alike, so their common part is computed once and its keys and values are handed on.
+
+The cache stays in the autograd graph: training through it has the loss and the gradients of training on whole rows (tested).
+"""
+
+from __future__ import annotations
+
+
+def pad(rows: list[list[int]], value: int, *, left: bool = False):
+    """A (rows, longest) int64 tensor and its 0/1 mask."""
+    import torch
+
+    width = max(map(len, rows), default=0)
+    ids = torch.full((len(rows), width), value, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        where = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[i, where] = torch.tensor(row, dtype=torch.long)
+        mask[i, where] = 1
+    return ids, mask
+
+
+def decoder(model):
+    """The transformer below the LM head, with LoRA layers in place, of a plain or PEFT-wrapped causal LM."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return base.model, base.lm_head
+
+
+def select(cache, index, config):
+    """A new cache whose batch row i is row `index[i]` of `cache` (differentiable)."""
+    from transformers import DynamicCache
+
+    new = DynamicCache(config=config)
+    for number, layer in enumerate(cache.layers):
+        new.update(layer.keys.index_select(0, index), layer.values.index_select(0, index), number)
+    return new
+
+
+def run_prefixes(model, prefixes: list[list[int]], pad_id: int):
+    """Run distinct prefixes (left-padded) once. Returns (cache, mask (prefixes, width))."""
+    from transformers import DynamicCache
+
+    body, _ = decoder(model)
+    device = next(model.parameters()).device
+    ids, mask = (t.to(device) for t in pad(prefixes, pad_id, left=True))
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = body(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=DynamicCache(config=body.config), use_cache=True).past_key_values
+    return cache, mask
+
+
+def run_rows(model, cache, prefix_mask, index, rows: list[list[int]], pad_id: int):
+    """Continue each row i from prefix `index[i]` with its own ids (right-padded).
+
+    Returns: (hidden states (rows, width, hidden), row mask (rows, width), the rows' cache, full mask (rows, prefix + width)).
+    """
+    import torch
+
+    body, _ = decoder(model)
+    device = next(model.parameters()).device
+    ids, mask = (t.to(device) for t in pad(rows, pad_id))
+    index = torch.as_tensor(index, device=device)
+    before = prefix_mask.index_select(0, index)
+    positions = before.sum(-1, keepdim=True) + (mask.cumsum(-1) - 1).clamp(min=0)
+    full = torch.cat([before, mask], dim=-1)
+    out = body(input_ids=ids, attention_mask=full, position_ids=positions, past_key_values=select(cache, index, body.config), use_cache=True)
+    return out.last_hidden_state, mask, out.past_key_values, full
+
+
+def group(keys: list) -> tuple[list, list[int]]:
+    """(distinct keys in order of appearance, for every key its place among them)."""
+    seen: dict = {}
+    index = [seen.setdefault(tuple(k), len(seen)) for k in keys]
+    return [list(k) for k in seen], index
+
+
+def answer_logits(model, rows, pad_id: int, *, shared: bool):
+    """Logits that predict each answer token, the LM head computed there alone.
+
+    Args:
+        rows: `chat.Encoded` rows. shared: whether equal prefixes are computed once.
+    Returns: (logits (answer tokens, vocabulary), targets (answer tokens,)), row after row.
+    """
+    import torch
+
+    prefixes, index = group([r.shared if shared else r.shared[:1] for r in rows])
+    tails = [(r.rest if shared else r.shared[1:] + r.rest) + r.answer for r in rows]
+    cache, prefix_mask = run_prefixes(model, prefixes, pad_id)
+    hidden, _, _, _ = run_rows(model, cache, prefix_mask, index, tails, pad_id)
+    where = [(i, len(t) - len(r.answer) - 1 + k) for i, (t, r) in enumerate(zip(tails, rows, strict=True)) for k in range(len(r.answer))]
+    at = torch.tensor(where, device=hidden.device)
+    targets = torch.tensor([t for r in rows for t in r.answer], device=hidden.device)
+    return decoder(model)[1](hidden[at[:, 0], at[:, 1]]), targets

@@ -1,0 +1,172 @@
+"""Make or check the Python environment of the project (standard library only: it runs before anything is installed).
+
+    python scripts/setup_env.py check              does this interpreter's environment satisfy requirements.lock?
+    python scripts/setup_env.py install            install requirements.lock into this interpreter's environment
+    python scripts/setup_env.py stamp              print what a finished .venv would be stamped with
+
+PyTorch comes first and alone. Without a CUDA GPU that is the CPU build of the pinned version, so that no CUDA package is ever pulled;
+everything else is installed without dependency resolution, because the lock names every package. Small batches make the
+progress visible and an interrupted installation cheap to resume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata as metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.lock"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+BATCH = 20
+
+
+def canonical(name: str) -> str:
+    """Package name in its normalised spelling (`Jinja_2` -> `jinja-2`)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read_lock(lock: Path) -> dict[str, str]:
+    """`{package: version}` of the pins that apply on this platform. Raises ValueError on any line that is not an exact pin."""
+    pins = {}
+    for number, line in enumerate(lock.read_text(encoding="utf-8").splitlines(), start=1):
+        text, _, marker = line.split("#")[0].strip().partition(";")
+        if not text:
+            continue
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+]+)", text.strip())
+        platforms = re.fullmatch(r"sys_platform == \"(\w+)\"", marker.strip()) if marker.strip() else None
+        if not match or (marker.strip() and not platforms):
+            raise ValueError(f"{lock.name} line {number}: expected name==version[; sys_platform == \"...\"], found {line.strip()!r}")
+        if platforms is None or sys.platform == platforms.group(1):
+            pins[canonical(match.group(1))] = match.group(2)
+    return pins
+
+
+def has_gpu() -> bool:
+    """True if nvidia-smi exists, works and lists a GPU."""
+    if not shutil.which("nvidia-smi"):
+        return False
+    try:
+        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.returncode == 0 and "GPU" in found.stdout
+
+
+def problems(pins: dict[str, str]) -> list[str]:
+    """What the current environment lacks: one line a missing or different package. A local version (`+cpu`) is the same version."""
+    found = {canonical(dist.metadata["Name"] or ""): dist.version for dist in reversed(list(metadata.distributions()))}
+    lines = []
+    for name, version in pins.items():
+        have = found.get(name)
+        if have is None:
+            lines.append(f"{name} is not installed (the lock wants {version})")
+        elif have.split("+")[0] != version:
+            lines.append(f"{name} is {have}, the lock wants {version}")
+    return lines
+
+
+def stamp() -> str:
+    """What a finished environment is stamped with: it is stale when the lock, the Python version or the kind of PyTorch changes."""
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    return f"{digest} python{sys.version_info[0]}.{sys.version_info[1]} {'cuda' if has_gpu() else 'cpu'}"
+
+
+def pip(*arguments: str, quiet: bool = True) -> int:
+    """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: it costs a minute here."""
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("PIP_USER", "PIP_TARGET", "PYTHONHOME")}
+    return subprocess.run([*command, *(["-qq"] if quiet else []), *arguments], env=environment).returncode
+
+
+def torch_attempts(version: str, gpu: bool) -> list[list[str]]:
+    """The pip arguments to try, in order, for PyTorch. On Linux without a GPU only builds marked `+cpu` are accepted."""
+    if gpu:
+        return [[f"torch=={version}", "-c", str(LOCK)]]
+    if sys.platform != "linux":
+        return [["--no-deps", f"torch=={version}"]]
+    build = ["--no-deps", "--only-binary=:all:", f"torch=={version}+cpu"]
+    index = os.environ.get("POLYPERSONA_TORCH_INDEX")
+    if index:
+        return [[*build, "--index-url", index]]
+    return [build, [*build, "--index-url", CPU_INDEX]]
+
+
+def install_torch(version: str) -> None:
+    """Install the pinned PyTorch in the build that fits this machine. Exits with one line if no source has it."""
+    gpu = has_gpu()
+    print(f"    PyTorch {version}, {'CUDA build (GPU found)' if gpu else 'CPU build (no CUDA GPU found)'}", flush=True)
+    attempts = torch_attempts(version, gpu)
+    for number, arguments in enumerate(attempts, start=1):
+        last = number == len(attempts)
+        command_output = None if last else subprocess.DEVNULL
+        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", *arguments]
+        if subprocess.run(command, stderr=command_output).returncode == 0:
+            return
+    sys.exit(f"set-up: PyTorch {version} could not be installed for Python {platform.python_version()}; set POLYPERSONA_TORCH_INDEX to a wheel index that has it")
+
+
+def torch_fits() -> bool:
+    """True if the installed PyTorch is the pinned version and, on a machine with a GPU, not a CPU build."""
+    try:
+        return not (has_gpu() and metadata.version("torch").endswith("+cpu"))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def drop_half_installed() -> None:
+    """Forget packages whose installation was cut off: pip writes RECORD last, so a dist-info folder without it is unfinished."""
+    for entry in {Path(path) for path in sys.path if path.endswith("site-packages")}:
+        for folder in entry.glob("*.dist-info"):
+            if not (folder / "RECORD").exists():
+                shutil.rmtree(folder)
+
+
+def install() -> None:
+    """Install what the lock wants and this environment lacks, in batches, with a line of progress for each."""
+    began = time.monotonic()
+    drop_half_installed()
+    pins = read_lock(LOCK)
+    missing = {line.split(" ", 1)[0] for line in problems(pins)}
+    if "setuptools" in missing and pip(f"setuptools=={pins['setuptools']}"):
+        sys.exit("set-up: pip could not install setuptools (is the package registry reachable?)")
+    if "torch" in missing or not torch_fits():
+        install_torch(pins["torch"])
+    rest = sorted(missing - {"torch", "setuptools"})
+    done = len(pins) - len(rest)
+    for first in range(0, len(rest), BATCH):
+        batch = rest[first : first + BATCH]
+        print(f"    [{done + first:3d}/{len(pins)}] {time.monotonic() - began:4.0f} s  {batch[0]} ... {batch[-1]}", flush=True)
+        if pip("--no-deps", "--no-build-isolation", *(f"{name}=={pins[name]}" for name in batch)):
+            sys.exit("set-up: pip failed (see above); run the same command again to go on where it stopped")
+    left = problems(pins)
+    if left:
+        sys.exit("set-up: the environment is still incomplete:\n  " + "\n  ".join(left[:10]))
+    print(f"    [{len(pins)}/{len(pins)}] {time.monotonic() - began:4.0f} s  all packages are in place", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the commands of the module's header."""
+    if arguments == ["check"]:
+        lines = problems(read_lock(LOCK))
+        print("\n".join(lines[:5] + ([f"... and {len(lines) - 5} more"] if len(lines) > 5 else [])), end="\n" if lines else "")
+        return 1 if lines else 0
+    if arguments == ["install"]:
+        install()
+        return 0
+    if arguments == ["stamp"]:
+        print(stamp())
+        return 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

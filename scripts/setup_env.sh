@@ -1,0 +1,80 @@
+# Sourced by run_all.sh and run_tests.sh after they set ROOT. Sets PYTHON to an interpreter whose packages satisfy requirements.lock:
+# the activated environment (venv or conda) if it does, else the project's own .venv, which is made on first use.
+# Variables: POLYPERSONA_PYTHON (interpreter to build .venv with), POLYPERSONA_TORCH_INDEX (wheel index for PyTorch),
+# POLYPERSONA_SKIP_SETUP=1 (use the active interpreter as it is, whatever its versions).
+
+setup_say() { printf '%s\n' "$*" >&2; }
+
+setup_active_python() {
+    if [ -n "${VIRTUAL_ENV:-}" ] && [ -x "$VIRTUAL_ENV/bin/python" ]; then
+        printf '%s\n' "$VIRTUAL_ENV/bin/python"
+    elif [ -n "${CONDA_PREFIX:-}" ] && [ -x "$CONDA_PREFIX/bin/python" ]; then
+        printf '%s\n' "$CONDA_PREFIX/bin/python"
+    else
+        command -v python3 || command -v python || true
+    fi
+}
+
+setup_find_base() {
+    for candidate in ${POLYPERSONA_PYTHON:+"$POLYPERSONA_PYTHON"} python3.11 python3.12 python3.13 python3 python; do
+        path="$(command -v "$candidate" 2>/dev/null)" || continue
+        if "$path" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then
+            printf '%s\n' "$path"
+            return 0
+        fi
+    done
+    return 1
+}
+
+setup_make_venv() {
+    base="$(setup_find_base)" || {
+        setup_say "set-up: no Python 3.11, 3.12 or 3.13 with the venv module on PATH (on Debian and Ubuntu: apt install python3-venv)."
+        return 1
+    }
+    began=$(date +%s)
+    setup_say "== set-up: packages of requirements.lock into $VENV ($("$base" --version 2>&1), once; run again to resume)"
+    if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+        rm -rf "$VENV"
+        "$base" -m venv "$VENV" || return 1
+    fi
+    rm -f "$STAMP"
+    "$VENV/bin/python" "$ROOT/scripts/setup_env.py" install >&2 || return 1
+    "$VENV/bin/python" "$ROOT/scripts/setup_env.py" stamp >"$STAMP.new" && mv "$STAMP.new" "$STAMP" || return 1
+    setup_say "== set-up: done in $(($(date +%s) - began)) s"
+}
+
+setup_venv_ready() {
+    [ -f "$STAMP" ] && [ "$("$VENV/bin/python" "$ROOT/scripts/setup_env.py" stamp 2>/dev/null)" = "$(cat "$STAMP")" ] &&
+        "$VENV/bin/python" "$ROOT/scripts/setup_env.py" check >/dev/null 2>&1
+}
+
+setup_python() {
+    VENV="$ROOT/.venv"
+    STAMP="$VENV/.polypersona-stamp"
+    active="$(setup_active_python)"
+    if [ "${POLYPERSONA_SKIP_SETUP:-}" = 1 ] && [ -n "$active" ]; then
+        setup_say "== set-up: skipped on request, using $active as it is"
+        PYTHON="$active"
+        return 0
+    fi
+    if [ -n "$active" ] && "$active" "$ROOT/scripts/setup_env.py" check >/dev/null 2>&1; then
+        PYTHON="$active"
+        return 0
+    fi
+    PYTHON="$VENV/bin/python"
+    if setup_venv_ready; then
+        return 0
+    fi
+    if command -v flock >/dev/null 2>&1; then
+        exec 9>"$ROOT/.venv.lock"
+        flock -n 9 || { setup_say "== set-up: another set-up is running in this folder, waiting for it"; flock 9; }
+        setup_venv_ready || setup_make_venv || return 1
+        exec 9>&-
+    else
+        setup_make_venv || return 1
+    fi
+}
+
+unset PYTHONHOME
+setup_python || exit 1
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
