@@ -71,7 +71,7 @@ PROFILES = {
             "nano recipe on 200 records, one epoch: proves that everything runs, shows nothing about quality",
         ),
         Profile(
-            "nano", "nano", tuple(MODELS), _NANO, None, 48, 100, "minilm",
+            "nano", "nano", tuple(MODELS), _NANO, None, 24, 100, "minilm",
             "learning rate 4e-3 instead of 2e-4, clip 1.0 instead of 0.3, 6 epochs instead of 3 (a 1.6 M-parameter base needs larger and more steps); "
             "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
         ),

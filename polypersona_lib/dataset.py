@@ -232,6 +232,15 @@ def build(seed: int = 42, *, cards: list[dict] | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def subset(frame: pd.DataFrame, rows: int, split: str) -> pd.DataFrame:
+    """About `rows` records, spread evenly over each part of a split configuration and over questions (for the smoke profile)."""
+    keep = []
+    for part, number in zip(SPLITS, apportion(rows, list(SPLIT_ROWS.values())), strict=True):
+        members = frame[frame[split] == part]
+        keep.append(members.iloc[[round(i * (len(members) - 1) / max(1, number - 1)) for i in range(number)]])
+    return pd.concat(keep).sort_index()
+
+
 def fresh_personas(count: int, seed: int) -> list[dict]:
     """Personas in no split, for administrations: ids `f001`...; the same for every model of a run."""
     counts = dict(zip(personas.population()["category_personas"], apportion(count, list(personas.population()["category_personas"].values())), strict=True))

@@ -108,7 +108,7 @@ def kernel_environment(folder: Path, *, python_path: Path, extra: dict[str, str]
     """Variables for a kernel that is this very interpreter, whatever kernels or start-up files the user has; files go to `folder`."""
     spec = folder / "share" / "kernels" / "python3"
     spec.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
     paths = [str(python_path), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -143,8 +143,8 @@ def run_notebook(
     began, errors = time.monotonic(), []
     with environment({**variables, "POLYPERSONA_NONCE": nonce}):
         worker = threading.Thread(target=_papermill, args=(source, working, parameters, errors), daemon=True)
-        worker.start()
         try:
+            worker.start()
             while worker.is_alive():
                 worker.join(0.2)
                 sampler.sample()
@@ -161,7 +161,7 @@ def run_notebook(
     end_children()
     status, cause, cell, cells = _diagnose(errors[0] if errors else None, working)
     _keep(working, failed)
-    return Outcome(status, cause, cell, cells, failed, **measured)
+    return Outcome(status, cause, cell, cells, failed if failed.exists() else None, **measured)
 
 
 def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseException]) -> None:
@@ -173,7 +173,9 @@ def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseEx
     for name in ("papermill", "traitlets"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        papermill.execute_notebook(source, output, parameters, kernel_name="python3", cwd=source.parent, progress_bar=False, log_output=False)
+        papermill.execute_notebook(
+            source, output, parameters, kernel_name="python3", language="python", cwd=source.parent, progress_bar=False, log_output=False
+        )
     except BaseException as error:
         errors.append(error)
 

@@ -103,17 +103,17 @@ def load_tokenizer(spec: ModelSpec, scale: str):
     return tokenizer
 
 
-def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str = "cpu"):
+def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str = "cpu", folder: Path | None = None):
     """The frozen base model, in NF4 with double quantization if `four_bit`; float32 on the CPU, bfloat16 on CUDA.
 
-    Safetensors only, never remote code. Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
+    `folder` names another place to take the weights from. Safetensors only, never remote code. Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    name, arguments = source(spec, scale)
+    name, arguments = source(spec, scale) if folder is None else (str(folder), {"local_files_only": True})
     dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if four_bit:
         arguments["quantization_config"] = BitsAndBytesConfig(
@@ -122,6 +122,11 @@ def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str
     model = AutoModelForCausalLM.from_pretrained(
         name, dtype=dtype, device_map={"": device}, use_safetensors=True, attn_implementation="sdpa", trust_remote_code=False, **arguments
     )
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes repacks the weights of such a layer at its first forward in eval mode, and from then on uses a kernel without a
+            # backward: training after a validation would go on with wrong gradients, with no more than a warning (0.50.2).
+            module.support_avx512bf16_for_cpu = False
     return model.eval()
 
 
@@ -150,18 +155,17 @@ def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed
     return get_peft_model(model, config)
 
 
-def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu"):
+def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu", folder: Path | None = None):
     """The quantized base with its adapter, ready to answer.
 
     On the CPU the 4-bit weights are de-quantized once and the adapter is merged into them: the same function, several times faster.
     Raises: FileNotFoundError if the adapter is missing (it never falls back to the base); ValueError if it changes no weight.
     """
-    import torch
     from peft import PeftModel
 
     if adapter is not None and not (Path(adapter) / "adapter_model.safetensors").exists():
         raise FileNotFoundError(f"{adapter}: no adapter here; run notebook 03 first")
-    model = load_base(spec, scale, device=device)
+    model = load_base(spec, scale, device=device, folder=folder)
     if device == "cpu":
         model = model.dequantize().float()
     if adapter is not None:
@@ -172,7 +176,6 @@ def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, dev
             model = model.merge_and_unload()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    torch.set_grad_enabled(True)
     return model.eval()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -116,7 +117,7 @@ class ProgressView:
         """Show what has been written since the last call."""
         states = self._new_states()
         if self.live and states:
-            self.stream.write("\r\x1b[K" + self._bar_text(states[-1]))
+            self.stream.write("\r\x1b[K" + self._bar_text(states[-1])[: shutil.get_terminal_size().columns - 1])
             self.stream.flush()
         elif not self.live:
             for state in states:

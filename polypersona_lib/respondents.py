@@ -151,8 +151,11 @@ class Speaker:
         self.used.update(p.id for p in chosen)
         return chosen
 
-    def answer(self, card: dict, question: Question, *, seed: int, draw: int = 0, wording: int = 0) -> Answer:
-        """One answer of this respondent; `draw` > 0 asks again (same attitude, new choice and words), `wording` > 0 says the same otherwise."""
+    def answer(self, card: dict, question: Question, *, seed: int, draw: int = 0, wording: int = 0, option: int | None = None) -> Answer:
+        """One answer of this respondent; `draw` > 0 asks again (same attitude, new choice and words), `wording` > 0 says the same otherwise.
+
+        `option` puts that option into the respondent's mouth instead of drawing one (closed items).
+        """
         rng = random.Random(f"answer|{seed}|{card['persona_id']}|{question.id}|{draw}")
         feats, sections = personas.features(card), _sections(question.id)
         if question.type == "open":
@@ -160,7 +163,8 @@ class Speaker:
             parts, option, theta, label = self._open_parts(rng, feats, sections), -1, float("nan"), ""
         else:
             theta = true_attitude(card, question.construct, seed)
-            option = rng.choices(range(len(question.options)), option_probabilities(question, theta))[0]
+            drawn = rng.choices(range(len(question.options)), option_probabilities(question, theta))[0]
+            option = drawn if option is None else option
             rng = random.Random(f"words|{rng.random()}|{wording}")
             parts, label = self._closed_parts(rng, feats, sections, question, option)
         words = personas.slots(card, rng) | {name: rng.choice(options) for name, options in sections["lex"].items()}

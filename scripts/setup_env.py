@@ -79,11 +79,11 @@ def stamp() -> str:
     return f"{digest} python{sys.version_info[0]}.{sys.version_info[1]} {'cuda' if has_gpu() else 'cpu'}"
 
 
-def pip(*arguments: str, quiet: bool = True) -> int:
-    """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: it costs a minute here."""
+def pip(*arguments: str, show_errors: bool = True) -> int:
+    """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: up front it would cost a minute."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
     environment = {key: value for key, value in os.environ.items() if key not in ("PIP_USER", "PIP_TARGET", "PYTHONHOME")}
-    return subprocess.run([*command, *(["-qq"] if quiet else []), *arguments], env=environment).returncode
+    return subprocess.run([*command, *arguments], env=environment, stderr=None if show_errors else subprocess.DEVNULL).returncode
 
 
 def torch_attempts(version: str, gpu: bool) -> list[list[str]]:
@@ -105,12 +105,10 @@ def install_torch(version: str) -> None:
     print(f"    PyTorch {version}, {'CUDA build (GPU found)' if gpu else 'CPU build (no CUDA GPU found)'}", flush=True)
     attempts = torch_attempts(version, gpu)
     for number, arguments in enumerate(attempts, start=1):
-        last = number == len(attempts)
-        command_output = None if last else subprocess.DEVNULL
-        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", *arguments]
-        if subprocess.run(command, stderr=command_output).returncode == 0:
+        if pip(*arguments, show_errors=number == len(attempts)) == 0:
             return
-    sys.exit(f"set-up: PyTorch {version} could not be installed for Python {platform.python_version()}; set POLYPERSONA_TORCH_INDEX to a wheel index that has it")
+    python = platform.python_version()
+    sys.exit(f"set-up: no PyTorch {version} for Python {python} could be installed; set POLYPERSONA_TORCH_INDEX to a wheel index that has it")
 
 
 def torch_fits() -> bool:
@@ -135,7 +133,7 @@ def install() -> None:
     drop_half_installed()
     pins = read_lock(LOCK)
     missing = {line.split(" ", 1)[0] for line in problems(pins)}
-    if "setuptools" in missing and pip(f"setuptools=={pins['setuptools']}"):
+    if "setuptools" in missing and pip("-qq", f"setuptools=={pins['setuptools']}"):
         sys.exit("set-up: pip could not install setuptools (is the package registry reachable?)")
     if "torch" in missing or not torch_fits():
         install_torch(pins["torch"])
@@ -144,7 +142,7 @@ def install() -> None:
     for first in range(0, len(rest), BATCH):
         batch = rest[first : first + BATCH]
         print(f"    [{done + first:3d}/{len(pins)}] {time.monotonic() - began:4.0f} s  {batch[0]} ... {batch[-1]}", flush=True)
-        if pip("--no-deps", "--no-build-isolation", *(f"{name}=={pins[name]}" for name in batch)):
+        if pip("-qq", "--no-deps", "--no-build-isolation", *(f"{name}=={pins[name]}" for name in batch)):
             sys.exit("set-up: pip failed (see above); run the same command again to go on where it stopped")
     left = problems(pins)
     if left:

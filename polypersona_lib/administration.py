@@ -1,0 +1,126 @@
+"""Administering the questionnaire: every closed item to fresh personas who are in no split, with the truth beside each answer.
+
+The test split holds about four answers a question, too few for a distribution. Here stances, distributions and calibration are
+measured on complete answers, and intervals are clustered by persona.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from . import chat, stats
+from .dataset import fresh_personas
+from .generation import ADMINISTRATION, respond
+from .question_bank import DOMAINS, load_questions
+from .respondents import Speaker, card_probabilities, option_probabilities, true_attitude
+
+
+def questionnaire(count: int, seed: int) -> pd.DataFrame:
+    """The closed items x `count` fresh personas: id, persona, persona_id, question_id, domain, options, messages, truth, theta.
+
+    `truth` is the option the respondent chose (0-based), `theta` the true attitude behind it.
+    """
+    closed, speaker, rows = [q for q in load_questions().values() if q.options], Speaker(), []
+    for card in fresh_personas(count, seed):
+        for q in closed:
+            answer = speaker.answer(card, q, seed=seed)
+            rows.append(
+                {
+                    "id": f"{card['persona_id']}-{q.id}", "persona": card, "persona_id": card["persona_id"], "question_id": q.id, "domain": q.domain,
+                    "question_type": q.type, "options": q.options, "messages": chat.messages(card, DOMAINS[q.domain][0], q.text, q.options),
+                    "truth": answer.option, "theta": answer.theta, "reference": answer.text,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def administer(model, tokenizer, sheet: pd.DataFrame, *, seed: int, label: str) -> pd.DataFrame:
+    """A model's answers to the whole questionnaire: `option_probs` and one sampled `answer` for each row of the sheet."""
+    out = respond(model, tokenizer, sheet, seed=seed, settings=[ADMINISTRATION] * len(sheet), with_options=True, label=label)
+    return _answered(sheet, out["option_probs"].tolist(), out["text"].tolist())
+
+
+def _answered(sheet: pd.DataFrame, probabilities: list, answers: list[str]) -> pd.DataFrame:
+    keep = sheet[["id", "persona_id", "question_id", "domain", "question_type", "truth", "theta"]].copy()
+    return keep.assign(option_probs=[np.asarray(p, dtype=float).round(6) for p in probabilities], chosen=[int(np.argmax(p)) for p in probabilities], answer=answers)
+
+
+def control_administrations(sheet: pd.DataFrame, train: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
+    """The same sheet answered by the floors (uniform, majority) and the bounds (resample, oracle_card, oracle_latent)."""
+    questions, speaker = load_questions(), Speaker()
+    counts = {qid: np.bincount(group["target"].dropna().astype(int), minlength=len(questions[qid].options)) for qid, group in train.groupby("question_id") if questions[qid].options}
+    out = {name: [] for name in ("uniform", "majority", "resample", "oracle_card", "oracle_latent")}
+    for row in sheet.itertuples():
+        q = questions[row.question_id]
+        n = len(q.options)
+        again = speaker.answer(row.persona, q, seed=seed, draw=1).option
+        out["uniform"].append(np.full(n, 1 / n))
+        out["majority"].append(counts[q.id] / counts[q.id].sum())
+        out["resample"].append(np.eye(n)[again])
+        out["oracle_card"].append(card_probabilities(row.persona, q))
+        out["oracle_latent"].append(option_probabilities(q, true_attitude(row.persona, q.construct, seed)))
+    return {name: _answered(sheet, probabilities, [""] * len(sheet)) for name, probabilities in out.items()}
+
+
+def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of one system's administration.
+
+    Returns: (metric, value, lo, hi, n) for `stance_acc`, `stance_qwk` (five-point items), `alignment`, `sd_ratio`, `entropy_ratio` (means over items),
+        `ece` and `log_loss`; and the calibration table (confidence, accuracy, n). Intervals are 95 %, clustered by persona.
+    """
+    people, truth = answered["persona_id"], answered["truth"].to_numpy()
+    probs, uniform = answered["option_probs"], np.array([len(set(np.round(p, 6))) == 1 for p in answered["option_probs"]])
+    hit = np.where(uniform, [1 / len(p) for p in probs], answered["chosen"].to_numpy() == truth)
+    own = np.array([p[t] for p, t in zip(probs, truth, strict=True)])
+    rows = [{"metric": "stance_acc", **_mean(hit, people, seed)}, {"metric": "truth_prob", **_mean(own, people, seed)}]
+    rows.append({"metric": "log_loss", **_mean(-np.log(np.clip(own, 1e-6, 1)), people, seed)})
+    five = np.array([len(p) == 5 for p in probs]) & ~uniform
+    if five.any():
+        rows.append({"metric": "stance_qwk", **_kappa(answered[five], seed)})
+    items = pd.DataFrame([_item(group) for _, group in answered.groupby("question_id", sort=True)])
+    rows += [{"metric": name, **_mean(items[name].to_numpy(), None, seed)} for name in ("alignment", "sd_ratio", "entropy_ratio")]
+    curve = _calibration(np.array([p.max() for p in probs]), hit)
+    rows.append({"metric": "ece", "value": float((curve["n"] * (curve["confidence"] - curve["accuracy"]).abs()).sum() / curve["n"].sum()), "lo": np.nan, "hi": np.nan, "n": len(hit)})
+    return pd.DataFrame(rows), curve
+
+
+def _mean(values, clusters, seed: int) -> dict:
+    found = stats.bootstrap_mean(np.asarray(values, dtype=float), clusters=None if clusters is None else list(clusters), n_boot=2000, seed=seed)
+    return {"value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")}
+
+
+def _kappa(answered: pd.DataFrame, seed: int) -> dict:
+    """Quadratic kappa of the most probable option against the truth; people are resampled for the interval."""
+    tables = {pid: _confusion(g["chosen"], g["truth"]) for pid, g in answered.groupby("persona_id", sort=True)}
+    stack = np.stack(list(tables.values()))
+    draws = np.random.default_rng(seed).multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=1000)
+    boot = [_kappa_of(np.tensordot(w, stack, axes=1)) for w in draws]
+    low, high = np.nanpercentile(boot, [2.5, 97.5]) if np.isfinite(boot).any() else (np.nan, np.nan)
+    return {"value": _kappa_of(stack.sum(0)), "lo": float(low), "hi": float(high), "n": len(answered)}
+
+
+def _confusion(a, b) -> np.ndarray:
+    table = np.zeros((5, 5))
+    np.add.at(table, (np.asarray(a), np.asarray(b)), 1)
+    return table
+
+
+def _kappa_of(table: np.ndarray) -> float:
+    """Cohen's kappa with quadratic weights from a table of counts (sklearn's definition; NaN if nobody varies)."""
+    weights = (np.arange(5)[:, None] - np.arange(5)) ** 2
+    expected = table.sum(1)[:, None] * table.sum(0) / table.sum()
+    return float(1 - (weights * table).sum() / (weights * expected).sum()) if (weights * expected).sum() else float("nan")
+
+
+def _item(group: pd.DataFrame) -> dict:
+    model = np.stack(group["option_probs"].to_list()).mean(0)
+    people = np.bincount(group["truth"], minlength=len(model)) / len(group)
+    return {"alignment": stats.alignment(model, people), "sd_ratio": stats.sd_ratio(model, people), "entropy_ratio": stats.entropy_ratio(model, people)}
+
+
+def _calibration(confidence: np.ndarray, hit: np.ndarray) -> pd.DataFrame:
+    """Mean confidence and accuracy in ten equally filled bins."""
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, 10) if len(part)]
+    return pd.DataFrame([{"confidence": confidence[p].mean(), "accuracy": hit[p].mean(), "n": len(p)} for p in parts])

@@ -1,0 +1,157 @@
+"""From models to numbers: predictions of every system on the test rows, their scores, and the tables' long format.
+
+Predictions are files; everything after them is recomputed in seconds without a model.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import chat, controls, metrics, stats
+from .config import RunConfig
+from .models import get_spec, load_tokenizer
+from .phrase_bank import SCALES
+from .records import write_atomically
+from .stance import read_option
+
+MODEL_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
+SWAPS = ("rouge1", "rouge1_masked", "semantic", "semantic_masked", "option")
+DEFAULT_OPTIONS = {"likert": SCALES["agreement"], "agreement": SCALES["agreement"], "yesno": SCALES["yesno"]}  # foreign data name no options
+
+
+def options_of(frame: pd.DataFrame) -> list:
+    """Each row's options; foreign closed items without any are read on the usual scale of their type; None for open items."""
+    given = frame["options"] if "options" in frame else [None] * len(frame)
+    return [list(o) if o is not None and len(o) else list(DEFAULT_OPTIONS[t]) if t in DEFAULT_OPTIONS else None for o, t in zip(given, frame["question_type"], strict=True)]
+
+
+def with_targets(frame: pd.DataFrame, reader=None) -> pd.DataFrame:
+    """Add `target`, the option the reference takes: the known truth of embedded records, else what the stance reader finds (NaN: none)."""
+    known = [t.get("option") if isinstance(t, dict) and t.get("option", -1) >= 0 else None for t in frame.get("truth", [None] * len(frame))]
+    read = [k if k is not None else read_option(r, o) if o else None for k, r, o in zip(known, frame["reference"], options_of(frame), strict=True)]
+    return frame.assign(target=pd.array([np.nan if t is None else t for t in read], dtype="Float64").to_numpy(dtype=float, na_value=np.nan))
+
+
+def predictions_frame(test: pd.DataFrame, answers: list[str], system: str) -> pd.DataFrame:
+    """The rows of one prediction file. An empty answer is a failed generation."""
+    return pd.DataFrame(
+        {
+            "id": test["id"], "prediction": answers, "reference": test["reference"], "persona_id": test["persona_id"],
+            "persona": [chat.render_card(c) for c in test["persona"]], "domain": test["domain"], "question_id": test["question_id"],
+            "question": test["question"], "question_type": test["question_type"], "options": options_of(test),
+            "status": ["ok" if a.strip() else "failed" for a in answers], "system": system,
+        }
+    ).reset_index(drop=True)  # fmt: skip
+
+
+def write_predictions(run: RunConfig, preds: pd.DataFrame) -> Path:
+    """Write `preds/<system>.jsonl`, one object a line, atomically."""
+    path = run.paths.folder("preds") / f"{preds['system'].iloc[0]}.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False) for row in preds.drop(columns="system").to_dict("records")]
+    write_atomically(path, "\n".join(lines) + "\n")
+    return path
+
+
+def load_predictions(folder: Path) -> pd.DataFrame:
+    """All prediction files of a run in one frame with a `system` column. Raises FileNotFoundError if there is none."""
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no predictions; run notebook 04 first")
+    frames = [pd.DataFrame([json.loads(line) for line in f.read_text(encoding="utf-8").splitlines()]).assign(system=f.stem) for f in files]
+    return pd.concat(frames, ignore_index=True)
+
+
+def predict_models(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """Every model of the run, tuned and untuned, answers the test rows (files in `preds/`) and, if given, the questionnaire `sheet`.
+
+    Returns: system -> its administration (empty without a sheet).
+    """
+    from .administration import administer
+    from .generation import generate
+    from .training import load_tuned
+
+    sheets = {}
+    for key in run.model_keys:
+        spec = get_spec(key)
+        tokenizer = load_tokenizer(spec, run.settings.scale)
+        for system, tuned in ((key, True), (f"{key}--base", False)):
+            model = load_tuned(run, spec, tuned=tuned)
+            write_predictions(run, predictions_frame(test, generate(model, tokenizer, test, seed=run.seed, label=f"answers of {system}"), system))
+            if sheet is not None:
+                sheets[system] = administer(model, tokenizer, sheet, seed=run.seed, label=f"questionnaire: {system}")
+    return sheets
+
+
+def predict_controls(run: RunConfig, test: pd.DataFrame, train: pd.DataFrame) -> list[str]:
+    """Write the predictions of the floors and, in the embedded world, of the bounds. Returns the systems written."""
+    found = controls.floor_predictions(test, train, run.seed)
+    if not run.data:
+        found |= controls.bound_predictions(test, run.seed)
+    for system, answers in found.items():
+        write_predictions(run, predictions_frame(test, answers, system))
+    return list(found)
+
+
+def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, reader=None) -> pd.DataFrame:
+    """All row metrics of all systems.
+
+    Args:
+        preds: from `load_predictions`. everyone: all splits' records with `target` (the swap control compares with other personas' answers there).
+    Returns: one row a system and test record: the metrics, `length_chars`, `chosen`, `target`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`.
+    """
+    encoder = metrics.load_encoder(run.settings.encoder if run.settings.encoder == "minilm" else "minilm")
+    bert = metrics.load_encoder(run.settings.encoder)
+    target = everyone.drop_duplicates("id").set_index("id")["target"]
+    preds = preds.assign(chosen=chosen_options(preds, reader), target=preds["id"].map(target).to_numpy())
+    rows = metrics.score_rows(preds, encoder=encoder, bert_encoder=bert, reader=reader)
+    pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]], chosen=everyone["target"])
+    swap = metrics.swap_scores(preds, pool, encoder=encoder)
+    train = everyone[everyone["part"] == "train"]
+    seen = set(zip(train["persona_id"], train["question_id"], strict=True))
+    extra = {c: swap[c] for c in swap if c.startswith(("swap_", "n_others"))}
+    return rows.assign(
+        status=preds["status"], chosen=preds["chosen"], target=preds["target"], length_chars=preds["prediction"].str.len(),
+        pair_in_train=[p in seen for p in zip(preds["persona_id"], preds["question_id"], strict=True)], **extra,
+    )  # fmt: skip
+
+
+def chosen_options(preds: pd.DataFrame, reader=None) -> np.ndarray:
+    """The option each answer takes (0-based), -1 where no stance was found, NaN for open items."""
+    closed = preds["options"].notna().to_numpy()
+    part = preds[closed]
+    if reader is not None:
+        read = reader.read(part["prediction"].tolist(), part["options"].tolist(), part["question_id"].tolist())
+    else:
+        read = [read_option(p, o) for p, o in zip(part["prediction"], part["options"], strict=True)]
+    out = np.full(len(preds), np.nan)
+    out[closed] = [-1 if r is None else r for r in read]
+    return out
+
+
+def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Each system's scores with 95 % bootstrap intervals: (system, metric, value, lo, hi, n, n_failed).
+
+    Row metrics resample rows; swap scores resample personas. Set metrics (corpus BLEU, diversity) have no interval here.
+    """
+    table = [metrics.summarise_rows(rows, metrics=list(MODEL_METRICS), seed=seed)]
+    swaps = [f"swap_{kind}_{name}" for name in SWAPS for kind in ("gap", "auc") if f"swap_{kind}_{name}" in rows]
+    table.append(metrics.summarise_rows(rows, metrics=swaps, cluster="persona_id", seed=seed))
+    lines = []
+    for system, part in rows.groupby("system", sort=False):
+        alive = preds[preds["system"] == system]
+        failed = int(part["failed"].sum())
+        found = metrics.score_set(alive, seed=seed)
+        lines += [{"system": system, "metric": m, "value": found[m], "n": found["n"], "n_failed": failed} for m in ("bleu_corpus", "distinct1", "distinct2", "self_bleu")]
+        closed = part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]]
+        if len(closed):
+            hit = stats.bootstrap_mean((closed["chosen"] == closed["target"]).astype(float), seed=seed)
+            lines.append({"system": system, "metric": "stance_acc", "value": hit["mean"], "lo": hit["lo"], "hi": hit["hi"], "n": hit["n"], "n_failed": failed})
+            five = closed[~closed["question_type"].eq("yesno")]
+            found = metrics.score_stance(five["chosen"], five["target"].astype(int), n_options=5)
+            lines.append({"system": system, "metric": "stance_qwk", "value": found["stance_qwk"], "n": found["n"], "n_failed": failed})
+            lines.append({"system": system, "metric": "stance_found", "value": float((closed["chosen"] >= 0).mean()), "n": len(closed), "n_failed": failed})
+    return pd.concat([*table, pd.DataFrame(lines)], ignore_index=True)

@@ -1,0 +1,14 @@
+"""The figures, one door: each `plot_*` draws plain data and returns (figure, axes); it never saves. `save` writes PNG and PDF.
+
+Every function takes `note`, the grey line that names what drew the figure: `run_note(run)`.
+"""
+
+from .data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
+from .figure_style import run_note, save
+from .lora_diagram import plot_lora_diagram
+from .score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
+
+__all__ = [
+    "plot_bleu", "plot_calibration", "plot_cramers_v", "plot_domain_counts", "plot_ladder", "plot_lengths", "plot_lora_diagram",
+    "plot_persona_clusters", "plot_question_types", "plot_reuse", "plot_training", "run_note", "save",
+]  # fmt: skip

