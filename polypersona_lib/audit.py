@@ -12,13 +12,53 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from . import chat, personas, stats
-from .question_bank import load_questions
+from . import chat, dataset, personas, stats
+from .question_bank import DOMAINS, load_questions
 
 ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education", "income", "family", "value")
-NO_CLUSTER_WORDS = ("income", "values", "likes", "usa")  # in (nearly) every card: they tell no two apart
+NO_CLUSTER_WORDS = ("income", "values", "likes", "usa", "lives")  # in (nearly) every card: they tell no two apart
 _WORD = re.compile(r"[\w'-]+")
 _VOWELS = re.compile(r"[aeiouy]+")
+
+PAPER_TYPES = {"open": 42.7, "likert": 31.7, "yesno": 18.3, "agreement": 7.3}  # % of the 82 questions: paper, section III-D
+PAPER_REUSE = {1: 71.4, 2: 28.6}  # % of personas by number of domains ("across multiple domains": two, in ours): paper, section III-D
+
+# --- counts ------------------------------------------------------------------------------------------------------------------
+
+
+def counts_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every count and share the paper states about its data, ours beside it: columns what, ours, paper, same (equal as printed by the paper).
+
+    Args:
+        frame: all splits together, columns domain, question_type, question_id, persona_id, persona.
+    Source: paper, sections III-B to III-D; "types of persona" are met as shares of rows (see notebook 01).
+    """
+    questions = frame.drop_duplicates("question_id")["question_type"].value_counts(normalize=True) * 100
+    rows, reuse = frame["domain"].value_counts(), people(frame)["domains"].clip(upper=2).value_counts(normalize=True) * 100
+    category = pd.Series([_category(c) for c in frame["persona"]]).value_counts(normalize=True) * 100
+    lines = [("records", len(frame), dataset.RECORDS), ("personas", frame["persona_id"].nunique(), 433), ("questions", frame["question_id"].nunique(), 82)]
+    lines += [(f"records: {name}", int(rows.get(key, 0)), total) for key, (name, total) in DOMAINS.items()]
+    lines += [(f"% of questions: {kind}", questions.get(kind, 0.0), share) for kind, share in PAPER_TYPES.items()]
+    lines += [(f"% of personas in {'one domain' if n == 1 else 'several domains'}", reuse.get(n, 0.0), share) for n, share in PAPER_REUSE.items()]
+    lines += [(f"% of records: {kind}", category.get(kind, 0.0), share) for kind, share in dataset.CATEGORY_SHARES.items()]
+    table = pd.DataFrame([(what, round(ours, 1), paper) for what, ours, paper in lines], columns=["what", "ours", "paper"], dtype=object)
+    return table.assign(same=[a == b for a, b in zip(table["ours"], table["paper"], strict=True)])
+
+
+def split_balance(frame: pd.DataFrame) -> pd.DataFrame:
+    """Largest gap, in percentage points, between a split's shares and those of all records: rows domain, question_type, category; columns splits (`part`)."""
+    keys = {"domain": frame["domain"], "question_type": frame["question_type"], "category": frame["persona"].map(_category)}
+    gaps = {}
+    for name, values in keys.items():
+        everywhere = values.value_counts(normalize=True)
+        gaps[name] = {part: values[frame["part"] == part].value_counts(normalize=True).sub(everywhere, fill_value=0).abs().max() * 100 for part in dataset.SPLITS}
+    return pd.DataFrame(gaps).T
+
+
+def _category(card: dict | str) -> str:
+    """The persona type of a card; 'not stated' where it has none (foreign data)."""
+    return card.get("category", "not stated") if isinstance(card, dict) else "not stated"
+
 
 # --- personas ----------------------------------------------------------------------------------------------------------------
 
@@ -66,38 +106,33 @@ def cramers_v_table(attributes: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def persona_clusters(texts: Sequence[str], *, clusters: int = 8, words: int = 4, seed: int = 42) -> tuple[pd.DataFrame, dict[int, list[str]]]:
-    """k-means over the TF-IDF vectors of persona texts (pairs of words count too), the largest cluster first.
+def persona_clusters(texts: Sequence[str], *, clusters: int = 8, words: int = 4, seed: int = 42) -> tuple[pd.DataFrame, dict[int, list[str]], float]:
+    """k-means over persona texts: TF-IDF, ten latent dimensions, unit length; the largest cluster first.
 
-    Returns: (frame x, y, cluster from 1; keywords of each cluster: the terms whose mean weight exceeds the population's most). The plane is the
-        first two principal components of the distances to the cluster centres, in arbitrary units.
+    Returns: (frame x, y, cluster from 1; keywords of each cluster: the words whose mean weight exceeds the population's most; mean silhouette in
+        [-1, 1], 0 where clusters touch). The plane is the first two principal components of the distances to the cluster centres.
     Source: paper, section III-D ("clustering analysis applied to persona descriptions"; method and features unspecified).
     """
     from sklearn.cluster import KMeans
-    from sklearn.decomposition import PCA
+    from sklearn.decomposition import PCA, TruncatedSVD
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+    from sklearn.metrics import silhouette_score
+    from sklearn.preprocessing import normalize
     from threadpoolctl import threadpool_limits
 
     stop = sorted(ENGLISH_STOP_WORDS.union(NO_CLUSTER_WORDS))
-    vectorizer = TfidfVectorizer(stop_words=stop, token_pattern=r"(?u)\b[^\W\d_]{2,}\b", ngram_range=(1, 2), min_df=min(5, max(1, len(texts) // 20)), sublinear_tf=True)
-    with threadpool_limits(1):  # one thread: the same sums, hence the same clusters, everywhere
-        vectors = vectorizer.fit_transform(texts).toarray()
-        means = KMeans(clusters, n_init=10, random_state=seed).fit(vectors)
-        plane = PCA(2, svd_solver="full").fit_transform(means.transform(vectors))
+    vectorizer = TfidfVectorizer(stop_words=stop, token_pattern=r"(?u)\b[^\W\d_]{2,}\b", min_df=min(5, max(1, len(texts) // 20)), sublinear_tf=True)
+    with threadpool_limits(1):  # one thread: the same sums, hence the same clusters, on every run
+        weights = vectorizer.fit_transform(texts)
+        latent = normalize(TruncatedSVD(min(10, weights.shape[1] - 1), random_state=seed).fit_transform(weights))
+        means = KMeans(clusters, n_init=20, random_state=seed).fit(latent)
+        plane = PCA(2, svd_solver="full").fit_transform(means.transform(latent))
+        silhouette = float(silhouette_score(latent, means.labels_))
     order = [c for c, _ in Counter(means.labels_.tolist()).most_common()]
     frame = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "cluster": [order.index(c) + 1 for c in means.labels_]})
-    terms, everyone = vectorizer.get_feature_names_out(), vectors.mean(0)
-    keywords = {number: _distinct_terms(terms[np.argsort(everyone - vectors[frame["cluster"] == number].mean(0), kind="stable")], words) for number in range(1, len(order) + 1)}
-    return frame, keywords
-
-
-def _distinct_terms(ranked: Iterable[str], count: int) -> list[str]:
-    """The first `count` terms that share no word with an earlier one."""
-    chosen: list[str] = []
-    for term in ranked:
-        if len(chosen) < count and not {w for c in chosen for w in c.split()} & set(term.split()):
-            chosen.append(str(term))
-    return chosen
+    terms, weights = vectorizer.get_feature_names_out(), weights.toarray()
+    typical = {number: weights[frame["cluster"] == number].mean(0) - weights.mean(0) for number in range(1, len(order) + 1)}
+    return frame, {number: [str(t) for t in terms[np.argsort(-excess, kind="stable")[:words]]] for number, excess in typical.items()}, silhouette
 
 
 # --- the text ----------------------------------------------------------------------------------------------------------------

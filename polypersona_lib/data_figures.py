@@ -44,7 +44,7 @@ def plot_domain_counts(counts: pd.Series, *, paper: Mapping[str, float], note: s
     """
     names = fs.domain_labels(labels)
     counts = counts.sort_values(ascending=False, kind="stable")
-    fig, ax = plt.subplots(figsize=(COLUMN, 0.75 + 0.2 * len(counts)))
+    fig, ax = plt.subplots(figsize=(COLUMN, max(0.75 + 0.2 * len(counts), 1.4)))
     rows = [fs.pick(names, key, "domain") for key in counts.index]
     _compare_with_paper(fig, ax, counts, paper, names=rows, form="{:,.0f}", label=f"ours (n = {counts.sum():,.0f})")
     ax.set_xlabel("Records")
@@ -90,6 +90,13 @@ def plot_reuse(counts: pd.Series, *, paper: Mapping[int, float], note: str) -> t
     return fs.finish(fig, note), ax
 
 
+_BOX = {
+    "orientation": "horizontal", "patch_artist": True, "manage_ticks": False, "whiskerprops": {"color": INK, "linewidth": 0.7},
+    "capprops": {"color": INK, "linewidth": 0.6},
+    "flierprops": {"marker": "o", "markersize": 1.8, "markerfacecolor": "none", "markeredgecolor": GREY, "markeredgewidth": 0.4},
+}  # fmt: skip
+
+
 @style()
 def plot_lengths(
     frame: pd.DataFrame, *, note: str, reference: pd.DataFrame | None = None, labels: Mapping[str, str] | None = None, name: str = "generated"
@@ -104,33 +111,23 @@ def plot_lengths(
     names, parts = fs.domain_labels(labels), {name: frame} | ({"reference": reference} if reference is not None else {})
     for part in parts.values():
         fs.need(part, ("domain", "length_chars"), "plot_lengths")
-    data = pd.concat([part[["domain", "length_chars"]].assign(source=source) for source, part in parts.items()], ignore_index=True)
-    data["domain"] = data["domain"].map(lambda key: fs.pick(names, key, "domain"))
-    order = [label for label in names.values() if label in set(data["domain"])]
-    colours = dict(zip(parts, (OURS, fs.REFERENCE), strict=False))
-    fig, ax = plt.subplots(figsize=(COLUMN, 0.75 + (0.31 if reference is not None else 0.24) * len(order)))
-    sns.boxplot(
-        data, y="domain", x="length_chars", hue="source", order=order, hue_order=list(parts), palette=colours, saturation=1, width=0.72, gap=0.08,
-        linewidth=0.7, linecolor=INK, fliersize=1.6, legend=False, ax=ax, medianprops={"color": "white", "linewidth": 1.4},
-        flierprops={"marker": "o", "markerfacecolor": "none", "markeredgecolor": GREY, "markeredgewidth": 0.4}, capprops={"linewidth": 0.6},
-    )  # fmt: skip
-    if reference is not None:
-        _mark_reference(ax)
-    fs.name_rows(ax, order)
-    ax.set(xlim=(0, data["length_chars"].max() * 1.04), xlabel="Answer length (characters)", ylabel="")
-    hatches = ("", "/////")
-    handles = [Patch(facecolor=colours[p], edgecolor=INK, linewidth=0.6, hatch=h, hatchcolor="white", label=p) for p, h in zip(parts, hatches, strict=False)]
+    data = pd.concat(parts.values(), ignore_index=True)
+    for key in data["domain"].unique():
+        fs.pick(names, key, "domain")
+    order = [key for key in names if key in set(data["domain"])]
+    fig, ax = plt.subplots(figsize=(COLUMN, max(0.75 + (0.31 if reference is not None else 0.24) * len(order), 1.4)))
+    looks = zip(parts, (OURS, fs.REFERENCE), ("", "/////"), ("white", INK), strict=False)
+    handles = []
+    for place, (source, colour, hatch, median) in enumerate(looks):
+        box = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.7, "hatch": hatch, "hatchcolor": "white"}
+        rows = np.arange(len(order)) + (0 if len(parts) == 1 else 0.36 * place - 0.18)
+        values = [parts[source].loc[parts[source]["domain"] == key, "length_chars"] for key in order]
+        ax.boxplot(values, positions=rows, widths=0.3 if len(parts) > 1 else 0.55, boxprops=box, medianprops={"color": median, "linewidth": 1.4}, **_BOX)
+        handles.append(Patch(label=source, **box))
+    fs.name_rows(ax, [names[key] for key in order])
+    ax.set(xlim=(0, data["length_chars"].max() * 1.04), xlabel="Answer length (characters)")
     fs.legend_above(fig, ax, handles=handles)
     return fs.finish(fig, note), ax
-
-
-def _mark_reference(ax: Axes) -> None:
-    """Hatch the reference's boxes and darken their medians, so that grey print keeps the two sources apart."""
-    _, container = ax.containers
-    for box in container.boxes:
-        box.set_hatch("/////")
-    for median in container.medians:
-        median.set_color(INK)
 
 
 @style()

@@ -26,7 +26,8 @@ DPI = 300
 INK, GREY, LIGHT = "#1a1a1a", "#5f5f5f", "#d9d9d9"
 OURS, REFERENCE = "#0072B2", "#bdbdbd"
 PAPER = {  # the paper's value, in every figure: a black upright tick, taller than a bar
-    "color": INK, "marker": "|", "markersize": 12, "markeredgewidth": 1.6, "linestyle": "none", "path_effects": [withStroke(linewidth=2.2, foreground="white")],
+    "color": INK, "marker": "|", "markersize": 10.5, "markeredgewidth": 1.6, "linestyle": "none",
+    "path_effects": [withStroke(linewidth=2.2, foreground="white")],
 }  # fmt: skip
 MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#6A3D9A", "#882255")  # Okabe-Ito, yellow darkened, two added
 MODEL_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")

@@ -62,6 +62,14 @@ MODELS: dict[str, ModelSpec] = {
 }  # fmt: skip
 
 
+HUB_SIZES = {  # from config.json at the pinned revisions: enough to count a hub model's parameters without its weights
+    "phi-2": {"vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32},
+    "tinyllama-1.1b": {
+        "vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
+    },
+}  # fmt: skip
+
+
 def get_spec(key: str) -> ModelSpec:
     """The registry entry of `key`. Raises ValueError listing the valid keys."""
     if key not in MODELS:
@@ -134,7 +142,8 @@ def lora_modules(model, spec: ModelSpec) -> dict[str, int]:
     """How many modules each LoRA target matches. Raises ValueError for a target that matches none, listing what exists."""
     import torch
 
-    linear = [name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".lora_" not in name]
+    linear = [name.removesuffix(".base_layer").rsplit(".", 1)[-1] for name in names]  # a wrapped model's layers are called q_proj.base_layer
     counts = {target: linear.count(target) for target in spec.lora_targets}
     missing = [t for t, n in counts.items() if n == 0]
     if missing:
@@ -153,6 +162,24 @@ def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed
     torch.manual_seed(seed)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(spec.lora_targets), bias="none", task_type="CAUSAL_LM")
     return get_peft_model(model, config)
+
+
+def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
+    """What LoRA of rank `r` trains, counted on an empty model of the family: {"trainable", "total", "share"}; NaN if the hub sizes are not known.
+
+    `total` is the base without its adapters. Nothing is downloaded and no weight is allocated.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if scale != "nano" and spec.key not in HUB_SIZES:
+        return dict.fromkeys(("trainable", "total", "share"), float("nan"))
+    sizes = spec.nano if scale == "nano" else {**spec.nano, **HUB_SIZES[spec.key]}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **sizes))
+    linear = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.rsplit(".", 1)[-1] in spec.lora_targets]
+    trainable, total = sum(r * (m.in_features + m.out_features) for m in linear), sum(p.numel() for p in model.parameters())
+    return {"trainable": trainable, "total": total, "share": trainable / total}
 
 
 def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu", folder: Path | None = None):

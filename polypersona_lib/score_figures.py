@@ -130,7 +130,7 @@ def plot_training(runs: list[dict], *, note: str) -> tuple[Figure, np.ndarray]:
     if not runs:
         raise ValueError("plot_training: no run records to draw")
     ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 0.8, "linestyle": "none"}
-    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
+    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5 + 0.05 * len(runs)))
     for run in runs:
         look, steps = fs.model_look(run["model"]), pd.DataFrame(run["loss_curve"])
         options = {"linestyle": look.linestyle, **look.points()}
@@ -145,7 +145,8 @@ def plot_training(runs: list[dict], *, note: str) -> tuple[Figure, np.ndarray]:
     axes[1].set(xlabel="Epoch", ylabel="Validation loss (nats per token)")
     axes[1].xaxis.get_major_locator().set_params(integer=True)
     axes[1].margins(0.08)
-    fs.legend_above(fig, axes[0], handles=[*axes[0].get_legend_handles_labels()[0], Line2D([], [], **ring, label="chosen checkpoint")], ncols=4)
+    handles = [*axes[0].get_legend_handles_labels()[0], Line2D([], [], **ring, label="chosen checkpoint")]
+    fs.legend_above(fig, axes[0], handles=handles, ncols=4 if len(runs) < 4 else 3)
     return fs.finish(fig, note), axes
 
 

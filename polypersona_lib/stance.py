@@ -192,7 +192,8 @@ class StanceReader:
         """Learn from authored stance sentences.
 
         Args:
-            texts: the sentences; options: the 0-based option each stands for; question_ids: where it belongs; n_options: options of that question.
+            texts: the sentences; options: the 0-based option each stands for, -1 for a sentence without a stance; question_ids: where it belongs;
+            n_options: options of that question (0, open: the sentence teaches every size what no stance looks like).
         """
         if self.encoder is None:
             from .metrics import load_encoder
@@ -200,9 +201,11 @@ class StanceReader:
             self.encoder = load_encoder()
         texts, options, sizes = list(texts), np.asarray(options, dtype=int), np.asarray(n_options, dtype=int)
         vectors = self.encoder.embed([plain(t) for t in texts])
-        self._known = {q: (vectors[rows], options[rows]) for q, rows in _rows_by(question_ids).items()}
+        taken = np.flatnonzero(options >= 0)
+        self._known = {q: (vectors[rows], options[rows]) for q, rows in _rows_by([question_ids[i] for i in taken], taken).items()}
         self._models = {}
-        for size, rows in _rows_by(sizes).items():
+        for size in sorted(set(sizes[taken].tolist())):
+            rows = np.flatnonzero((sizes == size) | (sizes == 0))
             if len(set(options[rows])) > 1:
                 self._models[size] = _fit_words([plain(texts[i]) for i in rows], vectors[rows], options[rows])
         return self
@@ -222,7 +225,8 @@ class StanceReader:
             if size in self._models:
                 openings = [plain(_opening(answers[i])) for i in rows]
                 for i, probabilities in zip(rows, self._probabilities(size, openings), strict=True):
-                    found[i] = int(probabilities.argmax()) if probabilities.max() >= self.sure else None
+                    best = int(probabilities.argmax())
+                    found[i] = best if best < size and probabilities[best] >= self.sure else None
         return found
 
     def _nearest(self, spans: list[str], question_id: str) -> int | None:
@@ -237,9 +241,9 @@ class StanceReader:
         return int(options[best]) if clear else None
 
     def _probabilities(self, size: int, openings: list[str]) -> np.ndarray:
-        """P(option) of each opening, shape (n, size)."""
+        """P(option) of each opening and, last, P(no stance), shape (n, size + 1)."""
         words, classifier = self._models[size]
-        found = np.zeros((len(openings), size))
+        found = np.zeros((len(openings), size + 1))
         found[:, classifier.classes_] = classifier.predict_proba(_features(words, openings, self.encoder.embed(openings)))
         return found
 
@@ -282,7 +286,8 @@ def _fit_words(texts: list[str], vectors: np.ndarray, options: np.ndarray):
 def stance_sentences(*, held_out: frozenset[str] = frozenset()) -> tuple[list[str], list[int], list[str], list[int]]:
     """(texts, 0-based options, question ids, numbers of options) of the authored stance sentences whose pattern id is not in `held_out`.
 
-    Slots are filled with "it". The four lists are the arguments of `StanceReader.fit`.
+    The details of all questions stand among them with option -1: sentences without a stance. Slots are filled with "it".
+    The four lists are the arguments of `StanceReader.fit`.
     """
     from . import paths
     from .phrase_bank import SLOT, load_phrases, parse_pattern
@@ -291,11 +296,12 @@ def stance_sentences(*, held_out: frozenset[str] = frozenset()) -> tuple[list[st
     questions, lines = load_questions(), []
     for file in sorted(paths.PHRASES.glob("*.yaml")):
         for question_id, entry in load_phrases(file).items():
-            for level, sentences in entry.get("stance", {}).items():
+            sections = [(f"stance.{level}", int(level) - 1, found) for level, found in entry.get("stance", {}).items()] + [("details", -1, entry.get("details", []))]
+            for section, option, sentences in sections:
                 for number, line in enumerate(sentences):
-                    pattern = parse_pattern(f"{question_id}/stance.{level}#{number}", line)
+                    pattern = parse_pattern(f"{question_id}/{section}#{number}", line)
                     if pattern.id not in held_out:
-                        lines.append((SLOT.sub("it", pattern.text), int(level) - 1, question_id, len(questions[question_id].options)))
+                        lines.append((SLOT.sub("it", pattern.text), option, question_id, len(questions[question_id].options)))
     texts, options, question_ids, sizes = (list(column) for column in zip(*lines, strict=True)) if lines else ([], [], [], [])
     return texts, options, question_ids, sizes
 
@@ -317,27 +323,39 @@ def evaluate_reader(*, folds: int = 1, encoder=None, echo=print, **thresholds) -
         folds: how many of the five held-out fifths to go through (1 to 5). thresholds: near, margin, sure of the reader.
 
     Returns:
-        One dict a line printed: `{"set", "options", "n", "coverage", "accuracy" (of those read), "adjacent" (at most one option off), "chance"}`.
+        One dict a line printed: `{"set", "options", "n", "coverage", "accuracy" (of those read), "adjacent" (at most one option off), "chance"}`;
+        for sentences without a stance, `coverage` is the share wrongly read and the others are NaN.
     """
     from .question_bank import load_questions
 
-    texts, options, question_ids, sizes = stance_sentences()
+    columns = stance_sentences()
+    texts, options, question_ids, sizes = columns
     part, questions, results = [fold(t) for t in texts], load_questions(), []
     for held in range(folds):
         known = [i for i, p in enumerate(part) if p != held]
-        reader = StanceReader(encoder=encoder, **thresholds).fit(*([column[i] for i in known] for column in (texts, options, question_ids, sizes)))
-        unseen = [i for i, p in enumerate(part) if p == held]
-        for name, rows, change in (("unseen sentences", unseen, str), ("known, blurred", known[::4], blur)):
+        reader = StanceReader(encoder=encoder, **thresholds).fit(*([column[i] for i in known] for column in columns))
+        unseen = [i for i, p in enumerate(part) if p == held and sizes[i]]
+        sets = (
+            ("unseen sentences", [i for i in unseen if options[i] >= 0], str),
+            ("no stance", [i for i in unseen if options[i] < 0], str),
+            ("known, blurred", [i for i in known if options[i] >= 0][::4], blur),
+        )
+        for name, rows, change in sets:
             read = reader.read([change(texts[i]) for i in rows], [questions[question_ids[i]].options for i in rows], [question_ids[i] for i in rows])
             results += [(name, sizes[i], r, options[i]) for i, r in zip(rows, read, strict=True)]
     return [_scores(key, [row[2:] for row in results if row[:2] == key], echo) for key in sorted({row[:2] for row in results})]
 
 
 def _scores(key: tuple[str, int], pairs: list[tuple[int | None, int]], echo) -> dict:
+    """Coverage and accuracy of (read, true) options as one dict, also printed."""
     read = [(r, t) for r, t in pairs if r is not None]
-    right, near = (sum(abs(r - t) <= off for r, t in read) / max(1, len(read)) for off in (0, 1))
-    line = {"set": key[0], "options": key[1], "n": len(pairs), "coverage": len(read) / len(pairs), "accuracy": right, "adjacent": near, "chance": 1 / key[1]}
-    echo(f"{key[0]:17} {key[1]} options  n {len(pairs):4}  read {line['coverage']:.2f}  right {right:.2f} of those (at most one off: {near:.2f}; chance {1 / key[1]:.2f})")
+    line = {"set": key[0], "options": key[1], "n": len(pairs), "coverage": len(read) / len(pairs), "accuracy": np.nan, "adjacent": np.nan, "chance": np.nan}
+    text = f"{key[0]:17} {key[1]} options  n {len(pairs):4}  read {line['coverage']:.2f}"
+    if key[0] != "no stance" and read:
+        line["accuracy"], line["adjacent"] = (sum(abs(r - t) <= off for r, t in read) / len(read) for off in (0, 1))
+        line["chance"] = 1 / key[1]
+        text += f"  right {line['accuracy']:.2f} of those (at most one off: {line['adjacent']:.2f}; chance {line['chance']:.2f})"
+    echo(text)
     return line
 
 
