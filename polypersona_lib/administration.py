@@ -56,7 +56,8 @@ def control_administrations(sheet: pd.DataFrame, train: pd.DataFrame, seed: int)
         n = len(q.options)
         again = speaker.answer(row.persona, q, seed=seed, draw=1).option
         out["uniform"].append(np.full(n, 1 / n))
-        out["majority"].append(counts[q.id] / counts[q.id].sum())
+        given = counts.get(q.id, np.ones(n))  # an item that no train row asks (smoke profile): nothing is known
+        out["majority"].append(given / given.sum())
         out["resample"].append(np.eye(n)[again])
         out["oracle_card"].append(card_probabilities(row.persona, q))
         out["oracle_latent"].append(option_probabilities(q, true_attitude(row.persona, q.construct, seed)))

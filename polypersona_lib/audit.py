@@ -51,7 +51,8 @@ def split_balance(frame: pd.DataFrame) -> pd.DataFrame:
     gaps = {}
     for name, values in keys.items():
         everywhere = values.value_counts(normalize=True)
-        gaps[name] = {part: values[frame["part"] == part].value_counts(normalize=True).sub(everywhere, fill_value=0).abs().max() * 100 for part in dataset.SPLITS}
+        inside = {part: values[frame["part"] == part].value_counts(normalize=True) for part in dataset.SPLITS}
+        gaps[name] = {part: shares.sub(everywhere, fill_value=0).abs().max() * 100 for part, shares in inside.items()}
     return pd.DataFrame(gaps).T
 
 
@@ -214,7 +215,8 @@ def closed_items(frame: pd.DataFrame) -> pd.DataFrame:
             "question_type": part["question_type"].iloc[0], "answers": len(part), "low": low, "high": high, "minority_side": min(low, high),
             "points": chosen.nunique(), "options": count, "label_led": led,
         }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
+    columns = ["question_type", "answers", "low", "high", "minority_side", "points", "options", "label_led"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else columns)
 
 
 def sides(frame: pd.DataFrame) -> np.ndarray:
@@ -250,7 +252,7 @@ def classify_stances(frame: pd.DataFrame, *, folds: int = 5, seed: int = 42) -> 
     if frame["persona_id"].nunique() < folds:
         raise ValueError(f"{frame['persona_id'].nunique()} personas are too few for {folds} folds")
     features, side = _design(frame), sides(frame)
-    found = pd.DataFrame({"persona_id": frame["persona_id"].to_numpy(), "question_id": frame["question_id"].to_numpy(), "side": side, "classifier": 0, "majority": 0})
+    found = frame[["persona_id", "question_id"]].reset_index(drop=True).assign(side=side, classifier=0, majority=0)
     for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(features, side, frame["persona_id"]):
         model = LogisticRegression(C=0.3, max_iter=500).fit(features[train], side[train])
         found.loc[test, "classifier"] = model.predict(features[test])

@@ -10,6 +10,7 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 
 PROMPT_VERSION = "1"
 SYSTEM = "Answer the survey as this person."
@@ -54,37 +55,73 @@ def messages(card: dict | str, domain: str, question: str, options, answer: str 
 CONTROL = re.compile(
     r"<\s*[|｜][^<>\n]{0,60}[|｜]\s*>"  # <|im_end|>, <|user|>, <｜Assistant｜>
     r"|<\s*/?\s*s\s*>|\[\s*/?\s*INST\s*\]|<<\s*/?\s*SYS\s*>>"  # </s>, [INST], <<SYS>>
-    r"|<\s*/?\s*(?:tool_call|tool_response|think|unk|pad|bos|eos|start_of_turn|end_of_turn)\s*>",
+    r"|\[\s*/?\s*(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\s*\]"
+    r"|<\s*/?\s*(?:tool_calls?|tool_response|tools|think|unk|pad|bos|eos|start_of_turn|end_of_turn)\s*>",
     flags=re.IGNORECASE,
 )
-_OPENERS = re.compile(r"<(?=\s*[|｜/<]|\s*(?:s|think|tool_call|unk|pad)\b)|(?<=[|｜])\s*>", flags=re.IGNORECASE)
-INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u00ad]")
+INVISIBLE = re.compile(  # drawn as nothing: joiners, direction marks, variation selectors, tags, soft hyphens, control characters but \t \n
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_BRACKET = re.compile("[<\ufe64\uff1c\\[\ufe47\uff3b]")  # what NFKC folds to "<" or "[": every marker of CONTROL starts with one
+_ROUNDS = 8  # of replacing markers one by one; text nested deeper than that loses all its opening brackets
 
 
-def find_control_text(text: str) -> list[tuple[int, str]]:
-    """(position, marker) of everything in `text` that some chat template could take for a control token or role marker."""
-    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
-    source = text if CONTROL.search(text) else folded
-    return [(m.start(), m.group(0)) for m in CONTROL.finditer(source)]
+def _fold(text: str) -> tuple[str, list[int]]:
+    """`text` as a lenient tokenizer might see it (NFKC, invisible characters gone), and for each character where it came from."""
+    folded, origin = [], []
+    for i, character in enumerate(text):
+        plain = "" if INVISIBLE.match(character) else character if character < "\x7f" else unicodedata.normalize("NFKC", character)
+        folded.append(plain)
+        origin += [i] * len(plain)
+    return "".join(folded), origin
+
+
+@cache
+def _markers(control_strings: tuple[str, ...]) -> re.Pattern:
+    """CONTROL plus the given strings, as they look once folded; the longest first."""
+    own = sorted({f for c in control_strings if (f := _fold(c)[0].strip())}, key=lambda c: (-len(c), c))
+    return re.compile("|".join([CONTROL.pattern, *map(re.escape, own)]), flags=re.IGNORECASE)
+
+
+def _spans(text: str, control_strings: tuple[str, ...]) -> list[tuple[int, int, str]]:
+    """(start, end in `text`, folded marker) of every marker in `text`."""
+    if not _BRACKET.search(text) and all(_BRACKET.match(c) for c in control_strings):
+        return []
+    folded, origin = _fold(text)
+    return [(origin[m.start()], origin[m.end() - 1] + 1, m[0]) for m in _markers(control_strings).finditer(folded) if m[0]]
+
+
+def find_control_text(text: str, control_strings: tuple[str, ...] = ()) -> list[tuple[int, str]]:
+    """(position, marker) of everything in `text` that some chat template could take for a control token or role marker.
+
+    Also finds markers in disguise (full-width forms, invisible characters inside, any case). Positions and markers are those of `text` itself.
+    """
+    return [(start, text[start:end]) for start, end, _ in _spans(text, control_strings)]
 
 
 def neutralise(text: str, control_strings: tuple[str, ...] = ()) -> str:
-    """Make `text` harmless: invisible characters go, markers lose their brackets (`<|im_end|>` becomes `(im_end)`).
+    """Make `text` harmless: markers, in disguise or not, lose their brackets (`<|im_end|>` becomes `(im_end)`).
 
-    Also breaks the given `control_strings` of a particular tokenizer. Idempotent; text without markers is returned unchanged.
+    Also breaks the given `control_strings` of a particular tokenizer. Idempotent; nothing but the markers is changed.
     """
-    if not find_control_text(text) and not any(c in text for c in control_strings):
-        return text
-    text = unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
-    for _ in range(len(text) + 1):  # removing one marker may join the halves of another
-        clean = CONTROL.sub(lambda m: "(" + re.sub(r"[^\w ]+", "", m.group(0)).strip() + ")", text)
-        for marker in control_strings:
-            if marker and marker in clean:
-                clean = clean.replace(marker, "(" + re.sub(r"[^\w ]+", "", marker).strip() + ")")
-        if clean == text:
-            break
-        text = clean
-    return _OPENERS.sub("(", text) if CONTROL.search(text) else text
+    for _ in range(_ROUNDS):  # replacing one marker may join the halves of another
+        spans = _spans(text, control_strings)
+        if not spans:
+            return text
+        for start, end, marker in reversed(spans):
+            text = text[:start] + _harmless(marker, control_strings) + text[end:]
+    text = _BRACKET.sub("(", text)
+    while spans := _spans(text, control_strings):
+        for start, end, _ in reversed(spans):
+            text = text[:start] + text[end:]
+    return text
+
+
+def _harmless(marker: str, control_strings: tuple[str, ...]) -> str:
+    """What stands in a marker's place: its words in round brackets, or nothing if the words themselves are a control string."""
+    words = "(" + re.sub(r"[^\w ]+", "", marker).strip() + ")"
+    return "" if _markers(control_strings).search(words) else words
 
 
 # --- templates and masks -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ class TrainSpec:
     """The recipe. Defaults are the paper's (Algorithm 2, sections IV-C and V-A); where the paper is silent, ours: label mask, NF4, shared prefixes.
 
     Effective batch = micro_batch * accumulation; `adapt_epochs` trains the base on the train answers without personas first
-    (foreign data at nano scale only: a twin has never seen such text).
+    (foreign data at nano scale only: a twin has never seen such text). `first_weight` weighs each answer's first token in the loss.
     """
 
     r: int = 16
@@ -36,6 +36,7 @@ class TrainSpec:
     four_bit: bool = True
     shared_prefix: bool = False
     adapt_epochs: int = 0
+    first_weight: float = 1.0
     seed: int = DEFAULT_SEED
 
     def __post_init__(self):

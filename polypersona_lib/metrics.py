@@ -38,6 +38,7 @@ class Metric:
 _OURS = "Paper: unspecified. We use "
 _SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' answers to the same question"
 _WINS = _OURS + "the share of other personas' answers to the same question that score lower than the own reference (ties count half)"
+_FEW = " (12 of them, the same for all systems)"
 _MASK = ", after removing from the prediction every word whose stem occurs in the own card, and from each answer every word of its author's card"
 METRICS = {
     m.id: m
@@ -64,10 +65,10 @@ METRICS = {
         Metric("swap_auc_rouge1", "Swap wins, ROUGE-1", "swap", _WINS + "; ROUGE-1."),
         Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1."),
         Metric("swap_auc_rouge1_masked", "Swap wins, ROUGE-1, card words masked", "swap", _WINS + _MASK + "; ROUGE-1."),
-        Metric("swap_gap_semantic", "Swap gap, semantic", "swap", _SWAP + "; semantic similarity."),
-        Metric("swap_auc_semantic", "Swap wins, semantic", "swap", _WINS + "; semantic similarity."),
-        Metric("swap_gap_semantic_masked", "Swap gap, semantic, card words masked", "swap", _SWAP + _MASK + "; semantic similarity."),
-        Metric("swap_auc_semantic_masked", "Swap wins, semantic, card words masked", "swap", _WINS + _MASK + "; semantic similarity."),
+        Metric("swap_gap_semantic", "Swap gap, semantic", "swap", _SWAP + _FEW + "; semantic similarity."),
+        Metric("swap_auc_semantic", "Swap wins, semantic", "swap", _WINS + _FEW + "; semantic similarity."),
+        Metric("swap_gap_semantic_masked", "Swap gap, semantic, card words masked", "swap", _SWAP + _FEW + _MASK + "; semantic similarity."),
+        Metric("swap_auc_semantic_masked", "Swap wins, semantic, card words masked", "swap", _WINS + _FEW + _MASK + "; semantic similarity."),
         Metric("swap_gap_option", "Swap gap, chosen option", "swap", _SWAP + "; 1 if both chose the same option, else 0."),
         Metric("swap_auc_option", "Swap wins, chosen option", "swap", _WINS + "; 1 if both chose the same option, else 0."),
         Metric("alignment", "Alignment", "distribution", _OURS + "1 - Wasserstein distance of the two answer distributions / (options - 1), per item."),
@@ -76,6 +77,7 @@ METRICS = {
     )
 }
 ROW_METRICS = tuple(m.id for m in METRICS.values() if m.scope == "row")
+SEMANTIC_OTHERS = 12  # other personas a question that the semantic swap compares with: more cost encoder time and hardly narrow the interval
 QUALITY_PARTS = ("format_valid", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
 
 # --- the encoder -------------------------------------------------------------------------------------------------------------
@@ -474,6 +476,21 @@ def score_set(preds: pd.DataFrame, *, sample: int = 100, seed: int = stats.SEED)
     }
 
 
+def corpus_bleu_interval(preds: pd.DataFrame, *, n_boot: int = 1000, level: float = stats.LEVEL, seed: int = stats.SEED) -> tuple[float, float]:
+    """Bootstrap interval of bleu_corpus over rows, from the n-gram counts of each row. NaN with fewer than two rows."""
+    from sacrebleu.metrics import BLEU
+
+    alive = preds[_alive(preds)]
+    found = [_sacre().sentence_score(str(p), [str(r)]) for p, r in zip(alive["prediction"], alive["reference"], strict=True)]
+    if len(found) < 2:
+        return np.nan, np.nan
+    counts = np.array([[*f.counts, *f.totals, f.sys_len, f.ref_len] for f in found])
+    rng = np.random.default_rng(seed)
+    sums = np.array([counts[rng.integers(0, len(counts), len(counts))].sum(axis=0) for _ in range(n_boot)]).tolist()
+    scores = [BLEU.compute_bleu(correct=s[:4], total=s[4:8], sys_len=s[8], ref_len=s[9]).score / 100 for s in sums]
+    return tuple(map(float, np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])))
+
+
 def score_stance(chosen: Sequence, truth: Sequence[int], *, n_options: int) -> dict:
     """stance_acc (no stance counts as wrong), stance_qwk (over answers with a stance), coverage (share with a stance), n.
 
@@ -499,39 +516,60 @@ def _kept_words(texts: Sequence[str], cards: Sequence[str] | None) -> list[list[
     return [[w for w in _words(t) if w[1] not in known[c]] for t, c in zip(texts, cards, strict=True)]
 
 
-def _overlap_scorer(groups: Sequence[list[list[tuple[str, str]]]]):
-    """Sparse rows of the word multisets of all `groups` (the k-th copy of a word is a feature of its own) and their word counts."""
+def _word_rows(groups: Sequence[list[list[tuple[str, str]]]]) -> list[tuple]:
+    """(sparse rows, word counts) of the word multisets of each group; the k-th copy of a word is a feature of its own, so a product counts clipped overlap."""
     from scipy import sparse
 
     vocabulary: dict[tuple[str, int], int] = {}
+    found = []
     for texts in groups:
-        rows, columns, lengths = [], [], np.array([len(words) for words in texts], dtype=float)
-        for i, words in enumerate(texts):
+        starts, columns = [0], []
+        for words in texts:
             for stem, times in Counter(stem for _, stem in words).items():
-                for k in range(times):
-                    rows.append(i)
-                    columns.append(vocabulary.setdefault((stem, k), len(vocabulary)))
-        yield sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), 2_000_000)), lengths
+                columns += [vocabulary.setdefault((stem, k), len(vocabulary)) for k in range(times)]
+            starts.append(len(columns))
+        found.append((starts, columns))
+    shape = len(vocabulary) + 1
+    return [(sparse.csr_matrix((np.ones(len(c)), c, s), shape=(len(s) - 1, shape)), np.diff(s).astype(float)) for s, c in found]
 
 
 _TIE = 1e-6  # scores closer than this are equal
 
 
-def _swap(own: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(gap, share of wins) of each row's own score against its others' scores; NaN without others."""
-    gap = [o - x.mean() if len(x) else np.nan for o, x in zip(own, others, strict=True)]
-    auc = [(x < o - _TIE).mean() / 2 + (x <= o + _TIE).mean() / 2 if len(x) else np.nan for o, x in zip(own, others, strict=True)]
-    return np.array(gap), np.array(auc)
+def _swap(own: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """(gap, share of wins) of each row's own score.
+
+    Args: blocks: for each question (rows, their scores against its answers of shape (rows, answers), which of these are another persona's).
+    """
+    gap, auc = np.full(len(own), np.nan), np.full(len(own), np.nan)
+    for rows, scores, others in blocks:
+        count, mine = others.sum(axis=1), own[rows, None]
+        ahead = ((scores < mine - _TIE) / 2 + (scores <= mine + _TIE) / 2) * others
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gap[rows], auc[rows] = own[rows] - (scores * others).sum(axis=1) / count, ahead.sum(axis=1) / count
+    return gap, auc
 
 
-def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True) -> pd.DataFrame:
+def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each question of `rows`: (rows, members of the pool, mask (rows, members) of other personas); at most `most` members, the first by hash of their persona."""
+    members, people, blocks = pool.groupby("question_id").indices, pool["persona_id"].astype(str).to_numpy(), []
+    for question, asked in rows.groupby("question_id", sort=False).indices.items():
+        found = np.sort(members.get(question, np.array([], dtype=int)))
+        if most is not None and len(found) > most:
+            found = np.sort(sorted(found, key=lambda i: hashlib.sha256(people[i].encode()).hexdigest())[:most])
+        blocks.append((asked, found, rows["persona_id"].astype(str).to_numpy()[asked, None] != people[None, found]))
+    return blocks
+
+
+def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True, semantic_others: int | None = SEMANTIC_OTHERS) -> pd.DataFrame:
     """How much better each prediction fits its own persona's answer than the other personas' answers to the same question.
 
     Args:
         preds: columns id, prediction, reference, persona_id, persona (card text), question_id; optional status, system, chosen (0-based option, -1 none).
             Several systems may be scored in one call.
         pool: everybody's answers (all splits): persona_id, question_id, reference, persona (card text); optional chosen.
-        semantic: also compare embeddings (each distinct text, plain and masked, is encoded once per `encoder`).
+        semantic: also compare embeddings (each distinct text, plain and masked, is encoded once per `encoder`); `semantic_others`: with how many
+            answers a question, the same for all systems (None: all).
 
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for
@@ -539,43 +577,40 @@ def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | N
     """
     alive = _alive(preds)
     rows, pool = preds[alive].reset_index(drop=True), pool.reset_index(drop=True)
-    members = {q: np.asarray(ix) for q, ix in pool.groupby("question_id").indices.items()}
-    people, empty = pool["persona_id"].to_numpy(), np.array([], dtype=int)
-    same = [members.get(q, empty) for q in rows["question_id"]]
-    others = [ix[people[ix] != p] for ix, p in zip(same, rows["persona_id"], strict=True)]
-    result = {"n_others": np.array([len(ix) for ix in others], dtype=float)}
+    blocks, near = _question_blocks(rows, pool), _question_blocks(rows, pool, semantic_others)
+    result = {"n_others": np.zeros(len(rows))}
+    for asked, _, others in blocks:
+        result["n_others"][asked] = others.sum(axis=1)
     texts = [frame[c].astype(str).tolist() for frame, c in ((rows, "prediction"), (rows, "reference"), (pool, "reference"))]
     cards = [frame["persona"].astype(str).tolist() for frame in (rows, rows, pool)]
     for mask in ("", "_masked"):
         kept = [_kept_words(t, c if mask else None) for t, c in zip(texts, cards, strict=True)]
-        (said, n_said), (mine, n_mine), (theirs, n_theirs) = _overlap_scorer(kept)
+        (said, n_said), (mine, n_mine), (theirs, n_theirs) = _word_rows(kept)
         own = 2 * np.asarray(said.multiply(mine).sum(axis=1)).ravel() / np.maximum(n_said + n_mine, 1)
-        shared = [2 * (said[i] @ theirs[ix].T).toarray().ravel() / np.maximum(n_said[i] + n_theirs[ix], 1) for i, ix in enumerate(others)]
-        result[f"swap_gap_rouge1{mask}"], result[f"swap_auc_rouge1{mask}"] = _swap(own, shared)
-        if semantic:
+        overlap = ((i, 2 * (said[i] @ theirs[m].T).toarray() / np.maximum(n_said[i, None] + n_theirs[None, m], 1), o) for i, m, o in blocks)
+        result[f"swap_gap_rouge1{mask}"], result[f"swap_auc_rouge1{mask}"] = _swap(own, overlap)
+        if semantic and len(rows):
             encoder = encoder or load_encoder()
-            said, mine, theirs = (encoder.embed([" ".join(w for w, _ in t) for t in k] if mask else t) for k, t in zip(kept, texts, strict=True))
-            near = [np.clip(theirs[ix] @ said[i], 0, 1) for i, ix in enumerate(others)]
-            result[f"swap_gap_semantic{mask}"], result[f"swap_auc_semantic{mask}"] = _swap(np.clip((said * mine).sum(axis=1), 0, 1), near)
+            used = np.unique(np.concatenate([m for _, m, _ in near])).astype(int)
+            place = np.full(len(pool), -1)
+            place[used] = np.arange(len(used))
+            spoken = ([" ".join(w for w, _ in t) for t in k] if mask else t for k, t in zip(kept, texts, strict=True))
+            said, mine, theirs = (encoder.embed(t if j < 2 else [t[i] for i in used]) for j, t in enumerate(spoken))
+            cosine = ((i, np.clip(said[i] @ theirs[place[m]].T, 0, 1), o) for i, m, o in near)
+            result[f"swap_gap_semantic{mask}"], result[f"swap_auc_semantic{mask}"] = _swap(np.clip((said * mine).sum(axis=1), 0, 1), cosine)
     if "chosen" in rows and "chosen" in pool:
-        result["swap_gap_option"], result["swap_auc_option"] = _option_swap(rows, pool, others)
+        result["swap_gap_option"], result["swap_auc_option"] = _option_swap(rows, pool, blocks)
     keys = [c for c in ("system", "id", "persona_id", "question_id") if c in preds]
     found = pd.DataFrame(result, index=preds.index[alive]).reindex(preds.index)
     return pd.concat([preds[keys], found], axis=1)
 
 
-def _option_swap(rows: pd.DataFrame, pool: pd.DataFrame, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _option_swap(rows: pd.DataFrame, pool: pd.DataFrame, blocks: list) -> tuple[np.ndarray, np.ndarray]:
     """The swap on the chosen option alone: 1 if equal. The own reference's option is the pool's for the same persona and question."""
     chosen = pool["chosen"].to_numpy(dtype=float)
     mine = dict(zip(zip(pool["persona_id"], pool["question_id"], strict=True), chosen, strict=True))
     own = np.array([mine.get(key, np.nan) for key in zip(rows["persona_id"], rows["question_id"], strict=True)])
     said = rows["chosen"].to_numpy(dtype=float)
     closed = np.isfinite(said) & (own >= 0)
-    gap, auc = _swap((said == own).astype(float), [(chosen[ix] == s).astype(float) for ix, s in zip(others, said, strict=True)])
+    gap, auc = _swap((said == own).astype(float), ((i, (said[i, None] == chosen[None, m]).astype(float), o) for i, m, o in blocks))
     return np.where(closed, gap, np.nan), np.where(closed, auc, np.nan)
-
-
-def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
-    """Mean cosine of each answer's embedding with its own card's, in [-1, 1] ("persona-consistency embeddings", Algorithm 2, line 9)."""
-    encoder = encoder or load_encoder()
-    return float((encoder.embed(answers) * encoder.embed(cards)).sum(axis=1).mean())

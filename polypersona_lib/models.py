@@ -63,7 +63,9 @@ MODELS: dict[str, ModelSpec] = {
 
 
 HUB_SIZES = {  # from config.json at the pinned revisions: enough to count a hub model's parameters without its weights
-    "phi-2": {"vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32},
+    "phi-2": {
+        "vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
+    },
     "tinyllama-1.1b": {
         "vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
     },
@@ -160,8 +162,19 @@ def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=next(model.parameters()).is_cuda)
     torch.manual_seed(seed)
+    model.name_or_path = model.config._name_or_path = _portable(model.name_or_path)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(spec.lora_targets), bias="none", task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+    wrapped = get_peft_model(model, config)
+    wrapped.peft_config["default"].target_modules = sorted(spec.lora_targets)  # PEFT keeps a set: its order in the file would follow PYTHONHASHSEED
+    return wrapped
+
+
+def _portable(name: str) -> str:
+    """What an adapter's files call their base: a hub id as it is, a folder without the path of this machine."""
+    folder = Path(name)
+    if not folder.is_absolute():
+        return name
+    return folder.relative_to(paths.ROOT).as_posix() if folder.is_relative_to(paths.ROOT) else folder.name
 
 
 def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:

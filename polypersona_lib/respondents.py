@@ -23,7 +23,7 @@ from .question_bank import Question, load_questions
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 STANDARDISING_DRAWS = 4000
-LABEL_SHARE = 0.58  # closed answers that open with their option's label; the others say it in their own words
+LABEL_SHARE = 0.72  # closed answers that open with their option's label; the others say it in their own words
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,14 @@ def _sections(question_id: str) -> dict:
         for t in entry.get("themes", [])
     ]
     return sections
+
+
+def find_pattern(pattern_id: str) -> Pattern:
+    """The authored sentence that a truth path names, such as `finance.open.1/saving.bodies#2`. Raises KeyError for an unknown place."""
+    sections = _sections(pattern_id.partition("/")[0])
+    flat = [p for name, section in sections.items() if name not in ("lex", "themes") for p in section]
+    flat += [p for theme in sections["themes"] for part in ("openings", "bodies", "closings") for p in theme[part]]
+    return {p.id: p for p in flat}[pattern_id]
 
 
 @cache

@@ -164,13 +164,18 @@ def read_option(answer: str, options: Sequence[str]) -> int | None:
 
 # --- the fitted reader -------------------------------------------------------------------------------------------------------
 
-NEAR, MARGIN, SURE = 0.80, 0.02, 0.50  # similarity of a known sentence, its lead over another option's, probability that counts as read
+NEAR, MARGIN, SURE = 0.80, 0.02, 0.35  # similarity of a known sentence, its lead over another option's, probability that counts as read
 
 
 def _opening(answer: str) -> str:
     """The first sentence, with the next one if it has fewer than four words."""
     first = first_sentences(answer)
     return first if len(first.split()) > 3 else first_sentences(answer, 2)
+
+
+def _is_empty_talk(opening: str, options: tuple[str, ...]) -> bool:
+    """True for a blank opening, "yes and no", and an echo of the option list."""
+    return not opening or bool(_BOTH.search(opening)) or len(set(_labels(options)[0].findall(opening))) > 2
 
 
 class StanceReader:
@@ -216,7 +221,7 @@ class StanceReader:
         Args: answers, and for each its option labels and its question (an unknown question skips the nearest-sentence step).
         """
         found = [read_option(a, o) for a, o in zip(answers, options, strict=True)]
-        todo = [i for i, option in enumerate(found) if option is None and answers[i] and answers[i].strip() and not _BOTH.search(plain(_opening(answers[i])))]
+        todo = [i for i, option in enumerate(found) if option is None and answers[i] and not _is_empty_talk(plain(_opening(answers[i])), tuple(options[i]))]
         spans = {i: list(dict.fromkeys(plain(first_sentences(answers[i], n)) for n in (1, 2, 3))) for i in todo}
         self.encoder.embed(list(dict.fromkeys(span for s in spans.values() for span in s)) + [plain(_opening(answers[i])) for i in todo])
         for i in todo:
@@ -274,10 +279,10 @@ def _fit_words(texts: list[str], vectors: np.ndarray, options: np.ndarray):
 
     parts = [
         ("words", TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[\w']+")),
-        ("pieces", TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)),
+        ("pieces", TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2)),
     ]
     words = FeatureUnion(parts, transformer_weights={"words": 2.0, "pieces": 1.0}).fit(texts)
-    return words, LogisticRegression(C=10, max_iter=3000).fit(_features(words, texts, vectors), options)
+    return words, LogisticRegression(C=10, max_iter=3000, tol=1e-3).fit(_features(words, texts, vectors), options)
 
 
 # --- its training material and its test --------------------------------------------------------------------------------------

@@ -41,13 +41,21 @@ def persona_batches(rows: list[chat.Encoded], size: int, seed: int, epoch: int) 
     return batches
 
 
-def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, items=None):
-    """Cross-entropy of the answers' tokens (prompt tokens carry no loss), averaged over them or divided by `items`."""
+def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, items=None, first_weight: float = 1.0):
+    """Cross-entropy of the answers' tokens (prompt tokens carry no loss), averaged over them or divided by `items`.
+
+    `first_weight` is the weight of each answer's first token, which says where a closed answer stands; 1 is the plain mean.
+    """
+    import torch
     import torch.nn.functional as F
 
     logits, targets = answer_logits(model, rows, pad_id, shared=shared)
-    loss = F.cross_entropy(logits.float(), targets, reduction="sum")
-    return loss / (items if items is not None else len(targets))
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    if first_weight != 1.0:
+        starts = torch.tensor([len(r.answer) for r in rows], device=losses.device).cumsum(0).roll(1)
+        starts[0] = 0
+        losses = losses.index_add(0, starts, losses[starts] * (first_weight - 1))
+    return losses.sum() / (items if items is not None else len(targets))
 
 
 def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
@@ -93,7 +101,7 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
             return batches, sum(len(rows[i].answer) for b in batches for i in b["rows"]) or None
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            return answer_loss(model, [rows[i] for i in inputs["rows"]], tokenizer.pad_token_id, shared=spec.shared_prefix, items=num_items_in_batch)
+            return answer_loss(model, [rows[i] for i in inputs["rows"]], tokenizer.pad_token_id, shared=spec.shared_prefix, items=num_items_in_batch, first_weight=spec.first_weight)
 
         def floating_point_ops(self, inputs):
             return 0
@@ -154,17 +162,21 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     rows, held = encode_rows(tokenizer, parts["train"]), encode_rows(tokenizer, parts["validation"])
     work = run.paths.folder("adapters") / f".{spec.key}.unfinished"
     shutil.rmtree(work, ignore_errors=True)
-    base = adapted_base(run, spec, tokenizer, parts, work) if recipe.adapt_epochs else None
-    model = add_lora(base or load_base(spec, scale, four_bit=recipe.four_bit, device=where), spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
+    base_folder = adapted_base(run, spec, tokenizer, parts, work) if recipe.adapt_epochs else None
+    base = load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=base_folder)
+    model = add_lora(base, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
     epochs: list[dict] = []
 
     def on_epoch(model, epoch, state):
-        loss = validation_loss(model, held, tokenizer.pad_token_id)
+        model.save_pretrained(work / "epoch")
+        answering = load_for_inference(spec, scale, work / "epoch", device=where, folder=base_folder) if where == "cpu" else model
+        loss = validation_loss(answering, held, tokenizer.pad_token_id)
         trained = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        scores = epoch_scores(model, tokenizer, parts["validation"].head(run.settings.epoch_eval_rows), recipe.seed)
-        epochs.append({"epoch": epoch, "train_loss": round(trained[-1], 5) if trained else None, "val_loss": round(loss, 5)} | scores)
-        if loss <= min(e["val_loss"] for e in epochs) + 1e-5:
-            model.save_pretrained(work / "best")
+        scores = epoch_scores(answering, tokenizer, parts["validation"].head(run.settings.epoch_eval_rows), recipe.seed)
+        if loss < min((e["val_loss"] for e in epochs), default=float("inf")):
+            shutil.rmtree(work / "best", ignore_errors=True)
+            (work / "epoch").rename(work / "best")
+        epochs.append({"epoch": epoch, "train_loss": round(trained[-1], 5) if trained else None, "val_loss": loss} | scores)
 
     trainer = _trainer(model, tokenizer, rows, recipe, run.paths.results / "tensorboard" / spec.key, on_epoch, f"training {spec.key}")
     trainer.train()
@@ -190,7 +202,7 @@ def _full_size(model) -> int:
 
 
 def epoch_scores(model, tokenizer, frame: pd.DataFrame, seed: int) -> dict[str, float]:
-    """BLEU, ROUGE and BERTScore of greedy-free sampled answers to a few validation rows, and the answers' similarity to their cards."""
+    """BLEU, ROUGE and BERTScore of sampled answers to a few validation rows, and the answers' similarity to their cards."""
     from .generation import generate
     from .metrics import persona_similarity, score_rows
 
@@ -202,8 +214,8 @@ def epoch_scores(model, tokenizer, frame: pd.DataFrame, seed: int) -> dict[str, 
     return means | {"persona_sim": round(persona_similarity(answers, [chat.render_card(c) for c in frame["persona"]]), 5)}
 
 
-def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd.DataFrame], work: Path):
-    """The nano base, its full weights first trained on the train answers *without* personas, then quantized like any other base.
+def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd.DataFrame], work: Path) -> Path:
+    """A folder with the nano base, its full weights first trained on the train answers *without* personas; it is quantized like any other base.
 
     Foreign data only: a twin knows nothing but this project's sentences, and LoRA on a base that cannot write stays at gibberish.
     The adapted base is kept in `adapters/<key>-base/` because evaluation needs it too.
@@ -233,7 +245,7 @@ def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd
     work.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(work / "base")
     records.replace_folder(work / "base", folder)
-    return load_base(spec, "nano", four_bit=recipe.four_bit, folder=folder)
+    return folder
 
 
 def load_tuned(run: RunConfig, spec: ModelSpec, *, tuned: bool = True):

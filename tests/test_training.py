@@ -1,0 +1,254 @@
+"""Training and answering: the label mask, shared prefixes, reproducibility, and the traps of 4-bit layers. Everything on the shipped nano twins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from polypersona_lib import chat, dataset, generation, models, paths, training
+from polypersona_lib.config import PROFILES, RunConfig
+
+FAMILIES = tuple(models.MODELS)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """The published `paper` split."""
+    return {part: dataset.read_split(paths.DATASET / "paper", part) for part in dataset.SPLITS}
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    return {key: models.load_tokenizer(models.get_spec(key), "nano") for key in FAMILIES}
+
+
+def _adapted(key: str, *, four_bit: bool = True, dropout: float = 0.0):
+    """A twin with a LoRA adapter whose B is not zero, so that both A and B have gradients."""
+    import torch
+
+    spec = models.get_spec(key)
+    base = models.load_base(spec, "nano")
+    model = models.add_lora(base if four_bit else base.dequantize().float(), spec, r=16, alpha=32, dropout=dropout, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in sorted(model.named_parameters()):
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.02
+    return model.train()
+
+
+def _gradients(model, loss) -> dict:
+    model.zero_grad()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _assert_equal_gradients(a: dict, b: dict, tolerance: float) -> None:
+    assert a.keys() == b.keys() and a
+    for name in a:
+        assert a[name].norm() > 0, f"{name}: no gradient"
+        assert (a[name] - b[name]).norm() <= tolerance * b[name].norm(), name
+
+
+# --- the label mask ------------------------------------------------------------------------------------------------------------
+
+
+def _reference_labels(tokenizer, triplet) -> list[int]:
+    """Labels as a prompt-completion trainer makes them: the whole text encoded at once, loss on the tokens that start after the prompt."""
+    template = tokenizer.chat_template or chat.CHATML
+    prompt = tokenizer.apply_chat_template(triplet[:2], chat_template=template, tokenize=False, add_generation_prompt=True)
+    full = tokenizer.apply_chat_template(triplet, chat_template=template, tokenize=False, add_generation_prompt=False).rstrip("\n")
+    assert full.startswith(prompt)
+    encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
+    labels = [token if start >= len(prompt) else -100 for token, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)]
+    first = [-100] if tokenizer.bos_token and not full.startswith(tokenizer.bos_token) else []
+    last = [] if labels[-1] == tokenizer.eos_token_id else [tokenizer.eos_token_id]
+    return first + labels + last
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_only_the_assistants_tokens_carry_loss(key, parts, tokenizers):
+    tokenizer = tokenizers[key]
+    for triplet in parts["train"]["messages"].iloc[::60]:
+        row = chat.encode(tokenizer, triplet)
+        assert row.labels == _reference_labels(tokenizer, triplet)
+        assert len(row.labels) == len(row.ids) and all(label in (-100, token) for label, token in zip(row.labels, row.ids, strict=True))
+        said = tokenizer.decode([label for label in row.labels if label != -100], skip_special_tokens=True)
+        assert said.removesuffix("<|im_end|>").strip() == triplet[2]["content"]
+        assert row.labels[-1] == tokenizer.eos_token_id, "the stop token is learned"
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_rows_are_short(key, parts, tokenizers):
+    rows = training.encode_rows(tokenizers[key], parts["train"])
+    assert sum(len(r.ids) for r in rows) / len(rows) <= 150
+
+
+# --- shared prefixes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_shared_prefixes_have_the_loss_and_gradients_of_whole_rows(key, parts, tokenizers):
+    import torch
+
+    from polypersona_lib.prefix import pad
+
+    tokenizer, model = tokenizers[key], _adapted(key)
+    frame = parts["train"][parts["train"]["persona_id"].isin(parts["train"]["persona_id"].value_counts().index[:3])].head(12)
+    rows = training.encode_rows(tokenizer, frame)
+    assert len({tuple(r.shared) for r in rows}) < len(rows)
+    shared = training.answer_loss(model, rows, tokenizer.pad_token_id, shared=True)
+    ids, mask = pad([r.ids for r in rows], tokenizer.pad_token_id)
+    labels, _ = pad([r.labels for r in rows], -100)
+    whole = model(input_ids=ids, attention_mask=mask, labels=labels).loss  # the library's own loss, every position computed
+    assert shared.item() == pytest.approx(whole.item(), rel=1e-5)
+    assert training.answer_loss(model, rows, tokenizer.pad_token_id, shared=False).item() == pytest.approx(whole.item(), rel=1e-5)
+    _assert_equal_gradients(_gradients(model, shared), _gradients(model, whole), 1e-5)
+    assert torch.isfinite(whole)
+
+
+def test_batches_hold_every_row_once_and_keep_personas_together(parts, tokenizers):
+    rows = training.encode_rows(tokenizers[FAMILIES[-1]], parts["train"].head(300))
+    batches = training.persona_batches(rows, 16, 42, 1)
+    assert sorted(i for batch in batches for i in batch) == list(range(300))
+    assert batches == training.persona_batches(rows, 16, 42, 1) != training.persona_batches(rows, 16, 42, 2)
+    spread = sum(len({tuple(rows[i].shared) for i in batch}) for batch in batches)
+    assert spread <= len({tuple(r.shared) for r in rows}) + len(batches)
+
+
+# --- four bits -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_four_bit_gradients_are_right_before_and_after_a_validation(key, parts, tokenizers):
+    """bitsandbytes re-packs a 4-bit layer at its first forward in eval mode and then has no backward; `load_base` prevents it."""
+    tokenizer, packed, plain = tokenizers[key], _adapted(key), _adapted(key, four_bit=False)
+    rows = training.encode_rows(tokenizer, parts["train"].head(6))
+
+    def gradients(model):
+        return _gradients(model, training.answer_loss(model, rows, tokenizer.pad_token_id, shared=True))
+
+    expected = gradients(plain)
+    _assert_equal_gradients(gradients(packed), expected, 1e-4)
+    before = training.validation_loss(packed, rows, tokenizer.pad_token_id)
+    packed.train()
+    _assert_equal_gradients(gradients(packed), expected, 1e-4)
+    assert training.validation_loss(packed, rows, tokenizer.pad_token_id) == before
+    flags = [m.support_avx512bf16_for_cpu for m in packed.modules() if hasattr(m, "support_avx512bf16_for_cpu")]
+    assert flags and not any(flags)
+
+
+# --- LoRA and adapters -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_lora_trains_what_the_family_lists_and_nothing_else(key):
+    spec = models.get_spec(key)
+    model = models.add_lora(models.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
+    assert all("lora_" in n for n, p in model.named_parameters() if p.requires_grad)
+    assert models.lora_modules(model, spec) == models.lora_modules(model.get_base_model(), spec) == dict.fromkeys(spec.lora_targets, 4)
+    counted = models.lora_share(spec, "nano", r=16)
+    assert model.get_nb_trainable_parameters()[0] == counted["trainable"]
+    assert training._full_size(model) == counted["total"]
+
+
+def test_share_of_the_hub_models_is_the_published_one():
+    for key, trainable, total in (("tinyllama-1.1b", 12_615_680, 1_100_048_384), ("phi-2", 23_592_960, 2_779_683_840)):
+        assert models.lora_share(models.get_spec(key), "paper", r=16) == {"trainable": trainable, "total": total, "share": trainable / total}
+
+
+def test_a_lora_target_that_matches_nothing_is_an_error():
+    spec = models.get_spec("tinyllama-1.1b")
+    base = models.load_base(spec, "nano")
+    with pytest.raises(ValueError, match=r"fc1 match no module; linear layers here: .*q_proj"):
+        models.add_lora(base, replace(spec, lora_targets=("q_proj", "fc1")), r=16, alpha=32, dropout=0.0, seed=1)
+
+
+def test_a_missing_or_empty_adapter_is_an_error(tmp_path):
+    spec = models.get_spec("tinyllama-1.1b")
+    with pytest.raises(FileNotFoundError, match="run notebook 03 first"):
+        models.load_for_inference(spec, "nano", tmp_path)
+    models.add_lora(models.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.0, seed=1).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="changes nothing"):
+        models.load_for_inference(spec, "nano", tmp_path)
+
+
+# --- training ------------------------------------------------------------------------------------------------------------------
+
+
+def test_thirty_steps_lower_the_validation_loss(parts, tokenizers, tmp_path):
+    spec, recipe = models.get_spec("tinyllama-1.1b"), replace(PROFILES["nano"].train, epochs=1, learning_rate=1.5e-3)  # 4e-3 needs a longer warm-up
+    tokenizer, model = tokenizers[spec.key], models.add_lora(models.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=42)
+    rows, held = (training.encode_rows(tokenizer, parts[p].iloc[::5].head(n)) for p, n in (("train", 480), ("validation", 64)))
+    before, seen = training.validation_loss(model, held, tokenizer.pad_token_id), []
+    trainer = training._trainer(model, tokenizer, rows, recipe, tmp_path, lambda model, epoch, state: seen.append(epoch), "test")
+    trainer.train()
+    assert trainer.state.global_step == 30 and seen == [1]
+    assert training.validation_loss(model, held, tokenizer.pad_token_id) < before - 0.01
+
+
+TINY = """
+import json, sys
+from polypersona_lib import dataset, models, paths, training
+from polypersona_lib.config import RunConfig
+training.epoch_scores = lambda *a, **k: {}
+parts = {part: dataset.read_split(paths.DATASET / "paper", part).head(48 if part == "train" else 8) for part in dataset.SPLITS}
+record = training.train(RunConfig(profile="smoke", out=sys.argv[1]), models.get_spec("tinyllama-1.1b"), parts)
+print(json.dumps({k: record[k] for k in ("adapter_hash", "data_hash", "epochs", "best_epoch", "fingerprint")}))
+"""
+
+
+def _train_tiny(out, *, threads: int, hash_seed: int) -> tuple[dict, str]:
+    """Train 48 rows in a fresh process. Returns the record's hashes and losses, and all that was printed."""
+    env = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(paths.ROOT)}
+    done = subprocess.run([sys.executable, "-c", TINY, str(out)], env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One thread, PYTHONHASHSEED 1: (output folder, record)."""
+    out = tmp_path_factory.mktemp("first")
+    return out, _train_tiny(out, threads=1, hash_seed=1)[0]
+
+
+def test_training_twice_gives_the_same_bits(trained, tmp_path):
+    out, record = trained
+    assert _train_tiny(tmp_path, threads=1, hash_seed=2)[0] == record
+    written = list((RunConfig(profile="smoke", out=str(out)).paths.results / "adapters" / "tinyllama-1.1b").iterdir())
+    assert "adapter_model.safetensors" in {p.name for p in written}
+    assert not any(str(paths.ROOT).encode() in p.read_bytes() for p in written), "no path of this machine in a published adapter"
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="measured: one thread and two sum in another order, validation losses differ by 1e-7 and so do the adapter's bits")
+def test_training_gives_the_same_bits_with_more_threads(trained, tmp_path):
+    assert _train_tiny(tmp_path, threads=2, hash_seed=1)[0] == trained[1]
+
+
+# --- answering -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_an_answer_does_not_depend_on_the_rows_beside_it(key, parts, tokenizers):
+    model, tokenizer = models.load_for_inference(models.get_spec(key), "nano", None), tokenizers[key]
+    frame = parts["test"].head(9)
+    together = generation.generate(model, tokenizer, frame, seed=42)
+    backwards = generation.generate(model, tokenizer, frame.iloc[::-1], seed=42)[::-1]
+    alone = [generation.generate(model, tokenizer, frame.iloc[i : i + 1], seed=42)[0] for i in range(3)]
+    assert together == backwards and together[:3] == alone and all(together)
+    assert generation.generate(model, tokenizer, frame.head(3), seed=43) != together[:3]
+
+
+def test_option_probabilities_sum_to_one(parts, tokenizers):
+    key = FAMILIES[-1]
+    frame = parts["test"][parts["test"]["options"].map(bool)].head(6)
+    model = models.load_for_inference(models.get_spec(key), "nano", None)
+    out = generation.respond(model, tokenizers[key], frame, seed=42, settings=[generation.ADMINISTRATION] * len(frame), with_options=True)
+    for probabilities, options in zip(out["option_probs"], frame["options"], strict=True):
+        assert len(probabilities) == len(options) and probabilities.sum() == pytest.approx(1) and (probabilities >= 0).all()
