@@ -117,8 +117,8 @@ class Evidence:
         unknown = [key for key in lacking if key not in MODELS]
         command = f"./run_all.sh {self.profile.name}{' on the embedded data' if self.foreign else ''}"
         if unknown:
-            later = f"not in this version's model registry yet: {names(unknown)}. {command} will test it once they are, {PAPER_RUN} at full size"
-            why = f"needs {metric} of {names(lacking)}; {later}"
+            part = "not in this version's model registry yet" + ("" if unknown == lacking else f": {names(unknown)}")
+            why = f"needs {metric} of {names(lacking)}; {part}; {command} will test it once they are, {PAPER_RUN} at full size"
         else:
             why = f"needs {metric} of {names(lacking)}, which this run does not have; {command} with all seven models would test it"
         return Finding("not measured", UNTESTED, why)

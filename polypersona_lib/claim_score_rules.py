@@ -36,12 +36,11 @@ def absolute_score(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("best_value")
 def best_value(claim: pd.Series, ev: Evidence) -> Finding:
     """The best value over the seven models."""
+    if ev.profile.scale != "paper":
+        return Finding("not comparable", UNTESTED, f"a nano twin's score says nothing about the hub models'; {PAPER_RUN} tests it")
     found, lack = ev.field(claim["metric"])
     if lack:
         return lack
-    if ev.profile.scale != "paper":
-        shown = f"{max(s.value for s in found.values()):.3f} (nano twins)"
-        return Finding(shown, UNTESTED, f"a nano twin's score says nothing about the hub models'; {PAPER_RUN} tests it")
     top = max(found, key=lambda k: found[k].value)
     return absolute_score(pd.Series({**claim, "subject": top, "domain": DASH}), ev)
 
@@ -49,9 +48,11 @@ def best_value(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("only_below")
 def only_below(claim: pd.Series, ev: Evidence) -> Finding:
     """The subject alone does not exceed the value. Absolute, hence at paper scale only."""
+    if ev.profile.scale != "paper":
+        return Finding("not comparable", UNTESTED, f"depends on the encoder and the models' size; {PAPER_RUN} tests it")
     found, lack = ev.field(claim["metric"])
-    if lack or ev.profile.scale != "paper":
-        return lack or Finding("not comparable", UNTESTED, f"depends on the encoder and the models' size; {PAPER_RUN} tests it")
+    if lack:
+        return lack
     below = [k for k, s in found.items() if s.value <= float(claim["value"])]
     return Finding(f"not above: {names(below) or 'none'}", verdict(below == [claim["subject"]]), "means of all seven models")
 

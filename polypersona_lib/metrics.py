@@ -49,18 +49,41 @@ METRICS = {
         Metric("rouge1", "ROUGE-1", "row", _OURS + "the rouge_score F1 of single words, Porter stemmer on."),
         Metric("rouge2", "ROUGE-2", "row", _OURS + "the rouge_score F1 of word pairs, Porter stemmer on."),
         Metric("rougeL", "ROUGE-L", "row", _OURS + "the rouge_score F1 of the longest common subsequence, Porter stemmer on."),
-        Metric("bertscore_f1", "BERTScore F1", "row", _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0."),
+        Metric(
+            "bertscore_f1",
+            "BERTScore F1",
+            "row",
+            _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0.",
+        ),
         Metric("semantic_sim", "Semantic similarity", "row", _OURS + "the cosine of mean-pooled all-MiniLM-L6-v2 embeddings, negative values cut to 0."),
         Metric("length_sim", "Length similarity", "row", _OURS + "the smaller over the larger number of characters."),
         Metric("sentence_sim", "Sentence-count similarity", "row", _OURS + "the smaller over the larger number of sentences."),
         Metric("sentiment_sim", "Sentiment similarity", "row", _OURS + "1 - |difference of the VADER compound scores| / 2."),
-        Metric("format_valid", "Format validity", "row", _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished sentences, without control text or an echo of the prompt; else 0."),
+        Metric(
+            "format_valid",
+            "Format validity",
+            "row",
+            _OURS
+            + "1 for a closed item with exactly one readable option or an open one of 1-8 finished sentences, without control text or an echo of the prompt; else 0.",
+        ),
         Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim."),
         Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
         Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased."),
-        Metric("self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones.", "lower"),
-        Metric("stance_acc", "Stance accuracy", "stance", _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong."),
-        Metric("stance_qwk", "Stance kappa", "stance", _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance."),
+        Metric(
+            "self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones.", "lower"
+        ),
+        Metric(
+            "stance_acc",
+            "Stance accuracy",
+            "stance",
+            _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong.",
+        ),
+        Metric(
+            "stance_qwk",
+            "Stance kappa",
+            "stance",
+            _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance.",
+        ),
         Metric("swap_gap_rouge1", "Swap gap, ROUGE-1", "swap", _SWAP + "; ROUGE-1."),
         Metric("swap_auc_rouge1", "Swap wins, ROUGE-1", "swap", _WINS + "; ROUGE-1."),
         Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1."),
@@ -193,7 +216,7 @@ class Encoder:
         if todo:
             self._run(todo, keep_tokens=False)
         blank = np.zeros(self.model.config.hidden_size, dtype=np.float32)
-        return np.array([self._pooled.get(t, blank) for t in texts], dtype=np.float32).reshape(len(texts), -1)
+        return np.array([self._pooled.get(t, blank) for t in texts], dtype=np.float32).reshape(len(texts), len(blank))
 
     def bertscore_f1(self, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """BERTScore F1 of each pair, shape (n,); 0 where a text is blank. Source: bert_score.utils.greedy_cos_idf."""
@@ -253,7 +276,9 @@ def load_encoder(name: str = "minilm", *, device: str = "cpu") -> Encoder:
 
 _SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<=[.!?…])[\"'”’)\]]*\s+")
 _FINISHED = re.compile(r"[.!?…][\"'”’)\]]*$")
-_ECHO = re.compile(r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n\s*(persona|domain|question|options|system|user|assistant)\s*:", re.I)
+_ECHO = re.compile(
+    r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n\s*(persona|domain|question|options|system|user|assistant)\s*:", re.I
+)
 
 
 def sentences(text: str) -> list[str]:
@@ -381,7 +406,9 @@ def _alive(preds: pd.DataFrame) -> np.ndarray:
     return (preds["status"] != "failed").to_numpy() if "status" in preds else np.ones(len(preds), dtype=bool)
 
 
-def score_rows(preds: pd.DataFrame, *, encoder: Encoder | None = None, bert_encoder: Encoder | None = None, reader=None, only: Sequence[str] = ROW_METRICS) -> pd.DataFrame:
+def score_rows(
+    preds: pd.DataFrame, *, encoder: Encoder | None = None, bert_encoder: Encoder | None = None, reader=None, only: Sequence[str] = ROW_METRICS
+) -> pd.DataFrame:
     """Every row metric of every prediction; a failed generation gets NaN, never a zero.
 
     Args:
@@ -412,7 +439,9 @@ def score_rows(preds: pd.DataFrame, *, encoder: Encoder | None = None, bert_enco
     return pd.concat([preds[keys], pd.Series(~alive, index=preds.index, name="failed"), scores[[m for m in ROW_METRICS if m in only]]], axis=1)
 
 
-def summarise_rows(rows: pd.DataFrame, *, metrics: Sequence[str] | None = None, by: str = "system", cluster: str | None = None, seed: int = stats.SEED) -> pd.DataFrame:
+def summarise_rows(
+    rows: pd.DataFrame, *, metrics: Sequence[str] | None = None, by: str = "system", cluster: str | None = None, seed: int = stats.SEED
+) -> pd.DataFrame:
     """Mean, 95 % bootstrap interval and counts of each metric for each value of `by`.
 
     Returns: columns <by>, metric, value, lo, hi, n (rows in the mean), n_failed (failed generations, not in the mean).
@@ -488,7 +517,7 @@ def corpus_bleu_interval(preds: pd.DataFrame, *, n_boot: int = 1000, level: floa
     rng = np.random.default_rng(seed)
     sums = np.array([counts[rng.integers(0, len(counts), len(counts))].sum(axis=0) for _ in range(n_boot)]).tolist()
     scores = [BLEU.compute_bleu(correct=s[:4], total=s[4:8], sys_len=s[8], ref_len=s[9]).score / 100 for s in sums]
-    return tuple(map(float, np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])))
+    return tuple(map(float, np.minimum(np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]), 1.0)))
 
 
 def score_stance(chosen: Sequence, truth: Sequence[int], *, n_options: int) -> dict:
@@ -561,7 +590,9 @@ def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = 
     return blocks
 
 
-def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True, semantic_others: int | None = SEMANTIC_OTHERS) -> pd.DataFrame:
+def swap_scores(
+    preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True, semantic_others: int | None = SEMANTIC_OTHERS
+) -> pd.DataFrame:
     """How much better each prediction fits its own persona's answer than the other personas' answers to the same question.
 
     Args:

@@ -119,6 +119,7 @@ def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str
     `folder` names another place to take the weights from. Safetensors only, never remote code. Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
     """
     import torch
+    from bitsandbytes.nn import Linear4bit
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging
 
@@ -133,7 +134,7 @@ def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str
         name, dtype=dtype, device_map={"": device}, use_safetensors=True, attn_implementation="sdpa", trust_remote_code=False, **arguments
     )
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
+        if isinstance(module, Linear4bit):
             # bitsandbytes repacks the weights of such a layer at its first forward in eval mode, and from then on uses a kernel without a
             # backward: training after a validation would go on with wrong gradients, with no more than a warning (0.50.2).
             module.support_avx512bf16_for_cpu = False

@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import struct
 from pathlib import Path
 
+import pandas as pd
+
 from . import report_parts as parts
-from .claim_evidence import VERDICTS
+from .cells import DASH
+from .claim_evidence import PAPER_MODELS, VERDICTS
 from .config import RunConfig, TrainSpec
 from .controls import BOUNDS, FLOORS
 from .metrics import METRICS
 from .records import write_atomically
-from .report_tables import ADMINISTRATION_METRICS, CONTROL_METRICS, MORE_METRICS, domain_table, read_csv, read_table, slug, system_table
+from .report_tables import ADMINISTRATION_METRICS, CONTROL_METRICS, MORE_METRICS, domain_table, find_table, read_csv, read_table, slug, system_table
 
 TEMPLATE = "report.html.j2"
 TABLES = {"table2": "Table II", "table3": "Table III", "table1": "Table I"}
+ARTEFACTS = (  # artefact of the paper, its files without ending, the notebook that writes them
+    ("Table I", "tables/table1_features", "06"), ("Table II", "tables/table2_overall", "04"), ("Table III", "tables/table3_domains", "05"),
+    ("Fig. 1", "fig1_domain_counts", "02"), ("Fig. 2", "fig2_question_types", "02"), ("Fig. 3", "fig3_lora_diagram", "06"),
+    ("Fig. 4", "fig4_bleu", "04"), ("Fig. 5", "fig5_response_lengths", "05"),
+)  # fmt: skip
+HEADLINE = ("bleu", "rouge1", "bertscore_f1", "quality")
 LIMITS = (
     "A nano twin says nothing about the real model: it shares the architecture, not the size and not the training. Its numbers check the method, the metrics "
     "and the code; they are not estimates of what the paper's models score.",
@@ -69,18 +79,52 @@ def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     return path
 
 
+def artefacts(run: RunConfig) -> list[dict]:
+    """Every table and figure of the paper: {artefact, file, status}; status is "made", or "missing: " and why. Files are named from the output folder on."""
+    found = []
+    for name, stem, notebook in ARTEFACTS:
+        place, endings = (run.paths.results, ("md", "csv", "tex")) if name.startswith("Table") else (run.paths.figures, ("png", "pdf"))
+        lacking = [e for e in endings if not (place / f"{stem}.{e}").is_file()]
+        status = f"missing: no {', '.join(lacking)} in this run; notebook {notebook} writes it" if lacking else "made"
+        found.append({"artefact": name, "file": f"{place.parent.name}/{place.name}/{stem}.{endings[0]}", "status": status})
+    return found
+
+
+def headline(run: RunConfig, ledger: pd.DataFrame) -> list[dict]:
+    """The paper's headline scores of the run's models beside ours: {subject, metric, paper, ours, verdict}, as text.
+
+    Args: ledger: from `claims.judge`; its rows of Table II hold both sides and the verdict.
+    """
+    rows = ledger[(ledger["place"] == "Table II") & (ledger["test"] == "score")].set_index(["subject", "metric"])
+    lines = []
+    for key in run.model_keys:
+        for metric in HEADLINE:
+            found = rows.loc[(key, metric)] if (key, metric) in rows.index else {}
+            sides = {side: str(found.get(column, DASH)) for side, column in (("paper", "value"), ("ours", "ours"), ("verdict", "verdict"))}
+            lines.append({"subject": PAPER_MODELS[key].display if key in PAPER_MODELS else key, "metric": METRICS[metric].label, **sides})
+    return lines
+
+
+def write_summary(run: RunConfig, ledger: pd.DataFrame, *, path: Path | None = None) -> dict:
+    """Write `results/<run>/summary.json` (what the runner prints at the end) and return it: {"artefacts": [...], "headline": [...]}."""
+    summary = {"artefacts": artefacts(run), "headline": headline(run, ledger)}
+    write_atomically(path or run.paths.results / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    return summary
+
+
 def context(run: RunConfig) -> dict:
     """Everything the template shows, as plain lists and dicts."""
     results = run.paths.results
     records = parts.read_records(results / "runs", run.model_keys)
     dataset, ledger = parts.read_json(results / "dataset" / "report.json"), parts.read_ledger(results / "claims.csv")
     systems = read_csv(results / "scores" / "systems.csv")
-    shown = {stem: read_table(results / "tables", stem) for stem in TABLES}
+    shown = {stem: find_table(results / "tables", stem) for stem in TABLES}
+    more = [read_table(f) for f in sorted((results / "tables").glob("*.csv")) if not f.stem.startswith(tuple(TABLES))]
     return {
         "run": {"name": run.name, "profile": run.profile, "scale": run.settings.scale, "data": run.data and Path(run.data).name},
         "facts": parts.run_facts(run, records, dataset), "models": parts.model_facts(records),
         "verdicts": _verdicts(ledger), "claims": ledger, "marks": parts.MARKS,
-        "tables": [{"name": name, **(shown[stem] or {})} for stem, name in TABLES.items()],
+        "tables": [{"name": name, **(shown[stem] or {})} for stem, name in TABLES.items()], "more_tables": more,
         "controls": system_table(systems, CONTROL_METRICS), "control_meanings": [*FLOORS.values(), *BOUNDS.values()],
         "unseen": system_table(read_csv(results / "scores" / "systems_unseen_pairs.csv"), CONTROL_METRICS),
         "administration": system_table(read_csv(results / "scores" / "administration.csv"), ADMINISTRATION_METRICS),
@@ -107,9 +151,12 @@ def _verdicts(ledger: list[dict]) -> list[dict]:
 def _recipe(run: RunConfig, records: list[dict]) -> list[dict]:
     """The paper's training numbers beside those of this run (of its records, or of the profile if there are none)."""
     used = records[0].get("train_spec", {}) if records else {}
-    ours = {**vars(run.train_spec), **used}
-    rows = [{"name": name, "paper": value, "ours": ours.get(name, "—")} for name, value in vars(TrainSpec()).items() if name not in parts.OURS_ALONE]
-    return [{**row, "same": row["paper"] == row["ours"]} for row in rows]
+    ours, rows = {**vars(run.train_spec), **used}, []
+    for name, value in vars(TrainSpec()).items():
+        silent = name in parts.OURS_ALONE
+        verdict = "ours, the paper is silent" if silent else "same" if ours[name] == value else "differs"
+        rows.append({"name": name.replace("_", " "), "paper": "not specified" if silent else value, "ours": ours[name], "verdict": verdict})
+    return rows
 
 
 def _definitions() -> list[dict]:

@@ -17,7 +17,7 @@ from .config import RunConfig
 from .report_tables import plain, slug, system_kind, system_name
 
 MARKS = dict(zip(VERDICTS, ("✓", "✗", "≠", "○", "?"), strict=True))
-OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix")
+OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "first_weight")
 FIGURES = (  # pattern of the file's name -> caption, alt text
     (r"fig1|domain_counts", "Fig. 1. Records by domain; the tick is the paper's count.",
      "Bar chart: number of records in each of the domains, with the paper's count marked on each bar."),
@@ -62,7 +62,14 @@ def read_ledger(path: Path) -> list[dict]:
         return []
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     rows = ({k: plain(v) for k, v in row.items()} for row in frame.to_dict("records"))
-    return [row | {"slug": slug(row["verdict"]), "mark": MARKS.get(row["verdict"], "")} for row in rows]
+    return [row | {"slug": slug(row["verdict"]), "mark": MARKS.get(row["verdict"], ""), "printed": _printed(row)} for row in rows]
+
+
+def _printed(row: dict) -> str:
+    """What the paper states, with its unit; a threshold of ours is not the paper's number."""
+    if row["unit"].endswith("(ours)"):
+        return "not quantified"
+    return row["value"] if row["unit"] in (DASH, "score", "judgement") else f"{row['value']} {row['unit']}"
 
 
 def read_records(folder: Path, order: tuple[str, ...]) -> list[dict]:

@@ -61,11 +61,14 @@ def _cell(text: str, lo: str | None = None, hi: str | None = None) -> dict:
     return {"text": shown, "number": True, "interval": interval, "long": False}
 
 
-def read_table(folder: Path, stem: str) -> dict | None:
-    """The table whose file starts with `stem`: caption, columns, rows and notes; None if it was not written."""
+def find_table(folder: Path, stem: str) -> dict | None:
+    """The table whose file starts with `stem`; None if it was not written."""
     file = next(iter(sorted(folder.glob(f"{stem}*.csv"))), None)
-    if file is None:
-        return None
+    return read_table(file) if file else None
+
+
+def read_table(file: Path) -> dict:
+    """A table's CSV file as caption, columns, rows and notes."""
     frame = pd.read_csv(file, dtype=str, keep_default_na=False)
     reasons = frame.pop("why a dash") if "why a dash" in frame else pd.Series([DASH] * len(frame))
     marks = {r: chr(97 + i % 26) for i, r in enumerate(dict.fromkeys(r for r in reasons if r != DASH))}
@@ -133,4 +136,4 @@ def domain_table(scores: pd.DataFrame) -> dict | None:
     cells = {(r["system"], r["domain"]): r for r in scores.to_dict("records")}
     found = dict.fromkeys(scores["domain"])
     rows = [{"name": d.replace("_", " "), "kind": "", "failed": 0, "cells": [_score(cells.get((s, d))) for s in systems]} for d in found]
-    return {"columns": [{"name": system_name(s).partition(" (")[0], "metric": None} for s in systems], "rows": rows}
+    return {"columns": [{"name": system_name(s), "metric": None} for s in systems], "rows": rows}

@@ -55,7 +55,9 @@ def _field_errors(row: dict) -> list[str]:
     if not isinstance(row.get("persona", ""), str | dict | None):
         found.append(f"persona: expected text or an object, found {type(row['persona']).__name__}")
     options = row.get("options")
-    if options is not None and not (isinstance(options, list) and all(isinstance(o, str) and o.strip() for o in options) and len(set(options)) == len(options) != 1):
+    if options is not None and not (
+        isinstance(options, list) and all(isinstance(o, str) and o.strip() for o in options) and len(set(options)) == len(options) != 1
+    ):
         found.append("options: expected a list of two or more different texts")
     return found
 
@@ -101,7 +103,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     names = [n for n in (*REQUIRED, "persona", *TEXT_FIELDS, "options") if any(row.get(n) is not None for row in rows)]
     frame = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in dict.fromkeys([*REQUIRED, *names])})
     frame["id"], frame["prediction"] = frame["id"].map(str), frame["prediction"].map(lambda p: p or "")
-    frame["status"] = [("failed" if s == "failed" or not p.strip() else "ok") for s, p in zip(frame.get("status", [None] * len(frame)), frame["prediction"], strict=True)]
+    frame["status"] = [
+        ("failed" if s == "failed" or not p.strip() else "ok") for s, p in zip(frame.get("status", [None] * len(frame)), frame["prediction"], strict=True)
+    ]
     if "persona" in frame:
         frame["persona"] = frame["persona"].map(lambda p: render_card(p) if p else None)
     return frame
@@ -114,7 +118,9 @@ def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
     """Persona-swap scores within the file: its own references are the other personas' answers."""
     known = frame.assign(
         persona_id=frame["persona_id"].fillna(frame["persona"]) if "persona_id" in frame else frame["persona"],
-        question_id=frame["question_id"].fillna(frame["question"]) if "question_id" in frame and "question" in frame else frame.get("question_id", frame.get("question")),
+        question_id=frame["question_id"].fillna(frame["question"])
+        if "question_id" in frame and "question" in frame
+        else frame.get("question_id", frame.get("question")),
     ).dropna(subset=["persona", "persona_id", "question_id"])
     return metrics.swap_scores(known, known.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder).assign(cluster=known["persona_id"])
 
@@ -186,7 +192,7 @@ def compare(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame], *, 
     """Paired comparison of every two files over the ids they share (equal references only): (lines, notes)."""
     lines, notes = [], []
     for (a, left), (b, right) in itertools.combinations(files.items(), 2):
-        both = left.set_index("id")[["reference"]].join(right.set_index("id")[["reference"]], how="inner", lsuffix="_a", rsuffix="_b")
+        both = left.set_index("id")[["reference"]].join(right.set_index("id")[["reference"]], how="inner", suffixes=("_a", "_b"))
         same = both.index[both["reference_a"] == both["reference_b"]]
         if len(same) < len(both):
             notes.append(f"{a} and {b}: {len(both) - len(same)} shared ids have different references and are not compared")
@@ -230,7 +236,9 @@ def _print_comparison(table: pd.DataFrame, notes: list[str]) -> None:
         print(f"\n{a} minus {b} (same ids; p: paired permutation, Holm-corrected over all comparisons)")
         print(f"  {'metric':42} {'diff':>8}  {'95 % interval':20} {'n':>6} {'d':>6} {'p':>7}")
         for line in part.itertuples():
-            print(f"  {metrics.METRICS[line.metric].label:42} {line.difference:8.4f}  {_interval(line.lo, line.hi):20} {line.n:6} {line.d:6.2f} {line.p_holm:7.4f}")
+            print(
+                f"  {metrics.METRICS[line.metric].label:42} {line.difference:8.4f}  {_interval(line.lo, line.hi):20} {line.n:6} {line.d:6.2f} {line.p_holm:7.4f}"
+            )
     for note in notes:
         print(f"  note: {note}")
 
@@ -276,8 +284,24 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
         missing = missing_columns(frame, lines)
         _print_file(name, frame, lines, signatures, missing)
         tables.append(lines.assign(file=name)[["file", "metric", "value", "lo", "hi", "n", "n_failed"]])
-        known = {line["metric"]: {**{k: line[k] for k in ("value", "lo", "hi", "n")}, "label": metrics.METRICS[line["metric"]].label, "version": metrics.METRICS[line["metric"]].version} for line in _plain(lines)}
-        report["files"].append({"file": name, "rows": len(frame), "n_failed": int((frame["status"] == "failed").sum()), "metrics": known, "signatures": signatures, "missing": missing})
+        known = {
+            line["metric"]: {
+                **{k: line[k] for k in ("value", "lo", "hi", "n")},
+                "label": metrics.METRICS[line["metric"]].label,
+                "version": metrics.METRICS[line["metric"]].version,
+            }
+            for line in _plain(lines)
+        }
+        report["files"].append(
+            {
+                "file": name,
+                "rows": len(frame),
+                "n_failed": int((frame["status"] == "failed").sum()),
+                "metrics": known,
+                "signatures": signatures,
+                "missing": missing,
+            }
+        )
     if len(files) > 1:
         table, notes = compare(files, scored, seed=seed)
         _print_comparison(table, notes)

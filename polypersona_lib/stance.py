@@ -16,13 +16,13 @@ import numpy as np
 # --- the label rule ----------------------------------------------------------------------------------------------------------
 
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
-_OPENER = (
-    r"^(?:(?:answer|response|my (?:answer|response|rating)(?: (?:is|would be))?|rating|likert(?: scale)?|option|well|honestly|overall|hmm|oh|so|um|frankly|personally)\b[\s,:.-]*)*"
-)
+_OPENER = r"^(?:(?:answer|response|my (?:answer|response|rating)(?: (?:is|would be))?|rating|likert(?: scale)?|option|well|honestly|overall|hmm|oh|so|um|frankly|personally)\b[\s,:.-]*)*"
 _SAY = r"(?:i'd|i would|i'll|i will|i have to|i must|i can|let me)?\s*(?:say|choose|select|pick|answer|go with|go for|rate (?:it|this|that|them|mine|my \w+|myself)?(?: as)?|mark|put)?"
 _SUBJECT = r"(?:(?:that )?(?:i|i'm|i am|it's|it is|it was|that's|they are|they're|my view is|this is|i feel|i do|we))?"
 _ADVERB = r"(?:(?:quite|rather|really|pretty|fairly|somewhat|mostly|generally|usually|definitely|certainly|probably|basically|just|only|actually|honestly|overall|do|would|am|a|an|as|that|the|would be|to be|tend to|have to|almost|nearly|practically|virtually)\s+)*"
-_OTHERS = re.compile(r"\b(people|friends?|others?|some|many|most|everyone|everybody|they|we|he|she|who|anyone|colleagues?|neighbou?rs?|family|whether|if|should|could)\b")
+_OTHERS = re.compile(
+    r"\b(people|friends?|others?|some|many|most|everyone|everybody|they|we|he|she|who|anyone|colleagues?|neighbou?rs?|family|whether|if|should|could)\b"
+)
 _NEGATION = re.compile(r"\b(?:not|never|cannot|can't|hardly|no longer|n't|\w+n't)\b(?:\W+\w+){0,3}\W*$")
 _NEGATED = {
     "agree": "disagree", "satisfied": "dissatisfied", "very satisfied": "dissatisfied", "likely": "unlikely", "very likely": "unlikely",
@@ -45,7 +45,9 @@ _NO = re.compile(
     r"|no (?:i|we|it|they|that|not)\b"
 )
 _BOTH = re.compile(r"\b(yes and no|yes or no|yes/no|both yes and no|agree/disagree|agree or disagree)\b")
-_NEUTRAL = re.compile(r"^(?:i'm |i am |i feel |i remain |i'd say i'm |i would say i'm |i'd say )?(?:fairly |quite |pretty |mostly |rather |somewhat |completely )?(?:neutral|undecided|on the fence|torn|in the middle)\b")
+_NEUTRAL = re.compile(
+    r"^(?:i'm |i am |i feel |i remain |i'd say i'm |i would say i'm |i'd say )?(?:fairly |quite |pretty |mostly |rather |somewhat |completely )?(?:neutral|undecided|on the fence|torn|in the middle)\b"
+)
 _SCALE_TALK = re.compile(
     r"\b(?:on |from )?(?:a |the )?scale (?:of|from) \d\W+(?:to|-)\W*\d\b|\b\d\s*(?:being|meaning|means|is|=|for)\s+(?:the )?\W*[a-z]+(?: [a-z]+)?\"?"
     r"|\b\d (?:to|-) \d\b|\bwhere \d\b"
@@ -53,7 +55,9 @@ _SCALE_TALK = re.compile(
 _NUMBER = (
     re.compile(r"^\W*(?:option\s*)?(\d)\s*(?:[).:\]-]|,|$|/\s*(\d+)|out of (\d+))"),
     re.compile(r"\b(\d)\s*(?:/|out of)\s*(\d+)\b"),
-    re.compile(r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b(?![\d%.]\d|\s*(?:years?|times|days|hours|people|of us|percent|%))"),
+    re.compile(
+        r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b(?![\d%.]\d|\s*(?:years?|times|days|hours|people|of us|percent|%))"
+    ),
 )
 
 
@@ -93,7 +97,9 @@ def _number(text: str, options: tuple[str, ...]) -> int | None:
 def _adjusted(label: str, before: str, index: dict[str, int]) -> int | None:
     """The option a label stands for, given the words before it: negated, weakened, intensified, or somebody else's (None)."""
     clause = re.split(r"[,;:-]", before)[-1]
-    if re.search(r"\b(not sure|unsure|don't know|can't say)\b", clause) or (_OTHERS.search(" ".join(clause.split()[-4:])) and not re.search(r"\bi\b(?!.*\b(?:think|know|believe)\b)", " ".join(clause.split()[-2:]))):
+    if re.search(r"\b(not sure|unsure|don't know|can't say)\b", clause) or (
+        _OTHERS.search(" ".join(clause.split()[-4:])) and not re.search(r"\bi\b(?!.*\b(?:think|know|believe)\b)", " ".join(clause.split()[-2:]))
+    ):
         return None
     if (weak := _WEAKENED.search(clause)) and label in _NEAR:
         return None if weak[1] == "not" else index.get(_NEAR[label])
@@ -121,7 +127,9 @@ def _label(sentence: str, options: tuple[str, ...]) -> int | None:
     strong = bool(re.search(r"agree|satisf|likely", label))
     if label in _ADJECTIVES and after and not re.match(r"[,.;:!?-]|(?:" + _LINKS + r")\b", after):
         return None  # "a good idea", "fair enough": a word like any other
-    if not strong and not (frame or re.search(r"(?:say|answer is|rate .{0,40}|call .{0,20}|is|was|are|were|am|i)\W+(?:\w+ly |quite |pretty |very )?\W*$", sentence[:start])):
+    if not strong and not (
+        frame or re.search(r"(?:say|answer is|rate .{0,40}|call .{0,20}|is|was|are|were|am|i)\W+(?:\w+ly |quite |pretty |very )?\W*$", sentence[:start])
+    ):
         return None
     read = {_adjusted(h[2], sentence[: h[0]], index) for h in hits}
     return read.pop() if len(read) == 1 else (index[label] if frame and start == 0 else None)
@@ -301,7 +309,9 @@ def stance_sentences(*, held_out: frozenset[str] = frozenset()) -> tuple[list[st
     questions, lines = load_questions(), []
     for file in sorted(paths.PHRASES.glob("*.yaml")):
         for question_id, entry in load_phrases(file).items():
-            sections = [(f"stance.{level}", int(level) - 1, found) for level, found in entry.get("stance", {}).items()] + [("details", -1, entry.get("details", []))]
+            sections = [(f"stance.{level}", int(level) - 1, found) for level, found in entry.get("stance", {}).items()] + [
+                ("details", -1, entry.get("details", []))
+            ]
             for section, option, sentences in sections:
                 for number, line in enumerate(sentences):
                     pattern = parse_pattern(f"{question_id}/{section}#{number}", line)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from . import administration, dataset, evaluation, paths, records
+from .chat import PROMPT_VERSION
 from .config import RunConfig, fingerprint
+from .generation import ADMINISTRATION, SAMPLING
 from .stance import StanceReader, stance_sentences
 
 
@@ -25,6 +28,15 @@ def find(run: RunConfig, name: str) -> Path:
         print(f"{name}: this run has none yet, so the published nano run's copy is read ({shipped.relative_to(paths.ROOT)})")
         return shipped
     raise FileNotFoundError(f"{own}: missing; run the notebooks before this one first (./run_all.sh {run.profile})")
+
+
+def find_figure(run: RunConfig, stem: str) -> Path | None:
+    """The PNG of a figure: this run's, or, in a notebook opened on its own, the published one (said in one line); None if there is neither."""
+    own, shipped = run.paths.figures / f"{stem}.png", paths.ROOT / "figures" / "shipped" / f"{stem}.png"
+    if own.is_file() or "POLYPERSONA_NONCE" in os.environ or not shipped.is_file():
+        return own if own.is_file() else None
+    print(f"{stem}: this run has not drawn it, so the published nano run's copy is shown ({shipped.relative_to(paths.ROOT)})")
+    return shipped
 
 
 # --- 01: data ------------------------------------------------------------------------------------------------------------------
@@ -93,7 +105,9 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
     if "POLYPERSONA_NONCE" not in os.environ and not run.data and not records.load_runs(run):  # opened alone: nothing was trained here
         find(run, "preds")
         return {p.stem: pd.read_parquet(p) for p in sorted(find(run, "administration").glob("*.parquet"))}
-    mark = fingerprint(records.data_hash({k: parts[k] for k in dataset.SPLITS}), run.seed, [r["adapter_hash"] for r in records.load_runs(run)], run.model_keys, run.settings.administered)
+    models = (run.model_keys, [r["adapter_hash"] for r in records.load_runs(run)])
+    manner = ([asdict(s) for s in (*SAMPLING.values(), ADMINISTRATION)], PROMPT_VERSION, run.settings.administered)
+    mark = fingerprint(records.data_hash({k: parts[k] for k in dataset.SPLITS}), run.seed, models, manner)
     note = run.paths.folder("preds") / "answered.json"
     folder = run.paths.folder("administration")
     if note.exists() and json.loads(note.read_text()).get("mark") == mark:
@@ -113,6 +127,7 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
 def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score all stored predictions: writes `scores/rows.parquet` and `scores/systems.csv`. Returns (rows, systems)."""
     preds = evaluation.load_predictions(find(run, "preds"))
+    preds = preds[preds["system"].isin(system_labels(run))].reset_index(drop=True)
     everyone = pd.concat([parts[p] for p in dataset.SPLITS], ignore_index=True)
     rows = evaluation.score_rows(run, preds, everyone, stance_reader(run))
     systems = evaluation.score_systems(rows, preds, seed=run.seed)

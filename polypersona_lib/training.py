@@ -41,21 +41,13 @@ def persona_batches(rows: list[chat.Encoded], size: int, seed: int, epoch: int) 
     return batches
 
 
-def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, items=None, first_weight: float = 1.0):
-    """Cross-entropy of the answers' tokens (prompt tokens carry no loss), averaged over them or divided by `items`.
-
-    `first_weight` is the weight of each answer's first token, which says where a closed answer stands; 1 is the plain mean.
-    """
-    import torch
+def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, items=None):
+    """Cross-entropy of the answers' tokens (prompt tokens carry no loss), averaged over them or divided by `items`."""
     import torch.nn.functional as F
 
     logits, targets = answer_logits(model, rows, pad_id, shared=shared)
-    losses = F.cross_entropy(logits.float(), targets, reduction="none")
-    if first_weight != 1.0:
-        starts = torch.tensor([len(r.answer) for r in rows], device=losses.device).cumsum(0).roll(1)
-        starts[0] = 0
-        losses = losses.index_add(0, starts, losses[starts] * (first_weight - 1))
-    return losses.sum() / (items if items is not None else len(targets))
+    loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+    return loss / (items if items is not None else len(targets))
 
 
 def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
@@ -101,7 +93,7 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
             return batches, sum(len(rows[i].answer) for b in batches for i in b["rows"]) or None
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            return answer_loss(model, [rows[i] for i in inputs["rows"]], tokenizer.pad_token_id, shared=spec.shared_prefix, items=num_items_in_batch, first_weight=spec.first_weight)
+            return answer_loss(model, [rows[i] for i in inputs["rows"]], tokenizer.pad_token_id, shared=spec.shared_prefix, items=num_items_in_batch)
 
         def floating_point_ops(self, inputs):
             return 0
@@ -126,7 +118,7 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
     arguments = TrainingArguments(
         output_dir=str(output), num_train_epochs=spec.epochs, per_device_train_batch_size=spec.micro_batch, gradient_accumulation_steps=spec.accumulation,
         learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, lr_scheduler_type="cosine", warmup_steps=max(1, round(spec.warmup * steps)),
-        max_grad_norm=spec.clip, optim="paged_adamw_8bit" if cuda else "adamw_torch", logging_strategy="steps", logging_steps=10, save_strategy="no",
+        max_grad_norm=spec.clip, optim="paged_adamw_8bit" if cuda else "adamw_torch", logging_strategy="steps", logging_steps=max(1, min(10, steps // 5)), save_strategy="no",
         report_to=["tensorboard"], seed=spec.seed, data_seed=spec.seed, disable_tqdm=True, remove_unused_columns=False, label_names=["rows"], **half,
     )  # fmt: skip
     trainer = AnswerTrainer(model=model, args=arguments, train_dataset=range(len(rows)), callbacks=[Watch()])
@@ -182,6 +174,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     trainer.train()
     seconds = time.perf_counter() - started
     records.replace_folder(work / "best", folder)
+    shutil.rmtree(work, ignore_errors=True)
     trainable, total = model.get_nb_trainable_parameters()
     tokens = sum(len(r.ids) for r in rows) * recipe.epochs
     record = {

@@ -34,9 +34,8 @@ FAMILIES = {  # name -> (special tokens, template, further special tokens)
 }
 MARKERS = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<s>", "</s>", "<unk>", "[INST]", "[/INST]", "<<SYS>>",
-    "<</SYS>>",
-    "<tool_call>", "</tool_call>", "<think>", "</think>", "<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "[TOOL_CALLS]",
-    "<|eot_id|>", "<start_of_turn>", "<|im_start|>user\n",
+    "<</SYS>>", "<tool_call>", "</tool_call>", "<think>", "</think>", "<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
+    "[TOOL_CALLS]", "<|eot_id|>", "<start_of_turn>", "<|im_start|>user\n",
 )  # fmt: skip
 HIDDEN = ("\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u034f", "\u2066", "\ufe0f", "\U000e0041", "\x7f")
 BENIGN = {"persona": "A nurse from Ohio.", "question": "How are you?", "answer": "Fine, thanks."}

@@ -132,7 +132,9 @@ def test_wrong_weights_are_refused(monkeypatch):
     ],
 )  # fmt: skip
 def test_format_validity(text, kind, valid):
-    preds = frame((text, LONG), question_type=[kind], options=[None if kind == "open" else list(SCALES["agreement"])], question=["Do you like the place you live in?"])
+    preds = frame(
+        (text, LONG), question_type=[kind], options=[None if kind == "open" else list(SCALES["agreement"])], question=["Do you like the place you live in?"]
+    )
     assert metrics.format_validity(preds)[0] == valid
 
 
@@ -143,7 +145,9 @@ def test_format_uses_the_option_already_read():
 
 def test_set_metrics_at_their_limits():
     same, different = frame((LONG, LONG), (LONG, LONG)), frame(("a b c d e", LONG), ("f g h i j", LONG))
-    assert metrics.score_set(same)["self_bleu"] == 1 and metrics.score_set(same)["distinct1"] == 0.5 and metrics.score_set(same)["bleu_corpus"] == pytest.approx(1)
+    assert (
+        metrics.score_set(same)["self_bleu"] == 1 and metrics.score_set(same)["distinct1"] == 0.5 and metrics.score_set(same)["bleu_corpus"] == pytest.approx(1)
+    )
     found = metrics.score_set(different)
     assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in found["bleu_signature"]
     assert np.isnan(metrics.score_set(frame(("a", "b")))["self_bleu"])
@@ -162,7 +166,9 @@ def test_stance_scores():
 def swap_data():
     cards = {"p1": "a nurse who likes gardens", "p2": "a pilot who likes jazz", "p3": "a cook who likes rain"}
     said = {"p1": "The nurse gardens every sunny morning", "p2": "Jazz keeps a pilot awake at night", "p3": "Rain drums on kitchen windows"}
-    pool = pd.DataFrame([{"persona_id": p, "question_id": q, "reference": said[p], "persona": cards[p], "chosen": float(i)} for q in ("q1", "q2") for i, p in enumerate(cards)])
+    pool = pd.DataFrame(
+        [{"persona_id": p, "question_id": q, "reference": said[p], "persona": cards[p], "chosen": float(i)} for q in ("q1", "q2") for i, p in enumerate(cards)]
+    )
     preds = pool[pool["question_id"] == "q1"].assign(id=list("abc"), prediction=pool["reference"], system="own").reset_index(drop=True)
     return preds, pool
 
@@ -190,7 +196,10 @@ def test_swap_equals_rouge_score_pair_by_pair(swap_data):
     preds = preds.assign(prediction=["The pilot gardens at night", "A jazz night", "Rain keeps the windows awake, the the the"])
     score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
     others = [[r for p, q, r in zip(pool.persona_id, pool.question_id, pool.reference, strict=True) if q == "q1" and p != me] for me in preds["persona_id"]]
-    wanted = [score(ref, pred)["rouge1"].fmeasure - np.mean([score(o, pred)["rouge1"].fmeasure for o in rest]) for pred, ref, rest in zip(preds.prediction, preds.reference, others, strict=True)]
+    wanted = [
+        score(ref, pred)["rouge1"].fmeasure - np.mean([score(o, pred)["rouge1"].fmeasure for o in rest])
+        for pred, ref, rest in zip(preds.prediction, preds.reference, others, strict=True)
+    ]
     assert metrics.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
 
 
@@ -223,9 +232,12 @@ def test_evaluate_module_works_offline(tmp_path):
 
 
 @pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the golden file is not at hand")
-def test_golden_numbers(encoder):
+def test_golden_overlap_numbers():  # BERTScore too: test_score.py
     path = Path(os.environ["POLYPERSONA_REFERENCE"]) / "replication" / "tuned_test_predictions.jsonl"
     preds = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
-    means = metrics.score_rows(preds, encoder=encoder).mean(numeric_only=True) | {"bleu_corpus": metrics.score_set(preds)["bleu_corpus"]}
-    golden = {"bleu": 0.0945, "bleu_sacre_sentence": 0.1233, "bleu_corpus": 0.1381, "rouge1": 0.4315, "rouge2": 0.1689, "rougeL": 0.3024, "bertscore_f1": 0.6476}
+    overlap = ("bleu", "bleu_sacre_sentence", "rouge1", "rouge2", "rougeL")
+    means = metrics.score_rows(preds, only=overlap)[list(overlap)].mean().to_dict() | {"bleu_corpus": metrics.score_set(preds)["bleu_corpus"]}
+    golden = {"bleu": 0.0945, "bleu_sacre_sentence": 0.1233, "bleu_corpus": 0.1381, "rouge1": 0.4315, "rouge2": 0.1689, "rougeL": 0.3024}
     assert {m: round(float(means[m]), 4) for m in golden} == golden
+    published = preds[["rouge1", "rouge2", "rougeL"]].mean().to_dict()
+    assert means["rouge1"] == pytest.approx(published["rouge1"], rel=0.01) and means["rougeL"] == pytest.approx(published["rougeL"], rel=0.01)

@@ -1,8 +1,10 @@
 """The report: made from a small synthetic run; hostile text stays text, missing parts are said to be missing, nothing is loaded from elsewhere."""
 
 import base64
+import hashlib
 import json
 import re
+import shutil
 import struct
 import zlib
 from html.parser import HTMLParser
@@ -16,7 +18,8 @@ from polypersona_lib.config import RunConfig
 from polypersona_lib.question_bank import DOMAINS
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" {{ 7 * 7 }} </style>"
-SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", "phi-2--base", "phi-2", "tinyllama-1.1b--base", "tinyllama-1.1b", "resample", "oracle_card", "oracle_latent")
+MODELS = ("phi-2--base", "phi-2", "tinyllama-1.1b--base", "tinyllama-1.1b")
+SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", *MODELS, "resample", "oracle_card", "oracle_latent")
 
 
 def png(width=1050, height=600):
@@ -33,31 +36,37 @@ def write_run(run, answer=HOSTILE):
     """All files of a finished run, small and made up."""
     results, note = run.paths.results, "nano twins · paper split · seed 42"
     metrics = [*tables.COLUMNS.values(), "stance_acc", "swap_gap_rouge1_masked", "distinct2"]
-    systems = pd.DataFrame(
-        [{"system": s, "metric": m, "value": 0.1 + 0.02 * i + 0.01 * j, "lo": 0.08 + 0.02 * i + 0.01 * j, "hi": 0.12 + 0.02 * i + 0.01 * j, "n": 357, "n_failed": i % 2}
-         for i, s in enumerate(SYSTEMS) for j, m in enumerate(metrics)]
-    )  # fmt: skip
-    rows = pd.DataFrame([{"system": s, "domain": d, "status": "ok", "bleu": 0.1, "rouge1": 0.3, "quality": 0.5} for s in ("phi-2", "tinyllama-1.1b") for d in DOMAINS])
+    lines = [(s, m, 0.1 + 0.02 * i + 0.01 * j, i % 2) for i, s in enumerate(SYSTEMS) for j, m in enumerate(metrics)]
+    systems = pd.DataFrame(lines, columns=["system", "metric", "value", "n_failed"]).assign(n=357)
+    systems = systems.assign(lo=systems["value"] - 0.02, hi=systems["value"] + 0.02)
+    rows = pd.DataFrame([(s, d) for s in ("phi-2", "tinyllama-1.1b") for d in DOMAINS], columns=["system", "domain"])
+    rows = rows.assign(status="ok", bleu=0.1, rouge1=0.3, quality=0.5)
     systems.to_csv(run.paths.folder("scores") / "systems.csv", index=False)
     systems.to_csv(run.paths.folder("scores") / "systems_unseen_pairs.csv", index=False)
     administration = systems[systems["metric"] == "stance_acc"].drop(columns="n_failed")
     administration.to_csv(run.paths.folder("scores") / "administration.csv", index=False)
     pd.concat([administration.assign(domain=d) for d in DOMAINS]).to_csv(run.paths.folder("scores") / "domain_accuracy.csv", index=False)
-    for stem, frame in (("table1_features", tables.table1()), ("table2_overall", tables.table2(systems, run.settings)), ("table3_domains", tables.table3(rows, run.settings))):
+    made = {"table1_features": tables.table1(), "table2_overall": tables.table2(systems, run.settings), "table3_domains": tables.table3(rows, run.settings)}
+    for stem, frame in {**made, "data_counts": pd.DataFrame({"what": ["=evil"], "n": [1]})}.items():
         tables.write_table(frame, stem, run.paths.folder("tables"), f"Caption of {stem}.", note)
     claims.write_claims(claims.judge(claims.load_claims(), {"source": "embedded", "records": 3568}, systems, run.settings), results / "claims.csv")
     for key, name in (("phi-2", "Phi-2"), ("tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)")):
-        record = {"model": key, "display": name, "hub_id": f"hub/{key}", "revision": "abcdef0123456789", "adapter_hash": "0" * 64, "template_hash": "1" * 64, "best_epoch": 2,
-                  "train_spec": {"learning_rate": 0.004, "r": 16}, "versions": {"torch": "2.13.0"}, "device": "CPU, 2 threads", "git": "a1b2c3d4", "train_time_s": 120.5,
-                  "tokens": 123456, "tokens_per_s": 6000, "peak_memory_mb": 1234, "trainable": 300000, "total": 1500000, "share": 0.2}  # fmt: skip
+        record = {
+            "model": key, "display": name, "hub_id": f"hub/{key}", "revision": "abcdef0123456789", "adapter_hash": "0" * 64, "template_hash": "1" * 64,
+            "best_epoch": 2, "train_spec": {"learning_rate": 0.004, "r": 16}, "versions": {"torch": "2.13.0"}, "device": "CPU, 2 threads", "git": "a1b2c3d4",
+            "train_time_s": 120.5, "tokens": 123456, "tokens_per_s": 6000, "peak_memory_mb": 1234, "trainable": 300000, "total": 1500000, "share": 0.2,
+        }  # fmt: skip
         (run.paths.folder("runs") / f"{key}--nano--seed42.json").write_text(json.dumps(record))
     report_json = {"source": "embedded", "rows": {"train": 2854, "validation": 357, "test": 357}, "data_hash": "feed" * 4, "faults_mode": "neutralise",
                    "leakage": {"duplicate ids": 0}, "import": {"faults": {HOSTILE: 3, "rows": list(range(60))}, "aliases": []}}  # fmt: skip
     (run.paths.folder("dataset") / "report.json").write_text(json.dumps(report_json))
     kinds = ["open", "likert", "yesno", "agreement"]
     for system in SYSTEMS:
-        lines = [{"id": f"r{i}", "prediction": answer if i % 3 else "", "reference": f"Reference\u2028 {i}", "persona": HOSTILE, "domain": "finance", "question": "Why & how?",
-                  "question_type": kinds[i % 4], "status": "ok" if i % 3 else "failed"} for i in range(16)]  # fmt: skip
+        lines = [
+            {"id": f"r{i}", "prediction": answer if i % 3 else "", "reference": f"Reference\u2028 {i}", "persona": HOSTILE, "domain": "finance",
+             "question": "Why & how?", "question_type": kinds[i % 4], "status": "ok" if i % 3 else "failed"}
+            for i in range(16)
+        ]  # fmt: skip
         (run.paths.folder("preds") / f"{system}.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8")
     run.paths.figure("fig1_domain_counts").with_suffix(".png").write_bytes(png())
     run.paths.figure("fig3_lora").with_suffix(".png").write_bytes(png(2148, 900))
@@ -104,8 +113,6 @@ def test_it_loads_nothing_and_the_policy_knows_its_script(page):
     found = Page(page)
     assert not [a for tag in ("link", "iframe", "object", "embed") for a in found.all(tag)] and "url(" not in page and "@import" not in page
     policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    import hashlib
-
     script = re.search(r"<script>(.*?)</script>", page, re.S).group(1)
     assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy and policy.startswith("default-src 'none'")
 
@@ -131,8 +138,12 @@ def test_accessible(page):
 
 def test_content(page):
     text = " ".join("".join(Page(page).words).split())
-    for words in ("A nano twin says nothing about the real model", "Not a replacement for people", "learning rate 4e-3 instead of 2e-4", "torch 2.13.0", "a1b2c3d4", "feed" * 4,
-                  "0.087", "Caption of table2_overall. (nano twins", "and 20 more", "persona-question pair is not in train", "1,234", "300.2", *VERDICTS):  # fmt: skip
+    expected = [
+        "A nano twin says nothing about the real model", "Not a replacement for people", "clip 1.0 instead of 0.3", "torch 2.13.0", "a1b2c3d4", "feed" * 4,
+        "Caption of table2_overall. (nano twins", "0.087", "Caption of data_counts.", "and 20 more", "persona-question pair is not in train", "1,234", "300.2",
+        "not quantified",
+    ]  # fmt: skip
+    for words in (*expected, *VERDICTS):
         assert words in text, words
     rows = [a for a in Page(page).all("tr") if "data-verdict" in a]
     assert len(rows) == len(claims.load_claims())
@@ -142,14 +153,13 @@ def test_content(page):
 def test_a_run_without_anything_still_has_a_report(tmp_path):
     text = report.write_report(RunConfig(out=str(tmp_path))).read_text()
     words = "".join(Page(text).words)
-    for gap in ("no claims.csv yet", "no Table II yet", "no scores/systems.csv yet", "Not part of this run", "No figure was found", "no predictions yet", "No training record"):
+    gaps = ["no claims.csv yet", "no Table II yet", "no scores/systems.csv yet", "Not part of this run", "No figure was found", "no predictions yet"]
+    for gap in (*gaps, "No training record"):
         assert gap in words, gap
 
 
 @pytest.mark.parametrize("gone", ["claims.csv", "scores", "tables", "preds", "runs", "dataset", "manifest.json"])
 def test_each_part_is_optional(tmp_path, gone):
-    import shutil
-
     run = RunConfig(out=str(tmp_path))
     write_run(run)
     target = run.paths.results / gone

@@ -10,7 +10,15 @@ import pytest
 
 from polypersona_lib import score
 
-GOLDEN = {"bleu": "0.0945", "bleu_sacre_sentence": "0.1233", "bleu_corpus": "0.1381", "rouge1": "0.4315", "rouge2": "0.1689", "rougeL": "0.3024", "bertscore_f1": "0.6476"}
+GOLDEN = {
+    "bleu": "0.0945",
+    "bleu_sacre_sentence": "0.1233",
+    "bleu_corpus": "0.1381",
+    "rouge1": "0.4315",
+    "rouge2": "0.1689",
+    "rougeL": "0.3024",
+    "bertscore_f1": "0.6476",
+}
 OPTIONS = ["Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree"]
 
 
@@ -20,7 +28,9 @@ def write(path: Path, rows) -> str:
 
 
 def rows(count=4, **more):
-    return [{"id": f"r{i}", "prediction": f"I agree, the bus number {i} is late.", "reference": f"Agree, my bus {i} is always late."} | more for i in range(count)]
+    return [
+        {"id": f"r{i}", "prediction": f"I agree, the bus number {i} is late.", "reference": f"Agree, my bus {i} is always late."} | more for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,13 +80,28 @@ def test_minimal_file_says_what_is_missing(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "format_valid, quality: needs column question_type, options" in shown and "needs column persona, question" in shown
     report = json.loads((tmp_path / "o.json").read_text())["files"][0]
-    assert report["metrics"]["rouge1"]["n"] == 4 and report["missing"]["stance_acc"] == "column options" and "sha256=53aa51172d14" in report["signatures"]["bertscore_f1"]
+    assert (
+        report["metrics"]["rouge1"]["n"] == 4
+        and report["missing"]["stance_acc"] == "column options"
+        and "sha256=53aa51172d14" in report["signatures"]["bertscore_f1"]
+    )
     assert (tmp_path / "o.csv").read_text().splitlines()[0] == "file,metric,value,lo,hi,n,n_failed"
 
 
 def test_full_file_gets_every_metric_it_allows(tmp_path, capsys):
     people = ({"age": 34, "occupation": "nurse"}, "A pilot of 50.", {"age": 71, "occupation": "cook"})
-    content = [{"id": i, "prediction": f"Agree, I am number {i} here.", "reference": f"{OPTIONS[i + 1]}, as number {i}.", "persona": p, "question": "Is it so?", "question_type": "likert", "options": OPTIONS} for i, p in enumerate(people)]
+    content = [
+        {
+            "id": i,
+            "prediction": f"Agree, I am number {i} here.",
+            "reference": f"{OPTIONS[i + 1]}, as number {i}.",
+            "persona": p,
+            "question": "Is it so?",
+            "question_type": "likert",
+            "options": OPTIONS,
+        }
+        for i, p in enumerate(people)
+    ]
     content.append(content[0] | {"id": "lost", "prediction": None, "status": "failed"})
     assert score.main([write(tmp_path / "full.jsonl", content), "--json", str(tmp_path / "o.json")]) == 0
     report = json.loads((tmp_path / "o.json").read_text())["files"][0]
@@ -99,7 +124,9 @@ def test_files_that_share_ids_are_compared(tmp_path, capsys):
 @pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the golden file is not at hand")
 def test_command_prints_the_golden_numbers(tmp_path):
     path, out = Path(os.environ["POLYPERSONA_REFERENCE"]) / "replication" / "tuned_test_predictions.jsonl", tmp_path / "o.json"
-    done = subprocess.run([sys.executable, "-m", "polypersona_lib.score", str(path), "--json", str(out)], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "polypersona_lib.score", str(path), "--json", str(out)], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())["files"][0]["metrics"]
     assert {m: f"{found[m]['value']:.4f}" for m in GOLDEN} == GOLDEN

@@ -16,7 +16,17 @@ AGREE, YESNO = SCALES["agreement"], SCALES["yesno"]
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_label_is_read_in_every_dress(scale):
     for i, label in enumerate(SCALES[scale]):
-        for dress in ("{}", "{}.", "{}, I'd say.", "{}! Because.", "**{}** - because it is so.", '"{}"', "{} — it is so.", "My answer is {}.", "I would say {}, really."):
+        for dress in (
+            "{}",
+            "{}.",
+            "{}, I'd say.",
+            "{}! Because.",
+            "**{}** - because it is so.",
+            '"{}"',
+            "{} — it is so.",
+            "My answer is {}.",
+            "I would say {}, really.",
+        ):
             assert read_option(dress.format(label), SCALES[scale]) == i, dress.format(label)
             assert read_option(dress.format(label.lower()), SCALES[scale]) == i
             assert read_option(dress.format(label.upper()), SCALES[scale]) == i
@@ -37,7 +47,18 @@ def test_agreement_wording(answer, option):
 
 @pytest.mark.parametrize(
     ("answer", "option"),
-    [("Yes, I do.", 1), ("no", 0), ("Yes and no.", None), ("Not really.", 0), ("Nobody knows.", None), ("No one told me.", None), ("Of course not!", 0), ("Of course.", 1), ("I have.", 1), ("4", None)],
+    [
+        ("Yes, I do.", 1),
+        ("no", 0),
+        ("Yes and no.", None),
+        ("Not really.", 0),
+        ("Nobody knows.", None),
+        ("No one told me.", None),
+        ("Of course not!", 0),
+        ("Of course.", 1),
+        ("I have.", 1),
+        ("4", None),
+    ],
 )
 def test_yes_no_wording(answer, option):
     assert read_option(answer, YESNO) == option

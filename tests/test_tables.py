@@ -21,18 +21,19 @@ NOTE = "nano twins · paper split · seed 42"
 HOSTILE = ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", " =1", "\n=cmd|' /C calc'!A0"]
 
 
-def systems(names, metrics=tuple(tables.COLUMNS.values())):
-    return pd.DataFrame([{"system": s, "metric": m, "value": 0.1, "lo": 0.05, "hi": 0.15, "n": 357} for s in names for m in metrics])
+def systems(names):
+    return pd.DataFrame([{"system": s, "metric": m, "value": 0.1, "lo": 0.05, "hi": 0.15, "n": 357} for s in names for m in tables.COLUMNS.values()])
 
 
 def rows(names, domains=tuple(DOMAINS)):
     lines = [(s, d, i) for s in names for d in domains for i in range(4)]
-    return pd.DataFrame([{"system": s, "domain": d, "status": "ok", "bleu": 0.1 + 0.1 * (s == "phi-2") + 0.001 * i, "rouge1": 0.3, "quality": 0.5} for s, d, i in lines])
+    frame = pd.DataFrame(lines, columns=["system", "domain", "place"]).assign(status="ok", rouge1=0.3, quality=0.5)
+    return frame.assign(bleu=0.1 + 0.1 * (frame["system"] == "phi-2") + 0.001 * frame["place"])
 
 
 def test_table1_has_a_source_and_a_remark_for_every_framework():
     table = tables.table1()
-    assert list(table["Framework"]) == ["DataDreamer [20]", "SynthIE [23]", "SynDG [24]", "polypersona this paper"]
+    assert list(table["Framework"]) == ["DataDreamer [20]", "SynthIE [23]", "SynDG [24]", "polypersona (this paper)"]
     assert table.iloc[1]["Reproducibility"] == "Partial" and list(table["Bias Mitigation"]) == ["×", "×", "×", "✓"]
     assert (table["Source"] == "paper, Table I").all() and (table["What we could verify"][:3] == "paper's judgement, not re-tested").all()
     assert "no mitigation is described" in table.iloc[3]["What we could verify"]

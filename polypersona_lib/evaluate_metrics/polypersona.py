@@ -1,8 +1,8 @@
 """The row scores of this project as a metric of the `evaluate` library; needs no network.
 
-    import evaluate
-    metric = evaluate.load("polypersona_lib/evaluate_metrics/polypersona.py")
-    metric.compute(predictions=[...], references=[...])
+import evaluate
+metric = evaluate.load("polypersona_lib/evaluate_metrics/polypersona.py")
+metric.compute(predictions=[...], references=[...])
 """
 
 import datasets
