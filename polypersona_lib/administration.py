@@ -43,13 +43,19 @@ def administer(model, tokenizer, sheet: pd.DataFrame, *, seed: int, label: str) 
 
 def _answered(sheet: pd.DataFrame, probabilities: list, answers: list[str]) -> pd.DataFrame:
     keep = sheet[["id", "persona_id", "question_id", "domain", "question_type", "truth", "theta"]].copy()
-    return keep.assign(option_probs=[np.asarray(p, dtype=float).round(6) for p in probabilities], chosen=[int(np.argmax(p)) for p in probabilities], answer=answers)
+    return keep.assign(
+        option_probs=[np.asarray(p, dtype=float).round(6) for p in probabilities], chosen=[int(np.argmax(p)) for p in probabilities], answer=answers
+    )
 
 
 def control_administrations(sheet: pd.DataFrame, train: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
     """The same sheet answered by the floors (uniform, majority) and the bounds (resample, oracle_card, oracle_latent)."""
     questions, speaker = load_questions(), Speaker()
-    counts = {qid: np.bincount(group["target"].dropna().astype(int), minlength=len(questions[qid].options)) for qid, group in train.groupby("question_id") if questions[qid].options}
+    counts = {
+        qid: np.bincount(group["target"].dropna().astype(int), minlength=len(questions[qid].options))
+        for qid, group in train.groupby("question_id")
+        if questions[qid].options
+    }
     out = {name: [] for name in ("uniform", "majority", "resample", "oracle_card", "oracle_latent")}
     for row in sheet.itertuples():
         q = questions[row.question_id]
@@ -82,7 +88,15 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     items = pd.DataFrame([_item(group) for _, group in answered.groupby("question_id", sort=True)])
     rows += [{"metric": name, **_mean(items[name].to_numpy(), None, seed)} for name in ("alignment", "sd_ratio", "entropy_ratio")]
     curve = _calibration(np.array([p.max() for p in probs]), hit)
-    rows.append({"metric": "ece", "value": float((curve["n"] * (curve["confidence"] - curve["accuracy"]).abs()).sum() / curve["n"].sum()), "lo": np.nan, "hi": np.nan, "n": len(hit)})
+    rows.append(
+        {
+            "metric": "ece",
+            "value": float((curve["n"] * (curve["confidence"] - curve["accuracy"]).abs()).sum() / curve["n"].sum()),
+            "lo": np.nan,
+            "hi": np.nan,
+            "n": len(hit),
+        }
+    )
     return pd.DataFrame(rows), curve
 
 

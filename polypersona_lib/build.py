@@ -1,6 +1,6 @@
 """Builds the data set as files: the published copy in `data/polypersona/`, or one on PersonaHub texts wherever asked.
 
-    python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-persona/PersonaHub]
+python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-persona/PersonaHub]
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.personahub:
             cards, funnel = personas.from_personahub(arguments.personahub, arguments.seed)
-            print(f"PersonaHub: {funnel['rows']} rows -> {funnel['usable']} usable texts -> {funnel['kept']} cards; {funnel['naming_an_attribute']} texts name an attribute")
+            print(
+                f"PersonaHub: {funnel['rows']} rows -> {funnel['usable']} usable texts -> {funnel['kept']} cards"
+                f"; {funnel['naming_an_attribute']} texts name an attribute"
+            )
             print(f"contradictions between text and card: {len(funnel['contradictions'])}", *funnel["contradictions"][:10], sep="\n  ")
         frame = dataset.build(arguments.seed, cards=cards)
     except (ValueError, FileNotFoundError) as error:
@@ -62,11 +65,14 @@ def main(argv: list[str] | None = None) -> int:
 def card(frame, source: str) -> str:
     """The data card (with the YAML front matter that `datasets.load_dataset` reads)."""
     kinds = ", ".join(f"{k} {n:,}" for k, n in frame["question_type"].value_counts().items())
-    return CARD_HEAD + f"""# PolyPersona, embedded world
+    return (
+        CARD_HEAD
+        + f"""# PolyPersona, embedded world
 
 {len(frame):,} simulated survey answers, {frame["persona"].nunique()} personas, {frame["question"].nunique()} questions, ten domains ({kinds}).
 It stands in for the data of *PolyPersona: Persona-Grounded LLM for Synthetic Survey Responses* (arXiv 2512.14562), which are not public: every
-count the paper states is met, no sentence is the paper's. Personas: {"PersonaHub texts (" + Path(source).name + ")" if source else "drawn from documented distributions"}.
+count the paper states is met, no sentence is the paper's. Personas:
+{"PersonaHub texts (" + Path(source).name + ")" if source else "drawn from documented distributions"}.
 
 **No human answered any of these questions.** Answers are realised from an item-response model over attitudes that follow from the card, and from
 sentences written for this project. Use them to test methods whose truth must be known; never as survey data.
@@ -83,6 +89,7 @@ sft = data["train"].map(lambda r: {{"prompt": r["messages"][:2], "completion": r
 
 Built by `python -m polypersona_lib build`; the same bytes on every machine.
 """
+    )
 
 
 if __name__ == "__main__":

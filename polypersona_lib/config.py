@@ -168,7 +168,7 @@ def open_run(**parameters) -> RunConfig:
 
 
 def device() -> str:
-    """"cuda" if a GPU can be used, else "cpu"."""
+    """ "cuda" if a GPU can be used, else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -94,7 +94,11 @@ def bound_predictions(test: pd.DataFrame, seed: int) -> dict[str, list[str]]:
         for number, (name, speaker) in enumerate(speakers.items(), start=1):
             option = None
             if name != "resample" and question.options:
-                known = option_probabilities(question, true_attitude(row.persona, question.construct, seed)) if name == "oracle_latent" else card_probabilities(row.persona, question)
+                known = (
+                    option_probabilities(question, true_attitude(row.persona, question.construct, seed))
+                    if name == "oracle_latent"
+                    else card_probabilities(row.persona, question)
+                )
                 option = int(np.argmax(known))
             out[name].append(speaker.answer(row.persona, question, seed=seed, draw=number, option=option).text)
     return out

@@ -134,7 +134,9 @@ def _meet_category_shares(blocks: list[dict], cards: list[dict], size: Counter) 
         for over, under in ((o, u) for o in sorted(gaps, key=gaps.get, reverse=True) if gaps[o] > 0 for u in sorted(gaps, key=gaps.get) if gaps[u] < 0):
             givers = [b for b in blocks if kind(b) == over and b["rows"] > 2]
             for giver in sorted(givers, key=lambda b: -b["rows"]):
-                takers = [b for b in blocks if (b["split"], b["domain"]) == (giver["split"], giver["domain"]) and kind(b) == under and b["rows"] < size[b["domain"]]]
+                takers = [
+                    b for b in blocks if (b["split"], b["domain"]) == (giver["split"], giver["domain"]) and kind(b) == under and b["rows"] < size[b["domain"]]
+                ]
                 if takers:
                     giver["rows"] -= 1
                     min(takers, key=lambda b: b["rows"])["rows"] += 1
@@ -213,7 +215,12 @@ def build(seed: int = 42, *, cards: list[dict] | None = None) -> pd.DataFrame:
         card, question = cards[person], questions[qid]
         answer = next(a for w in range(50) if (a := speaker.answer(card, question, seed=seed, wording=w)).text not in said)
         said.add(answer.text)
-        truth = {"theta": None if question.type == "open" else round(answer.theta, 4), "option": answer.option, "path": answer.path, "label_led": answer.label_led}
+        truth = {
+            "theta": None if question.type == "open" else round(answer.theta, 4),
+            "option": answer.option,
+            "path": answer.path,
+            "label_led": answer.label_led,
+        }
         meta = {"persona_id": card["persona_id"], "question_id": qid, "options": question.options, "truth": truth}
         rows.append(
             {

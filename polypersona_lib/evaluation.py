@@ -26,7 +26,10 @@ DEFAULT_OPTIONS = {"likert": SCALES["agreement"], "agreement": SCALES["agreement
 def options_of(frame: pd.DataFrame) -> list:
     """Each row's options; foreign closed items without any are read on the usual scale of their type; None for open items."""
     given = frame["options"] if "options" in frame else [None] * len(frame)
-    return [list(o) if o is not None and len(o) else list(DEFAULT_OPTIONS[t]) if t in DEFAULT_OPTIONS else None for o, t in zip(given, frame["question_type"], strict=True)]
+    return [
+        list(o) if o is not None and len(o) else list(DEFAULT_OPTIONS[t]) if t in DEFAULT_OPTIONS else None
+        for o, t in zip(given, frame["question_type"], strict=True)
+    ]
 
 
 def with_targets(frame: pd.DataFrame, reader=None) -> pd.DataFrame:
@@ -145,7 +148,10 @@ def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.D
         alive = preds[preds["system"] == system]
         failed = int(part["failed"].sum())
         found = metrics.score_set(alive, seed=seed)
-        lines += [{"system": system, "metric": m, "value": found[m], "n": found["n"], "n_failed": failed} for m in ("bleu_corpus", "distinct1", "distinct2", "self_bleu")]
+        lines += [
+            {"system": system, "metric": m, "value": found[m], "n": found["n"], "n_failed": failed}
+            for m in ("bleu_corpus", "distinct1", "distinct2", "self_bleu")
+        ]
         closed = part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]]
         if len(closed):
             hit = stats.bootstrap_mean((closed["chosen"] == closed["target"]).astype(float), seed=seed)

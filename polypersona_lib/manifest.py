@@ -56,10 +56,7 @@ def notebook_cells(path: Path) -> list[dict]:
     """The cells of a notebook as `{"type", "source", "tags"}`, with the source as one string. Raises ValueError if it is not a notebook."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return [
-            {"type": c["cell_type"], "source": "".join(c["source"]), "tags": c.get("metadata", {}).get("tags", [])}
-            for c in cells
-        ]
+        return [{"type": c["cell_type"], "source": "".join(c["source"]), "tags": c.get("metadata", {}).get("tags", [])} for c in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name} is not a readable notebook ({error})") from error
 

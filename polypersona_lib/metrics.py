@@ -63,8 +63,8 @@ METRICS = {
             "format_valid",
             "Format validity",
             "row",
-            _OURS
-            + "1 for a closed item with exactly one readable option or an open one of 1-8 finished sentences, without control text or an echo of the prompt; else 0.",
+            _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished sentences, "
+            "both without control text or an echo of the prompt; else 0.",
         ),
         Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim."),
         Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
@@ -457,7 +457,7 @@ def summarise_rows(
 
 
 def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
-    """Mean cosine of answer and card embeddings, in [-1, 1]; blank answers are left out. Source: paper, Algorithm 2, line 9 ("persona-embedding similarity")."""
+    """Mean cosine of answer and card embeddings, in [-1, 1]; blank answers are left out. Source: paper, Algorithm 2, line 9."""
     pairs = [(a, c) for a, c in zip(answers, cards, strict=True) if a.strip()]
     if not pairs:
         return np.nan
@@ -580,7 +580,10 @@ def _swap(own: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each question of `rows`: (rows, members of the pool, mask (rows, members) of other personas); at most `most` members, the first by hash of their persona."""
+    """For each question of `rows`: (rows, members of the pool, mask (rows, members) of other personas).
+
+    At most `most` members, the first by hash of their persona: the same for every system.
+    """
     members, people, blocks = pool.groupby("question_id").indices, pool["persona_id"].astype(str).to_numpy(), []
     for question, asked in rows.groupby("question_id", sort=False).indices.items():
         found = np.sort(members.get(question, np.array([], dtype=int)))

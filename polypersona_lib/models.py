@@ -116,7 +116,8 @@ def load_tokenizer(spec: ModelSpec, scale: str):
 def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str = "cpu", folder: Path | None = None):
     """The frozen base model, in NF4 with double quantization if `four_bit`; float32 on the CPU, bfloat16 on CUDA.
 
-    `folder` names another place to take the weights from. Safetensors only, never remote code. Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
+    `folder` names another place to take the weights from. Safetensors only, never remote code.
+    Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
     """
     import torch
     from bitsandbytes.nn import Linear4bit

@@ -108,7 +108,9 @@ def documents(talks: list[list[tuple]], tokenizer) -> list[list[int]]:
                 continue
             for q, answer in part:
                 user = chat.user_text("", DOMAINS[q.domain][0], q.text, q.options).split("\n", 1)[1]
-                row = chat.encode(tokenizer, [{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": user}, {"role": "assistant", "content": answer}])
+                row = chat.encode(
+                    tokenizer, [{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": user}, {"role": "assistant", "content": answer}]
+                )
                 documents.append(row.ids)
     return documents
 
@@ -163,8 +165,8 @@ The architecture of `{spec.hub_id}` (`{spec.architecture}` in `transformers`) at
 strings, and none of its knowledge. It exists so that the companion's one code path can be checked anywhere; its numbers say nothing about
 the real model.
 
-- Pre-trained on {tokens:,} tokens ({text_tokens:,} distinct) of answers by {respondents} simulated respondents who are in no data set of the project, without their
-  persona cards; a fifth of the phrase patterns was held out.
+- Pre-trained on {tokens:,} tokens ({text_tokens:,} distinct) of answers by {respondents} simulated respondents who are in no data set of
+  the project, without their persona cards; a fifth of the phrase patterns was held out.
 - Loss: first {first_loss}, last {last_loss}, held out {held_out_loss}.
 - Built by `python -m polypersona_lib.nano` (seed {seed}); weights bf16 safetensors, hashes in `hashes.json`.
 - Not for any use outside this project: it can only produce survey-like sentences.

@@ -215,7 +215,7 @@ def slots(card: dict, rng: random.Random) -> dict[str, str]:
         "a_job": article(card["occupation"]), "place": job[7], "task": job[8], "people": job[9],
         "interest": interests[0], "interest2": interests[-1], "value": values[0], "value2": values[-1],
         "trait": card["traits"][0], "trait2": card["traits"][-1], "region": card["region"],
-        "area": {"rural": rng.choice(["the countryside", "a small town"]), "suburban": "the suburbs", "urban": rng.choice(["the city", "a big city"])}[card["area"]],
+        "area": {"rural": rng.choice(["the countryside", "a small town"]), "suburban": "the suburbs", "urban": rng.choice(["the city", "a big city"])}[card["area"]],  # noqa: E501
         "age": str(card["age"]), "decade": f"my {stage} {named}".replace("  ", " ") if rng.random() < 0.6 else f"my {named}",
         "study": rng.choice(STUDIES[card["education"]]), "budget": rng.choice(BUDGETS[next(iter(feats["income"]), "mid")]),
         "family": rng.choice(HOUSEHOLDS[family][1]),
@@ -297,7 +297,14 @@ def from_personahub(path: str | Path, seed: int, counts: dict[str, int] | None =
         cards.append(card)
         if not any(left.values()):
             break
-    funnel = {"rows": len(rows), "distinct": len(texts), "usable": len(usable), "kept": len(cards), "naming_an_attribute": named, "contradictions": contradictions}
+    funnel = {
+        "rows": len(rows),
+        "distinct": len(texts),
+        "usable": len(usable),
+        "kept": len(cards),
+        "naming_an_attribute": named,
+        "contradictions": contradictions,
+    }
     return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
 
 
@@ -309,7 +316,8 @@ _CATEGORY_WORDS = {
     "trade": r"\b(farmer|plumber|electrician|carpenter|mechanic|driver|builder|welder)\b",
     "service": r"\b(chef|cook|waiter|waitress|barista|hairdresser|receptionist|shop|police|firefighter|realtor|real estate)\b",
     "home": r"\b(retired|retiree|veteran|stay-at-home|homemaker|grandmother|grandfather|caregiver|unemployed)\b",
-    "professional": r"\b(lawyer|attorney|manager|accountant|journalist|designer|banker|officer|consultant|executive|entrepreneur|writer|novelist|artist|architect)\b",
+    "professional": r"\b(lawyer|attorney|manager|accountant|journalist|designer|banker|officer|consultant|executive|entrepreneur|writer|novelist"
+    r"|artist|architect)\b",
 }
 
 

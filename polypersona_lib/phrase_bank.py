@@ -36,9 +36,7 @@ CONDITIONS = {
     "family": ("kids", "partner", "single", "parents", "grandkids"),
     "voice": ("plain", "warm", "formal", "casual"),
 }
-PERSONA_SLOTS = frozenset(
-    "a_job place task people interest interest2 value value2 trait trait2 region area age decade study budget family".split()
-)
+PERSONA_SLOTS = frozenset("a_job place task people interest interest2 value value2 trait trait2 region area age decade study budget family".split())
 SLOT = re.compile(r"\{(\w+)\}")
 MAX_SHARED_WORDS = 0.60
 

@@ -112,9 +112,7 @@ def _run_one(state: Run, number: str, notebook: Path, parameters: dict, kernel: 
     state.begin(number, notebook)
     view, sampler = progress.ProgressView(log), execute.MemorySampler()
     variables = kernel | {progress.ENVIRONMENT: str(log)}
-    outcome = execute.run_notebook(
-        notebook, folder=state.results, number=number, parameters=parameters, variables=variables, sampler=sampler, poll=view.poll
-    )
+    outcome = execute.run_notebook(notebook, folder=state.results, number=number, parameters=parameters, variables=variables, sampler=sampler, poll=view.poll)
     view.clear()
     state.end(number, outcome, parts, before)
     return outcome

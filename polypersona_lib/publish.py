@@ -1,6 +1,6 @@
 """Publishes a full nano run: its small results become `results/shipped/` and `figures/shipped/`, and the README's table is renewed.
 
-    python -m polypersona_lib publish [--out DIR]      # after ./run_all.sh nano
+python -m polypersona_lib publish [--out DIR]      # after ./run_all.sh nano
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ def _sections(question_id: str) -> dict:
     for side, lines in entry.get("reasons", {}).items():
         sections[f"reasons.{side}"] = parsed(f"reasons.{side}", lines)
     sections["themes"] = [
-        {"name": t["name"], "for": [(parse_pattern(f"{question_id}/{t['name']}.for", f"[{k}]"), w) for k, w in t.get("for", {}).items()]} | {part: parsed(f"{t['name']}.{part}", t[part]) for part in ("openings", "bodies", "closings")}
+        {"name": t["name"], "for": [(parse_pattern(f"{question_id}/{t['name']}.for", f"[{k}]"), w) for k, w in t.get("for", {}).items()]}
+        | {part: parsed(f"{t['name']}.{part}", t[part]) for part in ("openings", "bodies", "closings")}
         for t in entry.get("themes", [])
     ]
     return sections

@@ -158,7 +158,8 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
             needs[metric.id] = "column " + ", ".join(lacking)
         else:
             needs[metric.id] = {
-                "swap": "two or more personas that answer the same question", "stance": "closed items whose references name an option", "set": "two or more rows",
+                "swap": "two or more personas that answer the same question",
+                "stance": "closed items whose references name an option", "set": "two or more rows",
             }.get(metric.scope, "rows that did not fail")  # fmt: skip
     return needs
 
@@ -237,7 +238,8 @@ def _print_comparison(table: pd.DataFrame, notes: list[str]) -> None:
         print(f"  {'metric':42} {'diff':>8}  {'95 % interval':20} {'n':>6} {'d':>6} {'p':>7}")
         for line in part.itertuples():
             print(
-                f"  {metrics.METRICS[line.metric].label:42} {line.difference:8.4f}  {_interval(line.lo, line.hi):20} {line.n:6} {line.d:6.2f} {line.p_holm:7.4f}"
+                f"  {metrics.METRICS[line.metric].label:42} {line.difference:8.4f}  {_interval(line.lo, line.hi):20}"
+                f" {line.n:6} {line.d:6.2f} {line.p_holm:7.4f}"
             )
     for note in notes:
         print(f"  note: {note}")

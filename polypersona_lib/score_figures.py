@@ -93,7 +93,7 @@ def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str] 
     for ax, (metric, title) in zip(grid.flat, panels.items(), strict=False):
         _ladder_panel(ax, systems[systems["metric"] == metric].set_index("system"), order, title)
         fs.name_rows(ax, [fs.wrap(names[s], 24 if ncols == 1 else 40) for s in order])
-    for ax in grid.flat[len(panels):]:
+    for ax in grid.flat[len(panels) :]:
         ax.set_visible(False)
     kinds = dict.fromkeys(map(fs.system_kind, order))
     lines = [Line2D([], [], **_LADDER_LINES[s], label=f"{names[s]}: level") for s in order if s in _LADDER_LINES]

@@ -16,10 +16,19 @@ import numpy as np
 # --- the label rule ----------------------------------------------------------------------------------------------------------
 
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
-_OPENER = r"^(?:(?:answer|response|my (?:answer|response|rating)(?: (?:is|would be))?|rating|likert(?: scale)?|option|well|honestly|overall|hmm|oh|so|um|frankly|personally)\b[\s,:.-]*)*"
-_SAY = r"(?:i'd|i would|i'll|i will|i have to|i must|i can|let me)?\s*(?:say|choose|select|pick|answer|go with|go for|rate (?:it|this|that|them|mine|my \w+|myself)?(?: as)?|mark|put)?"
+_OPENER = (
+    r"^(?:(?:answer|response|my (?:answer|response|rating)(?: (?:is|would be))?|rating|likert(?: scale)?|option"
+    r"|well|honestly|overall|hmm|oh|so|um|frankly|personally)\b[\s,:.-]*)*"
+)
+_SAY = (
+    r"(?:i'd|i would|i'll|i will|i have to|i must|i can|let me)?\s*"
+    r"(?:say|choose|select|pick|answer|go with|go for|rate (?:it|this|that|them|mine|my \w+|myself)?(?: as)?|mark|put)?"
+)
 _SUBJECT = r"(?:(?:that )?(?:i|i'm|i am|it's|it is|it was|that's|they are|they're|my view is|this is|i feel|i do|we))?"
-_ADVERB = r"(?:(?:quite|rather|really|pretty|fairly|somewhat|mostly|generally|usually|definitely|certainly|probably|basically|just|only|actually|honestly|overall|do|would|am|a|an|as|that|the|would be|to be|tend to|have to|almost|nearly|practically|virtually)\s+)*"
+_ADVERB = (
+    r"(?:(?:quite|rather|really|pretty|fairly|somewhat|mostly|generally|usually|definitely|certainly|probably|basically|just|only|actually|honestly|overall"
+    r"|do|would|am|a|an|as|that|the|would be|to be|tend to|have to|almost|nearly|practically|virtually)\s+)*"
+)
 _OTHERS = re.compile(
     r"\b(people|friends?|others?|some|many|most|everyone|everybody|they|we|he|she|who|anyone|colleagues?|neighbou?rs?|family|whether|if|should|could)\b"
 )
@@ -36,17 +45,19 @@ _NEAR = {"always": "often", "never": "rarely"}
 _ADJECTIVES = {"good", "very good", "fair", "poor", "very poor"}
 _LINKS = "overall|in|at|for|on|but|though|although|when|with|because|as|since|so|and|on the whole|considering|given"
 _YES = re.compile(
-    r"(?:no doubt(?: about it)?,? yes|without a doubt|yes|yeah|yep|yup|yea|absolutely|definitely|of course|certainly|sure(?:ly)?|indeed|i do|i have|i am|i did|i would|i could|i can)(?!\s+(?:and no|or no|not)\b)(?=\s*(?:[,.;:!)\"-]|$))"
+    r"(?:no doubt(?: about it)?,? yes|without a doubt|yes|yeah|yep|yup|yea|absolutely|definitely|of course|certainly|sure(?:ly)?|indeed|i do|i have|i am|i did|i would|i could|i can)"  # noqa: E501
+    r"(?!\s+(?:and no|or no|not)\b)(?=\s*(?:[,.;:!)\"-]|$))"
     r"|yes (?:i|we|it|they|that|indeed|absolutely|definitely|of course|very)\b"
 )
 _NO = re.compile(
-    r"(?:no|nope|nah|not really|absolutely not|definitely not|of course not|certainly not|not at all|i do not|i don't|i haven't|i have not|i'm not|i am not|i didn't|i wouldn't|"
-    r"i couldn't|i can't|i cannot|sadly not|unfortunately not|afraid not|never)(?=\s*(?:[,.;:!)\"-]|$))"
+    r"(?:no|nope|nah|not really|absolutely not|definitely not|of course not|certainly not|not at all|i do not|i don't|i haven't|i have not|i'm not|i am not|i didn't"  # noqa: E501
+    r"|i wouldn't|i couldn't|i can't|i cannot|sadly not|unfortunately not|afraid not|never)(?=\s*(?:[,.;:!)\"-]|$))"
     r"|no (?:i|we|it|they|that|not)\b"
 )
 _BOTH = re.compile(r"\b(yes and no|yes or no|yes/no|both yes and no|agree/disagree|agree or disagree)\b")
 _NEUTRAL = re.compile(
-    r"^(?:i'm |i am |i feel |i remain |i'd say i'm |i would say i'm |i'd say )?(?:fairly |quite |pretty |mostly |rather |somewhat |completely )?(?:neutral|undecided|on the fence|torn|in the middle)\b"
+    r"^(?:i'm |i am |i feel |i remain |i'd say i'm |i would say i'm |i'd say )?"
+    r"(?:fairly |quite |pretty |mostly |rather |somewhat |completely )?(?:neutral|undecided|on the fence|torn|in the middle)\b"
 )
 _SCALE_TALK = re.compile(
     r"\b(?:on |from )?(?:a |the )?scale (?:of|from) \d\W+(?:to|-)\W*\d\b|\b\d\s*(?:being|meaning|means|is|=|for)\s+(?:the )?\W*[a-z]+(?: [a-z]+)?\"?"
@@ -56,7 +67,8 @@ _NUMBER = (
     re.compile(r"^\W*(?:option\s*)?(\d)\s*(?:[).:\]-]|,|$|/\s*(\d+)|out of (\d+))"),
     re.compile(r"\b(\d)\s*(?:/|out of)\s*(\d+)\b"),
     re.compile(
-        r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b(?![\d%.]\d|\s*(?:years?|times|days|hours|people|of us|percent|%))"
+        r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b"  # noqa: E501
+        r"(?![\d%.]\d|\s*(?:years?|times|days|hours|people|of us|percent|%))"
     ),
 )
 

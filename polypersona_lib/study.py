@@ -136,7 +136,9 @@ def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame,
     systems.round(6).to_csv(folder / "systems.csv", index=False)
     unseen = rows[~rows["pair_in_train"]]
     if len(unseen) < len(rows):
-        evaluation.score_systems(unseen, preds[~rows["pair_in_train"].to_numpy()], seed=run.seed).round(6).to_csv(folder / "systems_unseen_pairs.csv", index=False)
+        evaluation.score_systems(unseen, preds[~rows["pair_in_train"].to_numpy()], seed=run.seed).round(6).to_csv(
+            folder / "systems_unseen_pairs.csv", index=False
+        )
     return rows, systems
 
 
@@ -164,5 +166,3 @@ def system_labels(run: RunConfig) -> dict[str, str]:
     for key in run.model_keys:
         labels |= {f"{key}--base": f"{MODELS[key].display}, untuned", key: MODELS[key].display}
     return labels | {"resample": "same respondent again", "oracle_card": "oracle: card", "oracle_latent": "oracle: true attitude"}
-
-

@@ -6,6 +6,7 @@ that their prefix is computed once) and the loss (LM head on answer positions on
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import time
@@ -112,13 +113,15 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
             on_epoch(model, round(state.epoch), state)
             model.train()
 
-    steps = -(-(-(-len(rows) // spec.micro_batch)) // spec.accumulation) * spec.epochs
+    batches = math.ceil(len(rows) / spec.micro_batch)
+    steps = math.ceil(batches / spec.accumulation) * spec.epochs
     cuda = device() == "cuda"
     half = {"bf16": torch.cuda.is_bf16_supported(), "fp16": not torch.cuda.is_bf16_supported()} if cuda else {"use_cpu": True}
     arguments = TrainingArguments(
         output_dir=str(output), num_train_epochs=spec.epochs, per_device_train_batch_size=spec.micro_batch, gradient_accumulation_steps=spec.accumulation,
         learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, lr_scheduler_type="cosine", warmup_steps=max(1, round(spec.warmup * steps)),
-        max_grad_norm=spec.clip, optim="paged_adamw_8bit" if cuda else "adamw_torch", logging_strategy="steps", logging_steps=max(1, min(10, steps // 5)), save_strategy="no",
+        max_grad_norm=spec.clip, optim="paged_adamw_8bit" if cuda else "adamw_torch", logging_strategy="steps", logging_steps=max(1, min(10, steps // 5)),
+        save_strategy="no",
         report_to=["tensorboard"], seed=spec.seed, data_seed=spec.seed, disable_tqdm=True, remove_unused_columns=False, label_names=["rows"], **half,
     )  # fmt: skip
     trainer = AnswerTrainer(model=model, args=arguments, train_dataset=range(len(rows)), callbacks=[Watch()])
@@ -179,7 +182,8 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     tokens = sum(len(r.ids) for r in rows) * recipe.epochs
     record = {
         "fingerprint": mark, "model": spec.key, "display": spec.display, "hub_id": spec.hub_id, "revision": spec.revision, "profile": run.profile,
-        "train_spec": recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable, "total": _full_size(model), "tokens": tokens,
+        "train_spec": recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable, "total": _full_size(model),
+        "tokens": tokens,
         "adapted_base": bool(recipe.adapt_epochs), "data_hash": identity["data_hash"], "template_hash": identity["template_hash"],
         "loss_curve": [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e],
         "epochs": epochs, "best_epoch": min(epochs, key=lambda e: e["val_loss"])["epoch"], "train_time_s": round(seconds, 1),
@@ -217,7 +221,9 @@ def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd
 
     recipe, folder = run.train_spec, run.paths.folder("adapters") / f"{spec.key}-base"
     model = load_base(spec, "nano", four_bit=False)
-    blank = [[{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": m[1]["content"].split("\n", 1)[1]}, m[2]] for m in parts["train"]["messages"]]
+    blank = [
+        [{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": m[1]["content"].split("\n", 1)[1]}, m[2]] for m in parts["train"]["messages"]
+    ]
     rows = [chat.encode(tokenizer, m) for m in blank]
     torch.manual_seed(recipe.seed)
     steps = -(-len(rows) // 16) * recipe.adapt_epochs

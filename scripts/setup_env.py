@@ -43,7 +43,7 @@ def read_lock(lock: Path) -> dict[str, str]:
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+]+)", text.strip())
         platforms = re.fullmatch(r"sys_platform == \"(\w+)\"", marker.strip()) if marker.strip() else None
         if not match or (marker.strip() and not platforms):
-            raise ValueError(f"{lock.name} line {number}: expected name==version[; sys_platform == \"...\"], found {line.strip()!r}")
+            raise ValueError(f'{lock.name} line {number}: expected name==version[; sys_platform == "..."], found {line.strip()!r}')
         if platforms is None or sys.platform == platforms.group(1):
             pins[canonical(match.group(1))] = match.group(2)
     return pins

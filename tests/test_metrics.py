@@ -127,7 +127,8 @@ def test_wrong_weights_are_refused(monkeypatch):
     ("text", "kind", "valid"),
     [
         ("Agree. It helps.", "likert", 1), ("It helps my street.", "likert", 0), ("I agree and disagree.", "likert", 0),
-        ("I walk. I swim.", "open", 1), ("I walk and I", "open", 0), ("One. " * 9, "open", 0), ("Agree. <|im_end|>", "likert", 0), ("Question: What? I walk.", "open", 0),
+        ("I walk. I swim.", "open", 1), ("I walk and I", "open", 0), ("One. " * 9, "open", 0), ("Agree. <|im_end|>", "likert", 0),
+        ("Question: What? I walk.", "open", 0),
         ("Do you like the place you live in? I do.", "open", 0), ("I live near Dr. Who, e.g. in town.", "open", 1),
     ],
 )  # fmt: skip

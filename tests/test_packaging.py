@@ -135,7 +135,7 @@ def test_no_tracked_file_is_large():
 
 def test_lock_refuses_a_loose_line(tmp_path):
     lock = tmp_path / "requirements.lock"
-    lock.write_text("# note\nnumpy==2.0.0\nPyYAML==6.0.3; sys_platform == \"nowhere\"\n", encoding="utf-8")
+    lock.write_text('# note\nnumpy==2.0.0\nPyYAML==6.0.3; sys_platform == "nowhere"\n', encoding="utf-8")
     assert setup_env.read_lock(lock) == {"numpy": "2.0.0"}
     lock.write_text("numpy>=2\n", encoding="utf-8")
     with pytest.raises(ValueError, match="line 1"):

@@ -27,8 +27,7 @@ SETUP = (
 BODIES = {
     "01_data": "(run / 'dataset').mkdir(parents=True, exist_ok=True)\n(run / 'dataset/a.txt').write_text(words.WORD + str(seed))",
     "02_look": (
-        "from toylib import shout\n(run / 'tables').mkdir(exist_ok=True)\n"
-        "(run / 'tables/b.txt').write_text(shout.loud((run / 'dataset/a.txt').read_text()))"
+        "from toylib import shout\n(run / 'tables').mkdir(exist_ok=True)\n(run / 'tables/b.txt').write_text(shout.loud((run / 'dataset/a.txt').read_text()))"
     ),
     "03_score": "(run / 'scores').mkdir(exist_ok=True)\n(run / 'scores/c.txt').write_text((run / 'adapters').name + 'fixed')",
     "90_report": "(run / 'summary.json').write_text('{}')\nfound = sorted(p.name for p in run.rglob('*.txt'))\n(run / 'report.html').write_text(repr(found))",
@@ -90,9 +89,7 @@ class Toy:
         self.lines = []
         parameters = options.pop("parameters", {"profile": "nano", "out": str(self.root)})
         roots = {"project": self.root, "library": self.root / "toylib"}
-        return pipeline.run_stages(
-            self.run, self.root / "notebooks", parameters=parameters, reads=READS, say=self.lines.append, **roots, **options
-        )
+        return pipeline.run_stages(self.run, self.root / "notebooks", parameters=parameters, reads=READS, say=self.lines.append, **roots, **options)
 
     def ran(self) -> list[str]:
         """Numbers of the stages that were executed in the last call."""
@@ -301,10 +298,14 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_summary_tables(tmp_path):
-    (tmp_path / "summary.json").write_text(json.dumps({
-        "artefacts": [{"artefact": "Table II", "file": "tables/table2.csv", "status": "written"}],
-        "headline": [{"subject": "tinyllama-1.1b", "metric": "bleu", "paper": 0.09, "ours": None, "verdict": "not tested at this scale"}],
-    }))
+    (tmp_path / "summary.json").write_text(
+        json.dumps(
+            {
+                "artefacts": [{"artefact": "Table II", "file": "tables/table2.csv", "status": "written"}],
+                "headline": [{"subject": "tinyllama-1.1b", "metric": "bleu", "paper": 0.09, "ours": None, "verdict": "not tested at this scale"}],
+            }
+        )
+    )
     lines: list[str] = []
     pipeline.print_summary(tmp_path, seconds=12.3, say=lines.append)
     text = "\n".join(lines)

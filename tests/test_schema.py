@@ -209,7 +209,12 @@ def test_every_documented_field_name_is_read(tmp_path, alias, name):
 @pytest.mark.parametrize(
     "given, kind",
     [
-        ("likert_scale", "likert"), ("Likert", "likert"), ("yes_no", "yesno"), ("Yes/No", "yesno"), ("statement", "agreement"), ("open-ended", "open"),
+        ("likert_scale", "likert"),
+        ("Likert", "likert"),
+        ("yes_no", "yesno"),
+        ("Yes/No", "yesno"),
+        ("statement", "agreement"),
+        ("open-ended", "open"),
         ("rating scale", "likert"),
     ],
 )
