@@ -45,12 +45,14 @@ _NEAR = {"always": "often", "never": "rarely"}
 _ADJECTIVES = {"good", "very good", "fair", "poor", "very poor"}
 _LINKS = "overall|in|at|for|on|but|though|although|when|with|because|as|since|so|and|on the whole|considering|given"
 _YES = re.compile(
-    r"(?:no doubt(?: about it)?,? yes|without a doubt|yes|yeah|yep|yup|yea|absolutely|definitely|of course|certainly|sure(?:ly)?|indeed|i do|i have|i am|i did|i would|i could|i can)"  # noqa: E501
+    r"(?:no doubt(?: about it)?,? yes|without a doubt|yes|yeah|yep|yup|yea|absolutely|definitely|of course|certainly|sure(?:ly)?"
+    r"|indeed|i do|i have|i am|i did|i would|i could|i can)"  # noqa: E501
     r"(?!\s+(?:and no|or no|not)\b)(?=\s*(?:[,.;:!)\"-]|$))"
     r"|yes (?:i|we|it|they|that|indeed|absolutely|definitely|of course|very)\b"
 )
 _NO = re.compile(
-    r"(?:no|nope|nah|not really|absolutely not|definitely not|of course not|certainly not|not at all|i do not|i don't|i haven't|i have not|i'm not|i am not|i didn't"  # noqa: E501
+    r"(?:no|nope|nah|not really|absolutely not|definitely not|of course not|certainly not|not at all"
+    r"|i do not|i don't|i haven't|i have not|i'm not|i am not|i didn't"  # noqa: E501
     r"|i wouldn't|i couldn't|i can't|i cannot|sadly not|unfortunately not|afraid not|never)(?=\s*(?:[,.;:!)\"-]|$))"
     r"|no (?:i|we|it|they|that|not)\b"
 )
@@ -67,7 +69,8 @@ _NUMBER = (
     re.compile(r"^\W*(?:option\s*)?(\d)\s*(?:[).:\]-]|,|$|/\s*(\d+)|out of (\d+))"),
     re.compile(r"\b(\d)\s*(?:/|out of)\s*(\d+)\b"),
     re.compile(
-        r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b"  # noqa: E501
+        r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b"
+        r"[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b"  # noqa: E501
         r"(?![\d%.]\d|\s*(?:years?|times|days|hours|people|of us|percent|%))"
     ),
 )
