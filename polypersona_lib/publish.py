@@ -50,7 +50,7 @@ def readme_table(results: Path) -> str:
     """The paper-vs-ours table as Markdown, from the run's summary."""
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     table = pd.DataFrame(summary["headline"])[["subject", "metric", "paper", "ours", "verdict"]]
-    return table.fillna("—").to_markdown(index=False)
+    return table.fillna("—").to_markdown(index=False, disable_numparse=True)
 
 
 def renew_readme(text: str, table: str) -> str:

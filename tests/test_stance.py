@@ -65,9 +65,10 @@ def test_yes_no_wording(answer, option):
 
 
 def test_foreign_answers_are_read_as_by_hand():
-    wrong = [(row["answer"], row["label"], got) for row in FOREIGN if (got := read_option(row["answer"], row["options"])) != row["label"]]
-    assert len(FOREIGN) >= 60 and sum(row["label"] is None for row in FOREIGN) >= 12
-    assert not wrong
+    read = [(row["label"], read_option(row["answer"], row["options"]), row["answer"]) for row in FOREIGN]
+    assert len(FOREIGN) >= 90 and sum(label is None for label, _, _ in read) >= 15
+    assert not [line for line in read if line[1] is not None and line[0] != line[1]]  # a miss is allowed, a wrong option is not
+    assert sum(label == got for label, got, _ in read) / len(read) > 0.95
 
 
 def test_label_rule_never_contradicts_the_authored_sentences():
