@@ -144,7 +144,7 @@ class RunConfig:
         print(f"notebook {stage} complete: run {self.name}")
 
 
-FOREIGN_ADAPT_EPOCHS = 12
+FOREIGN_ADAPT_EPOCHS = 8
 NANO_THREADS = 2
 
 
