@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import chat, controls, metrics, stats
+from . import chat, controls, metrics, stats, swap
 from .config import RunConfig
 from .models import get_spec, load_tokenizer
 from .phrase_bank import SCALES
@@ -106,16 +106,16 @@ def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, read
         preds: from `load_predictions`. everyone: all splits' records with `target` (the swap control compares with other personas' answers there).
     Returns: one row a system and test record: the metrics, `length_chars`, `chosen`, `target`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`.
     """
-    encoder = metrics.load_encoder(run.settings.encoder if run.settings.encoder == "minilm" else "minilm")
+    encoder = metrics.load_encoder("minilm")
     bert = metrics.load_encoder(run.settings.encoder)
     target = everyone.drop_duplicates("id").set_index("id")["target"]
     preds = preds.assign(chosen=chosen_options(preds, reader), target=preds["id"].map(target).to_numpy())
     rows = metrics.score_rows(preds, encoder=encoder, bert_encoder=bert, reader=reader)
     pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]], chosen=everyone["target"])
-    swap = metrics.swap_scores(preds, pool, encoder=encoder)
+    swapped = swap.swap_scores(preds, pool, encoder=encoder)
     train = everyone[everyone["part"] == "train"]
     seen = set(zip(train["persona_id"], train["question_id"], strict=True))
-    extra = {c: swap[c] for c in swap if c.startswith(("swap_", "n_others"))}
+    extra = {c: swapped[c] for c in swapped if c.startswith(("swap_", "n_others"))}
     return rows.assign(
         status=preds["status"], chosen=preds["chosen"], target=preds["target"], length_chars=preds["prediction"].str.len(),
         pair_in_train=[p in seen for p in zip(preds["persona_id"], preds["question_id"], strict=True)], **extra,

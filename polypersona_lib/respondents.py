@@ -176,8 +176,8 @@ class Speaker:
             option = drawn if option is None else option
             rng = random.Random(f"words|{rng.random()}|{wording}")
             parts, label = self._closed_parts(rng, feats, sections, question, option)
-        words = personas.slots(card, rng) | {name: rng.choice(options) for name, options in sections["lex"].items()}
-        filled = [_realise(p, words) for p in parts]
+        words, lexicons = personas.slots(card, rng), {name: rng.sample(options, len(options)) for name, options in sections["lex"].items()}
+        filled = [_realise(p, words | {name: options[k % len(options)] for name, options in lexicons.items()}) for k, p in enumerate(parts)]
         return Answer(" ".join([label, *filled] if label else filled), option, theta, tuple(p.id for p in parts), bool(label))
 
     def _closed_parts(self, rng, feats, sections, question, option) -> tuple[list[Pattern], str]:
@@ -206,8 +206,8 @@ class Speaker:
 _LABEL_ENDS = {
     "plain": (".", ".", ", I'd say.", "."),
     "warm": (".", ", really.", ", I think.", "."),
-    "formal": (".", ".", ", in my case.", "."),
-    "casual": (".", ", basically.", "."),
+    "formal": (".", ".", ", I would say.", "."),
+    "casual": (".", ", honestly.", "."),
 }
 
 

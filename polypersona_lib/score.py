@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import metrics, stats
+from . import metrics, stats, swap
 from .stance import read_option
 
 REQUIRED = ("id", "prediction", "reference")
@@ -122,7 +122,7 @@ def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
         if "question_id" in frame and "question" in frame
         else frame.get("question_id", frame.get("question")),
     ).dropna(subset=["persona", "persona_id", "question_id"])
-    return metrics.swap_scores(known, known.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder).assign(cluster=known["persona_id"])
+    return swap.swap_scores(known, known.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder).assign(cluster=known["persona_id"])
 
 
 def _stance_lines(frame: pd.DataFrame, seed: int) -> list[dict]:
@@ -179,9 +179,9 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = stats.SEED) -> 
     if "options" in frame:
         lines += _stance_lines(frame, seed)
     if "persona" in frame and ("question" in frame or "question_id" in frame):
-        swap = _swap_rows(frame, encoder)
-        names = [c for c in swap if c.startswith("swap_")]
-        lines += metrics.summarise_rows(swap.assign(failed=False), metrics=names, cluster="cluster", seed=seed).drop(columns="system").to_dict("records")
+        swapped = _swap_rows(frame, encoder)
+        names = [c for c in swapped if c.startswith("swap_")]
+        lines += metrics.summarise_rows(swapped.assign(failed=False), metrics=names, cluster="cluster", seed=seed).drop(columns="system").to_dict("records")
     table = pd.DataFrame(lines)
     table = table[table["value"].notna()].assign(n_failed=found["n_failed"])
     order = {m: i for i, m in enumerate(metrics.METRICS)}

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import encoder as encoders
-from polypersona_lib import metrics
+from polypersona_lib import metrics, swap
 from polypersona_lib.phrase_bank import SCALES
 
 LONG = "I agree with this, because my neighbours help each other every week."
@@ -177,17 +177,17 @@ def swap_data():
 
 def test_swap_gap_of_perfect_and_blind_predictions(swap_data, encoder):
     preds, pool = swap_data
-    own = metrics.swap_scores(preds, pool, encoder=encoder)
+    own = swap.swap_scores(preds, pool, encoder=encoder)
     assert (own.filter(like="swap_auc") == 1).all().all() and (own.filter(like="swap_gap") > 0.3).all().all() and (own["n_others"] == 2).all()
     assert own["swap_gap_option"].tolist() == [1, 1, 1]
-    blind = metrics.swap_scores(preds.assign(prediction="Every morning at night on windows"), pool, encoder=encoder)
+    blind = swap.swap_scores(preds.assign(prediction="Every morning at night on windows"), pool, encoder=encoder)
     assert abs(blind["swap_gap_rouge1"].mean()) < 1e-9 and abs(blind["swap_gap_semantic"].mean()) < 1e-6
 
 
 def test_swap_mask_removes_what_the_card_gives_away(swap_data, encoder):
     preds, pool = swap_data
     copied = preds.assign(prediction=preds["persona"])  # reads the card aloud, knows nothing else
-    found = metrics.swap_scores(copied, pool, encoder=encoder)
+    found = swap.swap_scores(copied, pool, encoder=encoder)
     assert found["swap_gap_rouge1"].mean() > 0.1 and (found["swap_gap_rouge1_masked"] == 0).all() and (found["swap_gap_semantic_masked"].abs() < 1e-6).all()
 
 
@@ -202,18 +202,18 @@ def test_swap_equals_rouge_score_pair_by_pair(swap_data):
         score(ref, pred)["rouge1"].fmeasure - np.mean([score(o, pred)["rouge1"].fmeasure for o in rest])
         for pred, ref, rest in zip(preds.prediction, preds.reference, others, strict=True)
     ]
-    assert metrics.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
+    assert swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
 
 
 def test_swap_without_others_or_with_failures_is_nan(swap_data, encoder):
     preds, pool = swap_data
-    lonely = metrics.swap_scores(preds.head(1), pool[pool["persona_id"] == "p1"], encoder=encoder).iloc[0]
+    lonely = swap.swap_scores(preds.head(1), pool[pool["persona_id"] == "p1"], encoder=encoder).iloc[0]
     assert lonely["n_others"] == 0 and np.isnan(lonely["swap_gap_rouge1"]) and np.isnan(lonely["swap_auc_semantic"])
-    foreign = metrics.swap_scores(preds.assign(question_id="q9"), pool, encoder=encoder)
+    foreign = swap.swap_scores(preds.assign(question_id="q9"), pool, encoder=encoder)
     assert foreign["swap_gap_rouge1"].isna().all()
-    failed = metrics.swap_scores(preds.assign(status=["ok", "failed", "ok"]), pool, encoder=encoder)
+    failed = swap.swap_scores(preds.assign(status=["ok", "failed", "ok"]), pool, encoder=encoder)
     assert failed["swap_gap_rouge1"].isna().tolist() == [False, True, False]
-    assert metrics.swap_scores(preds.assign(status="failed"), pool, encoder=encoder)["swap_gap_rouge1"].isna().all()
+    assert swap.swap_scores(preds.assign(status="failed"), pool, encoder=encoder)["swap_gap_rouge1"].isna().all()
 
 
 def test_persona_similarity(encoder):
