@@ -174,27 +174,24 @@ def pick_questions(blocks: list[dict], questions: dict[str, Question], seed: int
 
 
 def row_splits(pairs: list[tuple[int, str, str]], cards: list[dict], seed: int) -> list[str]:
-    """The `paper` configuration: rows drawn at random, stratified by domain, question and (softly) persona type."""
+    """The `paper` configuration: rows drawn at random, stratified by domain and question, and balanced over persona types."""
     rng = random.Random(f"rows|{seed}")
-    position = defaultdict(list)
+    by_question = defaultdict(lambda: defaultdict(list))
     for i, (_, qid, _) in enumerate(pairs):
-        position[qid.split(".")[0]].append(i)
-    quota = {s: apportion(SPLIT_ROWS[s], [t for _, t in DOMAINS.values()]) for s in ("validation", "test")}
+        by_question[qid.split(".")[0]][qid].append(i)
+    category = [cards[person]["category"] for person, _, _ in pairs]
+    share = {c: n / len(pairs) for c, n in Counter(category).items()}
     split = ["train"] * len(pairs)
-    for d, domain in enumerate(DOMAINS):
-        rows = position[domain]
-        by_question = defaultdict(list)
-        for i in rows:
-            by_question[pairs[i][1]].append(i)
-        for members in by_question.values():
-            rng.shuffle(members)
-            members.sort(key=lambda i: rng.random())
-        for s in ("validation", "test"):
-            per_question = apportion(quota[s][d], [len(m) for m in by_question.values()])
-            for members, count in zip(by_question.values(), per_question, strict=True):
-                free = [i for i in members if split[i] == "train"]
-                for i in free[:count]:
-                    split[i] = s
+    for s in ("validation", "test"):
+        taken: Counter = Counter()
+        for quota, domain in zip(apportion(SPLIT_ROWS[s], [t for _, t in DOMAINS.values()]), DOMAINS, strict=True):
+            questions = by_question[domain].values()
+            for members, count in zip(questions, apportion(quota, [len(m) for m in questions]), strict=True):
+                for _ in range(count):  # the persona type that lags most behind its share comes first
+                    free = [i for i in members if split[i] == "train"]
+                    pick = min(free, key=lambda i: (taken[category[i]] - share[category[i]] * taken.total(), rng.random()))
+                    split[pick] = s
+                    taken[category[pick]] += 1
     return split
 
 

@@ -80,13 +80,13 @@ def write_run(path: Path, record: dict, adapter: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def finished(path: Path, mark: str, adapter: Path) -> dict | None:
-    """The record at `path` if it is of the same configuration (`mark`) and its adapter is unharmed; else None."""
+def finished(path: Path, mark: str, folders: dict[str, Path]) -> dict | None:
+    """The record at `path` if it is of the same configuration (`mark`) and the `folders` whose hashes it holds by name are unharmed; else None."""
     if not path.exists():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
-    same = record.get("fingerprint") == mark and adapter.exists() and folder_hash(adapter) == record["adapter_hash"]
-    return record if same else None
+    whole = all(folder.exists() and folder_hash(folder) == record.get(name) for name, folder in folders.items())
+    return record if whole and record.get("fingerprint") == mark else None
 
 
 def load_runs(run: RunConfig) -> list[dict]:

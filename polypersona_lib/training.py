@@ -17,8 +17,11 @@ import pandas as pd
 from . import chat, records
 from .config import RunConfig, TrainSpec, device, fingerprint
 from .models import ModelSpec, add_lora, folder_hash, load_base, load_for_inference, load_tokenizer, lora_modules, source
+from .nano import updates
 from .prefix import answer_logits
 from .progress import track
+
+ADAPT_SCALE = 0.4  # of the twins' pre-training rates: foreign answers are few
 
 
 def encode_rows(tokenizer, frame: pd.DataFrame) -> list[chat.Encoded]:
@@ -146,7 +149,8 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     }  # fmt: skip
     mark = fingerprint(identity)
     folder, record_path = run.paths.folder("adapters") / spec.key, records.run_path(run, spec.key)
-    if (done := records.finished(record_path, mark, folder)) is not None:
+    base_folder = _adapted_folder(run, spec)
+    if (done := records.finished(record_path, mark, {"adapter_hash": folder} | ({"adapted_base": base_folder} if base_folder else {}))) is not None:
         print(f"{spec.display}: trained before with exactly this recipe and data; kept (adapter {done['adapter_hash'][:12]})")
         return done
     torch.manual_seed(recipe.seed)
@@ -155,7 +159,8 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     work = run.paths.folder("adapters") / f".{spec.key}.unfinished"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    base_folder = adapted_base(run, spec, tokenizer, parts, work) if recipe.adapt_epochs else None
+    if base_folder:
+        adapt_base(run, spec, tokenizer, parts, work, base_folder)
     base = load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=base_folder)
     model = add_lora(base, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
     epochs: list[dict] = []
@@ -182,7 +187,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
         "fingerprint": mark, "model": spec.key, "display": spec.display, "hub_id": spec.hub_id, "revision": spec.revision, "profile": run.profile,
         "train_spec": recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable, "total": _full_size(model),
         "tokens": tokens,
-        "adapted_base": bool(recipe.adapt_epochs), "data_hash": identity["data_hash"], "template_hash": identity["template_hash"],
+        "adapted_base": folder_hash(base_folder) if base_folder else "", "data_hash": identity["data_hash"], "template_hash": identity["template_hash"],
         "loss_curve": [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e],
         "epochs": epochs, "best_epoch": min(epochs, key=lambda e: e["val_loss"])["epoch"], "train_time_s": round(seconds, 1),
         "tokens_per_s": round(tokens / seconds), "peak_memory_mb": memory.mb(), "mean_row_tokens": round(sum(len(r.ids) for r in rows) / len(rows), 1),
@@ -209,15 +214,20 @@ def epoch_scores(model, tokenizer, frame: pd.DataFrame, seed: int) -> dict[str, 
     return means | {"persona_sim": round(persona_similarity(answers, [chat.render_card(c) for c in frame["persona"]]), 5)}
 
 
-def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd.DataFrame], work: Path) -> Path:
-    """A folder with the nano base, its full weights first trained on the train answers *without* personas; it is quantized like any other base.
+def _adapted_folder(run: RunConfig, spec: ModelSpec) -> Path | None:
+    """Where the adapted base of a run on foreign data lies; None if the run's recipe has none."""
+    return run.paths.results / "adapters" / f"{spec.key}-base" if run.train_spec.adapt_epochs else None
+
+
+def adapt_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd.DataFrame], work: Path, folder: Path) -> None:
+    """Write into `folder` the nano base, its full weights first trained on the train answers *without* personas; it is quantized like any other base.
 
     Foreign data only: a twin knows nothing but this project's sentences, and LoRA on a base that cannot write stays at gibberish.
-    The adapted base is kept in `adapters/<key>-base/` because evaluation needs it too.
+    It is kept because evaluation needs it too.
     """
     import torch
 
-    recipe, folder = run.train_spec, run.paths.folder("adapters") / f"{spec.key}-base"
+    recipe = run.train_spec
     model = load_base(spec, "nano", four_bit=False)
     blank = [
         [{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": m[1]["content"].split("\n", 1)[1]}, m[2]] for m in parts["train"]["messages"]
@@ -225,26 +235,20 @@ def adapted_base(run: RunConfig, spec: ModelSpec, tokenizer, parts: dict[str, pd
     rows = [chat.encode(tokenizer, m) for m in blank]
     torch.manual_seed(recipe.seed)
     steps = math.ceil(len(rows) / 16) * recipe.adapt_epochs
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.06, cycle_momentum=False)
+    update = updates(model, steps, ADAPT_SCALE)
     bar = track(steps, f"adapting the base of {spec.key} (no personas)")
     model.train()
     for epoch in range(recipe.adapt_epochs):
         for batch in persona_batches(rows, 16, recipe.seed, epoch):
-            loss = answer_loss(model, [rows[i] for i in batch], tokenizer.pad_token_id, shared=True)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            answer_loss(model, [rows[i] for i in batch], tokenizer.pad_token_id, shared=True).backward()
+            update()
             bar.update()
     bar.close()
     model.save_pretrained(work / "base")
     records.replace_folder(work / "base", folder)
-    return folder
 
 
 def load_tuned(run: RunConfig, spec: ModelSpec, *, tuned: bool = True):
     """The run's model for answering: its (adapted) base with the adapter, or the plain base if not `tuned`."""
-    folder = run.paths.results / "adapters" / f"{spec.key}-base" if run.train_spec.adapt_epochs else None
-    return load_for_inference(spec, run.settings.scale, run.paths.results / "adapters" / spec.key if tuned else None, device=device(), folder=folder)
+    adapter = run.paths.results / "adapters" / spec.key if tuned else None
+    return load_for_inference(spec, run.settings.scale, adapter, device=device(), folder=_adapted_folder(run, spec))

@@ -1,0 +1,92 @@
+"""The nano twins: what their bases may read, where the loss is, and that building one twice gives the same bytes."""
+
+import json
+import random
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from polypersona_lib import chat, dataset, nano, nano_text, paths
+from polypersona_lib.models import MODELS, get_spec, load_tokenizer, source, verify_nano
+from polypersona_lib.question_bank import load_questions
+from polypersona_lib.respondents import Answer, find_pattern, held_out_patterns
+
+
+@pytest.fixture(scope="module")
+def taken():
+    return set(dataset.build()["reference"])
+
+
+@pytest.fixture(scope="module")
+def talks(taken):
+    return nano_text.interviews(taken, 60)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(get_spec("tinyllama-1.1b"), "nano")
+
+
+def test_pretraining_text_has_no_held_out_pattern_and_no_answer_of_the_data(talks, taken):
+    held = held_out_patterns()
+    answers = [a for _, talk in talks for _, a in talk]
+    assert not {a.text for a in answers} & taken
+    assert not {p for a in answers for p in a.path} & held
+    assert len(held) > 800 and find_pattern(min(held)).text
+
+
+def test_no_text_shows_a_card_and_no_chat_describes_anybody(talks, tokenizer):
+    writer = nano_text.Writer(tokenizer)
+    texts = [tokenizer.decode(ids) for ids, _ in islice(writer.sequences(talks, random.Random(1)), 40)]
+    texts += [tokenizer.decode(ids) for ids, _ in islice(writer.notes(talks, random.Random(2)), 200)]
+    assert not any("Persona:" in t for t in texts)
+    assert not any(chat.render_card(card)[:60] in t for t in texts for card, _ in talks)
+    card, talk = talks[0]
+    question, answer = talk[0]
+    ids, _ = writer.chat(question, answer)
+    expected = f"{chat.SYSTEM}</s>\n<|user|>\nDomain:"
+    assert expected in tokenizer.decode(ids)
+
+
+def test_only_answers_carry_labels(talks, tokenizer):
+    writer = nano_text.Writer(tokenizer)
+    card, talk = next((c, t) for c, t in talks if t[0][0].options)
+    question, answer = talk[0]
+    ids, labels = writer.note(card, question, answer, random.Random(3))
+    assert tokenizer.decode([t for t in labels if t != nano_text.IGNORED]) == f" {question.options[answer.option]}"
+    ids, labels = writer.talk(card, talk, random.Random(3))
+    said = tokenizer.decode([t for t in labels if t != nano_text.IGNORED])
+    assert question.text not in said and card["occupation"] + " in" not in said
+    assert all(label in (nano_text.IGNORED, token) for token, label in zip(ids, labels, strict=True))
+    ids, labels = writer.chat(question, answer)
+    assert [t for t in labels if t != nano_text.IGNORED] == labels[-sum(t != nano_text.IGNORED for t in labels) :]
+
+
+def test_packed_sequences_are_full(talks, tokenizer):
+    for ids, labels in islice(nano_text.Writer(tokenizer).sequences(talks, random.Random(1)), 20):
+        assert len(ids) == len(labels) == nano_text.SEQUENCE
+
+
+def test_longest_overlap_is_found():
+    question = next(iter(load_questions().values()))
+    said = [({}, [(question, Answer("I never walk to the old mill alone.", -1, 0.0, (), False))])]
+    assert nano_text.longest_overlap(said, ["They walk to the old barn.", "I fly."]) == (4, "walk to the old", 0.0)
+    assert nano_text.longest_overlap(said, ["i never walk to the old mill alone."])[2] == 1.0
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_a_twin_built_twice_has_the_same_bytes(key, talks, tmp_path):
+    core = nano.train_tokenizer(talks, nano.NANO_VOCAB).to_str()
+    for name in ("a", "b"):
+        nano.build_one(key, core, talks, 3, tmp_path / name, (0, "", 0.0))
+    assert json.loads((tmp_path / "a" / key / "hashes.json").read_text()) == json.loads((tmp_path / "b" / key / "hashes.json").read_text())
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_shipped_twins_are_small_whole_and_carded(key):
+    folder = Path(source(get_spec(key), "nano")[0])
+    verify_nano(folder)
+    assert folder.parent == paths.NANO_MODELS
+    assert (folder / "model.safetensors").stat().st_size <= 3.6e6
+    assert "Pre-trained on" in (folder / "README.md").read_text()
