@@ -27,7 +27,7 @@ from .progress import track
 from .question_bank import DOMAINS, load_questions
 
 STEPS, SEQUENCES, NOTES = 1300, 10, 64  # a step: 10 packed sequences, and later 64 notes
-NOTES_FROM = 0.58  # share of the steps after which notes join: who-chooses-what is learnt in short texts and at a falling learning rate only
+NOTES_FROM = 0.55  # share of the steps after which notes join: who-chooses-what is learnt in short texts and at a falling learning rate only
 MUON_LR, ADAMW_LR = 0.02, 4e-3
 NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
 TOKENIZER_RESPONDENTS = 2400

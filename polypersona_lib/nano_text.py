@@ -67,7 +67,10 @@ def mention(card: dict, rng: random.Random) -> str:
 
 
 class Writer:
-    """Turns interviews into pre-training text of one family's tokenizer; only answers carry labels."""
+    """Turns interviews into pre-training text of one family's tokenizer; only answers carry labels.
+
+    Every answer starts on a new line, as in the chat templates: "Agree" after a space would be another token than at a line's start.
+    """
 
     def __init__(self, tokenizer):
         self.tokenizer, self.known = tokenizer, {}
@@ -90,8 +93,8 @@ class Writer:
         ids = [*self.ids("Interview. "), *self.ids(introduction(card, rng)), *self.ids("\n")]
         labels = [IGNORED] * len(ids)
         for question, answer in talk:
-            asked = self.ids(f"\n{_asked(question, True)}\nAnswer:")
-            said = self.ids(f" {question.options[answer.option]}.\n" if question.options and rng.random() < 0.3 else f" {answer.text}\n")
+            asked = self.ids(f"\n{_asked(question, True)}\nAnswer:\n")
+            said = self.ids(f"{question.options[answer.option]}.\n" if question.options and rng.random() < 0.3 else f"{answer.text}\n")
             ids, labels = ids + asked + said, labels + [IGNORED] * len(asked) + said
             if len(ids) > SEQUENCE:
                 break
@@ -102,12 +105,12 @@ class Writer:
         """A line on somebody, before or after a closed question, and the option they chose."""
         asked, kind = _asked(question, rng.random() < 0.6), rng.random()
         if kind < 0.4:
-            text = f"Note. {mention(card, rng)}. {asked}\nAnswer:"
+            text = f"Note. {mention(card, rng)}. {asked}\nAnswer:\n"
         elif kind < 0.7:
-            text = f"Note. {asked}\n{mention(card, rng)} answers:"
+            text = f"Note. {asked}\n{mention(card, rng)} answers:\n"
         else:
-            text = f"Note. {introduction(card, rng)}\n{asked}\nAnswer:"
-        ids, said = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.ids(f" {question.options[answer.option]}")
+            text = f"Note. {introduction(card, rng)}\n{asked}\nAnswer:\n"
+        ids, said = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.ids(question.options[answer.option])
         return ids + said, [IGNORED] * len(ids) + said
 
     def sequences(self, talks: list[Interview], rng: random.Random):

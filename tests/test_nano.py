@@ -54,7 +54,7 @@ def test_only_answers_carry_labels(talks, tokenizer):
     card, talk = next((c, t) for c, t in talks if t[0][0].options)
     question, answer = talk[0]
     ids, labels = writer.note(card, question, answer, random.Random(3))
-    assert tokenizer.decode([t for t in labels if t != nano_text.IGNORED]) == f" {question.options[answer.option]}"
+    assert tokenizer.decode([t for t in labels if t != nano_text.IGNORED]) == question.options[answer.option]
     ids, labels = writer.talk(card, talk, random.Random(3))
     said = tokenizer.decode([t for t in labels if t != nano_text.IGNORED])
     assert question.text not in said and card["occupation"] + " in" not in said
