@@ -27,12 +27,13 @@ Text = tuple[list[int], list[int]]  # token ids, labels (IGNORED where nothing i
 
 def interviews(taken: set[str], count: int = RESPONDENTS) -> list[Interview]:
     """Answers of respondents who are in no data set, drawn with a seed of their own; no held-out pattern, and none of the answers in `taken`."""
-    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out_patterns()), random.Random(f"nano|{SEED}")
+    held_out = held_out_patterns()
+    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out), random.Random(f"nano|{SEED}")
     found = []
     for i in track(range(count), "writing pre-training text"):
         card = {"persona_id": f"n{i:04d}"} | personas.draw_persona(rng)
         said = [(q, speaker.answer(card, q, seed=SEED)) for q in rng.sample(questions, ITEMS_EACH)]
-        found.append((card, [(q, a) for q, a in said if a.text not in taken]))
+        found.append((card, [(q, a) for q, a in said if a.text not in taken and held_out.isdisjoint(a.path)]))
     return found
 
 
