@@ -100,7 +100,7 @@ def text_loss(model, texts: list[Text]):
 def updates(model, steps: int, scale: float = 1.0):
     """A function that, called after each backward pass, clips the gradients and takes one of `steps` steps; `scale` multiplies the learning rates.
 
-    Muon for the matrices of the blocks, AdamW for the rest: after 400 steps on these texts the loss was 2.9 nats against 3.5 with AdamW alone.
+    Muon for the matrices of the blocks, AdamW for the rest: after 400 steps on a mix of such texts the loss was 2.9 nats, with AdamW alone 3.5.
     """
     import torch
 

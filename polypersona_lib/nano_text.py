@@ -2,9 +2,10 @@
 
 What a big model knows of people from its pre-training, a twin has to get from somewhere: its base reads *chats* (survey answers, nobody
 described), *talks* (interviews that open with somebody introducing themselves in prose) and *notes* (a line on a respondent, a closed question,
-the option chosen). All respondents are outside the 433, no persona card is ever shown, no chat ever describes anybody, no answer of the data set
-occurs, and a fifth of the phrase patterns is held out. What is left for LoRA to learn is what the paper is about: to answer a chat *as the
-persona on its card*.
+the option chosen). All respondents are outside the 433, no base reads a persona card (the tokenizer's vocabulary alone was counted on some), no chat
+describes anybody, no answer of the data set occurs, and a fifth of the phrase patterns is held out.
+
+Measured: a base that has read this uses a persona card in a chat before any tuning, and QLoRA keeps that use without adding to it.
 """
 
 from __future__ import annotations
