@@ -36,7 +36,7 @@ _OURS = "Paper: unspecified. We use "
 _SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' answers to the same question"
 _WINS = _OURS + "the share of other personas' answers to the same question that score lower than the own reference (ties count half)"
 _FEW = " (12 of them, the same for all systems)"
-_MASK = ", after removing from the prediction every word whose stem occurs in the own card, and from each answer every word of its author's card"
+_MASK = ", after removing from the prediction and from every answer it is compared with all words whose stem occurs in the row's own card"
 METRICS = {
     m.id: m
     for m in (

@@ -205,6 +205,39 @@ def test_swap_equals_rouge_score_pair_by_pair(swap_data):
     assert swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
 
 
+def test_swap_mask_takes_the_rows_card_from_every_text_compared(swap_data):
+    from rouge_score import rouge_scorer
+
+    preds, pool = swap_data
+    preds = preds.assign(prediction=["A pilot nurse gardens at night in rain", "A jazz night", "Rain keeps the cook awake"])
+    score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
+
+    def left(text, card):
+        return " ".join(word for word, stem in metrics.words(text) if stem not in {s for _, s in metrics.words(card)})
+
+    for row, gap in zip(preds.itertuples(), swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1_masked"], strict=True):
+        scores = {
+            other.persona_id: score(left(other.reference, row.persona), left(row.prediction, row.persona))["rouge1"].fmeasure
+            for other in pool[pool["question_id"] == "q1"].itertuples()
+        }
+        own = scores.pop(row.persona_id)
+        assert gap == pytest.approx(own - np.mean(list(scores.values())))
+
+
+def test_swap_mask_gives_a_stranger_no_advantage():
+    rng = np.random.default_rng(1)
+    vocabulary = np.array([f"w{i}" for i in range(60)])
+
+    def text(n):
+        return " ".join(rng.choice(vocabulary, n))
+
+    people = [f"p{i}" for i in range(80)]
+    pool = pd.DataFrame({"persona_id": people, "question_id": "q", "reference": [text(20) for _ in people], "persona": [text(20) for _ in people]})
+    preds = pd.concat([pool.assign(id=[f"{p}-{k}" for p in people], prediction=[text(20) for _ in people]) for k in range(8)], ignore_index=True)
+    gap = swap.swap_scores(preds, pool, semantic=False).groupby("persona_id")["swap_gap_rouge1_masked"].mean()
+    assert abs(gap.mean()) < 3 * gap.std() / np.sqrt(len(gap)) and abs(gap.mean()) < 0.015  # masking each answer by its own author gives .07
+
+
 def test_swap_without_others_or_with_failures_is_nan(swap_data, encoder):
     preds, pool = swap_data
     lonely = swap.swap_scores(preds.head(1), pool[pool["persona_id"] == "p1"], encoder=encoder).iloc[0]
