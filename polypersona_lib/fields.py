@@ -1,7 +1,7 @@
 """One foreign record: the names and shapes its fields may have, what is mapped, and what is refused.
 
 *Mapped and noted*: field names, attribute names and question types under their usual aliases; a persona as text, object or JSON text; fields that stand
-in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record` and `clean`.
+in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record` and `values`.
 Source: paper, Algorithm 1 lines 1 and 3 ("handle schema variations and missing fields") and section IV-B.
 """
 
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
-from collections import Counter
-from dataclasses import dataclass, field
 
 from . import chat
-from .intake import MAX_DEPTH, Pairs, Problem, show
+from .intake import Pairs, show
 from .question_bank import DOMAINS, TYPES
+from .values import LIMITS, Place, clean, kind_of, one_line, place_name, slug_of, text_field
 
-LIMITS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "domain": 80, "option": 200, "id": 200, "any": 20_000}  # characters
 AGES = (0, 120)
 FIELD_ALIASES = {
     "id": ("record_id", "uid", "example_id"),
@@ -55,100 +52,6 @@ def _lookup(aliases: dict[str, tuple[str, ...]]) -> dict[str, str]:
 _FIELDS, _CARD, _TYPES = _lookup(FIELD_ALIASES), _lookup(CARD_ALIASES), _lookup(TYPE_ALIASES)
 
 
-@dataclass
-class Place:
-    """Where the reader stands, and what it has to say so far."""
-
-    file: str
-    line: int = 0
-    errors: list[Problem] = field(default_factory=list)
-    notes: Counter = field(default_factory=Counter)
-
-    def error(self, where: str, message: str) -> None:
-        self.errors.append(Problem(self.file, self.line, where, message))
-
-    def note(self, text: str) -> None:
-        self.notes[text] += 1
-
-
-# --- values --------------------------------------------------------------------------------------------------------------------
-
-
-def clean(value: object, where: str, at: Place, depth: int = 0) -> object:
-    """A copy of any JSON value with plain line ends; reports what may stand nowhere in a record (see LIMITS, control characters...)."""
-    if isinstance(value, str):
-        return _clean_text(value, where, at)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            at.error(where, f"{value} is not a number; leave the field out if it is missing")
-            return None
-        return value
-    if depth >= MAX_DEPTH:
-        at.error(where, f"nested more than {MAX_DEPTH} deep")
-        return None
-    if isinstance(value, list):
-        return [clean(v, f"{where}[{i}]", at, depth + 1) for i, v in enumerate(value)]
-    if isinstance(value, dict):
-        for key in getattr(value, "twice", ()):
-            at.error(f"{where}.{_name(key)}".lstrip("."), f"the key {show(key)} stands twice in one object")
-        return {_clean_text(str(k), where or "key", at): clean(v, f"{where}.{_name(k)}".lstrip("."), at, depth + 1) for k, v in value.items()}
-    at.error(where, f"a value of type {type(value).__name__} is not allowed")
-    return None
-
-
-def _clean_text(text: str, where: str, at: Place) -> str:
-    """`text` with `\\n` line ends. Errors: lone surrogates, C0 and C1 control characters other than line feed and tab, `LIMITS["any"]`."""
-    text = text.replace("\r\n", "\n")
-    if len(text) > LIMITS["any"]:
-        at.error(where, f"{len(text):,} characters; at most {LIMITS['any']:,}")
-    elif bad := re.search(r"[\ud800-\udfff]", text):
-        at.error(where, f"lone surrogate U+{ord(bad[0]):04X} at position {bad.start() + 1}: half of a character")
-    elif bad := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
-        at.error(where, f"control character U+{ord(bad[0]):04X} at position {bad.start() + 1}")
-    return text
-
-
-def _name(key: object) -> str:
-    return key if isinstance(key, str) and re.fullmatch(r"[\w -]{1,40}", key, flags=re.ASCII) else show(key)
-
-
-def _slug(text: str, joint: str = "_") -> str:
-    """Lower case, everything but letters and digits as one `joint`."""
-    return re.sub(r"[\W_]+", joint, text.casefold()).strip(joint)
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", Pairs: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
-    return names.get(type(value), "nothing")
-
-
-def _one_line(text: str) -> str:
-    """Line breaks and tabs as spaces, one for one (positions stay): a persona or question cannot open a new line of the prompt."""
-    return re.sub(r"[\n\t]", " ", text.strip())
-
-
-def _text(fields: dict, name: str, at: Place, *, numbers: bool = False) -> str | None:
-    """The text in a field, None (and an error) if it is missing, no text or too long."""
-    value = fields.get(name)
-    if value is None:
-        at.error(name, "missing")
-    elif numbers and isinstance(value, int | float) and not isinstance(value, bool):
-        at.note(f"{name} given as a number")
-        return str(value)
-    elif not isinstance(value, str):
-        at.error(name, f"must be text, not {_kind(value)}")
-    elif len(value) > LIMITS[name]:
-        at.error(name, f"{len(value):,} characters; at most {LIMITS[name]:,}")
-    else:
-        return value.strip()
-    return None
-
-
-# --- one record ----------------------------------------------------------------------------------------------------------------
-
-
 def check_record(value: object, at: Place) -> dict | None:
     """One record with our field names, None if anything in it is wrong (then `at.errors` says what).
 
@@ -156,10 +59,10 @@ def check_record(value: object, at: Place) -> dict | None:
     """
     before = len(at.errors)
     if not isinstance(value, dict):
-        at.error("", f"a record must be an object, not {_kind(value)}")
+        at.error("", f"a record must be an object, not {kind_of(value)}")
         return None
     fields = _from_messages(_canonical(clean(value, "", at), at), at)
-    persona, question, reference = _persona(fields, at), _text(fields, "question", at), _text(fields, "reference", at, numbers=True)
+    persona, question, reference = _persona(fields, at), text_field(fields, "question", at), text_field(fields, "reference", at, numbers=True)
     if question == "":
         at.error("question", "empty")
     options = _options(fields, at)
@@ -170,7 +73,7 @@ def check_record(value: object, at: Place) -> dict | None:
     if kind == "open" and options:
         at.note("options of an open item left out")
         options = None
-    record = {"persona": persona, "question": _one_line(question), "question_type": kind, "reference": reference, "options": options}
+    record = {"persona": persona, "question": one_line(question), "question_type": kind, "reference": reference, "options": options}
     return record | ids | {"domain": domain[0], "domain_name": domain[1]}
 
 
@@ -180,7 +83,7 @@ def _canonical(given: dict, at: Place) -> dict:
     meta = found.pop("meta", None)
     meta = _json_object(meta, "meta", at) if isinstance(meta, str) else meta
     if meta is not None and not isinstance(meta, dict):
-        at.error("meta", f"must be an object, not {_kind(meta)}")
+        at.error("meta", f"must be an object, not {kind_of(meta)}")
         meta = None
     inner = {k: v for k, v in (meta or {}).items() if k in ("persona_id", "question_id", "options")}
     card = {k: found.pop(k) for k in list(found) if k not in FIELD_ALIASES and k in _CARD}
@@ -196,11 +99,11 @@ def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
     """`given` with known names replaced by ours, null values left out. Error: two names of one field with different values."""
     found: dict = {}
     for key, value in given.items():
-        name = names.get(_slug(key), _slug(key) if where else key)
+        name = names.get(slug_of(key), slug_of(key) if where else key)
         if value is None:
             continue
         if name in found and found[name] != value:
-            at.error(where + _name(key), f"'{name}' is given twice under different names")
+            at.error(where + place_name(key), f"'{name}' is given twice under different names")
         elif name != key:
             at.note(f"field {show(where + key)} read as '{where}{name}'")
         found.setdefault(name, value)
@@ -249,7 +152,7 @@ def _from_messages(fields: dict, at: Place) -> dict:
 def _spoken(messages: object, at: Place) -> dict[str, str] | None:
     """role -> text of at most one system, one user and one assistant message, in this order; None (and an error) for any other shape."""
     if not isinstance(messages, list):
-        at.error("messages", f"must be a list of messages, not {_kind(messages)}")
+        at.error("messages", f"must be a list of messages, not {kind_of(messages)}")
         return None
     spoken: dict[str, str] = {}
     for i, message in enumerate(messages):
@@ -274,14 +177,14 @@ def _persona(fields: dict, at: Place) -> dict | str | None:
     if isinstance(persona, str) and persona.lstrip().startswith("{"):
         persona = _json_object(persona, "persona", at)
     if persona is None or isinstance(persona, str):
-        text = _text({"persona": persona}, "persona", at)
+        text = text_field({"persona": persona}, "persona", at)
         if text == "":
             at.error("persona", "empty")
-        return _one_line(text) if text else None
+        return one_line(text) if text else None
     if not isinstance(persona, dict):
-        at.error("persona", f"must be text or an object, not {_kind(persona)}")
+        at.error("persona", f"must be text or an object, not {kind_of(persona)}")
         return None
-    given = {k: v for k, v in persona.items() if _slug(k) != "persona_id"}
+    given = {k: v for k, v in persona.items() if slug_of(k) != "persona_id"}
     card = {k: v for k, value in _renamed(given, _CARD, at, "persona.").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
     card = _with_description(card, at)
     rendered = chat.render_card(card) if card else ""
@@ -294,21 +197,21 @@ def _persona(fields: dict, at: Place) -> dict | str | None:
 
 def _attribute(name: str, value: object, at: Place) -> object:
     """One attribute of a card: text, number, or a list of these; None and an error for anything else."""
-    where = f"persona.{_name(name)}"
+    where = f"persona.{place_name(name)}"
     if name == "age":
         return _age(value, at)
     if isinstance(value, list) and name != "description":
         if all(isinstance(v, str | int | float) for v in value):
-            return [_one_line(str(v)) for v in value if str(v).strip()]
+            return [one_line(str(v)) for v in value if str(v).strip()]
         at.error(where, "must be a list of texts")
     elif isinstance(value, bool):
         return "yes" if value else "no"
     elif isinstance(value, str):
-        return _one_line(value)
+        return one_line(value)
     elif isinstance(value, int | float):
         return value
     else:
-        at.error(where, f"must be text, a number or a list of texts, not {_kind(value)}")
+        at.error(where, f"must be text, a number or a list of texts, not {kind_of(value)}")
     return None
 
 
@@ -319,9 +222,9 @@ def _age(value: object, at: Place) -> int | str | None:
         number = float(value)
         at.note("persona.age given as text")
     if isinstance(number, bool) or not isinstance(number, int | float | str):
-        at.error("persona.age", f"must be a number of years, not {_kind(value)}")
+        at.error("persona.age", f"must be a number of years, not {kind_of(value)}")
     elif isinstance(number, str):
-        return _one_line(number)[:40]
+        return one_line(number)[:40]
     elif not AGES[0] <= number <= AGES[1]:
         at.error("persona.age", f"{show(value)[1:-1]} is out of range; must be from {AGES[0]} to {AGES[1]}")
     else:
@@ -345,9 +248,9 @@ def _question_type(fields: dict, at: Place) -> str | None:
     """One of `question_bank.TYPES`; an unknown one is an error with the nearest known name."""
     kind = fields.get("question_type")
     if not isinstance(kind, str):
-        at.error("question_type", f"missing; choose from {', '.join(TYPES)}" if kind is None else f"must be text, not {_kind(kind)}")
+        at.error("question_type", f"missing; choose from {', '.join(TYPES)}" if kind is None else f"must be text, not {kind_of(kind)}")
         return None
-    slug = _slug(kind, "")
+    slug = slug_of(kind, "")
     if slug in _TYPES:
         if kind != _TYPES[slug]:
             at.note(f"question type {show(kind)} read as '{_TYPES[slug]}'")
@@ -363,14 +266,14 @@ def _domain(fields: dict, at: Place) -> tuple[str, str] | None:
     if fields.get("domain") in (None, ""):
         at.note("domain missing: called 'unspecified'")
         return "unspecified", "Unspecified"
-    name = _text(fields, "domain", at)
+    name = text_field(fields, "domain", at)
     if name is None:
         return None
-    slug = _slug(name) or "unspecified"
+    slug = slug_of(name) or "unspecified"
     if slug in DOMAINS:
         return slug, DOMAINS[slug][0]
     at.note(f"domain {show(name)} is none of the paper's ten: kept as '{slug}'")
-    return slug, _one_line(name)
+    return slug, one_line(name)
 
 
 def _options(fields: dict, at: Place) -> list[str] | None:
@@ -379,9 +282,9 @@ def _options(fields: dict, at: Place) -> list[str] | None:
     if options in (None, []):
         return None
     if not isinstance(options, list):
-        at.error("options", f"must be a list of texts, not {_kind(options)}")
+        at.error("options", f"must be a list of texts, not {kind_of(options)}")
         return None
-    labels = [_one_line(str(o)) if isinstance(o, str | int | float) and not isinstance(o, bool) else "" for o in options]
+    labels = [one_line(str(o)) if isinstance(o, str | int | float) and not isinstance(o, bool) else "" for o in options]
     if not all(labels):
         at.error("options", "must be a list of texts, none of them empty")
     elif max(map(len, labels)) > LIMITS["option"]:
@@ -399,7 +302,7 @@ def _id(fields: dict, name: str, at: Place) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        at.error(name, f"must be text or a whole number, not {_kind(value)}")
+        at.error(name, f"must be text or a whole number, not {kind_of(value)}")
     elif len(str(value)) > LIMITS["id"]:
         at.error(name, f"{len(str(value)):,} characters; at most {LIMITS['id']:,}")
     else:

@@ -17,8 +17,9 @@ import pandas as pd
 from . import chat
 from .dataset import COLUMNS, SPLITS
 from .faults import MODES, Report, find_faults, stop_message, summarise, treat
-from .fields import Place, check_record
+from .fields import check_record
 from .intake import SUFFIXES, InputError, Problem, read_objects, show
+from .values import Place
 
 __all__ = ["InputError", "Report", "find_split_files", "import_dataset", "read_records"]
 
