@@ -62,7 +62,7 @@ class Profile:
     why: str
 
 
-_NANO = TrainSpec(learning_rate=3e-3, micro_batch=16, accumulation=1, clip=1.0, shared_prefix=True)
+_NANO = TrainSpec(learning_rate=1e-3, micro_batch=16, accumulation=1, clip=1.0, shared_prefix=True)
 PROFILES = {
     p.name: p
     for p in (
@@ -72,7 +72,7 @@ PROFILES = {
         ),
         Profile(
             "nano", "nano", tuple(MODELS), _NANO, None, 24, 100, "minilm",
-            "learning rate 3e-3 instead of 2e-4, clip 1.0 instead of 0.3 (a 1.7 M-parameter base needs larger steps); "
+            "learning rate 1e-3 instead of 2e-4, clip 1.0 instead of 0.3 (a 1.7 M-parameter base needs larger steps; at 3e-3 it forgot whom it spoke for); "
             "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
         ),
         Profile("paper", "paper", tuple(MODELS), TrainSpec(), None, 64, 100, "roberta-large", "the paper's recipe as printed"),

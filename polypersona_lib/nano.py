@@ -1,6 +1,6 @@
 """Builds the nano twins: one tokenizer, and for every family a base model of about 1.7 M parameters that runs anywhere.
 
-    python -m polypersona_lib.nano [--models a,b] [--steps 1300] [--out data/models]
+    python -m polypersona_lib.nano [--models a,b] [--steps 1500] [--out data/models]
 
 A twin has its family's architecture class, biases, norms, rotary fraction and chat template, but not its knowledge; what it reads instead is
 told in `nano_text`. About 20 minutes on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
@@ -26,7 +26,7 @@ from .nano_text import IGNORED, SEED, Interview, Text, Writer, interviews, longe
 from .progress import track
 from .question_bank import DOMAINS, load_questions
 
-STEPS, SEQUENCES, NOTES = 1300, 10, 64  # a step: 10 packed sequences, and later 64 notes
+STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
 NOTES_FROM = 0.55  # share of the steps after which notes join: who-chooses-what is learnt in short texts and at a falling learning rate only
 MUON_LR, ADAMW_LR = 0.02, 4e-3
 NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
@@ -121,13 +121,14 @@ def updates(model, steps: int, scale: float = 1.0):
     return update
 
 
-def pretrain(model, tokenizer, talks: list[Interview], *, steps: int, label: str) -> dict[str, float]:
+def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *, steps: int, label: str) -> dict[str, float]:
     """Train on packed text and notes; the last fortieth of the respondents is held out. Returns losses (nats a token) and the number of tokens seen."""
     import torch
 
     torch.manual_seed(SEED)
-    writer, train, held = Writer(tokenizer), talks[: -(len(talks) // 40)], talks[-(len(talks) // 40) :]
-    sequences, notes = writer.sequences(train, random.Random(f"sequences|{SEED}")), writer.notes(train, random.Random(f"notes|{SEED}"))
+    writer, cut = Writer(tokenizer), len(talks) - len(talks) // 40
+    sequences = writer.sequences(talks[:cut], chats[:cut], random.Random(f"sequences|{SEED}"))
+    notes = writer.notes(talks[:cut], random.Random(f"notes|{SEED}"))
     update = updates(model, steps)
     losses, tokens = [], 0
     model.train()
@@ -140,8 +141,8 @@ def pretrain(model, tokenizer, talks: list[Interview], *, steps: int, label: str
         tokens += sum(len(ids) for ids, _ in batch + jotted)
     model.eval()
     with torch.no_grad():
-        packed = list(islice(writer.sequences(held, random.Random("held out")), 32))
-        jotted = list(islice(writer.notes(held, random.Random("held out")), 512))
+        packed = list(islice(writer.sequences(talks[cut:], chats[cut:], random.Random("held out")), 32))
+        jotted = list(islice(writer.notes(talks[cut:], random.Random("held out")), 512))
         after = [sum(text_loss(model, texts[k : k + 32]).item() for k in range(0, len(texts), 32)) / (len(texts) / 32) for texts in (packed, jotted)]
     return {
         "first_loss": round(losses[0], 3), "last_loss": round(sum(losses[-20:]) / 20, 3), "held_out_loss": round(after[0], 3),
@@ -173,16 +174,18 @@ strings, and none of its knowledge. It exists so that the companion's one code p
 the real model.
 
 - Pre-trained on {tokens:,} tokens by and about {respondents:,} simulated respondents who are in no data set of the project: chats in which
-  nobody is described, interviews that open with an introduction in prose, notes of a closed question with a line on who chose what. No persona
-  card, no chat that describes anybody, no answer of the project's data; a fifth of the phrase patterns was held out.
+  nobody is described and nobody has turns of phrase, interviews that open with an introduction in prose, notes of a question with a line
+  on who said what. No persona card, no chat that describes anybody, no answer of the project's data; a fifth of the phrase patterns was
+  held out.
 - Longest stretch of a test answer that occurs in this text: {overlap_words} words; test answers that occur whole: {overlap_whole:.1%}.
-- Loss in nats a token: first {first_loss}, last {last_loss}, on respondents held out {held_out_loss}; of an option in their notes {note_loss}.
+- Loss in nats a token: first {first_loss}, last {last_loss}, on respondents held out {held_out_loss}; of how
+  answers begin in their notes {note_loss}.
 - Built by `python -m polypersona_lib.nano` (seed {seed}); weights bf16 safetensors, hashes in `hashes.json`.
 - Not for any use outside this project: it can only produce survey-like sentences.
 """
 
 
-def build_one(key: str, core: str, talks: list[Interview], steps: int, out: Path, overlap: tuple[int, str, float]) -> str:
+def build_one(key: str, core: str, talks: list[Interview], chats: list[Interview], steps: int, out: Path, overlap: tuple[int, str, float]) -> str:
     """Build, train and write one twin. Returns a line that says how it went."""
     import torch
     from tokenizers import Tokenizer
@@ -190,8 +193,8 @@ def build_one(key: str, core: str, talks: list[Interview], steps: int, out: Path
     torch.set_num_threads(1)
     spec = get_spec(key)
     tokenizer, model = dress(Tokenizer.from_str(core), spec), new_model(spec)
-    facts = pretrain(model, tokenizer, talks, steps=steps, label=f"pre-training {key}")
-    facts |= {"parameters": sum(p.numel() for p in model.parameters()), "respondents": len(talks), "seed": SEED}
+    facts = pretrain(model, tokenizer, talks, chats, steps=steps, label=f"pre-training {key}")
+    facts |= {"parameters": sum(p.numel() for p in model.parameters()), "respondents": len(talks) + len(chats), "seed": SEED}
     write_twin(model, tokenizer, spec, out / key, facts | {"overlap_words": overlap[0], "overlap_whole": overlap[2]})
     return f"{key}: {facts}"
 
@@ -199,12 +202,12 @@ def build_one(key: str, core: str, talks: list[Interview], steps: int, out: Path
 def build(keys: list[str], out: Path, steps: int) -> None:
     """Build tokenizer and base weights of the given families side by side, and print how each one went."""
     data = build_dataset()
-    talks = interviews(set(data["reference"]))
+    talks, chats = (interviews(set(data["reference"]), described=described) for described in (True, False))
     core = train_tokenizer(talks, NANO_VOCAB).to_str()
-    overlap = longest_overlap(talks, data.loc[(data["paper"] == "test") | (data["grouped"] == "test"), "reference"].tolist())
+    overlap = longest_overlap(talks + chats, data.loc[(data["paper"] == "test") | (data["grouped"] == "test"), "reference"].tolist())
     print(f"test answers share at most {overlap[0]} words in a row with the pre-training text ({overlap[1]!r}); {overlap[2]:.1%} occur there whole", flush=True)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for line in pool.map(build_one, keys, *([x] * len(keys) for x in (core, talks, steps, out, overlap))):
+        for line in pool.map(build_one, keys, *([x] * len(keys) for x in (core, talks, chats, steps, out, overlap))):
             print(line, flush=True)
 
 

@@ -1,11 +1,12 @@
 """What the nano twins read before anybody fine-tunes them.
 
 What a big model knows of people from its pre-training, a twin has to get from somewhere: its base reads *chats* (survey answers, nobody
-described), *talks* (interviews that open with somebody introducing themselves in prose) and *notes* (a line on a respondent, a closed question,
-the option chosen). All respondents are outside the 433, no base reads a persona card (the tokenizer's vocabulary alone was counted on some), no chat
+described), *talks* (interviews that open with somebody introducing themselves in prose) and *notes* (a line on a respondent, a question, how
+the answer begins). All respondents are outside the 433, no base reads a persona card (the tokenizer's vocabulary alone was counted on some), no chat
 describes anybody, no answer of the data set occurs, and a fifth of the phrase patterns is held out.
 
-Measured: a base that has read this uses a persona card in a chat before any tuning, and QLoRA keeps that use without adding to it.
+In talks and notes people have their turns of phrase ("to be honest"), in chats nobody has. Measured: a base that has read this takes the option
+from a persona card before any tuning, but speaks in nobody's voice; QLoRA keeps the first and teaches the second.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ from .question_bank import DOMAINS, Question, load_questions
 from .respondents import Answer, Speaker, held_out_patterns
 
 SEED = 20251216
-RESPONDENTS = 8000
-ITEMS_EACH = 28
+RESPONDENTS = 6000  # described in talks and notes; as many others answer in chats
+TALK_ITEMS, CHAT_ITEMS = 28, 6  # questions a respondent
 SEQUENCE = 384  # tokens of a packed sequence
 IGNORED = -100
 Interview = tuple[dict, list[tuple[Question, Answer]]]  # a card and what its owner answered
 Text = tuple[list[int], list[int]]  # token ids, labels (IGNORED where nothing is to be learnt)
 
 
-def interviews(taken: set[str], count: int = RESPONDENTS) -> list[Interview]:
-    """Answers of respondents who are in no data set, drawn with a seed of their own; no held-out pattern, and none of the answers in `taken`."""
-    held_out = held_out_patterns()
-    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out), random.Random(f"nano|{SEED}")
+def interviews(taken: set[str], *, described: bool, count: int = RESPONDENTS) -> list[Interview]:
+    """Answers of respondents who are in no data set, drawn with a seed of their own; no held-out pattern, and none of the answers in `taken`.
+
+    `described` respondents are those of talks and notes; the others answer fewer questions, and without their turns of phrase.
+    """
+    held_out, kind = held_out_patterns(), "talk" if described else "chat"
+    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out, turns=described), random.Random(f"{kind}|{SEED}")
     found = []
-    for i in track(range(count), "writing pre-training text"):
-        card = {"persona_id": f"n{i:04d}"} | personas.draw_persona(rng)
-        said = [(q, speaker.answer(card, q, seed=SEED)) for q in rng.sample(questions, ITEMS_EACH)]
+    for i in track(range(count), f"writing {kind}s"):
+        card = {"persona_id": f"{kind}{i:04d}"} | personas.draw_persona(rng)
+        said = [(q, speaker.answer(card, q, seed=SEED)) for q in rng.sample(questions, TALK_ITEMS if described else CHAT_ITEMS)]
         found.append((card, [(q, a) for q, a in said if a.text not in taken and held_out.isdisjoint(a.path)]))
     return found
 
@@ -60,7 +64,7 @@ def mention(card: dict, rng: random.Random) -> str:
     """A few words on somebody, as an interviewer jots them down; which things are mentioned, and in what order, varies."""
     said = [
         (0.85, " and ".join(rng.sample(card["traits"], 2))), (0.5, "for {} and {}".format(*rng.sample(card["values"], 2))),
-        (0.4, f"{card['age']} years old"), (0.4, f"{card['income_bracket']} income"),
+        (0.6, f"{card['age']} years old"), (0.4, f"{card['income_bracket']} income"), (0.4, card["education"]),
         (0.3, "likes {} and {}".format(*rng.sample(card["interests"], 2))), (0.3, card["occupation"]),
     ]  # fmt: skip
     kept = [text for share, text in said if rng.random() < share]
@@ -104,35 +108,37 @@ class Writer:
         return ids + stop, labels + stop
 
     def note(self, card: dict, question: Question, answer: Answer, rng: random.Random) -> Text:
-        """A line on somebody, before or after a closed question, and the option they chose."""
+        """A line on somebody, before or after a question, and how their answer begins: the option with its turn of phrase, or four words."""
         asked, kind = _asked(question, rng.random() < 0.6), rng.random()
-        if kind < 0.4:
+        if kind < 0.3:
             text = f"Note. {mention(card, rng)}. {asked}\nAnswer:\n"
-        elif kind < 0.7:
+        elif kind < 0.55:
             text = f"Note. {asked}\n{mention(card, rng)} answers:\n"
         else:
             text = f"Note. {introduction(card, rng)}\n{asked}\nAnswer:\n"
-        ids, said = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.ids(question.options[answer.option])
+        if question.options:
+            first = (answer.text.partition(". ")[0].rstrip(".") if answer.label_led else question.options[answer.option]) + "."
+        else:
+            first = " ".join(answer.text.split()[:4])
+        ids, said = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.ids(first)
         return ids + said, [IGNORED] * len(ids) + said
 
-    def sequences(self, talks: list[Interview], rng: random.Random):
-        """Packed sequences of `SEQUENCE` tokens without end: of half of the respondents a talk, of the others four chats."""
+    def sequences(self, talks: list[Interview], chats: list[Interview], rng: random.Random):
+        """Packed sequences of `SEQUENCE` tokens without end: a talk, four chats of somebody else, a talk..."""
         ids, labels = [], []
         while True:
-            for card, talk in rng.sample(talks, len(talks)):
-                talk = rng.sample(talk, len(talk))
-                texts = [self.talk(card, talk, rng)] if rng.random() < 0.5 else [self.chat(q, a) for q, a in talk[:4]]
-                for more_ids, more_labels in texts:
+            for (card, talk), (_, answers) in zip(rng.sample(talks, len(talks)), rng.sample(chats, len(chats)), strict=True):
+                for more_ids, more_labels in (self.talk(card, rng.sample(talk, len(talk)), rng), *(self.chat(q, a) for q, a in answers[:4])):
                     ids, labels = ids + more_ids, labels + more_labels
                 while len(ids) >= SEQUENCE:
                     yield ids[:SEQUENCE], labels[:SEQUENCE]
                     ids, labels = ids[SEQUENCE:], labels[SEQUENCE:]
 
     def notes(self, talks: list[Interview], rng: random.Random):
-        """Notes without end, each on one closed answer."""
-        closed = [(card, q, a) for card, talk in talks for q, a in talk if q.options]
+        """Notes without end, each on one answer; one in five on an open one."""
+        kinds = [[(card, q, a) for card, talk in talks for q, a in talk if (q.type == "open") is wanted] for wanted in (True, False)]
         while True:
-            yield self.note(*rng.choice(closed), rng)
+            yield self.note(*rng.choice(kinds[rng.random() < 0.8]), rng)
 
 
 def _asked(question: Question, with_options: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,12 @@ from .question_bank import Question, load_questions
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 STANDARDISING_DRAWS = 4000
-LABEL_SHARE = 0.72  # closed answers that open with their option's label; the others say it in their own words
+LABEL_SHARE = 0.8  # closed answers that open with their option's label; the others say it in their own words
+TURNS = {  # what somebody keeps saying, by voice: (younger, older) than TURN_AGE; a plain voice has no such habit
+    "warm": ("for my part", "to my mind"), "formal": ("in my view", "as I see it"), "casual": ("to be honest", "truth be told"),
+}  # fmt: skip
+TURN_AGE, TURN_SHARES = 45, {"label": 0.8, "opening": 0.6}  # how often the turn of phrase follows a label, or leads into any other answer
+OWN_WEIGHT = 6.0  # how much likelier a sentence is that is only for people like the speaker than one that anybody could say
 
 
 @dataclass(frozen=True)
@@ -142,11 +148,12 @@ class Speaker:
 
     Args:
         held_out: patterns this speaker may not use (nano pre-training leaves a fifth of the bank out).
+        turns: whether people use their turns of phrase (`TURNS`).
         cap: how often one pattern may be used within a question; None for no limit.
     """
 
-    def __init__(self, *, held_out: frozenset[str] = frozenset(), cap: int | None = None):
-        self.held_out, self.cap, self.used = held_out, cap, Counter()
+    def __init__(self, *, held_out: frozenset[str] = frozenset(), turns: bool = True, cap: int | None = None):
+        self.held_out, self.turns, self.cap, self.used = held_out, turns, cap, Counter()
 
     def choose(self, rng: random.Random, patterns: list[Pattern], feats: dict, count: int = 1) -> list[Pattern]:
         """Draw `count` different patterns the speaker may use; those with met conditions and little use first."""
@@ -154,7 +161,7 @@ class Speaker:
         fresh = [p for p in fitting if self.cap is None or self.used[p.id] < self.cap]
         pool, chosen = list(fresh if len(fresh) >= count else fitting or [p for p in patterns if p.allows(feats)]), []
         while pool and len(chosen) < count:
-            weights = [(2.5 if p.when else 1.0) / (1 + self.used[p.id]) ** 2 if self.cap else (2.5 if p.when else 1.0) for p in pool]
+            weights = [(OWN_WEIGHT if p.when else 1.0) / ((1 + self.used[p.id]) ** 2 if self.cap else 1) for p in pool]
             pick = rng.choices(range(len(pool)), weights)[0]
             chosen.append(pool.pop(pick))
         self.used.update(p.id for p in chosen)
@@ -178,16 +185,28 @@ class Speaker:
             parts, label = self._closed_parts(rng, feats, sections, question, option)
         words, lexicons = personas.slots(card, rng), {name: rng.sample(options, len(options)) for name, options in sections["lex"].items()}
         filled = [_realise(p, words | {name: options[k % len(options)] for name, options in lexicons.items()}) for k, p in enumerate(parts)]
-        return Answer(" ".join([label, *filled] if label else filled), option, theta, tuple(p.id for p in parts), bool(label))
+        turn = self._turn(rng, card, "label" if label else "opening")
+        if label:
+            filled.insert(0, f"{label}, {turn}." if turn else f"{label}.")
+        elif turn and not parts[0].when and re.match(r"[\w']+ [^?]*$", filled[0]):
+            first = filled[0] if re.match(r"I\b", filled[0]) else filled[0][0].lower() + filled[0][1:]
+            filled[0] = f"{turn[0].upper()}{turn[1:]}, {first}"
+        return Answer(" ".join(filled), option, theta, tuple(p.id for p in parts), bool(label))
+
+    def _turn(self, rng: random.Random, card: dict, place: str) -> str:
+        """This person's turn of phrase, or nothing: not everybody has one, and nobody says it every time."""
+        turns = TURNS.get(personas.voice(card))
+        said = rng.random() < TURN_SHARES[place] and self.turns and turns
+        return turns[(card.get("age") or 0) >= TURN_AGE] if said else ""
 
     def _closed_parts(self, rng, feats, sections, question, option) -> tuple[list[Pattern], str]:
         middle = (len(question.options) - 1) / 2
         side = "low" if option < middle else "high" if option > middle else "mid"
         reasons = self.choose(rng, sections[f"reasons.{side}"], feats)
         led = rng.random() < LABEL_SHARE
-        label = question.options[option] + rng.choice(_LABEL_ENDS[next(iter(feats["voice"]), "plain")]) if led else ""
+        label = question.options[option] if led else ""
         stance = [] if led else self.choose(rng, sections[f"stance.{option + 1}"], feats)
-        wordy = 0.55 if "outgoing" in feats["trait"] else 0.15 if feats["trait"] & {"reserved", "blunt"} else 0.32
+        wordy = 0.4 if "outgoing" in feats["trait"] else 0.1 if feats["trait"] & {"reserved", "blunt"} else 0.2
         details = self.choose(rng, sections["details"], feats) if rng.random() < (wordy if led else wordy / 2) else []
         return stance + reasons + details, label
 
@@ -201,14 +220,6 @@ class Speaker:
         if sections["details"] and rng.random() < 0.35:
             parts += self.choose(rng, sections["details"], feats)
         return parts + (self.choose(rng, theme["closings"], feats) if rng.random() < 0.7 else [])
-
-
-_LABEL_ENDS = {
-    "plain": (".", ".", ", I'd say.", "."),
-    "warm": (".", ", really.", ", I think.", "."),
-    "formal": (".", ".", ", I would say.", "."),
-    "casual": (".", ", honestly.", "."),
-}
 
 
 def _realise(pattern: Pattern, words: dict[str, str]) -> str:

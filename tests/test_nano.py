@@ -10,7 +10,7 @@ import pytest
 from polypersona_lib import chat, dataset, nano, nano_text, paths
 from polypersona_lib.models import MODELS, get_spec, load_tokenizer, source, verify_nano
 from polypersona_lib.question_bank import load_questions
-from polypersona_lib.respondents import Answer, find_pattern, held_out_patterns
+from polypersona_lib.respondents import TURNS, Answer, find_pattern, held_out_patterns
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,12 @@ def taken():
 
 @pytest.fixture(scope="module")
 def talks(taken):
-    return nano_text.interviews(taken, 60)
+    return nano_text.interviews(taken, described=True, count=60)
+
+
+@pytest.fixture(scope="module")
+def chats(taken):
+    return nano_text.interviews(taken, described=False, count=60)
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +33,31 @@ def tokenizer():
     return load_tokenizer(get_spec("tinyllama-1.1b"), "nano")
 
 
-def test_pretraining_text_has_no_held_out_pattern_and_no_answer_of_the_data(talks, taken):
+def test_pretraining_text_has_no_held_out_pattern_and_no_answer_of_the_data(talks, chats, taken):
     held = held_out_patterns()
-    answers = [a for _, talk in talks for _, a in talk]
+    answers = [a for _, talk in talks + chats for _, a in talk]
     assert not {a.text for a in answers} & taken
     assert not {p for a in answers for p in a.path} & held
     assert len(held) > 800 and find_pattern(min(held)).text
 
 
-def test_no_text_shows_a_card_and_no_chat_describes_anybody(talks, tokenizer):
+def test_people_have_their_turns_of_phrase_in_talks_and_notes_but_not_in_chats(talks, chats, tokenizer):
+    turns = [turn for pair in TURNS.values() for turn in pair]
+
+    def share(interviews):
+        led = [a.text for _, talk in interviews for _, a in talk if a.label_led]
+        return sum(any(f", {turn}. " in text for turn in turns) for text in led) / len(led)
+
+    assert share(talks) > 0.4 and share(chats) < 0.01
     writer = nano_text.Writer(tokenizer)
-    texts = [tokenizer.decode(ids) for ids, _ in islice(writer.sequences(talks, random.Random(1)), 40)]
+    notes = [tokenizer.decode([t for t in labels if t >= 0]) for _, labels in islice(writer.notes(talks, random.Random(2)), 200)]
+    assert sum(any(note.endswith(f", {turn}.") for turn in turns) for note in notes) > 50
+    assert sum(any(note.lower().startswith(f"{turn},") for turn in turns) for note in notes) > 3
+
+
+def test_no_text_shows_a_card_and_no_chat_describes_anybody(talks, chats, tokenizer):
+    writer = nano_text.Writer(tokenizer)
+    texts = [tokenizer.decode(ids) for ids, _ in islice(writer.sequences(talks, chats, random.Random(1)), 40)]
     texts += [tokenizer.decode(ids) for ids, _ in islice(writer.notes(talks, random.Random(2)), 200)]
     assert not any("Persona:" in t for t in texts)
     assert not any(chat.render_card(card)[:60] in t for t in texts for card, _ in talks)
@@ -54,7 +73,8 @@ def test_only_answers_carry_labels(talks, tokenizer):
     card, talk = next((c, t) for c, t in talks if t[0][0].options)
     question, answer = talk[0]
     ids, labels = writer.note(card, question, answer, random.Random(3))
-    assert tokenizer.decode([t for t in labels if t != nano_text.IGNORED]) == question.options[answer.option]
+    first = tokenizer.decode([t for t in labels if t != nano_text.IGNORED])
+    assert first.startswith(question.options[answer.option]) and (answer.text.startswith(first) or not answer.label_led)
     ids, labels = writer.talk(card, talk, random.Random(3))
     said = tokenizer.decode([t for t in labels if t != nano_text.IGNORED])
     assert question.text not in said and card["occupation"] + " in" not in said
@@ -63,8 +83,8 @@ def test_only_answers_carry_labels(talks, tokenizer):
     assert [t for t in labels if t != nano_text.IGNORED] == labels[-sum(t != nano_text.IGNORED for t in labels) :]
 
 
-def test_packed_sequences_are_full(talks, tokenizer):
-    for ids, labels in islice(nano_text.Writer(tokenizer).sequences(talks, random.Random(1)), 20):
+def test_packed_sequences_are_full(talks, chats, tokenizer):
+    for ids, labels in islice(nano_text.Writer(tokenizer).sequences(talks, chats, random.Random(1)), 20):
         assert len(ids) == len(labels) == nano_text.SEQUENCE
 
 
@@ -76,10 +96,10 @@ def test_longest_overlap_is_found():
 
 
 @pytest.mark.parametrize("key", MODELS)
-def test_a_twin_built_twice_has_the_same_bytes(key, talks, tmp_path):
+def test_a_twin_built_twice_has_the_same_bytes(key, talks, chats, tmp_path):
     core = nano.train_tokenizer(talks, nano.NANO_VOCAB).to_str()
     for name in ("a", "b"):
-        nano.build_one(key, core, talks, 3, tmp_path / name, (0, "", 0.0))
+        nano.build_one(key, core, talks, chats, 3, tmp_path / name, (0, "", 0.0))
     assert json.loads((tmp_path / "a" / key / "hashes.json").read_text()) == json.loads((tmp_path / "b" / key / "hashes.json").read_text())
 
 

@@ -76,6 +76,20 @@ def test_held_out_patterns_are_a_fifth_and_are_not_spoken(cards):
     assert len(set(said) & held) / len(set(said)) < 0.02  # only where a section has nothing else for this person
 
 
+def test_everybody_keeps_to_one_turn_of_phrase_that_follows_from_voice_and_age(cards):
+    turns = {turn: (voice, late) for voice, pair in respondents.TURNS.items() for late, turn in enumerate(pair)}
+    heard = {}
+    for number, card in enumerate(cards):
+        card = card | {"persona_id": f"t{number}"}
+        led = [a.text for q in CLOSED[:20] if (a := respondents.Speaker().answer(card, q, seed=3)).label_led]
+        heard[number] = [turn for text in led for turn in turns if f", {turn}. " in text]
+        assert not [turn for q in CLOSED[:20] for turn in turns if f", {turn}. " in respondents.Speaker(turns=False).answer(card, q, seed=3).text]
+        voice = personas.voice(card)
+        assert set(heard[number]) <= ({respondents.TURNS[voice][card["age"] >= respondents.TURN_AGE]} if voice in respondents.TURNS else set())
+        assert voice == "plain" or 0.4 < len(heard[number]) / len(led) <= 1
+    assert {turn for found in heard.values() for turn in found} == set(turns)
+
+
 def test_no_card_is_impossible():
     assert not [p for card in personas.draw_population(11) for p in personas.impossible(card)]
 
