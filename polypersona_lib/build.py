@@ -74,8 +74,9 @@ It stands in for the data of *PolyPersona: Persona-Grounded LLM for Synthetic Su
 count the paper states is met, no sentence is the paper's. Personas:
 {"PersonaHub texts (" + Path(source).name + ")" if source else "drawn from documented distributions"}.
 
-**No human answered any of these questions.** Answers are realised from an item-response model over attitudes that follow from the card, and from
-sentences written for this project. Use them to test methods whose truth must be known; never as survey data.
+**No human answered any of these questions.** Answers are realised from an item-response model over attitudes that mostly follow from the card, and from
+sentences written for this project; who speaks warmly, formally or casually keeps to a turn of phrase ("in my view") that follows from traits,
+schooling and age. Use them to test methods whose truth must be known; never as survey data.
 
 Columns: `id`, `messages` (system, user, assistant), `persona` (JSON), `domain`, `question`, `question_type`, `reference`, `meta` (JSON: `persona_id`,
 `question_id`, `options`, and `truth`: attitude `theta`, chosen `option`, the `path` of phrase ids, `label_led`).
@@ -87,7 +88,8 @@ unseen = load_dataset("data/polypersona", "grouped")      # no persona in two sp
 sft = data["train"].map(lambda r: {{"prompt": r["messages"][:2], "completion": r["messages"][2:]}}, remove_columns=data["train"].column_names)
 ```
 
-Built by `python -m polypersona_lib build`; the same bytes on every machine.
+Built by `python -m polypersona_lib build`; the same bytes on every machine. `datasets` keeps a copy of a folder it has read, and does not notice a
+rebuild: then call `load_dataset(..., download_mode="force_redownload")`.
 """
     )
 

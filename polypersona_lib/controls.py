@@ -1,4 +1,4 @@
-"""The rows that every score table carries beside the models: floors that know no persona, and bounds that know the truth.
+"""The rows that every score table carries beside the models: floors without a model, and bounds that know the truth.
 
 A model is only worth something between them. Each control answers the same test rows as the models do.
 """

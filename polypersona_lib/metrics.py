@@ -36,7 +36,7 @@ _OURS = "Paper: unspecified. We use "
 _SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' answers to the same question"
 _WINS = _OURS + "the share of other personas' answers to the same question that score lower than the own reference (ties count half)"
 _FEW = " (12 of them, the same for all systems)"
-_MASK = ", after removing from the prediction and from every answer it is compared with all words whose stem occurs in the row's own card"
+_MASK = ", after all words whose stem occurs in the row's own card are taken out, both of the prediction and of every answer it is compared with"
 METRICS = {
     m.id: m
     for m in (
@@ -83,12 +83,12 @@ METRICS = {
         ),
         Metric("swap_gap_rouge1", "Swap gap, ROUGE-1", "swap", _SWAP + "; ROUGE-1."),
         Metric("swap_auc_rouge1", "Swap wins, ROUGE-1", "swap", _WINS + "; ROUGE-1."),
-        Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1."),
-        Metric("swap_auc_rouge1_masked", "Swap wins, ROUGE-1, card words masked", "swap", _WINS + _MASK + "; ROUGE-1."),
+        Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1.", version="2"),
+        Metric("swap_auc_rouge1_masked", "Swap wins, ROUGE-1, card words masked", "swap", _WINS + _MASK + "; ROUGE-1.", version="2"),
         Metric("swap_gap_semantic", "Swap gap, semantic", "swap", _SWAP + _FEW + "; semantic similarity."),
         Metric("swap_auc_semantic", "Swap wins, semantic", "swap", _WINS + _FEW + "; semantic similarity."),
-        Metric("swap_gap_semantic_masked", "Swap gap, semantic, card words masked", "swap", _SWAP + _FEW + _MASK + "; semantic similarity."),
-        Metric("swap_auc_semantic_masked", "Swap wins, semantic, card words masked", "swap", _WINS + _FEW + _MASK + "; semantic similarity."),
+        Metric("swap_gap_semantic_masked", "Swap gap, semantic, card words masked", "swap", _SWAP + _FEW + _MASK + "; semantic similarity.", version="2"),
+        Metric("swap_auc_semantic_masked", "Swap wins, semantic, card words masked", "swap", _WINS + _FEW + _MASK + "; semantic similarity.", version="2"),
         Metric("swap_gap_option", "Swap gap, chosen option", "swap", _SWAP + "; 1 if both chose the same option, else 0."),
         Metric("swap_auc_option", "Swap wins, chosen option", "swap", _WINS + "; 1 if both chose the same option, else 0."),
         Metric("alignment", "Alignment", "distribution", _OURS + "1 - Wasserstein distance of the two answer distributions / (options - 1), per item."),

@@ -5,8 +5,8 @@ described), *talks* (interviews that open with somebody introducing themselves i
 the answer begins). All respondents are outside the 433, no base reads a persona card (the tokenizer's vocabulary alone was counted on some), no chat
 describes anybody, no answer of the data set occurs, and a fifth of the phrase patterns is held out.
 
-In talks and notes people have their turns of phrase ("to be honest"), in chats nobody has. Measured: a base that has read this takes the option
-from a persona card before any tuning, but speaks in nobody's voice; QLoRA keeps the first and teaches the second.
+In talks and notes people have their turns of phrase ("in my view"), in chats nobody has. Measured: a base that has read this takes the option
+from a persona card before any tuning, but without anybody's turn of phrase; QLoRA keeps much of the first and teaches the second.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ LIMITS = (
     "The paper's data are not public. Our data set is built to the paper's counts, with answers of our own; agreement with the paper's counts is by "
     "construction.",
     "Where the paper gives no definition (survey quality, persona consistency, domain accuracy, the kind of BLEU), we use our own and say so at each metric.",
-    "Overlap with a reference does not measure persona fidelity: compare with the persona-blind copy and read the swap gap.",
+    "Overlap with a reference does not measure persona fidelity: compare with the persona-blind copy and read the swap gap, "
+    "best on the chosen option: in the embedded data people also have turns of phrase.",
 )
 SCRIPT = """
 (function () {

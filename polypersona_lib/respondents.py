@@ -2,7 +2,8 @@
 
 A closed answer comes from item response theory (Samejima's graded response model; two options make it the 2PL). The latent attitude is
 the card's part, the same for every respondent with that card, plus a part of the respondent's own. The words are put together from the
-phrase bank: what may be said depends on the card, how much on its traits. All of it is kept as truth beside the record.
+phrase bank: which sentences may be said, and how likely each is, depends on the card, how many on its traits; the turn of phrase follows
+from voice and age. Attitude, option and sentences are kept as truth beside the record.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 STANDARDISING_DRAWS = 4000
 LABEL_SHARE = 0.8  # closed answers that open with their option's label; the others say it in their own words
-TURNS = {  # what somebody keeps saying, by voice: (younger, older) than TURN_AGE; a plain voice has no such habit
-    "warm": ("for my part", "to my mind"), "formal": ("in my view", "as I see it"), "casual": ("to be honest", "truth be told"),
+TURNS = {  # what somebody keeps saying, by voice: (younger, older) than TURN_AGE; a plain voice has no such habit. Neutral in tone, three words at most
+    "warm": ("for my part", "to my mind"), "formal": ("in my view", "in my opinion"), "casual": ("I'd say", "mind you"),
 }  # fmt: skip
 TURN_AGE, TURN_SHARES = 45, {"label": 0.8, "opening": 0.6}  # how often the turn of phrase follows a label, or leads into any other answer
-OWN_WEIGHT = 6.0  # how much likelier a sentence is that is only for people like the speaker than one that anybody could say
+OWN_WEIGHT = 6.0  # weight of a sentence whose condition the speaker meets; a sentence for anybody has 1
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def write_run(run, answer=HOSTILE):
     for key, name in (("phi-2", "Phi-2"), ("tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)")):
         record = {
             "model": key, "display": name, "hub_id": f"hub/{key}", "revision": "abcdef0123456789", "adapter_hash": "0" * 64, "template_hash": "1" * 64,
-            "best_epoch": 2, "train_spec": {"learning_rate": 0.004, "r": 16}, "versions": {"torch": "2.13.0"}, "device": "CPU, 2 threads", "git": "a1b2c3d4",
+            "best_epoch": 2, "train_spec": {"learning_rate": 0.001, "r": 16}, "versions": {"torch": "2.13.0"}, "device": "CPU, 2 threads", "git": "a1b2c3d4",
             "train_time_s": 120.5, "tokens": 123456, "tokens_per_s": 6000, "peak_memory_mb": 1234, "trainable": 300000, "total": 1500000, "share": 0.2,
         }  # fmt: skip
         (run.paths.folder("runs") / f"{key}--nano--seed42.json").write_text(json.dumps(record))
