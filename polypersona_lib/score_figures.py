@@ -70,7 +70,7 @@ def _interval(ax: Axes, row, y: float, look, **options) -> None:
 def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str] | None = None) -> tuple[Figure, np.ndarray]:
     """Floor, model, ceiling: one panel a metric, one row a system in a fixed order, with 95 % intervals.
 
-    A model is worth something to the right of the dashed line (persona-blind copy) and and cannot be expected to reach the dotted one (oracle that knows the attitude).
+    A model is worth something to the right of the dashed line (persona-blind copy); the dotted one (oracle that knows the attitude) is out of its reach.
 
     Args:
         systems: columns system, label, metric, value, lo, hi (NaN: drawn as "no value"). metrics: metric id -> panel name, in order; default: all, by id.
