@@ -3,7 +3,7 @@
     python -m polypersona_lib.nano [--models a,b] [--steps 1500] [--out data/models]
 
 A twin has its family's architecture class, biases, norms, rotary fraction and chat template, but not its knowledge; what it reads instead is
-told in `nano_text`. About 20 minutes on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
+told in `nano_text`. About half an hour on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
 the number of cores.
 """
 
@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib.nano", description="Rebuild the nano twins.")
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated keys")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 5,000 tokens each)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 6,300 tokens each)")
     parser.add_argument("--out", type=Path, default=paths.NANO_MODELS)
     arguments = parser.parse_args(argv)
     build(arguments.models.split(","), arguments.out, arguments.steps)

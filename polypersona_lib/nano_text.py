@@ -6,7 +6,7 @@ the answer begins). All respondents are outside the 433, no base reads a persona
 describes anybody, no answer of the data set occurs, and a fifth of the phrase patterns is held out.
 
 In talks and notes people have their turns of phrase ("in my view"), in chats nobody has. Measured: a base that has read this takes the option
-from a persona card before any tuning, but without anybody's turn of phrase; QLoRA keeps much of the first and teaches the second.
+from a persona card before any tuning, but hardly ever with a turn of phrase; QLoRA keeps the first and teaches the second.
 """
 
 from __future__ import annotations
