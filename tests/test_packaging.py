@@ -14,6 +14,7 @@ import sys
 import nbformat
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from polypersona_lib.paths import ROOT
 
@@ -83,6 +84,12 @@ def test_lock_is_complete_here():
                 elif not need.specifier.contains(PINS[setup_env.canonical(need.name)], prereleases=True):
                     missing[text] = f"{name}, but the lock has {PINS[setup_env.canonical(need.name)]}"
     assert not missing
+
+
+def test_every_pin_installs_on_the_first_release_of_the_oldest_python():
+    """A pin that wants 3.11.5 breaks the set-up on systems whose own Python is 3.11.2, such as Debian 12."""
+    wanted = {name: metadata.metadata(name)["Requires-Python"] for name in PINS}
+    assert {name: text for name, text in wanted.items() if text and not SpecifierSet(text).contains("3.11.0")} == {}
 
 
 def test_installed_versions_are_the_pinned_ones():
