@@ -9,6 +9,7 @@ COMMANDS = {
     "score": ("score", "score a file of predictions against references"),
     "build": ("build", "build the data set, optionally on PersonaHub texts, into a folder"),
     "claims": ("claims", "print the summary of the claims ledger"),
+    "doctor": ("doctor", "what this machine has, what a run needs, how to mend what is missing"),
     "nano": ("nano", "rebuild the nano twins"),
     "publish": ("publish", "make the last full nano run the shipped one"),
 }

@@ -12,6 +12,8 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
+from jinja2 import TemplateError
+
 PROMPT_VERSION = "1"
 SYSTEM = "Answer the survey as this person."
 CHATML = (
@@ -156,11 +158,48 @@ def template_hash(tokenizer) -> str:
     return hashlib.sha256("\x00".join((PROMPT_VERSION, SYSTEM, template_of(tokenizer))).encode()).hexdigest()[:12]
 
 
+def _apply(tokenizer, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    return tokenizer.apply_chat_template(turns, chat_template=template_of(tokenizer), tokenize=False, add_generation_prompt=add_generation_prompt)
+
+
+_KEEPS_SYSTEM: dict[str, bool] = {}  # by template
+
+
+def keeps_system(tokenizer) -> bool:
+    """Whether the template shows the system message both in a prompt and in training text.
+
+    Mistral's older templates refuse one; that of v0.3 drops it as soon as an answer follows, and with it what the user turn relies on.
+    """
+    template = template_of(tokenizer)
+    if template not in _KEEPS_SYSTEM:
+        toy = [{"role": role, "content": f"the {role} speaks"} for role in ("system", "user", "assistant")]
+        try:
+            texts = _apply(tokenizer, toy[:2], True), _apply(tokenizer, toy, False)
+        except TemplateError:
+            texts = ("",)
+        _KEEPS_SYSTEM[template] = all(toy[0]["content"] in text for text in texts)
+    return _KEEPS_SYSTEM[template]
+
+
 def render(tokenizer, triplet: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-    """The template applied to messages whose contents went through the guard; text, not ids."""
+    """The template applied to messages whose contents went through the guard; text, not ids.
+
+    Where the template does not keep the system message it opens the user's turn. Where it makes the assistant start to think (R1) that is cut:
+    the training text has no such opening, and a survey answer needs no reasoning.
+    """
     controls = tuple(t for t in tokenizer.all_special_tokens if t)
-    safe = [{"role": m["role"], "content": neutralise(m["content"], controls)} for m in triplet]
-    return tokenizer.apply_chat_template(safe, chat_template=template_of(tokenizer), tokenize=False, add_generation_prompt=add_generation_prompt)
+    turns = [{"role": m["role"], "content": neutralise(m["content"], controls)} for m in triplet]
+    if turns[0]["role"] == "system" and not keeps_system(tokenizer):
+        turns = [{"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}, *turns[2:]]
+    text = _apply(tokenizer, turns, add_generation_prompt)
+    return text.removesuffix(THINK) if add_generation_prompt else text
+
+
+def answer_lead(tokenizer) -> str:
+    """What the template puts between the prompt and the answer: nothing, or a space (then an answer's first token differs)."""
+    toy = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
+    prompt, full = render(tokenizer, toy[:2], add_generation_prompt=True), render(tokenizer, toy, add_generation_prompt=False)
+    return full[len(prompt) :].partition("assistant")[0]
 
 
 def encode_prompt(tokenizer, triplet: list[dict[str, str]]) -> tuple[list[int], list[int]]:
@@ -179,7 +218,7 @@ def encode_prompt(tokenizer, triplet: list[dict[str, str]]) -> tuple[list[int], 
 def encode(tokenizer, triplet: list[dict[str, str]]) -> Encoded:
     """Encode a full triplet. The prompt must be a prefix of the full text (checked); the answer ends with the template's stop.
 
-    Raises: ValueError if the template does not keep the prompt in front of the answer (Mistral v0.3 and R1 templates do not).
+    Raises: ValueError if the template does not keep the prompt in front of the answer.
     """
     prompt = render(tokenizer, triplet[:2], add_generation_prompt=True)
     full = render(tokenizer, triplet, add_generation_prompt=False)
@@ -192,7 +231,16 @@ def encode(tokenizer, triplet: list[dict[str, str]]) -> Encoded:
     return Encoded(shared, rest, answer)
 
 
+THINK = "<think>\n"
+_REASONING = re.compile(r"<think>.*?(?:</think>|\Z)|\A.*?</think>", flags=re.DOTALL | re.IGNORECASE)  # a block may lack its end or its beginning
+
+
+def has_reasoning(text: str) -> bool:
+    """Whether generated text holds a reasoning block, finished or not."""
+    return _REASONING.search(text) is not None
+
+
 def clean_answer(text: str) -> str:
     """What a reader sees of generated text: reasoning blocks and control text removed, white space folded."""
-    text = re.sub(r"<think>.*?</think>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    text = _REASONING.sub(" ", text)
     return re.sub(r"\s+", " ", CONTROL.sub(" ", text)).strip()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pandas as pd
 
 from .claim_evidence import CONTRADICTED, PAPER_MODELS, REPRODUCED, Evidence, Finding, names, rule
-from .models import MODELS, PAPER_TARGETS
 from .question_bank import DOMAINS
+from .registry import MODELS, PAPER_TARGETS
 
 
 def _finding(contradicted: bool, ours: str, reason: str) -> Finding:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from .cells import DASH, Estimate
 from .config import Profile
-from .models import MODELS
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONTRADICTED, UNTESTED, NEEDS_DATA = "contradicted by the paper itself", "not tested at this scale", "needs the original data"
@@ -114,13 +113,8 @@ class Evidence:
         return {k: s for k, s in found.items() if s}, self._lack(lacking, metric if domain == DASH else f"{metric} in {domain}") if lacking else None
 
     def _lack(self, lacking: list[str], metric: str) -> Finding:
-        unknown = [key for key in lacking if key not in MODELS]
         command = f"./run_all.sh {self.profile.name}{' on the embedded data' if self.foreign else ''}"
-        if unknown:
-            part = "not in this version's model registry yet" + ("" if unknown == lacking else f": {names(unknown)}")
-            why = f"needs {metric} of {names(lacking)}; {part}; {command} will test it once they are, {PAPER_RUN} at full size"
-        else:
-            why = f"needs {metric} of {names(lacking)}, which this run does not have; {command} with all seven models would test it"
+        why = f"needs {metric} of {names(lacking)}, which this run does not have; {command} with all seven models would test it"
         return Finding("not measured", UNTESTED, why)
 
     def scale_note(self) -> str:

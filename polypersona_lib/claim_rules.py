@@ -10,8 +10,8 @@ import pandas as pd
 
 from .cells import DASH
 from .claim_evidence import NEEDS_DATA, NOT_REPRODUCED, PAPER_MODELS, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, names, rule, verdict
-from .models import MODELS, PAPER_TARGETS
 from .question_bank import DOMAINS
+from .registry import MODELS, PAPER_TARGETS
 
 
 def _decimals(printed: str) -> int:
@@ -128,9 +128,7 @@ def needs_data(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("base_model")
 def base_model(claim: pd.Series, ev: Evidence) -> Finding:
     """The registry's base is the one that the paper names."""
-    spec = MODELS.get(claim["subject"])
-    if spec is None:
-        return Finding("not in the registry", UNTESTED, f"this version does not have the model yet; {PAPER_RUN} will once it does")
+    spec = MODELS[claim["subject"]]
     twin = "; this run uses its nano twin, the same architecture in small" if ev.profile.scale == "nano" else ""
     return Finding(spec.hub_id, verdict(claim["value"].lower() in spec.hub_id.lower()), f"registry: {spec.hub_id} at revision {spec.revision[:8]}{twin}")
 
@@ -153,9 +151,9 @@ def model_size(claim: pd.Series, ev: Evidence) -> Finding:
 def template(claim: pd.Series, ev: Evidence) -> Finding:
     """A model with a chat template uses it, one without gets the ChatML fallback."""
     spec = MODELS[claim["subject"]]
-    used = "its own chat template" if spec.template == "native" else "the ChatML fallback"
+    used = "the ChatML fallback" if spec.template == "none" else "its own chat template"
     why = f"{spec.display} is trained and asked with {used}; the template's hash is in the run record"
-    return Finding(used, verdict(spec.template == claim["value"]), why)
+    return Finding(used, verdict((spec.template == "none") == (claim["value"] == "none")), why)
 
 
 @rule("lora_targets")

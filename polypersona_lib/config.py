@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import paths
-from .models import MODELS, get_spec
+from .registry import MODELS, get_spec
 
 DEFAULT_SEED = 42
 

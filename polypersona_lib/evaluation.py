@@ -13,10 +13,12 @@ import pandas as pd
 
 from . import chat, controls, metrics, stats, swap
 from .config import RunConfig
-from .models import get_spec, load_tokenizer
+from .models import load_tokenizer
 from .phrase_bank import SCALES
-from .records import write_atomically
+from .records import load_runs, write_atomically
+from .registry import get_spec
 from .stance import read_option
+from .workers import side_by_side
 
 MODEL_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
 SWAPS = ("rouge1", "rouge1_masked", "semantic", "semantic_masked", "option")
@@ -68,25 +70,30 @@ def load_predictions(folder: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def predict_models(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
-    """Every model of the run, tuned and untuned, answers the test rows (files in `preds/`) and, if given, the questionnaire `sheet`.
+def predict_models(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | None) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
+    """Every model that was trained, tuned and untuned, answers the test rows (files in `preds/`) and, if given, the questionnaire `sheet`.
 
-    Returns: system -> its administration (empty without a sheet).
+    Returns: system -> its administration (empty without a sheet); system -> number of test answers that a reasoning block was cut from.
     """
+    jobs = [(run, record["model"], tuned, test, sheet) for record in load_runs(run) for tuned in (True, False)]
+    found = dict(side_by_side(predict_model, jobs))
+    systems = [key if tuned else f"{key}--base" for _, key, tuned, *_ in jobs]
+    sheets = {system: found[i][0] for i, system in enumerate(systems) if sheet is not None}
+    return sheets, {system: found[i][1] for i, system in enumerate(systems)}
+
+
+def predict_model(run: RunConfig, key: str, tuned: bool, test: pd.DataFrame, sheet: pd.DataFrame | None) -> tuple[pd.DataFrame | None, int]:
+    """One model's part of `predict_models`: (its administration, answers with a reasoning block)."""
     from .administration import administer
     from .generation import generate
     from .training import load_tuned
 
-    sheets = {}
-    for key in run.model_keys:
-        spec = get_spec(key)
-        tokenizer = load_tokenizer(spec, run.settings.scale)
-        for system, tuned in ((key, True), (f"{key}--base", False)):
-            model = load_tuned(run, spec, tuned=tuned)
-            write_predictions(run, predictions_frame(test, generate(model, tokenizer, test, seed=run.seed, label=f"answers of {system}"), system))
-            if sheet is not None:
-                sheets[system] = administer(model, tokenizer, sheet, seed=run.seed, label=f"questionnaire: {system}")
-    return sheets
+    spec, system = get_spec(key), key if tuned else f"{key}--base"
+    tokenizer, model = load_tokenizer(spec, run.settings.scale), load_tuned(run, spec, tuned=tuned)
+    answers = generate(model, tokenizer, test, seed=run.seed, label=f"answers of {system}")
+    write_predictions(run, predictions_frame(test, answers["text"].tolist(), system))
+    answered = None if sheet is None else administer(model, tokenizer, sheet, seed=run.seed, label=f"questionnaire: {system}")
+    return answered, int(answers["reasoned"].sum())
 
 
 def predict_controls(run: RunConfig, test: pd.DataFrame, train: pd.DataFrame) -> list[str]:

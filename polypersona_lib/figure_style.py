@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from .controls import BOUNDS, FLOORS
-from .models import MODELS
 from .question_bank import DOMAINS
+from .registry import MODELS
 
 COLUMN, PAGE = 3.5, 7.16  # IEEE column and page width in inches
 DPI = 300

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import chat
-from .prefix import decoder, group, pad, run_prefixes, run_rows, select
+from .prefix import align, decoder, group, pad, run_prefixes, run_rows, select
 from .progress import track
 
 
@@ -91,7 +91,7 @@ def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], str
             break
         if keep.sum() < 0.75 * len(keep):
             index = keep.nonzero()[:, 0]
-            cache, mask, alive, token = select(cache, index, body.config), mask[index], alive[index], token[index]
+            cache, mask, alive, token = select(cache, index), mask[index], alive[index], token[index]
             limit_left = limit
         else:
             limit_left = limit.clone()
@@ -111,8 +111,8 @@ def _label_logprobs(model, tokenizer, hidden, cache, mask, options: list[list[st
     """
     import torch
 
-    head = decoder(model)[1]
-    labels = [[tokenizer(o, add_special_tokens=False)["input_ids"] for o in row] for row in options]
+    head, lead = decoder(model)[1], chat.answer_lead(tokenizer)
+    labels = [[tokenizer(lead + o, add_special_tokens=False)["input_ids"] for o in row] for row in options]
     owner = [i for i, row in enumerate(labels) for _ in row]
     flat = [label for row in labels for label in row]
     first = torch.log_softmax(head(hidden).float(), dim=-1)
@@ -134,14 +134,15 @@ def respond(model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[
     Args:
         settings: how each row is sampled. with_options: also the probability of each option (closed items only).
         label: what the progress bar says; "" for no bar.
-    Returns: a frame with the index of `frame` and columns `text` and, if asked for, `option_probs` (an array per row that sums to 1).
+    Returns: a frame with the index of `frame` and columns `text`, `reasoned` (whether a reasoning block was cut from it) and, if asked for,
+        `option_probs` (an array per row that sums to 1).
     """
     import torch
 
     prompts = [chat.encode_prompt(tokenizer, m) for m in frame["messages"]]
     order = sorted(range(len(frame)), key=lambda i: (prompts[i][0], len(prompts[i][1]), i))
     size = BATCH["cuda" if next(model.parameters()).is_cuda else "cpu"]
-    texts, probabilities = [""] * len(frame), [None] * len(frame)
+    texts, reasoned, probabilities = [""] * len(frame), [False] * len(frame), [None] * len(frame)
     ids, options = frame["id"].tolist(), frame["options"].tolist() if with_options else None
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     model.eval()
@@ -151,18 +152,20 @@ def respond(model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[
             cache, prefix_mask = run_prefixes(model, distinct, tokenizer.pad_token_id)
             states, row_mask, cache, mask = run_rows(model, cache, prefix_mask, index, [prompts[i][1] for i in batch], tokenizer.pad_token_id)
             hidden = _last(states, row_mask)
+            cache, mask = align(cache, mask)
             if with_options:
                 for i, logs in zip(batch, _label_logprobs(model, tokenizer, hidden, cache, mask, [options[i] for i in batch]), strict=True):
                     probabilities[i] = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
             chosen = [settings[i] for i in batch]
             streams = np.stack([uniforms(seed, ids[i], max(s.max_tokens for s in chosen) + 1) for i in batch])
             for i, tokens in zip(batch, _sample(model, tokenizer, hidden, cache, mask, chosen, streams), strict=True):
-                texts[i] = chat.clean_answer(tokenizer.decode(tokens, skip_special_tokens=True))
-    out = pd.DataFrame({"text": texts}, index=frame.index)
+                said = tokenizer.decode(tokens, skip_special_tokens=True)
+                texts[i], reasoned[i] = chat.clean_answer(said), chat.has_reasoning(said)
+    out = pd.DataFrame({"text": texts, "reasoned": reasoned}, index=frame.index)
     return out.assign(option_probs=probabilities) if with_options else out
 
 
-def generate(model, tokenizer, frame: pd.DataFrame, *, seed: int, label: str = "", quiet: bool = False) -> list[str]:
-    """One evaluation answer per row, sampled as its question type asks for (`SAMPLING`)."""
+def generate(model, tokenizer, frame: pd.DataFrame, *, seed: int, label: str = "") -> pd.DataFrame:
+    """One evaluation answer per row (`text`, `reasoned`), sampled as its question type asks for (`SAMPLING`)."""
     settings = [SAMPLING.get(kind, SAMPLING["open"]) for kind in frame["question_type"]]
-    return respond(model, tokenizer, frame, seed=seed, settings=settings, label="" if quiet else label)["text"].tolist()
+    return respond(model, tokenizer, frame, seed=seed, settings=settings, label=label)

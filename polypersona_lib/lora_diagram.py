@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
 from .figure_style import GREY, INK, OURS, PAGE, finish, style
-from .models import MODELS, PAPER_TARGETS
+from .registry import MODELS, PAPER_TARGETS
 
 FROZEN, FROZEN_EDGE = "#e4e4e4", "#8a8a8a"
 WIDTH, HEIGHT, STREAM, MIDDLE = 7.3, 4.25, 1.74, 3.0  # about inches: the figure, the residual stream, the middle of the two sub-layers

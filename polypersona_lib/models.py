@@ -1,91 +1,52 @@
-"""The base models: one registry entry a family, loading at both scales, 4-bit quantization, LoRA placement.
-
-Nothing outside this module and `nano` knows a family's name. Adding a model is one `ModelSpec` and one test.
-"""
+"""The base models at both scales: loading, 4-bit quantization, LoRA placement. What the families are is in `registry`."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from dataclasses import dataclass, field
+import logging
 from pathlib import Path
 
-from . import paths
+from . import experts, paths
+from .registry import ModelSpec
 
-PAPER_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # paper, section IV-C
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """One family of the paper.
+class Unavailable(RuntimeError):
+    """A hub model that cannot be had now: one line with what, why, and what to do."""
 
-    Attributes:
-        key: slug used in files and options. display: name as in the paper's Table II. order: row in Table II.
-        hub_id, revision: what `paper` downloads. licence, gated: what a user must accept first.
-        template: "native" if the tokenizer has a chat template, "none" for the ChatML fallback of Algorithm 1.
-        control: strings that open or close a role, as the family spells them.
-        lora_targets: module names that LoRA adapts, in this family's own words (the paper's list where it exists).
-        nano: configuration of the twin, keyword arguments of the family's own `transformers` config class.
+
+def source(spec: ModelSpec, scale: str) -> Path:
+    """Folder of the base at the given scale: the shipped twin ("nano"), or the hub's files at the pinned revision ("paper"), fetched if need be.
+
+    Raises: FileNotFoundError or ValueError for a missing or damaged twin; Unavailable if the hub, the licence or the disk says no.
     """
-
-    key: str
-    display: str
-    order: int
-    hub_id: str
-    revision: str
-    licence: str
-    gated: bool
-    architecture: str
-    template: str
-    control: tuple[str, ...]
-    lora_targets: tuple[str, ...]
-    nano: dict = field(hash=False)
-
-
-NANO_SIZE = {"vocab_size": 3584, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 1024}
-MODELS: dict[str, ModelSpec] = {
-    spec.key: spec
-    for spec in (
-        ModelSpec(
-            "phi-2", "Phi-2", 1, "microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "MIT", False, "phi", "none",
-            ("<|im_start|>", "<|im_end|>"), ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
-            {**NANO_SIZE, "intermediate_size": 512, "num_key_value_heads": 4, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new",
-             "layer_norm_eps": 1e-5, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attention_dropout": 0.0, "tie_word_embeddings": False},
-        ),
-        ModelSpec(
-            "tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)", 7, "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "fe8a4ea1ffedaf415f4da2f062534de366a451e6",
-            "Apache-2.0", False, "llama", "native", ("<|system|>", "<|user|>", "<|assistant|>", "</s>"), PAPER_TARGETS,
-            {**NANO_SIZE, "intermediate_size": 384, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-             "attention_bias": False, "tie_word_embeddings": False},
-        ),
-    )
-}  # fmt: skip
-
-
-HUB_SIZES = {  # from config.json at the pinned revisions: enough to count a hub model's parameters without its weights
-    "phi-2": {
-        "vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
-    },
-    "tinyllama-1.1b": {
-        "vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
-    },
-}  # fmt: skip
-
-
-def get_spec(key: str) -> ModelSpec:
-    """The registry entry of `key`. Raises ValueError listing the valid keys."""
-    if key not in MODELS:
-        raise ValueError(f"unknown model '{key}'; choose from {', '.join(MODELS)}")
-    return MODELS[key]
-
-
-def source(spec: ModelSpec, scale: str) -> tuple[str, dict]:
-    """(path or hub id, download arguments) of the base at the given scale ("nano" or "paper")."""
     if scale == "nano":
         folder = paths.NANO_MODELS / spec.key
         verify_nano(folder)
-        return str(folder), {"local_files_only": True}
-    return spec.hub_id, {"revision": spec.revision}
+        return folder
+    from huggingface_hub import errors, snapshot_download
+
+    name = f"{spec.hub_id} at revision {spec.revision[:12]}"
+    try:
+        return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=HUB_FILES))
+    except errors.GatedRepoError as error:
+        raise Unavailable(f"{name}: its licence ({spec.licence}) has not been accepted; accept it on the model's page, then: hf auth login") from error
+    except errors.RevisionNotFoundError as error:
+        raise Unavailable(f"{name}: the hub no longer has this revision; choose another one in registry.py") from error
+    except errors.RepositoryNotFoundError as error:
+        raise Unavailable(f"{name}: the hub has no such model, or shows it only to users who are logged in (hf auth login)") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+        raise Unavailable(f"{name}: not in the cache, and the hub cannot be reached; check the network and that HF_HUB_OFFLINE is not set") from error
+    except OSError as error:
+        why = (
+            "no space left on the disk; set HF_HOME to one with room"
+            if error.errno == errno.ENOSPC
+            else f"the download failed ({type(error).__name__}: {error})"
+        )
+        raise Unavailable(f"{name}: {' '.join(why.split())}") from error
 
 
 def verify_nano(folder: Path) -> None:
@@ -102,8 +63,8 @@ def load_tokenizer(spec: ModelSpec, scale: str):
     """The family's tokenizer, padding on the right, round-trip checked. Raises ValueError if it drops text."""
     from transformers import AutoTokenizer
 
-    name, arguments = source(spec, scale)
-    tokenizer = AutoTokenizer.from_pretrained(name, **arguments)
+    name = source(spec, scale)
+    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -113,33 +74,73 @@ def load_tokenizer(spec: ModelSpec, scale: str):
     return tokenizer
 
 
+NOT_QUANTIZED = ["lm_head", "shared_expert_gate"]  # the gate of Qwen1.5-MoE has one output: too few for a block of 64 weights
+
+
+def precision(spec: ModelSpec, device: str):
+    """The type to compute in: float32 on a CPU; on a GPU BF16, or FP16 where the card has none, but FP32 for Phi-2, whose attention overflows in FP16."""
+    import torch
+
+    if device == "cpu":
+        return torch.float32
+    if torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32 if spec.architecture == "phi" else torch.float16
+
+
 def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str = "cpu", folder: Path | None = None):
-    """The frozen base model, in NF4 with double quantization if `four_bit`; float32 on the CPU, bfloat16 on CUDA.
+    """The frozen base model, in NF4 with double quantization if `four_bit`, computing in `precision`; experts of a mixture taken apart.
 
     `folder` names another place to take the weights from. Safetensors only, never remote code.
     Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
     """
-    import torch
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn import Linear4bit, Params4bit
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()
-    name, arguments = source(spec, scale) if folder is None else (str(folder), {"local_files_only": True})
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # advises to install `kernels`, which would look for code on the hub
+    arguments = {}
+    dtype = precision(spec, device)
     if four_bit:
         arguments["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=NOT_QUANTIZED
         )
     model = AutoModelForCausalLM.from_pretrained(
-        name, dtype=dtype, device_map={"": device}, use_safetensors=True, attn_implementation="sdpa", trust_remote_code=False, **arguments
-    )
+        folder or source(spec, scale), dtype=dtype, device_map={"": device}, use_safetensors=True, attn_implementation="sdpa",
+        trust_remote_code=False, local_files_only=True, **arguments,
+    )  # fmt: skip
+    if scale != "nano" and folder is None:
+        model.name_or_path = spec.hub_id
+
+    def packed(linear):
+        """The same layer in 4 bits, as bitsandbytes makes it of the layers it finds by itself."""
+        layer = Linear4bit(linear.in_features, linear.out_features, bias=False, compute_dtype=dtype, device="meta")
+        layer.weight = Params4bit(linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=layer)
+        return layer.to(device)
+
+    experts.separate(model, packed if four_bit else None)
     for module in model.modules():
         if isinstance(module, Linear4bit):
             # bitsandbytes repacks the weights of such a layer at its first forward in eval mode, and from then on uses a kernel without a
             # backward: training after a validation would go on with wrong gradients, with no more than a warning (0.50.2).
             module.support_avx512bf16_for_cpu = False
     return model.eval()
+
+
+def quantization(model) -> dict:
+    """What of a model is packed into 4 bits, adapters left out: {"four_bit": parameters, "other": parameters, "left": {layer: parameters}}."""
+    found = {"four_bit": 0, "other": 0, "left": {}}
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            continue
+        if hasattr(parameter, "quant_state"):
+            found["four_bit"] += parameter.quant_state.shape.numel()
+            continue
+        layer = name.removesuffix(".base_layer").rsplit(".", 2)[-2]
+        found["other"] += parameter.numel()
+        found["left"][layer] = found["left"].get(layer, 0) + parameter.numel()
+    return found
 
 
 def lora_modules(model, spec: ModelSpec) -> dict[str, int]:
@@ -166,6 +167,7 @@ def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed
     torch.manual_seed(seed)
     model.name_or_path = model.config._name_or_path = _portable(model.name_or_path)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(spec.lora_targets), bias="none", task_type="CAUSAL_LM")
+    config.revision = spec.revision if model.name_or_path == spec.hub_id else None
     wrapped = get_peft_model(model, config)
     wrapped.peft_config["default"].target_modules = sorted(spec.lora_targets)  # PEFT keeps a set: its order in the file would follow PYTHONHASHSEED
     return wrapped
@@ -179,19 +181,26 @@ def _portable(name: str) -> str:
     return folder.relative_to(paths.ROOT).as_posix() if folder.is_relative_to(paths.ROOT) else folder.name
 
 
-def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
-    """What LoRA of rank `r` trains, counted on an empty model of the family: {"trainable", "total", "share"}; NaN if the hub sizes are not known.
-
-    `total` is the base without its adapters. Nothing is downloaded and no weight is allocated.
-    """
+def empty_model(spec: ModelSpec, scale: str):
+    """The family's model without weights (meta device), experts taken apart: enough to count and to name. Nothing is downloaded."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if scale != "nano" and spec.key not in HUB_SIZES:
-        return dict.fromkeys(("trainable", "total", "share"), float("nan"))
-    sizes = spec.nano if scale == "nano" else {**spec.nano, **HUB_SIZES[spec.key]}
+    shape = spec.nano if scale == "nano" else {**spec.nano, **spec.hub}
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **sizes))
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **shape))
+        experts.separate(model)
+    return model
+
+
+def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
+    """What LoRA of rank `r` trains, counted on an empty model of the family: {"trainable", "total", "share"}.
+
+    `total` is the base without its adapters, tied embeddings counted once. Nothing is downloaded and no weight is allocated.
+    """
+    import torch
+
+    model = empty_model(spec, scale)
     linear = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.rsplit(".", 1)[-1] in spec.lora_targets]
     trainable, total = sum(r * (m.in_features + m.out_features) for m in linear), sum(p.numel() for p in model.parameters())
     return {"trainable": trainable, "total": total, "share": trainable / total}
@@ -200,25 +209,50 @@ def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
 def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu", folder: Path | None = None):
     """The quantized base with its adapter, ready to answer.
 
-    On the CPU the 4-bit weights are de-quantized once and the adapter is merged into them: the same function, several times faster.
-    Raises: FileNotFoundError if the adapter is missing (it never falls back to the base); ValueError if it changes no weight.
+    On the CPU the 4-bit weights are unpacked once and the adapter is merged into them: the same function, several times faster.
+    Raises: FileNotFoundError if the adapter is missing (it never falls back to the base); ValueError if it belongs to another base or changes no logits.
     """
-    from peft import PeftModel
-
     if adapter is not None and not (Path(adapter) / "adapter_model.safetensors").exists():
         raise FileNotFoundError(f"{adapter}: no adapter here; run notebook 03 first")
     model = load_base(spec, scale, device=device, folder=folder)
     if device == "cpu":
-        model = model.dequantize().float()
+        model = unpacked(model)
     if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter))
-        if not any(p.abs().max() > 0 for n, p in model.named_parameters() if "lora_B" in n):
-            raise ValueError(f"{adapter}: the adapter changes nothing (all lora_B are zero)")
+        model = _with_adapter(model, Path(adapter))
         if device == "cpu":
             model = model.merge_and_unload()
+    if device == "cpu":
+        experts.fuse(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model.eval()
+
+
+def unpacked(model):
+    """A 4-bit model with its rounded weights written out in 32 bits: the same function to the last bit, without unpacking them at every step."""
+    return model.dequantize().float()
+
+
+def _with_adapter(model, adapter: Path):
+    """`model` with the adapter of a folder, checked to be made for this base and to change what it says."""
+    import torch
+    from peft import PeftModel
+
+    made_for, base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"], _portable(model.name_or_path)
+    if made_for != base:
+        raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
+    try:
+        model = PeftModel.from_pretrained(model, str(adapter)).eval()
+    except RuntimeError as error:
+        raise ValueError(f"{adapter}: does not fit {base} ({str(error).strip().splitlines()[-1].strip()})") from error
+    probe = torch.arange(8, device=next(model.parameters()).device)[None]
+    with torch.no_grad():
+        tuned = model(input_ids=probe).logits
+        with model.disable_adapter():
+            plain = model(input_ids=probe).logits
+    if torch.equal(tuned, plain):
+        raise ValueError(f"{adapter}: the adapter changes nothing")
+    return model
 
 
 def folder_hash(folder: Path) -> str:

@@ -19,27 +19,18 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from . import chat, paths
+from . import chat, experts, paths
 from .dataset import build as build_dataset
-from .models import MODELS, ModelSpec, get_spec
 from .nano_text import IGNORED, SEED, Interview, Text, Writer, interviews, longest_overlap
 from .progress import track
 from .question_bank import DOMAINS, load_questions
+from .registry import MODELS, ModelSpec, get_spec
 
 STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
 NOTES_FROM = 0.55  # share of the steps after which notes join: which kind of person says what was learnt only from short texts, while the learning rate fell
 MUON_LR, ADAMW_LR = 0.02, 4e-3
 NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
 TOKENIZER_RESPONDENTS = 2400
-TINYLLAMA_TEMPLATE = (
-    "{% for m in messages %}\n{% if m['role'] == 'user' %}\n{{ '<|user|>\n' + m['content'] + eos_token }}\n{% elif m['role'] == 'system' %}\n"
-    "{{ '<|system|>\n' + m['content'] + eos_token }}\n{% elif m['role'] == 'assistant' %}\n{{ '<|assistant|>\n' + m['content'] + eos_token }}\n"
-    "{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-)
-FAMILY_TOKENS = {  # special tokens and template each family's tokenizer wears
-    "phi-2": ({"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}, None),
-    "tinyllama-1.1b": ({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}, TINYLLAMA_TEMPLATE),
-}
 
 
 def train_tokenizer(talks: list[Interview], vocab_size: int):
@@ -64,24 +55,28 @@ def train_tokenizer(talks: list[Interview], vocab_size: int):
 
 def dress(core, spec: ModelSpec):
     """The shared tokenizer in one family's clothes: its special tokens and its chat template."""
-    from tokenizers import Tokenizer
+    from tokenizers import AddedToken, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    special, template = FAMILY_TOKENS[spec.key]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(core.to_str()), model_max_length=spec.nano["max_position_embeddings"], **special)
-    tokenizer.chat_template = template
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(core.to_str()), model_max_length=spec.nano["max_position_embeddings"], **spec.tokens
+    )
+    tokenizer.add_tokens([AddedToken(marker, special=False, normalized=False) for marker in spec.markers])
+    tokenizer.chat_template = spec.chat_template
     if len(tokenizer) > spec.nano["vocab_size"]:
         raise ValueError(f"{spec.key}: {len(tokenizer)} tokens do not fit an embedding of {spec.nano['vocab_size']}")
     return tokenizer
 
 
 def new_model(spec: ModelSpec):
-    """A freshly initialised twin (float32) of the family's own architecture class."""
+    """A freshly initialised twin (float32) of the family's own architecture class, experts taken apart."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(SEED)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **spec.nano), attn_implementation="sdpa").float()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **spec.nano), attn_implementation="sdpa").float()
+    experts.separate(model)
+    return model
 
 
 def text_loss(model, texts: list[Text]):
@@ -100,11 +95,12 @@ def text_loss(model, texts: list[Text]):
 def updates(model, steps: int, scale: float = 1.0):
     """A function that, called after each backward pass, clips the gradients and takes one of `steps` steps; `scale` multiplies the learning rates.
 
-    Muon for the matrices of the blocks, AdamW for the rest: in a trial on an earlier mix the loss after 400 steps was 2.9 nats, with AdamW alone 3.5.
+    Muon for the matrices of the blocks, AdamW for the rest (routers of experts too): in a trial on an earlier mix the loss after 400 steps was
+    2.9 nats, with AdamW alone 3.5.
     """
     import torch
 
-    matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n}
+    matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2 and min(p.shape) >= 64 and "embed" not in n and "lm_head" not in n}
     rest = [p for n, p in model.named_parameters() if n not in matrices]
     optimizers = [
         torch.optim.Muon(matrices.values(), lr=scale * MUON_LR, momentum=0.95, weight_decay=0.05),
@@ -155,7 +151,7 @@ def write_twin(model, tokenizer, spec: ModelSpec, folder: Path, facts: dict) -> 
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    experts.fuse(model).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(CARD.format(spec=spec, **facts), encoding="utf-8")
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != "hashes.json")

@@ -75,11 +75,12 @@ def mention(card: dict, rng: random.Random) -> str:
 class Writer:
     """Turns interviews into pre-training text of one family's tokenizer; only answers carry labels.
 
-    Every answer starts on a new line, as in the chat templates: "Agree" after a space would be another token than at a line's start.
+    Every answer starts as in the family's chat template, on a new line or after a space: "Agree" there is another token than at a line's start.
     """
 
     def __init__(self, tokenizer):
-        self.tokenizer, self.known = tokenizer, {}
+        self.tokenizer, self.known, self.lead = tokenizer, {}, chat.answer_lead(tokenizer)
+        self.colon = ":" if self.lead else ":\n"
 
     def ids(self, text: str) -> list[int]:
         """Token ids without special tokens; texts that come again are looked up."""
@@ -99,8 +100,8 @@ class Writer:
         ids = [*self.ids("Interview. "), *self.ids(introduction(card, rng)), *self.ids("\n")]
         labels = [IGNORED] * len(ids)
         for question, answer in talk:
-            asked = self.ids(f"\n{_asked(question, True)}\nAnswer:\n")
-            said = self.ids(f"{question.options[answer.option]}.\n" if question.options and rng.random() < 0.3 else f"{answer.text}\n")
+            asked = self.ids(f"\n{_asked(question, True)}\nAnswer{self.colon}")
+            said = self.ids(self.lead + (f"{question.options[answer.option]}.\n" if question.options and rng.random() < 0.3 else f"{answer.text}\n"))
             ids, labels = ids + asked + said, labels + [IGNORED] * len(asked) + said
             if len(ids) > SEQUENCE:
                 break
@@ -111,16 +112,16 @@ class Writer:
         """A line on somebody, before or after a question, and how their answer begins: the option with its turn of phrase, or four words."""
         asked, kind = _asked(question, rng.random() < 0.6), rng.random()
         if kind < 0.3:
-            text = f"Note. {mention(card, rng)}. {asked}\nAnswer:\n"
+            text = f"Note. {mention(card, rng)}. {asked}\nAnswer{self.colon}"
         elif kind < 0.55:
-            text = f"Note. {asked}\n{mention(card, rng)} answers:\n"
+            text = f"Note. {asked}\n{mention(card, rng)} answers{self.colon}"
         else:
-            text = f"Note. {introduction(card, rng)}\n{asked}\nAnswer:\n"
+            text = f"Note. {introduction(card, rng)}\n{asked}\nAnswer{self.colon}"
         if question.options:
             first = (answer.text.partition(". ")[0].rstrip(".") if answer.label_led else question.options[answer.option]) + "."
         else:
             first = " ".join(answer.text.split()[:4])
-        ids, said = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.ids(first)
+        ids, said = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.ids(self.lead + first)
         return ids + said, [IGNORED] * len(ids) + said
 
     def sequences(self, talks: list[Interview], chats: list[Interview], rng: random.Random):

@@ -1,6 +1,8 @@
 """Shared prefixes: rows of one persona begin alike, so their common part is computed once and its keys and values are handed on.
 
 The cache stays in the autograd graph: training through it has the loss and the gradients of training on whole rows (tested).
+Layers with a sliding window (Mistral) keep all their keys here and the mask does the sliding, by places in the cache: between a row's first and last
+token there must be no padding, so prefixes are padded on the left and whatever goes on after a row is moved there too (`align`).
 """
 
 from __future__ import annotations
@@ -26,14 +28,26 @@ def decoder(model):
     return base.model, base.lm_head
 
 
-def select(cache, index, config):
-    """A new cache whose batch row i is row `index[i]` of `cache` (differentiable)."""
+def _changed(cache, change):
+    """A new cache with `change` applied to the keys and values (rows, heads, places, size) of every layer."""
     from transformers import DynamicCache
 
-    new = DynamicCache(config=config)
+    new = DynamicCache()
     for number, layer in enumerate(cache.layers):
-        new.update(layer.keys.index_select(0, index), layer.values.index_select(0, index), number)
+        new.update(change(layer.keys), change(layer.values), number)
     return new
+
+
+def select(cache, index):
+    """A new cache whose batch row i is row `index[i]` of `cache` (differentiable)."""
+    return _changed(cache, lambda states: states.index_select(0, index))
+
+
+def align(cache, mask):
+    """Move every row's padding to the left. Args: mask (rows, places), 1 for a token. Returns: (new cache, new mask)."""
+    order = mask.sort(dim=-1, stable=True).indices[:, int((1 - mask).sum(-1).min()) :]
+    moved = _changed(cache, lambda states: states.gather(2, order[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])))
+    return moved, mask.gather(1, order)
 
 
 def run_prefixes(model, prefixes: list[list[int]], pad_id: int):
@@ -44,7 +58,7 @@ def run_prefixes(model, prefixes: list[list[int]], pad_id: int):
     device = next(model.parameters()).device
     ids, mask = (t.to(device) for t in pad(prefixes, pad_id, left=True))
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache = body(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=DynamicCache(config=body.config), use_cache=True).past_key_values
+    cache = body(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=DynamicCache(), use_cache=True).past_key_values
     return cache, mask
 
 
@@ -62,7 +76,7 @@ def run_rows(model, cache, prefix_mask, index, rows: list[list[int]], pad_id: in
     before = prefix_mask.index_select(0, index)
     positions = before.sum(-1, keepdim=True) + (mask.cumsum(-1) - 1).clamp(min=0)
     full = torch.cat([before, mask], dim=-1)
-    out = body(input_ids=ids, attention_mask=full, position_ids=positions, past_key_values=select(cache, index, body.config), use_cache=True)
+    out = body(input_ids=ids, attention_mask=full, position_ids=positions, past_key_values=select(cache, index), use_cache=True)
     return out.last_hidden_state, mask, out.past_key_values, full
 
 
@@ -77,15 +91,19 @@ def answer_logits(model, rows, pad_id: int, *, shared: bool):
     """Logits that predict each answer token, the LM head computed there alone.
 
     Args:
-        rows: `chat.Encoded` rows. shared: whether equal prefixes are computed once.
+        rows: `chat.Encoded` rows. shared: whether equal prefixes are computed once (not with gradient checkpointing, which knows no cache).
     Returns: (logits (answer tokens, vocabulary), targets (answer tokens,)), row after row.
     """
     import torch
 
-    prefixes, index = group([r.shared if shared else r.shared[:1] for r in rows])
-    tails = [(r.rest if shared else r.shared[1:] + r.rest) + r.answer for r in rows]
-    cache, prefix_mask = run_prefixes(model, prefixes, pad_id)
-    hidden, _, _, _ = run_rows(model, cache, prefix_mask, index, tails, pad_id)
+    tails = [(r.rest if shared else r.shared + r.rest) + r.answer for r in rows]
+    if shared:
+        prefixes, index = group([r.shared for r in rows])
+        cache, prefix_mask = run_prefixes(model, prefixes, pad_id)
+        hidden, _, _, _ = run_rows(model, cache, prefix_mask, index, tails, pad_id)
+    else:
+        ids, mask = (t.to(next(model.parameters()).device) for t in pad(tails, pad_id))
+        hidden = decoder(model)[0](input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     where = [(i, len(t) - len(r.answer) - 1 + k) for i, (t, r) in enumerate(zip(tails, rows, strict=True)) for k in range(len(r.answer))]
     at = torch.tensor(where, device=hidden.device)
     targets = torch.tensor([t for r in rows for t in r.answer], device=hidden.device)

@@ -16,6 +16,12 @@ from .generation import ADMINISTRATION, SAMPLING
 from .stance import StanceReader, stance_sentences
 
 
+def headless() -> bool:
+    """Whether the runner executes this notebook. Nobody can use a widget then, and nbclient sometimes waits forever for a cell that shows an Output widget
+    (its issue 312; seen twice in two runs beside other work on both cores), so such a cell shows nothing."""
+    return "POLYPERSONA_NONCE" in os.environ
+
+
 def find(run: RunConfig, name: str) -> Path:
     """`results/<run>/<name>`, or, in a notebook opened on its own, the published copy in `results/shipped/` (said in one line).
 
@@ -24,7 +30,7 @@ def find(run: RunConfig, name: str) -> Path:
     own, shipped = run.paths.results / name, paths.ROOT / "results" / "shipped" / name
     if own.exists() and (own.is_file() or any(own.iterdir())):
         return own
-    if "POLYPERSONA_NONCE" not in os.environ and shipped.exists():
+    if not headless() and shipped.exists():
         print(f"{name}: this run has none yet, so the published nano run's copy is read ({shipped.relative_to(paths.ROOT)})")
         return shipped
     raise FileNotFoundError(f"{own}: missing; run the notebooks before this one first (./run_all.sh {run.profile})")
@@ -33,7 +39,7 @@ def find(run: RunConfig, name: str) -> Path:
 def find_figure(run: RunConfig, stem: str) -> Path | None:
     """The PNG of a figure: this run's, or, in a notebook opened on its own, the published one (said in one line); None if there is neither."""
     own, shipped = run.paths.figures / f"{stem}.png", paths.ROOT / "figures" / "shipped" / f"{stem}.png"
-    if own.is_file() or "POLYPERSONA_NONCE" in os.environ or not shipped.is_file():
+    if own.is_file() or headless() or not shipped.is_file():
         return own if own.is_file() else None
     print(f"{stem}: this run has not drawn it, so the published nano run's copy is shown ({shipped.relative_to(paths.ROOT)})")
     return shipped
@@ -78,7 +84,7 @@ def load_data(run: RunConfig) -> dict[str, pd.DataFrame]:
     try:
         folder = find(run, "dataset")
     except FileNotFoundError:
-        if "POLYPERSONA_NONCE" in os.environ or run.data:
+        if headless() or run.data:
             raise
         folder = paths.DATASET / run.split
         print(f"dataset: this run has none yet, so the published one is read (data/polypersona/{run.split})")
@@ -102,7 +108,7 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
     Answers of the same models to the same rows are kept from an earlier run (`preds/answered.json` says what they belong to).
     Opened alone, without a trained adapter, the published predictions are read instead. Returns: system -> administration.
     """
-    if "POLYPERSONA_NONCE" not in os.environ and not run.data and not records.load_runs(run):  # opened alone: nothing was trained here
+    if not headless() and not run.data and not records.load_runs(run):  # opened alone: nothing was trained here
         find(run, "preds")
         return {p.stem: pd.read_parquet(p) for p in sorted(find(run, "administration").glob("*.parquet"))}
     models = (run.model_keys, [r["adapter_hash"] for r in records.load_runs(run)])
@@ -114,13 +120,13 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
         print("the models answered these rows before; their answers are kept")
         return {p.stem: pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))}
     sheet = None if run.data else administration.questionnaire(run.settings.administered, run.seed)
-    sheets = evaluation.predict_models(run, parts["test"], sheet)
+    sheets, reasoned = evaluation.predict_models(run, parts["test"], sheet)
     evaluation.predict_controls(run, parts["test"], parts["train"])
     if sheet is not None:
         sheets |= administration.control_administrations(sheet, parts["train"], run.seed)
     for system, answered in sheets.items():
         answered.assign(option_probs=[list(p) for p in answered["option_probs"]]).to_parquet(folder / f"{system}.parquet", index=False, compression="zstd")
-    records.write_atomically(note, json.dumps({"mark": mark}) + "\n")
+    records.write_atomically(note, json.dumps({"mark": mark, "answers_with_reasoning": reasoned}) + "\n")
     return sheets
 
 
@@ -158,9 +164,15 @@ def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tu
     return tables["administration"].reset_index(drop=True), tables["calibration"].reset_index(drop=True)
 
 
+def unavailable(run: RunConfig) -> dict[str, str]:
+    """The models of this run that could not be had or held, each with the reason (`training.train_models` writes it)."""
+    path = run.paths.results / "unavailable.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def system_labels(run: RunConfig) -> dict[str, str]:
     """Every system's name as tables and figures show it, floors first, bounds last."""
-    from .models import MODELS
+    from .registry import MODELS
 
     labels = {"uniform": "uniform", "majority": "majority", "persona_blind": "persona-blind copy", "nearest_train": "nearest persona's answer"}
     for key in run.model_keys:

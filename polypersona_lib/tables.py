@@ -18,7 +18,6 @@ from .claim_facts import domain_scores
 from .claims import load_claims
 from .config import Profile
 from .controls import BOUNDS, FLOORS
-from .models import MODELS
 from .question_bank import DOMAINS
 from .records import write_atomically
 
@@ -69,23 +68,23 @@ def control_name(system: str) -> str:
     return {**FLOORS, **BOUNDS}[system].partition(" (")[0]
 
 
-def why_missing(system: str, scores: pd.DataFrame, profile: Profile) -> str:
-    """Why a system's row has no scores in this run."""
+def why_missing(system: str, scores: pd.DataFrame, profile: Profile, lacking: dict[str, str]) -> str:
+    """Why a system's row has no scores in this run; `lacking`: the models that could not be had or held, with the reason."""
     key = system.removesuffix("--base")
     if system in set(scores["system"]):
         return "this metric was not computed for the row"
-    if key in PAPER_MODELS and key not in MODELS:
-        return "not in this version's model registry yet"
+    if key in lacking:
+        return lacking[key]
     if system in BOUNDS and not {*BOUNDS} & {*scores["system"]}:
         return OWN_WORLD
     return f"not part of this run (./run_all.sh {profile.name} runs it)"
 
 
-def table2(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | None = None) -> pd.DataFrame:
     """Table II: the paper's seven models, its row and ours one under the other, then the untuned bases and the controls.
 
     Args:
-        scores: `scores/systems.csv` (system, metric, value, lo, hi, n). profile: the settings run.
+        scores: `scores/systems.csv` (system, metric, value, lo, hi, n). profile: the settings run. lacking: see `why_missing`.
     Returns: columns Model, Row ("paper", "ours", "control"), the nine columns of the paper, n.
     """
     scores = scores if len(scores) else pd.DataFrame(columns=["system", "metric", "value", "lo", "hi", "n"])
@@ -93,7 +92,7 @@ def table2(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     for key, model in PAPER_MODELS.items():
         printed = {label: _paper(claims, "Table II", key, metric) for label, metric in COLUMNS.items()}
         rows.append({"Model": model.display, "Row": "paper", **printed, "n": Missing("the paper's test split has about 357 rows; its size is not printed")})
-        rows.append(_our_row(model.display, "ours", key, scores, profile))
+        rows.append(_our_row(model.display, "ours", key, scores, profile, lacking or {}))
     for key in (k for k in PAPER_MODELS if f"{k}--base" in set(scores["system"])):
         rows.append(_our_row(f"{PAPER_MODELS[key].display}, untuned", "control", f"{key}--base", scores, profile))
     for system in (*FLOORS, *BOUNDS):
@@ -101,8 +100,8 @@ def table2(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _our_row(label: str, kind: str, system: str, scores: pd.DataFrame, profile: Profile) -> dict:
-    reason = why_missing(system, scores, profile)
+def _our_row(label: str, kind: str, system: str, scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | None = None) -> dict:
+    reason = why_missing(system, scores, profile, lacking or {})
     cells = {column: _score(scores, system, metric, reason) for column, metric in COLUMNS.items()}
     mine = scores[(scores["system"] == system) & (scores["metric"].isin(COLUMNS.values()))]
     return {"Model": label, "Row": kind, **cells, "n": int(mine["n"].max()) if len(mine) and mine["n"].notna().any() else Missing(reason)}
@@ -131,7 +130,7 @@ def table3(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:
         reason = "this run has no answers in this domain"
         row["Top model, ours"] = f"{PAPER_MODELS[best].display} (of {len(bleu)})" if best else Missing(reason)
         row |= {f"{label}, ours": _score(here, best, metric, reason) for label, metric in TABLE3.items()}
-        same = _score(here, theirs, "bleu", why_missing(theirs, here, profile)) if theirs else Missing("not in the paper's Table III")
+        same = _score(here, theirs, "bleu", why_missing(theirs, here, profile, {})) if theirs else Missing("not in the paper's Table III")
         row["BLEU of the paper's top model, ours"] = same
         out.append(row)
     return pd.DataFrame(out)

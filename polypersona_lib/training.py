@@ -6,21 +6,27 @@ that their prefix is computed once) and the loss (LM head on answer positions on
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from . import chat, records
-from .config import RunConfig, TrainSpec, device, fingerprint
-from .models import ModelSpec, add_lora, folder_hash, load_base, load_for_inference, load_tokenizer, lora_modules, source
+from . import chat, checkpoints, records
+from .config import RunConfig, TrainSpec, device, device_name, fingerprint, versions
+from .models import Unavailable, add_lora, folder_hash, load_base, load_for_inference, load_tokenizer, lora_modules, precision, quantization, source, unpacked
 from .nano import updates
 from .prefix import answer_logits
 from .progress import track
+from .registry import ModelSpec, get_spec
+from .resources import Machine, fit
+from .workers import side_by_side
 
+SAVE_EVERY = 50  # optimizer steps between two checkpoints; one more after each epoch
 ADAPT_SCALE = 0.4  # of the twins' pre-training rates: foreign answers are few
 
 
@@ -69,27 +75,30 @@ def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
     return total / count
 
 
-def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, label: str):
-    """A `transformers.Trainer` with our batches and our loss; `on_epoch(model, epoch, state)` is called after every epoch."""
+def _trainer(model, family: ModelSpec, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, work: Path | None = None, configuration: dict | None = None):
+    """A `transformers.Trainer` with our batches and our loss; `on_epoch(model, epoch, state)` is called after every epoch.
+
+    With a folder `work`, sealed checkpoints of this `configuration` are left there (see `checkpoints`); `output` gets the TensorBoard log.
+    """
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     class Batches:
-        """Batch sampler that reshuffles each time it is iterated."""
+        """Batch sampler that reshuffles in every epoch (counted from 1)."""
 
-        def __init__(self):
-            self.epoch = 0
+        epoch = 1
 
         def __len__(self):
             return math.ceil(len(rows) / spec.micro_batch)
 
         def __iter__(self):
-            self.epoch += 1
             return iter(persona_batches(rows, spec.micro_batch, spec.seed, self.epoch))
+
+    sampler = Batches()
 
     class AnswerTrainer(Trainer):
         def get_train_dataloader(self):
-            data = torch.utils.data.DataLoader(range(len(rows)), batch_sampler=Batches(), collate_fn=lambda picked: {"rows": picked})
+            data = torch.utils.data.DataLoader(range(len(rows)), batch_sampler=sampler, collate_fn=lambda picked: {"rows": picked})
             return data if self.accelerator.num_processes == 1 else self.accelerator.prepare(data)
 
         def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -102,12 +111,23 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
         def floating_point_ops(self, inputs):
             return 0
 
+        def _get_output_dir(self, trial):
+            return str(work / "writing")
+
     class Watch(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            self.bar = track(state.max_steps, label)
+            self.bar = track(state.max_steps, f"training {family.key}")
+            self.bar.update(state.global_step)
+
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            sampler.epoch = int(state.epoch) + 1
 
         def on_step_end(self, args, state, control, **kwargs):
             self.bar.update()
+            control.should_save = bool(work) and state.global_step % SAVE_EVERY == 0 and state.global_step % epoch_steps != 0
+
+        def on_save(self, args, state, control, **kwargs):
+            checkpoints.seal(work / "writing" / f"checkpoint-{state.global_step}", work / f"step-{state.global_step:06d}", configuration)
 
         def on_train_end(self, args, state, control, **kwargs):
             self.bar.close()
@@ -115,11 +135,13 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
         def on_epoch_end(self, args, state, control, model=None, **kwargs):
             on_epoch(model, round(state.epoch), state)
             model.train()
+            control.should_save = bool(work) and state.global_step < state.max_steps
 
-    batches = math.ceil(len(rows) / spec.micro_batch)
-    steps = math.ceil(batches / spec.accumulation) * spec.epochs
+    epoch_steps = math.ceil(len(sampler) / spec.accumulation)
+    steps = epoch_steps * spec.epochs
     cuda = device() == "cuda"
-    half = {"bf16": torch.cuda.is_bf16_supported(), "fp16": not torch.cuda.is_bf16_supported()} if cuda else {"use_cpu": True}
+    computed = precision(family, device())
+    half = {"bf16": computed == torch.bfloat16, "fp16": computed == torch.float16} if cuda else {"use_cpu": True}
     arguments = TrainingArguments(
         output_dir=str(output), num_train_epochs=spec.epochs, per_device_train_batch_size=spec.micro_batch, gradient_accumulation_steps=spec.accumulation,
         learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, lr_scheduler_type="cosine", warmup_steps=max(1, round(spec.warmup * steps)),
@@ -132,40 +154,81 @@ def _trainer(model, tokenizer, rows, spec: TrainSpec, output: Path, on_epoch, la
     return trainer
 
 
+def train_models(run: RunConfig, parts: dict[str, pd.DataFrame]) -> list[dict]:
+    """Fine-tune every model of the run (`train`) and say how each one went. Returns: their records in the run's order.
+
+    A model that cannot be had or does not fit is left out; `unavailable.json` says why. Raises: Unavailable if none is left.
+    """
+    specs, done, lacking = [get_spec(key) for key in run.model_keys], {}, {}
+    for number, record in side_by_side(_train_or_reason, [(run, spec, parts) for spec in specs]):
+        if isinstance(record, str):
+            lacking[specs[number].key] = record
+            print(f"left out: {record}")
+        else:
+            done[number] = record
+            print(training_line(record))
+    records.write_atomically(run.paths.results / "unavailable.json", json.dumps(lacking, indent=1) + "\n")
+    if not done:
+        raise Unavailable("no model of this run can be trained here: " + "; ".join(lacking.values()))
+    return [done[number] for number in sorted(done)]
+
+
+def _train_or_reason(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> dict | str:
+    try:
+        return train(run, spec, parts)
+    except Unavailable as error:
+        return str(error)
+
+
+def training_line(record: dict) -> str:
+    """A record in one line."""
+    kept = "" if record.get("fresh") else " (trained before with exactly this recipe and data; kept)"
+    kept += f" (went on from {record['resumed_from']})" if record.get("resumed_from") else ""
+    kept += "".join(f"; checkpoint skipped, {line}" for line in record.get("skipped_checkpoints", []))
+    return f"{record['display']}: {record['train_time_s']:.0f} s, {record['tokens_per_s']:,} tokens/s, peak memory {record['peak_memory_mb']:,} MB{kept}"
+
+
 def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> dict:
     """Fine-tune one model, or return its record if exactly this was done before.
 
     Writes `adapters/<key>/` (PEFT layout, best epoch by validation loss) and `runs/<key>--<profile>--seed<n>.json`, the record last.
-    Returns: the run record (see `records.write_run`).
+    Returns: the run record (see `records.write_run`), with `fresh`: whether it was trained now.
     Source: paper, Algorithm 2 and section V-A; validation BLEU/ROUGE/BERTScore and persona similarity each epoch (line 9).
     """
     import torch
 
-    recipe, scale, where = run.train_spec, run.settings.scale, device()
+    scale, where = run.settings.scale, device()
+    recipe, resources = fit(spec, scale, run.train_spec, Machine.found())
     tokenizer = load_tokenizer(spec, scale)
     identity = {
-        "train_spec": recipe, "model": spec.key, "base": source(spec, scale)[0] if scale != "nano" else folder_hash(Path(source(spec, scale)[0])),
+        "train_spec": recipe, "model": spec.key, "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
         "data_hash": records.data_hash(parts), "template_hash": chat.template_hash(tokenizer), "epoch_eval_rows": run.settings.epoch_eval_rows,
     }  # fmt: skip
     mark = fingerprint(identity)
     folder, record_path = run.paths.folder("adapters") / spec.key, records.run_path(run, spec.key)
     base_folder = _adapted_folder(run, spec)
     if (done := records.finished(record_path, mark, {"adapter_hash": folder} | ({"adapted_base": base_folder} if base_folder else {}))) is not None:
-        print(f"{spec.display}: trained before with exactly this recipe and data; kept (adapter {done['adapter_hash'][:12]})")
-        return done
+        return done | {"fresh": False}
     torch.manual_seed(recipe.seed)
     started, memory = time.perf_counter(), records.PeakMemory()
     rows, held = encode_rows(tokenizer, parts["train"]), encode_rows(tokenizer, parts["validation"])
     work = run.paths.folder("adapters") / f".{spec.key}.unfinished"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    if base_folder:
+    configuration = {k: asdict(v) if k == "train_spec" else v for k, v in identity.items()} | {"device": device_name(), "versions": versions()}
+    begun, skipped = checkpoints.newest(work, configuration)
+    if begun is None:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+    if base_folder and begun is None:
         adapt_base(run, spec, tokenizer, parts, work, base_folder)
     base = load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=base_folder)
+    packed = quantization(base)
+    if recipe.four_bit and where == "cpu":
+        base = unpacked(base)
+    untuned = validation_loss(base, held, tokenizer.pad_token_id)
     model = add_lora(base, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
-    epochs: list[dict] = []
 
     def on_epoch(model, epoch, state):
+        epochs = [e["epoch_record"] for e in state.log_history if "epoch_record" in e]
         model.save_pretrained(work / "epoch")
         answering = load_for_inference(spec, scale, work / "epoch", device=where, folder=base_folder) if where == "cpu" else model
         loss = validation_loss(answering, held, tokenizer.pad_token_id)
@@ -174,31 +237,31 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
         if loss < min((e["val_loss"] for e in epochs), default=float("inf")):
             shutil.rmtree(work / "best", ignore_errors=True)
             (work / "epoch").rename(work / "best")
-        epochs.append({"epoch": epoch, "train_loss": round(trained[-1], 5) if trained else None, "val_loss": loss} | scores)
+        done = {"epoch": epoch, "train_loss": round(trained[-1], 5) if trained else None, "val_loss": loss} | scores
+        state.log_history.append({"epoch_record": done})  # there it is part of every checkpoint
 
-    trainer = _trainer(model, tokenizer, rows, recipe, run.paths.results / "tensorboard" / spec.key, on_epoch, f"training {spec.key}")
-    trainer.train()
+    trainer = _trainer(model, spec, tokenizer, rows, recipe, run.paths.results / "tensorboard" / spec.key, on_epoch, work, configuration)
+    trainer.train(resume_from_checkpoint=str(begun) if begun else None)
+    epochs = [e["epoch_record"] for e in trainer.state.log_history if "epoch_record" in e]
     seconds = time.perf_counter() - started
+    best = min(epochs, key=lambda e: e["val_loss"])
+    (work / "best" / "README.md").write_text(records.adapter_card(run, spec, recipe, identity, untuned, best), encoding="utf-8")
     records.replace_folder(work / "best", folder)
     shutil.rmtree(work, ignore_errors=True)
     trainable, _ = model.get_nb_trainable_parameters()
     tokens = sum(len(r.ids) for r in rows) * recipe.epochs
     record = {
         "fingerprint": mark, "model": spec.key, "display": spec.display, "hub_id": spec.hub_id, "revision": spec.revision, "profile": run.profile,
-        "train_spec": recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable, "total": _full_size(model),
-        "tokens": tokens,
+        "train_spec": recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable,
+        "quantization": packed, "total": packed["four_bit"] + packed["other"], "tokens": tokens,
         "adapted_base": folder_hash(base_folder) if base_folder else "", "data_hash": identity["data_hash"], "template_hash": identity["template_hash"],
         "loss_curve": [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e],
-        "epochs": epochs, "best_epoch": min(epochs, key=lambda e: e["val_loss"])["epoch"], "train_time_s": round(seconds, 1),
+        "resumed_from": begun.name if begun else "", "skipped_checkpoints": skipped, "resources": resources,
+        "untuned_val_loss": untuned, "epochs": epochs, "best_epoch": best["epoch"], "train_time_s": round(seconds, 1),
         "tokens_per_s": round(tokens / seconds), "peak_memory_mb": memory.mb(), "mean_row_tokens": round(sum(len(r.ids) for r in rows) / len(rows), 1),
     }  # fmt: skip
     record["share"] = round(record["trainable"] / record["total"], 6)
-    return records.write_run(record_path, record, folder)
-
-
-def _full_size(model) -> int:
-    """Parameters of the base as if it were not packed into 4 bits, adapters left out."""
-    return sum(p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for n, p in model.named_parameters() if "lora_" not in n)
+    return records.write_run(record_path, record, folder) | {"fresh": True}
 
 
 def epoch_scores(model, tokenizer, frame: pd.DataFrame, seed: int) -> dict[str, float]:
@@ -208,7 +271,7 @@ def epoch_scores(model, tokenizer, frame: pd.DataFrame, seed: int) -> dict[str, 
 
     if not len(frame):
         return {}
-    answers = generate(model, tokenizer, frame, seed=seed, quiet=True)
+    answers = generate(model, tokenizer, frame, seed=seed)["text"].tolist()
     scored = score_rows(frame.assign(prediction=answers, status="ok"))
     means = {m: round(float(scored[m].mean()), 5) for m in ("bleu", "rouge1", "rougeL", "bertscore_f1")}
     return means | {"persona_sim": round(persona_similarity(answers, [chat.render_card(c) for c in frame["persona"]]), 5)}

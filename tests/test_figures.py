@@ -20,8 +20,8 @@ from matplotlib.font_manager import FontProperties
 from PIL import Image
 
 from polypersona_lib import figure_style, figures, paths
-from polypersona_lib.models import MODELS
 from polypersona_lib.question_bank import DOMAINS
+from polypersona_lib.registry import MODELS
 
 pytestmark = pytest.mark.filterwarnings("error")  # a figure that warns prints its warning into the notebook
 NOTE = "nano twins · paper split · seed 42"

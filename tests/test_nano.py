@@ -3,13 +3,13 @@
 import json
 import random
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
 from polypersona_lib import chat, dataset, nano, nano_text, paths
-from polypersona_lib.models import MODELS, get_spec, load_tokenizer, source, verify_nano
+from polypersona_lib.models import load_tokenizer, source, verify_nano
 from polypersona_lib.question_bank import load_questions
+from polypersona_lib.registry import MODELS, get_spec
 from polypersona_lib.respondents import TURNS, Answer, find_pattern, held_out_patterns
 
 
@@ -105,7 +105,7 @@ def test_a_twin_built_twice_has_the_same_bytes(key, talks, chats, tmp_path):
 
 @pytest.mark.parametrize("key", MODELS)
 def test_shipped_twins_are_small_whole_and_carded(key):
-    folder = Path(source(get_spec(key), "nano")[0])
+    folder = source(get_spec(key), "nano")
     verify_nano(folder)
     assert folder.parent == paths.NANO_MODELS
     assert (folder / "model.safetensors").stat().st_size <= 3.6e6

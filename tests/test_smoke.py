@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polypersona_lib.models import MODELS
 from polypersona_lib.paths import ROOT
+from polypersona_lib.registry import MODELS
 
 ARGUMENTS = [sys.executable, "-m", "polypersona_lib.pipeline", "smoke", "--out"]
 

@@ -1,0 +1,160 @@
+"""The seven base models of the paper's Table II, one entry a family: adding a model is one `ModelSpec` and one test.
+
+Facts about the hub models come from their `config.json` and tokenizer files at the pinned revisions. The twins' templates are written for this
+project; they render what the family's own template renders (tested against the family's format, word for word).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PAPER_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # paper, section IV-C
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One family of the paper.
+
+    Attributes:
+        key: slug used in files and options. display: name as in the paper's Table II. order: row in Table II.
+        hub_id, revision: what `paper` downloads. licence, gated: what a user must accept first.
+        architecture: the model type of `transformers`.
+        template: "native" (has a system role), "native, no system role" (the system text opens the user's turn), or "none" (the ChatML
+            fallback of Algorithm 1).
+        control: strings that open or close a role, as the family spells them.
+        lora_targets: module names that LoRA adapts, in this family's own words (the paper's list where it exists).
+        hub, nano: what shapes the hub model and the twin, keyword arguments of the family's own `transformers` config class.
+        tokens: special tokens of the twin's tokenizer. chat_template: the twin's (None: none).
+        markers: added tokens that are not special (a decoder that skips special tokens leaves them in the text).
+    """
+
+    key: str
+    display: str
+    order: int
+    hub_id: str
+    revision: str
+    licence: str
+    gated: bool
+    architecture: str
+    template: str
+    control: tuple[str, ...]
+    lora_targets: tuple[str, ...]
+    hub: dict = field(hash=False)
+    nano: dict = field(hash=False)
+    tokens: dict = field(hash=False)
+    chat_template: str | None = None
+    markers: tuple[str, ...] = ()
+
+
+NANO_SIZE = {"vocab_size": 3584, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 1024}
+LLAMA = {"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "attention_bias": False, "tie_word_embeddings": False}
+QWEN = {"rms_norm_eps": 1e-6, "use_sliding_window": False}
+SENTENCE_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+QWEN_TOKENS = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "additional_special_tokens": ["<|im_start|>"]}
+R1_BEGIN, R1_END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+
+TINYLLAMA_TEMPLATE = (
+    "{% for m in messages %}\n{% if m['role'] == 'user' %}\n{{ '<|user|>\n' + m['content'] + eos_token }}\n{% elif m['role'] == 'system' %}\n"
+    "{{ '<|system|>\n' + m['content'] + eos_token }}\n{% elif m['role'] == 'assistant' %}\n{{ '<|assistant|>\n' + m['content'] + eos_token }}\n"
+    "{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
+)
+QWEN_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_SPLIT = (  # the first message apart if it is the system's
+    "{% set turns = messages[1:] if messages[0]['role'] == 'system' else messages %}{% set told = messages[0]['content'] if turns != messages else '' %}"
+)
+LLAMA2_TEMPLATE = _SPLIT + (
+    "{% for m in turns %}{% if m['role'] == 'user' %}"
+    "{{ bos_token + '[INST] ' + ('<<SYS>>\n' + told + '\n<</SYS>>\n\n' if told and loop.first else '') + m['content'].strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+MISTRAL_TEMPLATE = (
+    "{{ bos_token }}"
+    + _SPLIT
+    + (
+        "{% for m in turns %}{% if m['role'] == 'user' %}{{ ' [INST] ' + (told + '\n\n' if told and loop.first else '') + m['content'] + ' [/INST]' }}"
+        "{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
+    )
+)
+R1_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}{% elif m['role'] == 'user' %}{{ '<｜User｜>' + m['content'] }}"
+    "{% else %}{{ '<｜Assistant｜>' + m['content'].split('</think>')[-1] + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}"
+)
+
+MODELS: dict[str, ModelSpec] = {
+    spec.key: spec
+    for spec in (
+        ModelSpec(
+            "phi-2", "Phi-2", 1, "microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "MIT", False, "phi", "none",
+            ("<|im_start|>", "<|im_end|>"), ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+            {"vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32,
+             "num_key_value_heads": 32, "max_position_embeddings": 2048, "resid_pdrop": 0.1},
+            {**NANO_SIZE, "intermediate_size": 512, "num_key_value_heads": 4, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new",
+             "layer_norm_eps": 1e-5, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attention_dropout": 0.0, "tie_word_embeddings": False},
+            {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
+        ),
+        ModelSpec(
+            "mistral-7b", "Mistral 7B", 2, "mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a", "Apache-2.0", False,
+            "mistral", "native, no system role", ("[INST]", "[/INST]", "</s>"), PAPER_TARGETS,
+            {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+             "num_key_value_heads": 8, "max_position_embeddings": 32768, "rope_theta": 1e6, "sliding_window": None},
+            {**NANO_SIZE, "intermediate_size": 384, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 64,
+             "tie_word_embeddings": False},
+            SENTENCE_TOKENS, MISTRAL_TEMPLATE,
+        ),
+        ModelSpec(
+            "deepseek-r1-distill-qwen-1.5b", "DeepSeek R1 Distill Qwen2 1.5B", 3, "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+            "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562", "MIT", False, "qwen2", "native", ("<｜User｜>", "<｜Assistant｜>", R1_END), PAPER_TARGETS,
+            {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+             "num_key_value_heads": 2, "max_position_embeddings": 131072},
+            {**NANO_SIZE, **QWEN, "intermediate_size": 384, "num_key_value_heads": 2, "rope_theta": 10000.0, "tie_word_embeddings": False},
+            {"bos_token": R1_BEGIN, "eos_token": R1_END, "pad_token": R1_END}, R1_TEMPLATE, ("<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"),
+        ),
+        ModelSpec(
+            "qwen2-1.5b", "Qwen2 1.5B", 4, "Qwen/Qwen2-1.5B-Instruct", "ba1cf1846d7df0a0591d6c00649f57e798519da8", "Apache-2.0", False,
+            "qwen2", "native", ("<|im_start|>", "<|im_end|>"), PAPER_TARGETS,
+            {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+             "num_key_value_heads": 2, "max_position_embeddings": 32768},
+            {**NANO_SIZE, **QWEN, "num_hidden_layers": 5, "intermediate_size": 320, "num_key_value_heads": 2, "rope_theta": 1e6, "tie_word_embeddings": True},
+            QWEN_TOKENS, QWEN_TEMPLATE,
+        ),
+        ModelSpec(
+            "qwen1.5-moe", "Qwen1.5 MoE", 5, "Qwen/Qwen1.5-MoE-A2.7B-Chat", "ec052fda178e241c7c443468d2fa1db6618996be", "Tongyi Qianwen", False,
+            "qwen2_moe", "native", ("<|im_start|>", "<|im_end|>"), PAPER_TARGETS,
+            {"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16,
+             "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts": 60, "moe_intermediate_size": 1408,
+             "shared_expert_intermediate_size": 5632},
+            {**NANO_SIZE, **QWEN, "num_hidden_layers": 3, "intermediate_size": 64, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 4,
+             "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64, "decoder_sparse_step": 1, "norm_topk_prob": False, "rope_theta": 1e6,
+             "tie_word_embeddings": False},
+            QWEN_TOKENS, QWEN_TEMPLATE,
+        ),
+        ModelSpec(
+            "llama-2-7b", "Llama-2 7B (finetuned)", 6, "meta-llama/Llama-2-7b-chat-hf", "f5db02db724555f92da89c216ac04704f23d4590",
+            "Llama 2 Community", True, "llama", "native", ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "</s>"), PAPER_TARGETS,
+            {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+             "num_key_value_heads": 32, "max_position_embeddings": 4096},
+            {**NANO_SIZE, **LLAMA, "intermediate_size": 320, "num_key_value_heads": 4},
+            SENTENCE_TOKENS, LLAMA2_TEMPLATE,
+        ),
+        ModelSpec(
+            "tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)", 7, "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "fe8a4ea1ffedaf415f4da2f062534de366a451e6",
+            "Apache-2.0", False, "llama", "native", ("<|system|>", "<|user|>", "<|assistant|>", "</s>"), PAPER_TARGETS,
+            {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
+             "num_key_value_heads": 4, "max_position_embeddings": 2048},
+            {**NANO_SIZE, **LLAMA, "intermediate_size": 384, "num_key_value_heads": 2},
+            {**SENTENCE_TOKENS, "pad_token": "</s>"}, TINYLLAMA_TEMPLATE,
+        ),
+    )
+}  # fmt: skip
+
+
+def get_spec(key: str) -> ModelSpec:
+    """The registry entry of `key`. Raises ValueError listing the valid keys."""
+    if key not in MODELS:
+        raise ValueError(f"unknown model '{key}'; choose from {', '.join(MODELS)}")
+    return MODELS[key]

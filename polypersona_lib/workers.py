@@ -1,0 +1,62 @@
+"""The models of a run side by side: one process and one thread a model, so that the bits depend neither on the cores nor on what runs beside them.
+
+A twin is too small to keep two threads busy: two models at once on two cores take about half the time of one after the other with two threads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+MEMORY_MB = 1400  # what one worker needs at most (measured)
+
+
+def _start(threads: int) -> None:
+    """What every worker does first; it ends with its parent, however that one ends."""
+    import threading
+    import warnings
+
+    import torch
+    from transformers.utils import logging
+
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(threads)
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def side_by_side(work: Callable[..., Any], jobs: list[tuple]) -> Iterator[tuple[int, Any]]:
+    """(number of the job, what `work(*job)` returned) as the jobs get done.
+
+    On a GPU one job after the other in this process. Else each in a fresh process: as many at once as there are cores and memory for.
+    Args: work: a function of a module; its arguments and result must be picklable. Raises: what a job raised; jobs not yet begun are dropped.
+    """
+    from .config import device
+
+    if device() == "cuda":
+        yield from ((number, work(*job)) for number, job in enumerate(jobs))
+        return
+    import psutil
+
+    from .execute import allowed_cores
+
+    room = max(1, int(psutil.virtual_memory().available / 2**20 / MEMORY_MB))
+    before, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
+    pool = ProcessPoolExecutor(min(allowed_cores(), room, len(jobs)), mp_context=get_context("spawn"), initializer=_start, initargs=(1,), max_tasks_per_child=1)
+    try:
+        futures = {pool.submit(work, *job): number for number, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
