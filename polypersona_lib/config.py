@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import paths
-from .registry import MODELS, get_spec
+from .registry import MODELS, SMOKE_MODELS, get_spec
 
 DEFAULT_SEED = 42
 
@@ -67,7 +67,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile(
-            "smoke", "nano", tuple(MODELS), replace(_NANO, epochs=1), 200, 8, 20, "minilm",
+            "smoke", "nano", SMOKE_MODELS, replace(_NANO, epochs=1), 200, 8, 20, "minilm",
             "nano recipe on 200 records, one epoch: proves that everything runs, shows nothing about quality",
         ),
         Profile(

@@ -39,6 +39,8 @@ def source(spec: ModelSpec, scale: str) -> Path:
     except errors.RepositoryNotFoundError as error:
         raise Unavailable(f"{name}: the hub has no such model, or shows it only to users who are logged in (hf auth login)") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise Unavailable(f"{name}: the download failed (the hub answered {error.__cause__.response.status_code}); try again later") from error
         raise Unavailable(f"{name}: not in the cache, and the hub cannot be reached; check the network and that HF_HUB_OFFLINE is not set") from error
     except OSError as error:
         why = (
@@ -137,7 +139,7 @@ def quantization(model) -> dict:
         if hasattr(parameter, "quant_state"):
             found["four_bit"] += parameter.quant_state.shape.numel()
             continue
-        layer = name.removesuffix(".base_layer").rsplit(".", 2)[-2]
+        layer = name.replace(".base_layer", "").rsplit(".", 2)[-2]
         found["other"] += parameter.numel()
         found["left"][layer] = found["left"].get(layer, 0) + parameter.numel()
     return found
@@ -171,6 +173,30 @@ def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed
     wrapped = get_peft_model(model, config)
     wrapped.peft_config["default"].target_modules = sorted(spec.lora_targets)  # PEFT keeps a set: its order in the file would follow PYTHONHASHSEED
     return wrapped
+
+
+def save_adapter(model, folder: Path) -> None:
+    """Write the adapter in PEFT's layout. (By itself PEFT would ask the hub whether the base's vocabulary has changed.)"""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def load_adapter(model, folder: Path) -> None:
+    """Set the adapter weights of a wrapped model from a folder, every one of them.
+
+    PEFT's own `from_pretrained` and `load_adapter` take the routed experts of Qwen1.5-MoE for fused ones whatever the model looks like, and leave
+    the weights of their adapters out without a word (0.21.2). Raises: ValueError unless names and shapes are those of the model's adapter.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    found = load_file(Path(folder) / "adapter_model.safetensors")
+    wanted = {name.replace(".default.", "."): parameter for name, parameter in model.named_parameters() if "lora_" in name}
+    unlike = sorted(name for name in found.keys() | wanted.keys() if name not in found or name not in wanted or found[name].shape != wanted[name].shape)
+    if unlike:
+        raise ValueError(f"{folder}: does not fit {_portable(model.name_or_path)} ({len(unlike)} weights differ in name or shape, first {unlike[0]})")
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(found[name])
 
 
 def _portable(name: str) -> str:
@@ -218,7 +244,7 @@ def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, dev
     if device == "cpu":
         model = unpacked(model)
     if adapter is not None:
-        model = _with_adapter(model, Path(adapter))
+        model = with_adapter(model, Path(adapter))
         if device == "cpu":
             model = model.merge_and_unload()
     if device == "cpu":
@@ -233,18 +259,16 @@ def unpacked(model):
     return model.dequantize().float()
 
 
-def _with_adapter(model, adapter: Path):
+def with_adapter(model, adapter: Path):
     """`model` with the adapter of a folder, checked to be made for this base and to change what it says."""
     import torch
-    from peft import PeftModel
+    from peft import PeftConfig, get_peft_model
 
     made_for, base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"], _portable(model.name_or_path)
     if made_for != base:
         raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
-    try:
-        model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    except RuntimeError as error:
-        raise ValueError(f"{adapter}: does not fit {base} ({str(error).strip().splitlines()[-1].strip()})") from error
+    model = get_peft_model(model, PeftConfig.from_pretrained(str(adapter))).eval()
+    load_adapter(model, adapter)
     probe = torch.arange(8, device=next(model.parameters()).device)[None]
     with torch.no_grad():
         tuned = model(input_ids=probe).logits

@@ -151,6 +151,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
     )
 }  # fmt: skip
+SMOKE_MODELS = ("phi-2", "tinyllama-1.1b")  # one without a chat template, one with
 
 
 def get_spec(key: str) -> ModelSpec:

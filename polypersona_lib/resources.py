@@ -96,10 +96,9 @@ def fit(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine) -> tup
         raise DoesNotFit(f"{spec.display}: needs a CUDA GPU with {need.total(1) / GB:.1f} GB ({need.sum_line(1)}); none was found")
     room, effective = 0.94 * machine.gpu, recipe.micro_batch * recipe.accumulation
     if need.loading + CONTEXT > room:
-        raise DoesNotFit(
-            f"{spec.display}: loading takes {(need.loading + CONTEXT) / GB:.1f} GB ({need.weights / GB:.1f} weights in 4 bits + "
-            f"{(need.loading - need.weights) / GB:.1f} experts in 16 bits on their way there + {CONTEXT / GB:.1f} CUDA), {room / GB:.1f} GB are usable"
-        )
+        apart = f" + {(need.loading - need.weights) / GB:.1f} experts in 16 bits on their way there" if need.loading > need.weights else ""
+        sum_line = f"{CONTEXT / GB:.1f} CUDA + {need.weights / GB:.1f} weights{apart} = {(need.loading + CONTEXT) / GB:.1f} GB"
+        raise DoesNotFit(f"{spec.display}: cannot be loaded: {sum_line}, {room / GB:.1f} GB are usable")
     sizes = [n for n in range(effective, 0, -1) if effective % n == 0 and need.total(n) <= room]
     if not sizes:
         raise DoesNotFit(f"{spec.display}: not even one row at once fits: {need.sum_line(1)}, {room / GB:.1f} GB are usable")

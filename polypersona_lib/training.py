@@ -18,7 +18,21 @@ import pandas as pd
 
 from . import chat, checkpoints, records
 from .config import RunConfig, TrainSpec, device, device_name, fingerprint, versions
-from .models import Unavailable, add_lora, folder_hash, load_base, load_for_inference, load_tokenizer, lora_modules, precision, quantization, source, unpacked
+from .models import (
+    Unavailable,
+    add_lora,
+    folder_hash,
+    load_adapter,
+    load_base,
+    load_for_inference,
+    load_tokenizer,
+    lora_modules,
+    precision,
+    quantization,
+    save_adapter,
+    source,
+    unpacked,
+)
 from .nano import updates
 from .prefix import answer_logits
 from .progress import track
@@ -112,7 +126,13 @@ def _trainer(model, family: ModelSpec, tokenizer, rows, spec: TrainSpec, output:
             return 0
 
         def _get_output_dir(self, trial):
-            return str(work / "writing")
+            return str(work / "writing") if work else super()._get_output_dir(trial)
+
+        def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+            load_adapter(self.model, Path(resume_from_checkpoint))
+
+        def save_model(self, output_dir=None, _internal_call=False):
+            save_adapter(self.accelerator.unwrap_model(self.model), Path(output_dir))
 
     class Watch(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
@@ -124,7 +144,8 @@ def _trainer(model, family: ModelSpec, tokenizer, rows, spec: TrainSpec, output:
 
         def on_step_end(self, args, state, control, **kwargs):
             self.bar.update()
-            control.should_save = bool(work) and state.global_step % SAVE_EVERY == 0 and state.global_step % epoch_steps != 0
+            save = bool(work) and state.global_step % SAVE_EVERY == 0 and state.global_step % epoch_steps != 0
+            control.should_save, control.should_log = save, save or control.should_log  # what is not logged yet is in no checkpoint
 
         def on_save(self, args, state, control, **kwargs):
             checkpoints.seal(work / "writing" / f"checkpoint-{state.global_step}", work / f"step-{state.global_step:06d}", configuration)
@@ -135,7 +156,7 @@ def _trainer(model, family: ModelSpec, tokenizer, rows, spec: TrainSpec, output:
         def on_epoch_end(self, args, state, control, model=None, **kwargs):
             on_epoch(model, round(state.epoch), state)
             model.train()
-            control.should_save = bool(work) and state.global_step < state.max_steps
+            control.should_save = control.should_log = bool(work) and state.global_step < state.max_steps
 
     epoch_steps = math.ceil(len(sampler) / spec.accumulation)
     steps = epoch_steps * spec.epochs
@@ -229,7 +250,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
 
     def on_epoch(model, epoch, state):
         epochs = [e["epoch_record"] for e in state.log_history if "epoch_record" in e]
-        model.save_pretrained(work / "epoch")
+        save_adapter(model, work / "epoch")
         answering = load_for_inference(spec, scale, work / "epoch", device=where, folder=base_folder) if where == "cpu" else model
         loss = validation_loss(answering, held, tokenizer.pad_token_id)
         trained = [entry["loss"] for entry in state.log_history if "loss" in entry]

@@ -22,7 +22,7 @@ spec = registry.get_spec(sys.argv[1])
 try:
     tokenizer, model = models.load_tokenizer(spec, "paper"), models.load_base(spec, "paper", four_bit=False)
     adapted = models.add_lora(model, spec, r=16, alpha=32, dropout=0.0, seed=1)
-    adapted.save_pretrained(sys.argv[2])
+    models.save_adapter(adapted, sys.argv[2])
     print(json.dumps({"parameters": sum(p.numel() for n, p in adapted.named_parameters() if "lora_" not in n), "name": model.name_or_path}))
 except models.Unavailable as error:
     print(json.dumps({"error": str(error)}))
@@ -98,6 +98,8 @@ def test_smaller_cards_get_smaller_batches_and_too_small_ones_the_sum():
     sizes = [fit(spec, "paper", TrainSpec(), CARD[gb])[0].micro_batch for gb in (16, 24, 80)]
     assert sizes == sorted(sizes)
     with pytest.raises(DoesNotFit, match=r"fits: 1\.2 CUDA \+ [\d.]+ weights .* = [\d.]+ GB, [\d.]+ GB are usable"):
+        fit(spec, "paper", TrainSpec(), Machine(int(6.6 * GB), 1, True, int(64 * GB)))
+    with pytest.raises(DoesNotFit, match=r"cannot be loaded: 1\.2 CUDA \+ [\d.]+ weights = [\d.]+ GB"):
         fit(spec, "paper", TrainSpec(), Machine(int(5 * GB), 1, True, int(64 * GB)))
     with pytest.raises(DoesNotFit, match="needs a CUDA GPU"):
         fit(spec, "paper", TrainSpec(), Machine(0, 0, False, int(64 * GB)))

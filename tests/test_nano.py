@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from itertools import islice
 
 import pytest
@@ -95,7 +96,7 @@ def test_longest_overlap_is_found():
     assert nano_text.longest_overlap(said, ["i never walk to the old mill alone."])[2] == 1.0
 
 
-@pytest.mark.parametrize("key", MODELS)
+@pytest.mark.parametrize("key", ["phi-2", "mistral-7b", "qwen1.5-moe"])
 def test_a_twin_built_twice_has_the_same_bytes(key, talks, chats, tmp_path):
     core = nano.train_tokenizer(talks, nano.NANO_VOCAB).to_str()
     for name in ("a", "b"):
@@ -110,3 +111,9 @@ def test_shipped_twins_are_small_whole_and_carded(key):
     assert folder.parent == paths.NANO_MODELS
     assert (folder / "model.safetensors").stat().st_size <= 3.6e6
     assert "Pre-trained on" in (folder / "README.md").read_text()
+
+
+def test_all_twins_together_are_small_and_read_as_much():
+    assert sum(p.stat().st_size for p in paths.NANO_MODELS.rglob("*") if p.is_file()) <= 25e6
+    read = [int(re.search(r"Pre-trained on ([\d,]+) tokens", (paths.NANO_MODELS / key / "README.md").read_text())[1].replace(",", "")) for key in MODELS]
+    assert max(read) <= 1.05 * min(read), "the families are compared at equal reading"

@@ -145,14 +145,15 @@ def test_every_routed_expert_is_used(rows):
     spec = registry.get_spec("qwen1.5-moe")
     model, tokenizer = models.load_base(spec, "nano", four_bit=False), models.load_tokenizer(spec, "nano")
     seen = torch.zeros(spec.nano["num_hidden_layers"], spec.nano["num_experts"])
-    hooks = [
-        layer.mlp.gate.register_forward_hook(lambda m, i, out, n=n: seen[n].add_(torch.bincount(out[2].flatten(), minlength=seen.shape[1])))
-        for n, layer in enumerate(model.model.layers)
-    ]
+    for number, layer in enumerate(model.model.layers):
+
+        def count(module, inputs, out, number=number):
+            seen[number] += torch.bincount(out[2].flatten(), minlength=seen.shape[1])
+
+        layer.mlp.gate.register_forward_hook(count)
     with torch.no_grad():
         for triplet in rows["messages"]:
             model(input_ids=torch.tensor([chat.encode(tokenizer, triplet).ids]))
-    [hook.remove() for hook in hooks]
     assert (seen.sum(1) > 0).all() and ((seen / seen.sum(1, keepdim=True)) > 0.005).float().mean() > 0.8
 
 

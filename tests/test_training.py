@@ -12,6 +12,7 @@ import pytest
 
 from polypersona_lib import chat, dataset, generation, models, paths, registry, training
 from polypersona_lib.config import PROFILES, RunConfig
+from polypersona_lib.prefix import answer_logits
 
 FAMILIES = tuple(registry.MODELS)
 
@@ -44,11 +45,11 @@ def _adapted(key: str, *, four_bit: bool = True, dropout: float = 0.0):
 def _gradients(model, loss) -> dict:
     model.zero_grad()
     loss.backward()
-    return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad and p.grad is not None}  # an expert may have seen no token
 
 
 def _assert_equal_gradients(a: dict, b: dict, tolerance: float) -> None:
-    assert a.keys() == b.keys() and a
+    assert a.keys() == b.keys() and len(a) > 20
     for name in a:
         assert a[name].norm() > 0, f"{name}: no gradient"
         assert (a[name] - b[name]).norm() <= tolerance * b[name].norm(), name
@@ -60,7 +61,7 @@ def _assert_equal_gradients(a: dict, b: dict, tolerance: float) -> None:
 def _reference_labels(tokenizer, triplet) -> list[int]:
     """Labels as a prompt-completion trainer makes them: the whole text encoded at once, loss on the tokens that start after the prompt."""
     template = tokenizer.chat_template or chat.CHATML
-    prompt = tokenizer.apply_chat_template(triplet[:2], chat_template=template, tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer.apply_chat_template(triplet[:2], chat_template=template, tokenize=False, add_generation_prompt=True).removesuffix("<think>\n")
     full = tokenizer.apply_chat_template(triplet, chat_template=template, tokenize=False, add_generation_prompt=False).rstrip("\n")
     assert full.startswith(prompt)
     encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
@@ -84,8 +85,10 @@ def test_only_the_assistants_tokens_carry_loss(key, parts, tokenizers):
 
 @pytest.mark.parametrize("key", FAMILIES)
 def test_rows_are_short(key, parts, tokenizers):
+    """150 tokens on average; 20 more where control strings are plain text, spelled letter by letter ([INST], <<SYS>>)."""
     rows = training.encode_rows(tokenizers[key], parts["train"])
-    assert sum(len(r.ids) for r in rows) / len(rows) <= 150
+    spelled = "[INST]" in registry.get_spec(key).control
+    assert sum(len(r.ids) for r in rows) / len(rows) <= (170 if spelled else 150)
 
 
 # --- shared prefixes -----------------------------------------------------------------------------------------------------------
@@ -142,6 +145,31 @@ def test_four_bit_gradients_are_right_before_and_after_a_validation(key, parts, 
     assert flags and not any(flags)
 
 
+def test_training_on_unpacked_weights_is_training_on_packed_ones_to_the_last_bit(parts, tokenizers):
+    """On a CPU the rounded weights are written out once instead of at every step."""
+    import torch
+
+    key = "tinyllama-1.1b"
+    rows, found = training.encode_rows(tokenizers[key], parts["train"].head(6)), []
+    for unpack in (False, True):
+        spec, base = registry.get_spec(key), models.load_base(registry.get_spec(key), "nano")
+        model = models.add_lora(models.unpacked(base) if unpack else base, spec, r=16, alpha=32, dropout=0.05, seed=1).train()
+        torch.manual_seed(3)
+        found.append(_gradients(model, training.answer_loss(model, rows, tokenizers[key].pad_token_id, shared=True)))
+    assert found[0].keys() == found[1].keys() and all(torch.equal(a, b) for a, b in zip(*(f.values() for f in found), strict=True))
+
+
+@pytest.mark.parametrize("key", ["phi-2", "qwen1.5-moe"])
+def test_gradient_checkpointing_changes_no_gradient(key, parts, tokenizers):
+    """It recomputes each block and keeps no cache: whole rows must go through without one."""
+    rows, model = training.encode_rows(tokenizers[key], parts["train"].head(4)), _adapted(key)
+    expected = _gradients(model, training.answer_loss(model, rows, tokenizers[key].pad_token_id, shared=False))
+    model.get_base_model().gradient_checkpointing_enable()
+    model.get_base_model().enable_input_require_grads()
+    found = _gradients(model, training.answer_loss(model, rows, tokenizers[key].pad_token_id, shared=False))
+    _assert_equal_gradients(found, expected, 1e-5)
+
+
 # --- LoRA and adapters -----------------------------------------------------------------------------------------------------------
 
 
@@ -150,14 +178,9 @@ def test_lora_trains_what_the_family_lists_and_nothing_else(key):
     spec = registry.get_spec(key)
     model = models.add_lora(models.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
     assert all("lora_" in n for n, p in model.named_parameters() if p.requires_grad)
-    assert models.lora_modules(model, spec) == models.lora_modules(model.get_base_model(), spec)
-    counted = models.lora_share(spec, "nano", r=16)
-    assert model.get_nb_trainable_parameters()[0] == counted["trainable"]
-
-
-def test_share_of_the_hub_models_is_the_published_one():
-    for key, trainable, total in (("tinyllama-1.1b", 12_615_680, 1_100_048_384), ("phi-2", 23_592_960, 2_779_683_840)):
-        assert models.lora_share(registry.get_spec(key), "paper", r=16) == {"trainable": trainable, "total": total, "share": trainable / total}
+    layers, blocks = spec.nano["num_hidden_layers"], spec.nano.get("num_experts", 0) + 1  # a mixture has a shared expert beside the routed ones
+    expected = {t: layers * (blocks if t in ("gate_proj", "up_proj", "down_proj") else 1) for t in spec.lora_targets}
+    assert models.lora_modules(model, spec) == models.lora_modules(model.get_base_model(), spec) == expected
 
 
 def test_a_lora_target_that_matches_nothing_is_an_error():
@@ -165,6 +188,35 @@ def test_a_lora_target_that_matches_nothing_is_an_error():
     base = models.load_base(spec, "nano")
     with pytest.raises(ValueError, match=r"fc1 match no module; linear layers here: .*q_proj"):
         models.add_lora(base, replace(spec, lora_targets=("q_proj", "fc1")), r=16, alpha=32, dropout=0.0, seed=1)
+
+
+def _saved(key: str, folder) -> None:
+    """An adapter that changes something, as training leaves it."""
+    models.save_adapter(_adapted(key), folder)
+
+
+def test_an_adapter_of_another_base_is_an_error(tmp_path):
+    _saved("llama-2-7b", tmp_path)
+    with pytest.raises(ValueError, match="an adapter of data/models/llama-2-7b, not of data/models/tinyllama-1.1b"):
+        models.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "data/models/tinyllama-1.1b"}))
+    with pytest.raises(ValueError, match="does not fit data/models/tinyllama-1.1b"):
+        models.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_saving_loading_and_merging_keep_what_the_model_says(key, parts, tokenizers, tmp_path):
+    """Bound of the largest difference of a logit: 1e-3; greedy choices equal on 99 % of the answer tokens."""
+    import torch
+
+    adapted = _adapted(key).eval()
+    models.save_adapter(adapted, tmp_path)
+    merged = models.load_for_inference(registry.get_spec(key), "nano", tmp_path)
+    rows = training.encode_rows(tokenizers[key], parts["validation"].head(8))
+    with torch.no_grad():
+        a, b = (answer_logits(m, rows, tokenizers[key].pad_token_id, shared=False)[0] for m in (adapted, merged))
+    assert (a - b).abs().max() < 1e-3 and (a.argmax(-1) == b.argmax(-1)).float().mean() >= 0.99
 
 
 def test_a_missing_or_empty_adapter_is_an_error(tmp_path):
@@ -179,10 +231,12 @@ def test_a_missing_or_empty_adapter_is_an_error(tmp_path):
 # --- training ------------------------------------------------------------------------------------------------------------------
 
 
-def test_thirty_steps_lower_the_validation_loss(parts, tokenizers, tmp_path):
-    spec, recipe = registry.get_spec("tinyllama-1.1b"), replace(PROFILES["nano"].train, epochs=1, learning_rate=1.5e-3)  # few steps, larger ones
-    tokenizer, model = tokenizers[spec.key], models.add_lora(models.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=42)
-    rows, held = (training.encode_rows(tokenizer, parts[p].iloc[::5].head(n)) for p, n in (("train", 480), ("validation", 64)))
+@pytest.mark.parametrize("key", FAMILIES)
+def test_thirty_steps_lower_the_validation_loss(key, parts, tokenizers, tmp_path):
+    spec, recipe = registry.get_spec(key), replace(PROFILES["nano"].train, epochs=1, micro_batch=8, learning_rate=1.5e-3)  # few steps, larger ones
+    base = models.unpacked(models.load_base(spec, "nano"))
+    tokenizer, model = tokenizers[spec.key], models.add_lora(base, spec, r=16, alpha=32, dropout=0.05, seed=42)
+    rows, held = (training.encode_rows(tokenizer, parts[p].iloc[::5].head(n)) for p, n in (("train", 240), ("validation", 64)))
     before, seen = training.validation_loss(model, held, tokenizer.pad_token_id), []
     trainer = training._trainer(model, spec, tokenizer, rows, recipe, tmp_path, lambda model, epoch, state: seen.append(epoch))
     trainer.train()

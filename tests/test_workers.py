@@ -1,0 +1,67 @@
+"""Models side by side: order, errors, threads, and workers that end with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from polypersona_lib import paths, workers
+
+ALONE = """
+import time
+from polypersona_lib import workers
+def main():
+    for _ in workers.side_by_side(time.sleep, [(60,), (60,)]):
+        pass
+if __name__ == "__main__":
+    main()
+"""
+
+
+def threads() -> tuple[int, str]:
+    """Threads of PyTorch in this process, and what OpenMP was told."""
+    import torch
+
+    return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def fail(name: str) -> None:
+    """Raise."""
+    raise ValueError(f"bad {name}")
+
+
+def test_every_job_comes_back_with_its_number():
+    assert sorted(workers.side_by_side(pow, [(2, 1), (2, 2), (2, 3)])) == [(0, 2), (1, 4), (2, 8)]
+
+
+def test_a_worker_has_one_thread_and_this_process_keeps_its_own():
+    before = os.environ.get("OMP_NUM_THREADS")
+    assert [found for _, found in workers.side_by_side(threads, [()])] == [(1, "1")]
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_what_a_job_raises_arrives():
+    with pytest.raises(ValueError, match="bad job"):
+        list(workers.side_by_side(fail, [("job",)]))
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    parent = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
+    deadline, children = time.monotonic() + 60, []
+    while time.monotonic() < deadline and not any("spawn_main" in " ".join(c.cmdline()) for c in children):
+        time.sleep(0.2)
+        children = psutil.Process(parent.pid).children(recursive=True)
+    time.sleep(8)  # the worker's start loads PyTorch
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children and not alive
