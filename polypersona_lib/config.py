@@ -179,7 +179,8 @@ def device_name() -> str:
     """The device in words: a GPU's name, or the processor with its number of cores."""
     import torch
 
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def versions() -> dict[str, str]:

@@ -87,10 +87,10 @@ def budget(spec: ModelSpec, scale: str, *, r: int, method: str = "qlora", checkp
 def fit(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine) -> tuple[TrainSpec, str]:
     """The recipe with the largest micro-batch that fits this machine, the effective batch unchanged, and a line that says what was chosen and why.
 
-    A CPU keeps the recipe as it is at nano scale. Raises: DoesNotFit with the arithmetic if not even one row fits, or if there is no GPU for a hub model.
+    A nano twin keeps the recipe as it is. Raises: DoesNotFit with the arithmetic if not even one row fits, or if there is no GPU for a hub model.
     """
     if scale == "nano":
-        return recipe, f"{spec.key}: nano twin, {recipe.micro_batch} rows at once x {recipe.accumulation}, float32 on the CPU, no checkpointing needed"
+        return recipe, f"{spec.key}: nano twin, {recipe.micro_batch} rows at once x {recipe.accumulation}; fits anywhere"
     need = budget(spec, scale, r=recipe.r)
     if not machine.gpu:
         raise DoesNotFit(f"{spec.display}: needs a CUDA GPU with {need.total(1) / GB:.1f} GB ({need.sum_line(1)}); none was found")

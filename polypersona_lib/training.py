@@ -175,6 +175,17 @@ def _trainer(model, family: ModelSpec, tokenizer, rows, spec: TrainSpec, output:
     return trainer
 
 
+def load_tokenizers(run: RunConfig) -> dict:
+    """The tokenizer of every model of the run that can be had here; for the others a line says why not."""
+    found = {}
+    for key in run.model_keys:
+        try:
+            found[key] = load_tokenizer(get_spec(key), run.settings.scale)
+        except Unavailable as error:
+            print(f"left out: {error}")
+    return found
+
+
 def train_models(run: RunConfig, parts: dict[str, pd.DataFrame]) -> list[dict]:
     """Fine-tune every model of the run (`train`) and say how each one went. Returns: their records in the run's order.
 
@@ -235,12 +246,13 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     rows, held = encode_rows(tokenizer, parts["train"]), encode_rows(tokenizer, parts["validation"])
     work = run.paths.folder("adapters") / f".{spec.key}.unfinished"
     configuration = {k: asdict(v) if k == "train_spec" else v for k, v in identity.items()} | {"device": device_name(), "versions": versions()}
+    configuration["adapted_base"] = folder_hash(base_folder) if base_folder and base_folder.exists() else ""
     begun, skipped = checkpoints.newest(work, configuration)
-    if begun is None:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+    shutil.rmtree(work if begun is None else work / "writing", ignore_errors=True)
+    work.mkdir(exist_ok=True)
     if base_folder and begun is None:
         adapt_base(run, spec, tokenizer, parts, work, base_folder)
+        configuration["adapted_base"] = folder_hash(base_folder)
     base = load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=base_folder)
     packed = quantization(base)
     if recipe.four_bit and where == "cpu":
@@ -275,7 +287,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
         "fingerprint": mark, "model": spec.key, "display": spec.display, "hub_id": spec.hub_id, "revision": spec.revision, "profile": run.profile,
         "train_spec": recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable,
         "quantization": packed, "total": packed["four_bit"] + packed["other"], "tokens": tokens,
-        "adapted_base": folder_hash(base_folder) if base_folder else "", "data_hash": identity["data_hash"], "template_hash": identity["template_hash"],
+        "adapted_base": configuration["adapted_base"], "data_hash": identity["data_hash"], "template_hash": identity["template_hash"],
         "loss_curve": [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e],
         "resumed_from": begun.name if begun else "", "skipped_checkpoints": skipped, "resources": resources,
         "untuned_val_loss": untuned, "epochs": epochs, "best_epoch": best["epoch"], "train_time_s": round(seconds, 1),
