@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import paths
-from .registry import MODELS, SMOKE_MODELS, get_spec
+from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, get_spec
 
 DEFAULT_SEED = 42
 
@@ -76,6 +76,7 @@ PROFILES = {
             "at 3e-3 the TinyLlama twin lost most of its use of the card); "
             "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
         ),
+        Profile("ablations", "nano", (ABLATION_MODEL,), _NANO, None, 24, 100, "minilm", "nano recipe; one family, 800 rows, one thing changed at a time"),
         Profile("paper", "paper", tuple(MODELS), TrainSpec(), None, 64, 100, "roberta-large", "the paper's recipe as printed"),
     )
 }  # fmt: skip

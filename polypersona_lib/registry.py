@@ -151,6 +151,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
     )
 }  # fmt: skip
+ABLATION_MODEL = "tinyllama-1.1b"  # the paper's own choice
 SMOKE_MODELS = ("phi-2", "tinyllama-1.1b")  # one without a chat template, one with
 
 

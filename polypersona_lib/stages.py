@@ -14,6 +14,8 @@ from polypersona_lib import manifest
 from polypersona_lib.execute import Outcome
 
 EARLIER = "*"
+ASIDE = {"07": "ablations"}
+"""Stages outside the default run, and the profile that runs each of them (after stage 01)."""
 WORLD = ("project:data/phrase_bank", "project:data/question_bank.json", "project:data/*.yaml")
 CLAIMS = "project:data/paper_claims.csv"
 READS: dict[str, tuple[str, ...]] = {
@@ -23,6 +25,7 @@ READS: dict[str, tuple[str, ...]] = {
     "04": ("dataset", "adapters", "runs/*.json", "project:data/models", *WORLD),
     "05": ("scores", "dataset", "preds"),
     "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
+    "07": ("dataset", "project:data/models"),
     "90": (EARLIER, CLAIMS, "project:polypersona_lib/templates/report.html.j2"),
 }
 """What each stage reads: paths and patterns in the run's results folder, `project:` in the project, `parameter:` the path a parameter holds,
@@ -44,6 +47,12 @@ def find_stages(notebooks: Path) -> dict[str, Path]:
     if not stages:
         raise BadRequest(f"no notebooks like 01_name.ipynb in {notebooks}")
     return stages
+
+
+def of_profile(stages: Mapping[str, Path], profile: str) -> dict[str, Path]:
+    """The stages that a profile runs: its own and stage 01 for a study that stands aside, all the others else."""
+    own = {number for number, name in ASIDE.items() if name == profile}
+    return {number: path for number, path in stages.items() if (number in own | {"01"} if own else number not in ASIDE)}
 
 
 def declared_parameters(path: Path) -> dict[str, Any]:

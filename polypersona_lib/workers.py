@@ -43,7 +43,7 @@ def side_by_side(work: Callable[..., Any], jobs: list[tuple]) -> Iterator[tuple[
     """
     from .config import device
 
-    if device() == "cuda":
+    if device() == "cuda" or not jobs:
         yield from ((number, work(*job)) for number, job in enumerate(jobs))
         return
     import psutil

@@ -1,0 +1,257 @@
+"""What LoRA costs and keeps: trainings that differ from the reference in one thing, on one family and one fixed subset of rows.
+
+The measure is the loss of an answer token on records that no arm was trained on, its gain over the untuned base, and the scores of sampled answers. The
+loss needs no sampling and has an interval from few rows; BLEU and ROUGE are beside it because the paper speaks of them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import records, stats
+from .config import PROFILES, RunConfig, TrainSpec, fingerprint
+from .dataset import apportion
+from .registry import get_spec
+from .workers import side_by_side
+
+ROWS, SEEDS, METRICS = 800, (42, 43, 44), ("bleu", "rouge1")
+REFERENCE = "reference"  # the nano recipe: rank 16, 4 bits, 3 epochs, LoRA
+FULL_RATES = (1e-4, 3e-4, 1e-3)  # full fine-tuning gets the learning rate with the lowest validation loss, as LoRA did
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: what is varied (`study`), to what (`setting`), with which seed.
+
+    Attributes:
+        recipe: the complete recipe. full: train every weight of the unquantized base instead of an adapter.
+        left_out: a domain of which no row is trained on ("": none).
+    """
+
+    study: str
+    setting: str
+    recipe: TrainSpec
+    full: bool = False
+    left_out: str = ""
+
+    @property
+    def name(self) -> str:
+        """File name of the arm's results."""
+        return f"{self.study}--{self.setting}--seed{self.recipe.seed}".replace(" ", "-")
+
+
+def arms(recipe: TrainSpec, domains: list[str]) -> list[Arm]:
+    """The arms: three seeds each, one for the domains left out and for the search of full fine-tuning's learning rate (the rest: `full_arms`)."""
+    found = []
+    for own in (replace(recipe, seed=seed) for seed in SEEDS):
+        found.append(Arm(REFERENCE, "rank 16, 4 bits, 3 epochs", own))
+        found += [Arm("rank", str(r), replace(own, r=r, alpha=2 * r)) for r in (8, 32, 64)]
+        found += [Arm("precision", "not quantized", replace(own, four_bit=False)), Arm("epochs", "1", replace(own, epochs=1))]
+    first = replace(recipe, seed=SEEDS[0])
+    return found + [_full(first, rate) for rate in FULL_RATES] + [Arm("left out", domain, first, left_out=domain) for domain in domains]
+
+
+def _full(recipe: TrainSpec, rate: float) -> Arm:
+    return Arm("full", f"learning rate {rate:g}", replace(recipe, learning_rate=rate, four_bit=False), full=True)
+
+
+def full_arms(recipe: TrainSpec, results: pd.DataFrame) -> list[Arm]:
+    """Full fine-tuning with all seeds, at the learning rate that the search found best (`best_full`)."""
+    rate = float(best_full(results).split()[-1])
+    return [_full(replace(recipe, seed=seed), rate) for seed in SEEDS]
+
+
+def rows_of(arm: Arm, train: pd.DataFrame) -> pd.DataFrame:
+    """The arm's train rows: `ROWS`, spread over domains and question types like the whole, the same for every arm that leaves nothing out."""
+    pool = train[train["domain"] != arm.left_out]
+    groups = [group for _, group in pool.groupby(["domain", "question_type"], sort=True)]
+    counts = apportion(min(ROWS, len(pool)), [len(group) for group in groups])
+    keep = [group.iloc[[round(i * (len(group) - 1) / max(1, n - 1)) for i in range(n)]] for group, n in zip(groups, counts, strict=True)]
+    return pd.concat(keep).sort_index()
+
+
+def run_arms(run: RunConfig, parts: dict[str, pd.DataFrame], chosen: list[Arm], key: str) -> pd.DataFrame:
+    """Run the arms that have not been run, side by side. Returns: one row an arm and test record: study, setting, seed, id, persona_id, domain, loss, scores.
+
+    The untuned base is the arm `("untuned", "")`. Results are kept in `arms/`, so an interrupted study goes on where it was.
+    """
+    folder = run.paths.folder("arms")
+    todo = [arm for arm in (None, *chosen) if not _path(folder, arm, parts, key).exists()]
+    for number, _ in side_by_side(run_arm, [(run, arm, parts, key) for arm in todo]):
+        print(f"done: {todo[number].name if todo[number] else 'untuned base'}")
+    return pd.concat([pd.read_parquet(_path(folder, arm, parts, key)) for arm in (None, *chosen)], ignore_index=True)
+
+
+def _path(folder: Path, arm: Arm | None, parts: dict[str, pd.DataFrame], key: str) -> Path:
+    mark = fingerprint(asdict(arm) if arm else "untuned", records.data_hash({p: parts[p] for p in ("train", "validation", "test")}), key, ROWS)
+    return folder / f"{arm.name if arm else 'untuned'}--{mark}.parquet"
+
+
+def run_arm(run: RunConfig, arm: Arm | None, parts: dict[str, pd.DataFrame], key: str) -> None:
+    """Train one arm (None: nothing) and write its losses and scores on the test rows."""
+    import torch
+
+    from . import models, training
+    from .generation import generate
+    from .metrics import score_rows
+
+    spec, recipe = get_spec(key), arm.recipe if arm else PROFILES["nano"].train
+    tokenizer = models.load_tokenizer(spec, "nano")
+    base = models.load_base(spec, "nano", four_bit=recipe.four_bit)
+    model = models.unpacked(base) if recipe.four_bit else base
+    if arm and arm.full:
+        model.requires_grad_(True)
+    elif arm:
+        model = models.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
+    if arm:
+        torch.manual_seed(recipe.seed)
+        rows = training.encode_rows(tokenizer, rows_of(arm, parts["train"]))
+        output = run.paths.results / "tensorboard" / arm.name
+        training._trainer(model, spec, tokenizer, rows, recipe, output, lambda *_: None).train()
+    if arm and not arm.full:
+        model = model.merge_and_unload()
+    model.requires_grad_(False).eval()
+    scored = []
+    for part in ("validation", "test"):
+        frame = parts[part] if not (arm and arm.left_out) else parts[part][parts[part]["domain"] == arm.left_out]
+        found = frame[["id", "persona_id", "domain"]].assign(part=part, loss=row_losses(model, training.encode_rows(tokenizer, frame), tokenizer.pad_token_id))
+        if part == "test" and not (arm and arm.left_out):
+            answers = generate(model, tokenizer, frame, seed=recipe.seed)["text"].tolist()
+            both = score_rows(frame.assign(prediction=answers, status="ok"), only=METRICS)
+            found = found.assign(**{m: both[m].to_numpy() for m in METRICS})
+        scored.append(found)
+    labels = {"study": arm.study if arm else "untuned", "setting": arm.setting if arm else "", "seed": recipe.seed}
+    out = pd.concat(scored, ignore_index=True).assign(**labels)
+    path = _path(run.paths.folder("arms"), arm, parts, key)
+    out.to_parquet(path.with_suffix(".new"), index=False)
+    path.with_suffix(".new").replace(path)
+
+
+def row_losses(model, rows: list, pad_id: int) -> np.ndarray:
+    """Mean negative log-likelihood of each row's answer tokens (nats), shape (rows,)."""
+    import torch
+    import torch.nn.functional as F
+
+    from .prefix import answer_logits
+
+    found, order = np.empty(len(rows)), sorted(range(len(rows)), key=lambda i: rows[i].shared)
+    with torch.no_grad():
+        for start in range(0, len(order), 64):
+            batch = order[start : start + 64]
+            logits, targets = answer_logits(model, [rows[i] for i in batch], pad_id, shared=True)
+            losses = F.cross_entropy(logits.float(), targets, reduction="none").split([len(rows[i].answer) for i in batch])
+            found[batch] = [part.mean().item() for part in losses]
+    return found
+
+
+# --- what comes of it ----------------------------------------------------------------------------------------------------------------
+
+
+def gains(results: pd.DataFrame) -> pd.DataFrame:
+    """Each arm's gain over the untuned base on the test rows, seeds averaged: study, setting, seeds, gain, lo, hi, spread, and the mean scores.
+
+    `gain` in nats an answer token, its interval from resampling personas; `spread`: standard deviation between seeds (NaN with one).
+    """
+    test = results[results["part"] == "test"]
+    base = test[test["study"] == "untuned"].set_index("id")
+    lines = []
+    for (study, setting), arm in test[test["study"] != "untuned"].groupby(["study", "setting"], sort=False):
+        gain = base.loc[arm["id"], "loss"].to_numpy() - arm["loss"].to_numpy()
+        by_row = arm.assign(gain=gain).groupby("id", sort=False).agg(gain=("gain", "mean"), persona_id=("persona_id", "first"))
+        found = stats.bootstrap_mean(by_row["gain"], clusters=list(by_row["persona_id"]))
+        by_seed = pd.Series(gain).groupby(arm["seed"].to_numpy()).mean()
+        scores = {m: arm[m].mean() for m in METRICS}
+        line = {"study": study, "setting": setting, "seeds": len(by_seed), "gain": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"]}
+        lines.append(line | {"spread": by_seed.std() if len(by_seed) > 1 else np.nan} | scores)
+    return pd.DataFrame(lines)
+
+
+def best_full(results: pd.DataFrame) -> str:
+    """The setting of full fine-tuning with the lowest validation loss (first seed)."""
+    tried = results[(results["study"] == "full") & (results["part"] == "validation") & (results["seed"] == SEEDS[0])]
+    return tried.groupby("setting")["loss"].mean().idxmin()
+
+
+def retained(results: pd.DataFrame, *, n_boot: int = 2000, seed: int = 42) -> dict[str, float]:
+    """LoRA's gain as a share of full fine-tuning's on the same rows: {"share", "lo", "hi", "n"}; personas and seeds are resampled together."""
+    test = results[results["part"] == "test"]
+    base = test[test["study"] == "untuned"].set_index("id")["loss"]
+
+    def table(study: str, setting: str | None) -> np.ndarray:
+        chosen = test[(test["study"] == study) & ((test["setting"] == setting) | (setting is None))]
+        wide = chosen.pivot(index="id", columns="seed", values="loss").reindex(base.index)
+        return base.to_numpy()[:, None] - wide.to_numpy()
+
+    lora, full = table(REFERENCE, None), table("full", best_full(results))
+    _, people = np.unique(test[test["study"] == "untuned"]["persona_id"].to_numpy(), return_inverse=True)
+    rng, shares = np.random.default_rng(seed), []
+    for _ in range(n_boot):
+        weight = np.bincount(rng.integers(0, people.max() + 1, people.max() + 1), minlength=people.max() + 1)[people]
+        a, b = rng.integers(0, lora.shape[1], lora.shape[1]), rng.integers(0, full.shape[1], full.shape[1])
+        shares.append((weight @ lora[:, a].mean(1)) / (weight @ full[:, b].mean(1)))
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return {"share": float(lora.mean() / full.mean()), "lo": float(low), "hi": float(high), "n": len(base)}
+
+
+def left_out(results: pd.DataFrame) -> pd.DataFrame:
+    """Each domain's loss when it was left out of training, beside the reference's of the same seed: domain, n, untuned, left_out, trained, lo, hi, kept.
+
+    `kept`: share of the reference's gain that is there without a single record of the domain; `lo`, `hi`: interval of left_out - trained, over personas.
+    """
+    first = results[(results["seed"] == SEEDS[0]) & (results["part"] == "test")]
+    lines = []
+    for domain, arm in first[first["study"] == "left out"].groupby("setting", sort=True):
+        same = {study: first[first["study"] == study].set_index("id")["loss"].loc[arm["id"]].to_numpy() for study in ("untuned", REFERENCE)}
+        gap = stats.bootstrap_mean(arm["loss"].to_numpy() - same[REFERENCE], clusters=list(arm["persona_id"]))
+        means = {name: losses.mean() for name, losses in same.items()}
+        kept = (means["untuned"] - arm["loss"].mean()) / (means["untuned"] - means[REFERENCE])
+        lines.append({"domain": domain, "n": len(arm), "untuned": means["untuned"], "left_out": arm["loss"].mean(), "trained": means[REFERENCE],
+                      "lo": gap["lo"], "hi": gap["hi"], "kept": kept})  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
+    """Bytes that one training step of a twin holds, counted tensor by tensor: weights, gradients, optimizer states, activations kept for the backward pass.
+
+    Args: method: "full", "lora" (32-bit base) or "qlora". On the CPU the optimizer is AdamW in 32 bits.
+    """
+    import torch
+
+    from . import models, training
+    from .dataset import read_split
+    from .paths import DATASET
+
+    spec = get_spec(key)
+    tokenizer, model = models.load_tokenizer(spec, "nano"), models.load_base(spec, "nano", four_bit=method == "qlora")
+    if method == "full":
+        model.requires_grad_(True)
+    else:
+        model = models.add_lora(model, spec, r=16, alpha=32, dropout=0.05, seed=42)
+    model.train()
+    batch, kept = training.encode_rows(tokenizer, read_split(DATASET / "paper", "train").head(rows)), {}
+    own = {p.data_ptr() for p in model.parameters()}
+
+    def keep(tensor):
+        if tensor.data_ptr() not in own:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = training.answer_loss(model, batch, tokenizer.pad_token_id, shared=False)
+    loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained)
+    optimizer.step()
+    states = sum(v.numel() * v.element_size() for state in optimizer.state.values() for v in state.values() if torch.is_tensor(v))
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return {"weights": weights, "gradients": sum(p.numel() * 4 for p in trained if p.grad is not None), "optimizer": states, "activations": sum(kept.values())}
+
+
+def write_summary(run: RunConfig, summary: dict) -> None:
+    """Write `ablations.json`, what the claims ledger reads."""
+    records.write_atomically(run.paths.results / "ablations.json", json.dumps(summary, indent=1) + "\n")
