@@ -177,6 +177,31 @@ def fewer_parameters(claim: pd.Series, ev: Evidence) -> Finding:
     )  # fmt: skip
 
 
+@rule("retained_gain")
+def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
+    """LoRA's share of full fine-tuning's gain, from the ablation study: decided if its interval lies on one side of the paper's figure."""
+    found = ev.facts.get("ablation.retained")
+    if not found:
+        return Finding("not measured", UNTESTED, "needs full fine-tuning beside LoRA: ./run_all.sh ablations runs both on a nano twin")
+    low, share, high = (100 * found[name] for name in ("lo", "share", "hi"))
+    why = f"gain in loss on {found['n']} records, nano twin, three seeds each (./run_all.sh ablations); the paper does not say which gains it means"
+    if low < float(claim["value"]) < high:
+        return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", UNTESTED, f"the interval includes the paper's figure: {why}")
+    return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", verdict(low >= float(claim["value"])), why)
+
+
+@rule("memory_saved")
+def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
+    """What LoRA saves of full fine-tuning's memory: calculated for the hub models; only a GPU could decide."""
+    found = ev.facts.get("ablation.budget")
+    if not found:
+        return Finding("not measured", UNTESTED, f"./run_all.sh ablations calculates it; a measurement needs an accelerator ({PAPER_RUN} gives LoRA's half)")
+    spans = ", ".join(f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in found.items())
+    twin = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ev.facts["ablation.saved"].items() if share)
+    why = f"calculated against AdamW in mixed precision; stored by a nano twin, activations apart: {twin}; a measurement needs an accelerator ({PAPER_RUN})"
+    return Finding(f"calculated: {spans}", UNTESTED, why)
+
+
 @rule("models_run")
 def models_run(claim: pd.Series, ev: Evidence) -> Finding:
     """All seven models were tuned and scored in this run."""

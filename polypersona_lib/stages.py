@@ -26,7 +26,13 @@ READS: dict[str, tuple[str, ...]] = {
     "05": ("scores", "dataset", "preds"),
     "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
     "07": ("dataset", "project:data/models"),
-    "90": (EARLIER, CLAIMS, "project:polypersona_lib/templates/report.html.j2"),
+    "90": (
+        EARLIER,
+        CLAIMS,
+        "project:results/ablations/ablations.json",
+        "project:results/shipped/ablations.json",
+        "project:polypersona_lib/templates/report.html.j2",
+    ),
 }
 """What each stage reads: paths and patterns in the run's results folder, `project:` in the project, `parameter:` the path a parameter holds,
 `*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""

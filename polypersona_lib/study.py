@@ -17,8 +17,11 @@ from .stance import StanceReader, stance_sentences
 
 
 def headless() -> bool:
-    """Whether the runner executes this notebook. Nobody can use a widget then, and nbclient sometimes waits forever for a cell that shows an Output widget
-    (its issue 312; seen twice in two runs beside other work on both cores), so such a cell shows nothing."""
+    """Whether the runner executes this notebook.
+
+    Nobody can use a widget then, and nbclient sometimes waits forever for a cell that shows an Output widget (its issue 312; seen in two of two runs
+    beside other work on both cores), so such a cell shows nothing.
+    """
     return "POLYPERSONA_NONCE" in os.environ
 
 
@@ -168,6 +171,16 @@ def unavailable(run: RunConfig) -> dict[str, str]:
     """The models of this run that could not be had or held, each with the reason (`training.train_models` writes it)."""
     path = run.paths.results / "unavailable.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def ablation_facts() -> dict:
+    """What the ablation study found (`ablations.json` of the last run here, else the published one), for the claims ledger; {} if there is none."""
+    for folder in ("ablations", "shipped"):
+        path = paths.ROOT / "results" / folder / "ablations.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return {f"ablation.{name}": found[name] for name in ("retained", "saved", "budget")}
+    return {}
 
 
 def system_labels(run: RunConfig) -> dict[str, str]:

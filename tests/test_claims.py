@@ -187,7 +187,6 @@ def test_method_rules(facts):
     assert [verdict(test).verdict for test in ("implemented", "untested", "needs_data")] == [REPRODUCED, UNTESTED, NEEDS_DATA]
     assert verdict("base_model", subject="phi-2").verdict == REPRODUCED
     assert verdict("base_model", subject="phi-2", change={"value": "phi-3"}).verdict == NOT_REPRODUCED
-    assert verdict("base_model", change={"subject": "unheard-of"}).verdict == UNTESTED
     assert verdict("wrong_base").verdict == NOT_REPRODUCED
     assert verdict("template", subject="phi-2").verdict == REPRODUCED
     assert verdict("template", subject="phi-2", change={"value": "native"}).verdict == NOT_REPRODUCED
@@ -233,6 +232,18 @@ def test_order_waits_for_the_models_it_needs():
     two = scores({k: SEVEN[k] for k in ("phi-2", "tinyllama-1.1b")})
     found = verdict("rank", subject="tinyllama-1.1b", metric="bleu", domain="—", scores=two)
     assert found.verdict == UNTESTED and "Mistral 7B" in found.reason and "./run_all.sh" in found.reason
+
+
+def test_what_the_ablations_say_about_gains_and_memory():
+    def retained(low, share, high):
+        return verdict("retained_gain", facts={"ablation.retained": {"share": share, "lo": low, "hi": high, "n": 357}})
+
+    assert "./run_all.sh ablations" in verdict("retained_gain").reason and "./run_all.sh ablations" in verdict("memory_saved").reason
+    assert retained(0.96, 0.98, 1.0).verdict == REPRODUCED and retained(0.6, 0.7, 0.8).verdict == NOT_REPRODUCED
+    assert retained(0.9, 0.97, 1.0).verdict == UNTESTED and retained(0.9, 0.97, 1.0).ours == "97.0 % [90.0, 100.0]"
+    saved = {"ablation.budget": {"LoRA": (0.8, 0.9), "QLoRA": (0.85, 0.95)}, "ablation.saved": {"full fine-tuning": 0.0, "LoRA": 0.7}}
+    found = verdict("memory_saved", facts=saved)
+    assert found.verdict == UNTESTED and "LoRA 80 to 90 %" in found.ours and "needs an accelerator" in found.reason
 
 
 @pytest.mark.parametrize("test", ["beats_larger", "on_par"])
