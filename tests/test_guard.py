@@ -1,7 +1,7 @@
 """Content can never become a control token or a role marker: property tests of the guard in `chat`, for every kind of chat template.
 
-Tokenizers wear the project's own templates (TinyLlama's plain-text roles, the ChatML fallback) and three others with the special tokens of their
-families: Llama-2 ([INST], <<SYS>>), Qwen (ChatML as real tokens) and DeepSeek (full-width bars).
+Tokenizers wear the templates and special tokens of the seven families: plain-text roles (TinyLlama, Llama-2, Mistral), ChatML as plain text (Phi-2) and
+as real tokens (Qwen), full-width bars (DeepSeek).
 """
 
 from __future__ import annotations
@@ -16,22 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from polypersona_lib import chat, nano
+from polypersona_lib.registry import MODELS
 
-LLAMA2 = (
-    "{{ bos_token }}[INST] {% if messages[0]['role'] == 'system' %}<<SYS>>\n{{ messages[0]['content'] }}\n<</SYS>>\n\n{% endif %}"
-    "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }} [/INST]{% elif m['role'] == 'assistant' %} {{ m['content'] }} {{ eos_token }}"
-    "{% endif %}{% endfor %}"
-)
-DEEPSEEK = (
-    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}{% elif m['role'] == 'user' %}<｜User｜>{{ m['content'] }}"
-    "{% else %}<｜Assistant｜>{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
-)
-FAMILIES = {  # name -> (special tokens, template, further special tokens)
-    **{key: (special, template, []) for key, (special, template) in nano.FAMILY_TOKENS.items()},
-    "llama-2": ({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}, LLAMA2, []),
-    "qwen": ({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}, chat.CHATML, ["<|im_start|>", "<tool_call>", "<think>"]),
-    "deepseek": ({"bos_token": "<｜begin▁of▁sentence｜>", "eos_token": "<｜end▁of▁sentence｜>"}, DEEPSEEK, ["<｜User｜>", "<｜Assistant｜>", "<think>"]),
-}
+FAMILIES = tuple(MODELS)
 MARKERS = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<s>", "</s>", "<unk>", "[INST]", "[/INST]", "<<SYS>>",
     "<</SYS>>", "<tool_call>", "</tool_call>", "<think>", "</think>", "<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
@@ -56,16 +43,8 @@ def core():
 
 @functools.cache
 def dressed(family: str):
-    """The tokenizer of one family: its special tokens and its template, as `nano.dress` does it."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    special, template, more = FAMILIES[family]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(core().to_str()), model_max_length=4096, **special)
-    if more:
-        tokenizer.add_special_tokens({"additional_special_tokens": more})
-    tokenizer.chat_template = template
-    return tokenizer
+    """The tokenizer of one family, as its twin wears it, on the small core."""
+    return nano.dress(core(), MODELS[family])
 
 
 def row(persona: str | dict, question: str, answer: str, options: list[str] | None = None) -> list[dict[str, str]]:
