@@ -40,6 +40,7 @@ from .registry import ModelSpec, get_spec
 from .resources import Machine, fit
 from .workers import side_by_side
 
+VERSION = 2  # raised when training or its record changes: what was trained before is trained again
 SAVE_EVERY = 50  # optimizer steps between two checkpoints; one more after each epoch
 ADAPT_SCALE = 0.4  # of the twins' pre-training rates: foreign answers are few
 
@@ -233,7 +234,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     recipe, resources = fit(spec, scale, run.train_spec, Machine.found())
     tokenizer = load_tokenizer(spec, scale)
     identity = {
-        "train_spec": recipe, "model": spec.key, "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
+        "version": VERSION, "train_spec": recipe, "model": spec.key, "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
         "data_hash": records.data_hash(parts), "template_hash": chat.template_hash(tokenizer), "epoch_eval_rows": run.settings.epoch_eval_rows,
     }  # fmt: skip
     mark = fingerprint(identity)
