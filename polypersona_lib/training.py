@@ -234,7 +234,8 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     recipe, resources = fit(spec, scale, run.train_spec, Machine.found())
     tokenizer = load_tokenizer(spec, scale)
     identity = {
-        "version": VERSION, "train_spec": recipe, "model": spec.key, "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
+        "version": VERSION, "train_spec": recipe, "model": spec.key,
+        "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
         "data_hash": records.data_hash(parts), "template_hash": chat.template_hash(tokenizer), "epoch_eval_rows": run.settings.epoch_eval_rows,
     }  # fmt: skip
     mark = fingerprint(identity)
