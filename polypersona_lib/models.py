@@ -96,12 +96,12 @@ def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str
     `folder` names another place to take the weights from. Safetensors only, never remote code.
     Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
     """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # advises to install `kernels`, which would look for code on the hub
     from bitsandbytes.nn import Linear4bit, Params4bit
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # advises to install `kernels`, which would look for code on the hub
     arguments = {}
     dtype = precision(spec, device)
     if four_bit:
@@ -267,6 +267,7 @@ def with_adapter(model, adapter: Path):
     made_for, base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"], _portable(model.name_or_path)
     if made_for != base:
         raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
+    model.name_or_path = model.config._name_or_path = base
     model = get_peft_model(model, PeftConfig.from_pretrained(str(adapter))).eval()
     load_adapter(model, adapter)
     probe = torch.arange(8, device=next(model.parameters()).device)[None]
