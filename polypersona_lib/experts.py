@@ -3,7 +3,7 @@
 transformers 5 keeps the routed experts of a layer in two 3-D parameters. bitsandbytes quantizes `nn.Linear` alone and PEFT's LoRA with dropout adapts
 `nn.Linear` alone, so both would pass the experts by without a word: 12.5 of the 14.3 billion parameters of Qwen1.5-MoE. Here the experts are taken apart
 into one feed-forward block each, as transformers 4 had them when the paper was written, and put together again for answering (one
-grouped product is much faster than many small ones).
+grouped product instead of many small ones).
 """
 
 from __future__ import annotations
