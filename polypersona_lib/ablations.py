@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from . import records, stats
-from .config import PROFILES, RunConfig, TrainSpec, fingerprint
+from .config import RunConfig, TrainSpec, fingerprint
 from .dataset import apportion
 from .registry import get_spec
 from .workers import side_by_side
 
 ROWS, SEEDS, METRICS = 800, (42, 43, 44), ("bleu", "rouge1")
 REFERENCE = "reference"  # the nano recipe: rank 16, 4 bits, 3 epochs, LoRA
-FULL_RATES = (1e-4, 3e-4, 1e-3)  # full fine-tuning gets the learning rate with the lowest validation loss, as LoRA did
+FULL_RATES = (3e-4, 1e-3, 3e-3)  # full fine-tuning gets the learning rate with the lowest validation loss, as LoRA did
+UNTUNED, LORA = "untuned", "precision"  # the bases as they are; LoRA on the base that is not quantized
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Arm:
     """One training: what is varied (`study`), to what (`setting`), with which seed.
 
     Attributes:
-        recipe: the complete recipe. full: train every weight of the unquantized base instead of an adapter.
+        recipe: the complete recipe. method: "lora", "full" (every weight of the unquantized base) or "none" (the base as it is).
         left_out: a domain of which no row is trained on ("": none).
     """
 
     study: str
     setting: str
     recipe: TrainSpec
-    full: bool = False
+    method: str = "lora"
     left_out: str = ""
 
     @property
@@ -46,18 +47,21 @@ class Arm:
 
 
 def arms(recipe: TrainSpec, domains: list[str]) -> list[Arm]:
-    """The arms: three seeds each, one for the domains left out and for the search of full fine-tuning's learning rate (the rest: `full_arms`)."""
-    found = []
+    """The arms: three seeds each, one for the domains left out and for the search of full fine-tuning's learning rate (the rest: `full_arms`).
+
+    First the two untuned bases, in 4 bits and as they are.
+    """
+    first = replace(recipe, seed=SEEDS[0])
+    found = [Arm(UNTUNED, "4 bits", first, "none"), Arm(UNTUNED, "not quantized", replace(first, four_bit=False), "none")]
     for own in (replace(recipe, seed=seed) for seed in SEEDS):
         found.append(Arm(REFERENCE, "rank 16, 4 bits, 3 epochs", own))
         found += [Arm("rank", str(r), replace(own, r=r, alpha=2 * r)) for r in (8, 32, 64)]
-        found += [Arm("precision", "not quantized", replace(own, four_bit=False)), Arm("epochs", "1", replace(own, epochs=1))]
-    first = replace(recipe, seed=SEEDS[0])
+        found += [Arm(LORA, "not quantized", replace(own, four_bit=False)), Arm("epochs", "1", replace(own, epochs=1))]
     return found + [_full(first, rate) for rate in FULL_RATES] + [Arm("left out", domain, first, left_out=domain) for domain in domains]
 
 
 def _full(recipe: TrainSpec, rate: float) -> Arm:
-    return Arm("full", f"learning rate {rate:g}", replace(recipe, learning_rate=rate, four_bit=False), full=True)
+    return Arm("full", f"learning rate {rate:g}", replace(recipe, learning_rate=rate, four_bit=False), "full")
 
 
 def full_arms(recipe: TrainSpec, results: pd.DataFrame) -> list[Arm]:
@@ -76,57 +80,56 @@ def rows_of(arm: Arm, train: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_arms(run: RunConfig, parts: dict[str, pd.DataFrame], chosen: list[Arm], key: str) -> pd.DataFrame:
-    """Run the arms that have not been run, side by side. Returns: one row an arm and test record: study, setting, seed, id, persona_id, domain, loss, scores.
+    """Run the arms that have not been run, side by side. Returns: one row an arm and record: study, setting, seed, four_bit, part, id, ..., loss, scores.
 
-    The untuned base is the arm `("untuned", "")`. Results are kept in `arms/`, so an interrupted study goes on where it was.
+    Results are kept in `arms/`, so an interrupted study goes on where it was.
     """
     folder = run.paths.folder("arms")
-    todo = [arm for arm in (None, *chosen) if not _path(folder, arm, parts, key).exists()]
+    todo = [arm for arm in chosen if not _path(folder, arm, parts, key).exists()]
     for number, _ in side_by_side(run_arm, [(run, arm, parts, key) for arm in todo]):
-        print(f"done: {todo[number].name if todo[number] else 'untuned base'}")
-    return pd.concat([pd.read_parquet(_path(folder, arm, parts, key)) for arm in (None, *chosen)], ignore_index=True)
+        print(f"done: {todo[number].name}")
+    return pd.concat([pd.read_parquet(_path(folder, arm, parts, key)) for arm in chosen], ignore_index=True)
 
 
-def _path(folder: Path, arm: Arm | None, parts: dict[str, pd.DataFrame], key: str) -> Path:
-    mark = fingerprint(asdict(arm) if arm else "untuned", records.data_hash({p: parts[p] for p in ("train", "validation", "test")}), key, ROWS)
-    return folder / f"{arm.name if arm else 'untuned'}--{mark}.parquet"
+def _path(folder: Path, arm: Arm, parts: dict[str, pd.DataFrame], key: str) -> Path:
+    mark = fingerprint(asdict(arm), records.data_hash({p: parts[p] for p in ("train", "validation", "test")}), key, ROWS)
+    return folder / f"{arm.name}--{mark}.parquet"
 
 
-def run_arm(run: RunConfig, arm: Arm | None, parts: dict[str, pd.DataFrame], key: str) -> None:
-    """Train one arm (None: nothing) and write its losses and scores on the test rows."""
+def run_arm(run: RunConfig, arm: Arm, parts: dict[str, pd.DataFrame], key: str) -> None:
+    """Train one arm and write its losses on the validation and test rows, and the scores of its answers to the latter."""
     import torch
 
     from . import models, training
     from .generation import generate
     from .metrics import score_rows
 
-    spec, recipe = get_spec(key), arm.recipe if arm else PROFILES["nano"].train
+    spec, recipe = get_spec(key), arm.recipe
     tokenizer = models.load_tokenizer(spec, "nano")
     base = models.load_base(spec, "nano", four_bit=recipe.four_bit)
     model = models.unpacked(base) if recipe.four_bit else base
-    if arm and arm.full:
+    if arm.method == "full":
         model.requires_grad_(True)
-    elif arm:
+    elif arm.method == "lora":
         model = models.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
-    if arm:
+    if arm.method != "none":
         torch.manual_seed(recipe.seed)
         rows = training.encode_rows(tokenizer, rows_of(arm, parts["train"]))
         output = run.paths.results / "tensorboard" / arm.name
-        training._trainer(model, spec, tokenizer, rows, recipe, output, lambda *_: None).train()
-    if arm and not arm.full:
+        training.trainer_of(model, spec, tokenizer, rows, recipe, output, lambda *_: None).train()
+    if arm.method == "lora":
         model = model.merge_and_unload()
     model.requires_grad_(False).eval()
     scored = []
     for part in ("validation", "test"):
-        frame = parts[part] if not (arm and arm.left_out) else parts[part][parts[part]["domain"] == arm.left_out]
+        frame = parts[part] if not arm.left_out else parts[part][parts[part]["domain"] == arm.left_out]
         found = frame[["id", "persona_id", "domain"]].assign(part=part, loss=row_losses(model, training.encode_rows(tokenizer, frame), tokenizer.pad_token_id))
-        if part == "test" and not (arm and arm.left_out):
+        if part == "test" and not arm.left_out:
             answers = generate(model, tokenizer, frame, seed=recipe.seed)["text"].tolist()
             both = score_rows(frame.assign(prediction=answers, status="ok"), only=METRICS)
             found = found.assign(**{m: both[m].to_numpy() for m in METRICS})
         scored.append(found)
-    labels = {"study": arm.study if arm else "untuned", "setting": arm.setting if arm else "", "seed": recipe.seed}
-    out = pd.concat(scored, ignore_index=True).assign(**labels)
+    out = pd.concat(scored, ignore_index=True).assign(study=arm.study, setting=arm.setting, seed=recipe.seed, four_bit=recipe.four_bit)
     path = _path(run.paths.folder("arms"), arm, parts, key)
     out.to_parquet(path.with_suffix(".new"), index=False)
     path.with_suffix(".new").replace(path)
@@ -152,22 +155,36 @@ def row_losses(model, rows: list, pad_id: int) -> np.ndarray:
 # --- what comes of it ----------------------------------------------------------------------------------------------------------------
 
 
-def gains(results: pd.DataFrame) -> pd.DataFrame:
-    """Each arm's gain over the untuned base on the test rows, seeds averaged: study, setting, seeds, gain, lo, hi, spread, and the mean scores.
+def _untuned(results: pd.DataFrame, *, four_bit: bool) -> pd.Series:
+    """Each test record's loss under the untuned base of one precision, by id."""
+    base = results[(results["study"] == UNTUNED) & (results["part"] == "test") & (results["four_bit"] == four_bit)]
+    return base.set_index("id")["loss"]
 
-    `gain` in nats an answer token, its interval from resampling personas; `spread`: standard deviation between seeds (NaN with one).
+
+def gains(results: pd.DataFrame) -> pd.DataFrame:
+    """Each arm's gain over the untuned base of its own precision, on the test rows, seeds averaged.
+
+    Returns: study, setting, seeds, loss, gain, lo, hi, spread, and the mean scores. `gain` in nats an answer token, its interval from resampling
+        personas; `spread`: standard deviation between seeds (NaN with one). The untuned bases have no gain (NaN).
     """
     test = results[results["part"] == "test"]
-    base = test[test["study"] == "untuned"].set_index("id")
     lines = []
-    for (study, setting), arm in test[test["study"] != "untuned"].groupby(["study", "setting"], sort=False):
-        gain = base.loc[arm["id"], "loss"].to_numpy() - arm["loss"].to_numpy()
+    for (study, setting), arm in test.groupby(["study", "setting"], sort=False):
+        base = _untuned(results, four_bit=bool(arm["four_bit"].iloc[0]))
+        gain = base.loc[arm["id"]].to_numpy() - arm["loss"].to_numpy() if study != UNTUNED else np.full(len(arm), np.nan)
         by_row = arm.assign(gain=gain).groupby("id", sort=False).agg(gain=("gain", "mean"), persona_id=("persona_id", "first"))
         found = stats.bootstrap_mean(by_row["gain"], clusters=list(by_row["persona_id"]))
         by_seed = pd.Series(gain).groupby(arm["seed"].to_numpy()).mean()
-        scores = {m: arm[m].mean() for m in METRICS}
-        line = {"study": study, "setting": setting, "seeds": len(by_seed), "gain": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"]}
-        lines.append(line | {"spread": by_seed.std() if len(by_seed) > 1 else np.nan} | scores)
+        line = {
+            "study": study,
+            "setting": setting,
+            "seeds": len(by_seed),
+            "loss": arm["loss"].mean(),
+            "gain": found["mean"],
+            "lo": found["lo"],
+            "hi": found["hi"],
+        }
+        lines.append(line | {"n": arm["id"].nunique(), "spread": by_seed.std() if len(by_seed) > 1 else np.nan} | {m: arm[m].mean() for m in METRICS})
     return pd.DataFrame(lines)
 
 
@@ -177,25 +194,27 @@ def best_full(results: pd.DataFrame) -> str:
     return tried.groupby("setting")["loss"].mean().idxmin()
 
 
-def retained(results: pd.DataFrame, *, n_boot: int = 2000, seed: int = 42) -> dict[str, float]:
-    """LoRA's gain as a share of full fine-tuning's on the same rows: {"share", "lo", "hi", "n"}; personas and seeds are resampled together."""
+def retained(results: pd.DataFrame, study: str = LORA, *, n_boot: int = 2000, seed: int = 42) -> dict[str, float]:
+    """LoRA's gain as a share of full fine-tuning's on the same records: {"share", "lo", "hi", "n"}; personas and seeds are resampled together.
+
+    Args: study: LORA (the unquantized base, as full fine-tuning's) or REFERENCE (QLoRA). Each gain is counted from the untuned base of its own precision.
+    """
     test = results[results["part"] == "test"]
-    base = test[test["study"] == "untuned"].set_index("id")["loss"]
 
-    def table(study: str, setting: str | None) -> np.ndarray:
-        chosen = test[(test["study"] == study) & ((test["setting"] == setting) | (setting is None))]
-        wide = chosen.pivot(index="id", columns="seed", values="loss").reindex(base.index)
-        return base.to_numpy()[:, None] - wide.to_numpy()
+    def table(chosen: pd.DataFrame) -> np.ndarray:
+        base = _untuned(results, four_bit=bool(chosen["four_bit"].iloc[0])).sort_index()
+        return base.to_numpy()[:, None] - chosen.pivot(index="id", columns="seed", values="loss").sort_index().to_numpy()
 
-    lora, full = table(REFERENCE, None), table("full", best_full(results))
-    _, people = np.unique(test[test["study"] == "untuned"]["persona_id"].to_numpy(), return_inverse=True)
+    lora, full = table(test[test["study"] == study]), table(test[(test["study"] == "full") & (test["setting"] == best_full(results))])
+    names = test[test["study"] == UNTUNED].drop_duplicates("id").set_index("id")["persona_id"].sort_index()
+    _, people = np.unique(names.to_numpy(), return_inverse=True)
     rng, shares = np.random.default_rng(seed), []
     for _ in range(n_boot):
         weight = np.bincount(rng.integers(0, people.max() + 1, people.max() + 1), minlength=people.max() + 1)[people]
         a, b = rng.integers(0, lora.shape[1], lora.shape[1]), rng.integers(0, full.shape[1], full.shape[1])
         shares.append((weight @ lora[:, a].mean(1)) / (weight @ full[:, b].mean(1)))
     low, high = np.quantile(shares, [0.025, 0.975])
-    return {"share": float(lora.mean() / full.mean()), "lo": float(low), "hi": float(high), "n": len(base)}
+    return {"share": float(lora.mean() / full.mean()), "lo": float(low), "hi": float(high), "n": len(names)}
 
 
 def left_out(results: pd.DataFrame) -> pd.DataFrame:
@@ -206,11 +225,12 @@ def left_out(results: pd.DataFrame) -> pd.DataFrame:
     first = results[(results["seed"] == SEEDS[0]) & (results["part"] == "test")]
     lines = []
     for domain, arm in first[first["study"] == "left out"].groupby("setting", sort=True):
-        same = {study: first[first["study"] == study].set_index("id")["loss"].loc[arm["id"]].to_numpy() for study in ("untuned", REFERENCE)}
+        reference = first[first["study"] == REFERENCE].set_index("id")["loss"]
+        same = {name: of.loc[arm["id"]].to_numpy() for name, of in ((UNTUNED, _untuned(results, four_bit=True)), (REFERENCE, reference))}
         gap = stats.bootstrap_mean(arm["loss"].to_numpy() - same[REFERENCE], clusters=list(arm["persona_id"]))
         means = {name: losses.mean() for name, losses in same.items()}
-        kept = (means["untuned"] - arm["loss"].mean()) / (means["untuned"] - means[REFERENCE])
-        lines.append({"domain": domain, "n": len(arm), "untuned": means["untuned"], "left_out": arm["loss"].mean(), "trained": means[REFERENCE],
+        kept = (means[UNTUNED] - arm["loss"].mean()) / (means[UNTUNED] - means[REFERENCE])
+        lines.append({"domain": domain, "n": len(arm), "untuned": means[UNTUNED], "left_out": arm["loss"].mean(), "trained": means[REFERENCE],
                       "lo": gap["lo"], "hi": gap["hi"], "kept": kept})  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -250,6 +270,23 @@ def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
     states = sum(v.numel() * v.element_size() for state in optimizer.state.values() for v in state.values() if torch.is_tensor(v))
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     return {"weights": weights, "gradients": sum(p.numel() * 4 for p in trained if p.grad is not None), "optimizer": states, "activations": sum(kept.values())}
+
+
+def saved_at_full_size(measured: list[dict]) -> list[dict]:
+    """What LoRA and QLoRA save of full fine-tuning's measured peak: [{"label", "saved" (share of the peak), "device"}], for models measured with both.
+
+    Args: measured: records of `benchmarks/full_size.py`.
+    """
+    peak = {(record["model"], record["method"]): record["peak_memory_mb"] for record in measured}
+    return [
+        {
+            "label": f"{get_spec(r['model']).display}, {r['method']}",
+            "saved": 1 - r["peak_memory_mb"] / peak[r["model"], "full"],
+            "device": r["device"],
+        }
+        for r in measured
+        if r["method"] in ("lora", "qlora") and (r["model"], "full") in peak
+    ]
 
 
 def write_summary(run: RunConfig, summary: dict) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .claim_evidence import CONTRADICTED, PAPER_MODELS, REPRODUCED, Evidence, Finding, names, rule
+from .claim_evidence import CONTRADICTED, REPRODUCED, Evidence, Finding, names, rule
 from .question_bank import DOMAINS
 from .registry import MODELS, PAPER_TARGETS
 
@@ -68,7 +68,7 @@ def missing_modules(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("no_such_size")
 def no_such_size(claim: pd.Series, ev: Evidence) -> Finding:
     """No model of the paper rounds to the printed size."""
-    sizes = {key: round(m.parameters / 1e9, 1) for key, m in PAPER_MODELS.items()}
+    sizes = {key: round(m.parameters / 1e9, 1) for key, m in MODELS.items()}
     missing = int(claim["value"]) not in {round(s) for s in sizes.values()}
     return _finding(missing, ", ".join(f"{names([k])} {s} B" for k, s in sizes.items()), f"no model of Table II has {claim['value']} billion parameters")
 

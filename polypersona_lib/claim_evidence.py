@@ -1,4 +1,4 @@
-"""What a verdict rests on: the five verdicts, the paper's seven models, and `Evidence`, which looks numbers up on both sides."""
+"""What a verdict rests on: the five verdicts, and `Evidence`, which looks numbers up on both sides."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from .cells import DASH, Estimate
 from .config import Profile
+from .registry import MODELS
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONTRADICTED, UNTESTED, NEEDS_DATA = "contradicted by the paper itself", "not tested at this scale", "needs the original data"
@@ -18,26 +19,7 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, UNTESTED, NEEDS_DATA)
 PAPER_RUN = "./run_all.sh paper"
 
 
-class PaperModel(NamedTuple):
-    """A row of the paper's Table II: its name there, parameters of the base, and parameters that LoRA (r = 16) trains."""
-
-    display: str
-    parameters: int
-    trainable: int
-
-
-# Source: parameters and LoRA matrices counted from the published configurations. Phi-2: with its own module names (q, k, v, dense, fc1, fc2);
-# Qwen1.5-MoE: every expert adapted, as the libraries of the paper's time did.
-PAPER_MODELS = {
-    "phi-2": PaperModel("Phi-2", 2_779_683_840, 23_592_960),
-    "mistral-7b": PaperModel("Mistral 7B", 7_241_732_096, 41_943_040),
-    "deepseek-r1-distill-qwen-1.5b": PaperModel("DeepSeek R1 Distill Qwen2 1.5B", 1_777_088_000, 18_464_768),
-    "qwen2-1.5b": PaperModel("Qwen2 1.5B", 1_543_714_304, 18_464_768),
-    "qwen1.5-moe": PaperModel("Qwen1.5 MoE", 14_315_784_192, 254_017_536),
-    "llama-2-7b": PaperModel("Llama-2 7B (finetuned)", 6_738_415_616, 39_976_960),
-    "tinyllama-1.1b": PaperModel("PolyPersona (TinyLlama 1.1B)", 1_100_048_384, 12_615_680),
-}
-LARGER = ("mistral-7b", "qwen1.5-moe", "llama-2-7b")
+LARGER = tuple(key for key, spec in MODELS.items() if spec.parameters > 5e9)
 
 
 def verdict(holds: bool) -> str:
@@ -47,7 +29,7 @@ def verdict(holds: bool) -> str:
 
 def names(keys: Iterable[str]) -> str:
     """Models by the paper's names, comma-separated."""
-    return ", ".join(PAPER_MODELS[k].display if k in PAPER_MODELS else k for k in keys)
+    return ", ".join(MODELS[k].display if k in MODELS else k for k in keys)
 
 
 class Finding(NamedTuple):
@@ -103,7 +85,7 @@ class Evidence:
             return None
         return Estimate(*(float(found[c].iloc[0]) if c in found else math.nan for c in ("value", "lo", "hi")))
 
-    def field(self, metric: str, domain: str = DASH, models: Iterable[str] = tuple(PAPER_MODELS)) -> tuple[dict[str, Estimate], Finding | None]:
+    def field(self, metric: str, domain: str = DASH, models: Iterable[str] = tuple(MODELS)) -> tuple[dict[str, Estimate], Finding | None]:
         """Our scores of all `models`, or the finding that says which are missing and what would test the claim."""
         if not self.trained_enough:
             why = f"the {self.profile.name} profile proves that everything runs, nothing about quality; ./run_all.sh nano would test this"
@@ -119,7 +101,7 @@ class Evidence:
 
     def scale_note(self) -> str:
         """What kind of models an order was found on."""
-        kind = "nano twins" if self.profile.scale == "nano" else "hub models"
+        kind = "nano twins, all of one size" if self.profile.scale == "nano" else "hub models"
         return f"{kind}{f' on {self.foreign}' if self.foreign else ''}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from .cells import DASH
-from .claim_evidence import NEEDS_DATA, NOT_REPRODUCED, PAPER_MODELS, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, names, rule, verdict
+from .claim_evidence import NEEDS_DATA, NOT_REPRODUCED, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, names, rule, verdict
 from .question_bank import DOMAINS
 from .registry import MODELS, PAPER_TARGETS
 
@@ -142,7 +142,7 @@ def wrong_base(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("model_size")
 def model_size(claim: pd.Series, ev: Evidence) -> Finding:
     """Parameters counted from the published configuration, in billions at the paper's decimals."""
-    count = PAPER_MODELS[claim["subject"]].parameters
+    count = MODELS[claim["subject"]].parameters
     shown = f"{count / 1e9:.{_decimals(claim['value'])}f}"
     return Finding(shown, verdict(shown == claim["value"]), f"{count:,} parameters, counted from the published configuration (not from a nano twin)")
 
@@ -167,7 +167,7 @@ def lora_targets(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("fewer_parameters")
 def fewer_parameters(claim: pd.Series, ev: Evidence) -> Finding:
     """Each model trains at least this share fewer parameters (half a percentage point below is still "approximately")."""
-    saved = {key: 100 * (1 - m.trainable / m.parameters) for key, m in PAPER_MODELS.items()}
+    saved = {key: 100 * (1 - m.trainable / m.parameters) for key, m in MODELS.items()}
     least, most = min(saved, key=saved.get), max(saved, key=saved.get)
     twins = ", ".join(f"{k.removeprefix('share.trainable.')} {100 * (1 - v):.1f} %" for k, v in ev.facts.items() if k.startswith("share.trainable."))
     here = f"; in the models of this run {twins}" if twins else ""
@@ -184,7 +184,8 @@ def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
     if not found:
         return Finding("not measured", UNTESTED, "needs full fine-tuning beside LoRA: ./run_all.sh ablations runs both on a nano twin")
     low, share, high = (100 * found[name] for name in ("lo", "share", "hi"))
-    why = f"gain in loss on {found['n']} records, nano twin, three seeds each (./run_all.sh ablations); the paper does not say which gains it means"
+    quantized = f", QLoRA {100 * ev.facts['ablation.retained_qlora']['share']:.1f} %" if "ablation.retained_qlora" in ev.facts else ""
+    why = f"gain in loss on {found['n']} records, nano twin, three seeds each (./run_all.sh ablations){quantized}; the paper does not say which gains it means"
     if low < float(claim["value"]) < high:
         return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", UNTESTED, f"the interval includes the paper's figure: {why}")
     return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", verdict(low >= float(claim["value"])), why)
@@ -192,13 +193,20 @@ def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
 
 @rule("memory_saved")
 def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
-    """What LoRA saves of full fine-tuning's memory: calculated for the hub models; only a GPU could decide."""
+    """What LoRA saves of full fine-tuning's memory: decided by full-size measurements on a GPU if there are any, else calculated for the hub models."""
+    measured, near = ev.facts.get("ablation.measured"), 5
+    if measured:
+        shown = ", ".join(f"{m['label']} {100 * m['saved']:.0f} %" for m in measured)
+        close = any(abs(100 * m["saved"] - float(claim["value"])) <= near for m in measured)
+        why = f'peak memory at full size on {measured[0]["device"]}, random weights, against AdamW with 32-bit states; "around" read as within {near} points'
+        return Finding(f"measured: {shown}", verdict(close), why)
     found = ev.facts.get("ablation.budget")
     if not found:
-        return Finding("not measured", UNTESTED, f"./run_all.sh ablations calculates it; a measurement needs an accelerator ({PAPER_RUN} gives LoRA's half)")
+        return Finding("not measured", UNTESTED, "./run_all.sh ablations calculates it; a measurement needs an accelerator (python benchmarks/full_size.py)")
     spans = ", ".join(f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in found.items())
     twin = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ev.facts["ablation.saved"].items() if share)
-    why = f"calculated against AdamW in mixed precision; stored by a nano twin, activations apart: {twin}; a measurement needs an accelerator ({PAPER_RUN})"
+    run = "python benchmarks/full_size.py"
+    why = f"calculated against AdamW in mixed precision; stored by a nano twin, activations apart: {twin}; a measurement needs an accelerator ({run})"
     return Finding(f"calculated: {spans}", UNTESTED, why)
 
 
@@ -215,7 +223,7 @@ def models_run(claim: pd.Series, ev: Evidence) -> Finding:
 def measured(claim: pd.Series, ev: Evidence) -> Finding:
     """All metrics of the list have scores in this run."""
     wanted = claim["value"].split(", ")
-    have = [m for m in wanted if any(ev.ours(key, m) for key in PAPER_MODELS)]
+    have = [m for m in wanted if any(ev.ours(key, m) for key in MODELS)]
     if len(have) < len(wanted):
         lacking = ", ".join(m for m in wanted if m not in have)
         return Finding(", ".join(have) or "none", UNTESTED, f"no score of {lacking} in this run; ./run_all.sh {ev.profile.name} computes it")

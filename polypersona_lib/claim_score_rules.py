@@ -10,7 +10,7 @@ import statistics
 import pandas as pd
 
 from .cells import DASH
-from .claim_evidence import LARGER, PAPER_MODELS, PAPER_RUN, UNTESTED, Evidence, Finding, names, rule, verdict
+from .claim_evidence import LARGER, MODELS, PAPER_RUN, UNTESTED, Evidence, Finding, names, rule, verdict
 from .question_bank import DOMAINS
 
 TOLERANCE = 0.05  # relative, for absolute scores outside our interval
@@ -110,7 +110,7 @@ def on_par(claim: pd.Series, ev: Evidence) -> Finding:
 @rule("balanced")
 def balanced(claim: pd.Series, ev: Evidence) -> Finding:
     """The subject has the smallest distance between its best and worst place over the nine columns of Table II."""
-    places: dict[str, list[int]] = {key: [] for key in PAPER_MODELS}
+    places: dict[str, list[int]] = {key: [] for key in MODELS}
     for metric in ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim"):
         found, lack = ev.field(metric)
         if lack:
@@ -137,7 +137,7 @@ def persona_effect(claim: pd.Series, ev: Evidence) -> Finding:
 
 def _by_domain(metric: str, ev: Evidence) -> tuple[dict[str, dict[str, float]], Finding | None]:
     """model -> domain -> mean score, for all seven models and ten domains, or what is missing."""
-    table: dict[str, dict[str, float]] = {key: {} for key in PAPER_MODELS}
+    table: dict[str, dict[str, float]] = {key: {} for key in MODELS}
     for domain in DOMAINS:
         found, lack = ev.field(metric, domain)
         if lack:

@@ -19,7 +19,7 @@ DEFAULT_SEED = 42
 class TrainSpec:
     """The recipe. Defaults are the paper's (Algorithm 2, sections IV-C and V-A); where the paper is silent, ours: label mask, NF4, shared prefixes.
 
-    Effective batch = micro_batch * accumulation; `adapt_epochs` trains the base on the train answers without personas first
+    Effective batch = micro_batch * accumulation * processes (one a GPU); `adapt_epochs` trains the base on the train answers without personas first
     (foreign data at nano scale only: a twin has never seen such text).
     """
 
@@ -31,6 +31,7 @@ class TrainSpec:
     epochs: int = 3
     micro_batch: int = 4
     accumulation: int = 4
+    processes: int = 1
     warmup: float = 0.03
     clip: float = 0.3
     four_bit: bool = True
@@ -39,7 +40,7 @@ class TrainSpec:
     seed: int = DEFAULT_SEED
 
     def __post_init__(self):
-        for name in ("r", "alpha", "epochs", "micro_batch", "accumulation", "learning_rate", "clip"):
+        for name in ("r", "alpha", "epochs", "micro_batch", "accumulation", "processes", "learning_rate", "clip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"TrainSpec.{name} must be positive, not {getattr(self, name)}")
         for name in ("dropout", "warmup"):

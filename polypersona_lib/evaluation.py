@@ -76,7 +76,7 @@ def predict_models(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | Non
     Returns: system -> its administration (empty without a sheet); system -> number of test answers that a reasoning block was cut from.
     """
     jobs = [(run, record["model"], tuned, test, sheet) for record in load_runs(run) for tuned in (True, False)]
-    found = dict(side_by_side(predict_model, jobs))
+    found = dict(side_by_side(predict_model, jobs, fresh=False))
     systems = [key if tuned else f"{key}--base" for _, key, tuned, *_ in jobs]
     sheets = {system: found[i][0] for i, system in enumerate(systems) if sheet is not None}
     return sheets, {system: found[i][1] for i, system in enumerate(systems)}

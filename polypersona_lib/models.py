@@ -165,7 +165,8 @@ def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed
 
     lora_modules(model, spec)
     if getattr(model, "is_loaded_in_4bit", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=next(model.parameters()).is_cuda)
+        checkpointing = {"use_gradient_checkpointing": next(model.parameters()).is_cuda, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+        model = prepare_model_for_kbit_training(model, **checkpointing)
     torch.manual_seed(seed)
     model.name_or_path = model.config._name_or_path = _portable(model.name_or_path)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(spec.lora_targets), bias="none", task_type="CAUSAL_LM")

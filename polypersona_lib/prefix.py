@@ -87,6 +87,14 @@ def group(keys: list) -> tuple[list, list[int]]:
     return [list(k) for k in seen], index
 
 
+def positions(rows, *, shared: bool) -> int:
+    """How many token positions `answer_logits` runs over for these rows, padding included."""
+    if not shared:
+        return len(rows) * max(len(r.ids) for r in rows)
+    prefixes, _ = group([r.shared for r in rows])
+    return len(prefixes) * max(map(len, prefixes)) + len(rows) * max(len(r.rest) + len(r.answer) for r in rows)
+
+
 def answer_logits(model, rows, pad_id: int, *, shared: bool):
     """Logits that predict each answer token, the LM head computed there alone.
 

@@ -19,31 +19,45 @@ from .config import RunConfig
 
 FOLDERS = ("tables", "scores", "preds", "administration", "runs", "adapters")
 FILES = ("claims.csv", "summary.json", "report.html")
+ASIDE_FILES = {"ablations": ("ablations.json", "tables/ablation_*", "ablation_*"), "full_size": ("*--paper--*.json",)}
+"""What is published of the studies outside the nano run; the first pattern says whether one was run."""
 MOST_BYTES = 4_000_000
 MARKS = ("<!-- results: start -->", "<!-- results: end -->")
 
 
 def copy_results(run: RunConfig) -> list[str]:
-    """Replace the shipped copies by this run's. Raises FileNotFoundError if the run is not complete."""
-    results, shipped = run.paths.results, paths.ROOT / "results" / "shipped"
+    """Replace the shipped copies by this run's, and by those of the studies that stand beside it if they were run; else theirs stay.
+
+    Raises: FileNotFoundError if the run is not complete.
+    """
+    results, root = run.paths.results, paths.ROOT
     missing = [name for name in (*FOLDERS, "summary.json") if not (results / name).exists()]
     if missing:
         raise FileNotFoundError(f"{results}: no {', '.join(missing)}; run ./run_all.sh {run.profile} first")
-    copied = []
-    for base, target, names in ((results, shipped, (*FOLDERS, *FILES)), (run.paths.figures, paths.ROOT / "figures" / "shipped", ("",))):
-        for name in names:
-            for file in sorted(p for p in ([base / name] if (base / name).is_file() else (base / name).rglob("*")) if p.is_file()):
-                place = target / file.relative_to(base)
-                if file.stat().st_size > MOST_BYTES or "base" in file.relative_to(base).parts or file.name.startswith("."):
-                    continue
-                place.parent.mkdir(parents=True, exist_ok=True)
-                copied.append((file, place))
-    for folder in (shipped, paths.ROOT / "figures" / "shipped"):
+    shipped, drawn = root / "results" / "shipped", root / "figures" / "shipped"
+    found = _files(results, shipped, (*FOLDERS, *FILES)) | _files(run.paths.figures, drawn, ("",))
+    for study, names in ASIDE_FILES.items():
+        place = paths.run_paths(study, run.out)
+        own = any(place.results.glob(names[0]))
+        found |= _files(place.results if own else shipped, shipped, names) | _files(place.figures if own else drawn, drawn, names)
+    kept = {place: file.read_bytes() for place, file in found.items()}
+    for folder in (shipped, drawn):
         shutil.rmtree(folder, ignore_errors=True)
-    for file, place in copied:
+    for place, content in kept.items():
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
-    return [str(place.relative_to(paths.ROOT)) for _, place in copied]
+        place.write_bytes(content)
+    return [str(place.relative_to(root)) for place in kept]
+
+
+def _files(base: Path, target: Path, patterns: tuple[str, ...]) -> dict[Path, Path]:
+    """{place under `target`: file under `base`} for the files that match, or lie in a folder that matches: none that is too large or an adapted base."""
+    matches = [match for pattern in patterns for match in ([base] if not pattern else sorted(base.glob(pattern)))]
+    files = [path for match in matches for path in ([match] if match.is_file() else sorted(match.rglob("*"))) if path.is_file()]
+    return {
+        target / path.relative_to(base): path
+        for path in files
+        if path.stat().st_size <= MOST_BYTES and "base" not in path.relative_to(base).parts and not path.name.startswith(".")
+    }
 
 
 def readme_table(results: Path) -> str:

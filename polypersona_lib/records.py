@@ -69,8 +69,7 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 
 CARD = """---
-base_model: {base}
-library_name: peft
+{on_hub}library_name: peft
 license: {licence}
 tags: [lora, qlora, survey-simulation, {profile}]
 ---
@@ -92,6 +91,7 @@ def adapter_card(run: RunConfig, spec: ModelSpec, recipe: TrainSpec, identity: d
     note = "The base is a nano twin of about 1.7 million parameters: its numbers say nothing about the real model." if nano else ""
     scores = ", ".join(f"{name} {best[name]:.3f}" for name in ("bleu", "rouge1", "rougeL", "bertscore_f1", "persona_sim") if name in best) or "none"
     return CARD.format(
+        on_hub="" if nano else f"base_model: {spec.hub_id}\n",  # the hub takes its own ids alone here
         base=f"data/models/{spec.key}" if nano else spec.hub_id, revision="" if nano else f" at revision {spec.revision}", display=spec.display,
         licence="apache-2.0" if nano else "other", profile=run.profile, scale_note=note, data_hash=identity["data_hash"],
         template_hash=identity["template_hash"], seed=recipe.seed, r=recipe.r, alpha=recipe.alpha, untuned=untuned, val_loss=best["val_loss"],

@@ -23,6 +23,7 @@ class ModelSpec:
             fallback of Algorithm 1).
         control: strings that open or close a role, as the family spells them.
         lora_targets: module names that LoRA adapts, in this family's own words (the paper's list where it exists).
+        parameters, trainable: of the hub model, and what LoRA of rank 16 trains in it (the mixture: on every expert), counted from the configuration.
         hub, nano: what shapes the hub model and the twin, keyword arguments of the family's own `transformers` config class.
         tokens: special tokens of the twin's tokenizer. chat_template: the twin's (None: none).
         markers: added tokens that are not special (a decoder that skips special tokens leaves them in the text).
@@ -39,6 +40,8 @@ class ModelSpec:
     template: str
     control: tuple[str, ...]
     lora_targets: tuple[str, ...]
+    parameters: int
+    trainable: int
     hub: dict = field(hash=False)
     nano: dict = field(hash=False)
     tokens: dict = field(hash=False)
@@ -91,6 +94,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "phi-2", "Phi-2", 1, "microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "MIT", False, "phi", "none",
             ("<|im_start|>", "<|im_end|>"), ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+            2_779_683_840, 23_592_960,
             {"vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32,
              "num_key_value_heads": 32, "max_position_embeddings": 2048, "resid_pdrop": 0.1},
             {**NANO_SIZE, "intermediate_size": 512, "num_key_value_heads": 4, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new",
@@ -100,6 +104,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "mistral-7b", "Mistral 7B", 2, "mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a", "Apache-2.0", False,
             "mistral", "native, no system role", ("[INST]", "[/INST]", "</s>"), PAPER_TARGETS,
+            7_241_732_096, 41_943_040,
             {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
              "num_key_value_heads": 8, "max_position_embeddings": 32768, "rope_theta": 1e6, "sliding_window": None},
             {**NANO_SIZE, "intermediate_size": 384, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 64,
@@ -109,6 +114,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "deepseek-r1-distill-qwen-1.5b", "DeepSeek R1 Distill Qwen2 1.5B", 3, "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
             "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562", "MIT", False, "qwen2", "native", ("<｜User｜>", "<｜Assistant｜>", R1_END), PAPER_TARGETS,
+            1_777_088_000, 18_464_768,
             {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
              "num_key_value_heads": 2, "max_position_embeddings": 131072},
             {**NANO_SIZE, **QWEN, "intermediate_size": 384, "num_key_value_heads": 2, "rope_theta": 10000.0, "tie_word_embeddings": False},
@@ -117,6 +123,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "qwen2-1.5b", "Qwen2 1.5B", 4, "Qwen/Qwen2-1.5B-Instruct", "ba1cf1846d7df0a0591d6c00649f57e798519da8", "Apache-2.0", False,
             "qwen2", "native", ("<|im_start|>", "<|im_end|>"), PAPER_TARGETS,
+            1_543_714_304, 18_464_768,
             {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
              "num_key_value_heads": 2, "max_position_embeddings": 32768},
             {**NANO_SIZE, **QWEN, "num_hidden_layers": 5, "intermediate_size": 320, "num_key_value_heads": 2, "rope_theta": 1e6, "tie_word_embeddings": True},
@@ -125,6 +132,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "qwen1.5-moe", "Qwen1.5 MoE", 5, "Qwen/Qwen1.5-MoE-A2.7B-Chat", "ec052fda178e241c7c443468d2fa1db6618996be", "Tongyi Qianwen", False,
             "qwen2_moe", "native", ("<|im_start|>", "<|im_end|>"), PAPER_TARGETS,
+            14_315_784_192, 254_017_536,
             {"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16,
              "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts": 60, "moe_intermediate_size": 1408,
              "shared_expert_intermediate_size": 5632},
@@ -136,6 +144,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "llama-2-7b", "Llama-2 7B (finetuned)", 6, "meta-llama/Llama-2-7b-chat-hf", "f5db02db724555f92da89c216ac04704f23d4590",
             "Llama 2 Community", True, "llama", "native", ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "</s>"), PAPER_TARGETS,
+            6_738_415_616, 39_976_960,
             {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
              "num_key_value_heads": 32, "max_position_embeddings": 4096},
             {**NANO_SIZE, **LLAMA, "intermediate_size": 320, "num_key_value_heads": 4},
@@ -144,6 +153,7 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)", 7, "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "fe8a4ea1ffedaf415f4da2f062534de366a451e6",
             "Apache-2.0", False, "llama", "native", ("<|system|>", "<|user|>", "<|assistant|>", "</s>"), PAPER_TARGETS,
+            1_100_048_384, 12_615_680,
             {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
              "num_key_value_heads": 4, "max_position_embeddings": 2048},
             {**NANO_SIZE, **LLAMA, "intermediate_size": 384, "num_key_value_heads": 2},

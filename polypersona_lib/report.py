@@ -15,11 +15,12 @@ import pandas as pd
 
 from . import report_parts as parts
 from .cells import DASH
-from .claim_evidence import PAPER_MODELS, VERDICTS
+from .claim_evidence import VERDICTS
 from .config import RunConfig, TrainSpec
 from .controls import BOUNDS, FLOORS
 from .metrics import METRICS
 from .records import write_atomically
+from .registry import MODELS
 from .report_tables import ADMINISTRATION_METRICS, CONTROL_METRICS, MORE_METRICS, domain_table, find_table, read_csv, read_table, slug, system_table
 
 TEMPLATE = "report.html.j2"
@@ -102,7 +103,7 @@ def headline(run: RunConfig, ledger: pd.DataFrame) -> list[dict]:
         for metric in HEADLINE:
             found = rows.loc[(key, metric)] if (key, metric) in rows.index else {}
             sides = {side: str(found.get(column, DASH)) for side, column in (("paper", "value"), ("ours", "ours"), ("verdict", "verdict"))}
-            lines.append({"subject": PAPER_MODELS[key].display if key in PAPER_MODELS else key, "metric": METRICS[metric].label, **sides})
+            lines.append({"subject": MODELS[key].display if key in MODELS else key, "metric": METRICS[metric].label, **sides})
     return lines
 
 

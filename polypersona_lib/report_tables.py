@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from .cells import DASH, Estimate
-from .claim_evidence import PAPER_MODELS
 from .controls import BOUNDS, FLOORS
 from .metrics import METRICS
+from .registry import MODELS
 from .tables import COLUMNS, TABLE3, control_name
 
 CONTROL_METRICS = (
@@ -91,8 +91,8 @@ def _caption(file: Path) -> str:
 def system_name(system: str) -> str:
     """A system's name for readers."""
     key = system.removesuffix("--base")
-    if key in PAPER_MODELS:
-        return PAPER_MODELS[key].display + (", untuned" if system.endswith("--base") else "")
+    if key in MODELS:
+        return MODELS[key].display + (", untuned" if system.endswith("--base") else "")
     return control_name(system) if system in FLOORS or system in BOUNDS else system
 
 
@@ -102,7 +102,7 @@ def system_kind(system: str) -> str:
 
 
 def _place(system: str) -> tuple:
-    order = [*FLOORS, *(f"{k}--base" for k in PAPER_MODELS), *PAPER_MODELS, *BOUNDS]
+    order = [*FLOORS, *(f"{k}--base" for k in MODELS), *MODELS, *BOUNDS]
     return (order.index(system) if system in order else len(order), system)
 
 

@@ -103,9 +103,11 @@ def fit(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine) -> tup
     if not sizes:
         raise DoesNotFit(f"{spec.display}: not even one row at once fits: {need.sum_line(1)}, {room / GB:.1f} GB are usable")
     micro = min(max(sizes), recipe.micro_batch)
+    processes = max(n for n in range(1, machine.gpus + 1) if effective % (micro * n) == 0)
     precision = "BF16" if machine.bf16 else "FP32 (Phi-2 overflows in FP16)" if spec.architecture == "phi" else "FP16"
-    chosen = replace(recipe, micro_batch=micro, accumulation=effective // micro)
+    chosen = replace(recipe, micro_batch=micro, accumulation=effective // micro // processes, processes=processes)
+    cards = f" x {processes} GPUs" if processes > 1 else ""
     return chosen, (
-        f"{spec.key}: {micro} rows at once x {chosen.accumulation} (effective batch {effective}), 4-bit NF4 base, {precision}, gradient checkpointing: "
+        f"{spec.key}: {micro} rows at once x {chosen.accumulation}{cards} (effective batch {effective}), 4-bit NF4 base, {precision}, gradient checkpointing: "
         f"{need.sum_line(micro)} of {room / GB:.1f} GB usable"
     )

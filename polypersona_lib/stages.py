@@ -25,7 +25,7 @@ READS: dict[str, tuple[str, ...]] = {
     "04": ("dataset", "adapters", "runs/*.json", "project:data/models", *WORLD),
     "05": ("scores", "dataset", "preds"),
     "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
-    "07": ("dataset", "project:data/models"),
+    "07": ("dataset", "project:data/models", "project:results/full_size", "project:results/shipped/*--paper--*.json"),
     "90": (
         EARLIER,
         CLAIMS,

@@ -179,8 +179,17 @@ def ablation_facts() -> dict:
         path = paths.ROOT / "results" / folder / "ablations.json"
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
-            return {f"ablation.{name}": found[name] for name in ("retained", "saved", "budget")}
+            return {f"ablation.{name}": found[name] for name in ("retained", "retained_qlora", "saved", "budget", "measured")}
     return {}
+
+
+def full_size_records() -> list[dict]:
+    """What `benchmarks/full_size.py` measured on a GPU (last measurement here, else the published one), failed measurements left out; [] if there is none."""
+    for folder in ("full_size", "shipped"):
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((paths.ROOT / "results" / folder).glob("*--paper--*.json"))]
+        if any("error" not in record for record in found):
+            return [record for record in found if "error" not in record]
+    return []
 
 
 def system_labels(run: RunConfig) -> dict[str, str]:

@@ -13,13 +13,13 @@ import pandas as pd
 
 from . import paths
 from .cells import DASH, NO_VALUE, Estimate, Missing, csv_text, estimate, is_missing, md_text, tex_text
-from .claim_evidence import PAPER_MODELS
 from .claim_facts import domain_scores
 from .claims import load_claims
 from .config import Profile
 from .controls import BOUNDS, FLOORS
 from .question_bank import DOMAINS
 from .records import write_atomically
+from .registry import MODELS
 
 TABLE1 = paths.DATA / "table1_features.csv"
 COLUMNS = {  # column of the paper's Table II -> metric id
@@ -89,12 +89,12 @@ def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | Non
     """
     scores = scores if len(scores) else pd.DataFrame(columns=["system", "metric", "value", "lo", "hi", "n"])
     claims, rows = load_claims(), []
-    for key, model in PAPER_MODELS.items():
+    for key, model in MODELS.items():
         printed = {label: _paper(claims, "Table II", key, metric) for label, metric in COLUMNS.items()}
         rows.append({"Model": model.display, "Row": "paper", **printed, "n": Missing("the paper's test split has about 357 rows; its size is not printed")})
         rows.append(_our_row(model.display, "ours", key, scores, profile, lacking or {}))
-    for key in (k for k in PAPER_MODELS if f"{k}--base" in set(scores["system"])):
-        rows.append(_our_row(f"{PAPER_MODELS[key].display}, untuned", "control", f"{key}--base", scores, profile))
+    for key in (k for k in MODELS if f"{k}--base" in set(scores["system"])):
+        rows.append(_our_row(f"{MODELS[key].display}, untuned", "control", f"{key}--base", scores, profile))
     for system in (*FLOORS, *BOUNDS):
         rows.append(_our_row(control_name(system), "control", system, scores, profile))
     return pd.DataFrame(rows)
@@ -117,18 +117,18 @@ def table3(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """
     claims = load_claims()
     rows = rows if len(rows) else pd.DataFrame(columns=["system", "domain"])
-    scores = domain_scores(rows[rows["system"].isin(PAPER_MODELS)], metrics=tuple(TABLE3.values()))
+    scores = domain_scores(rows[rows["system"].isin(MODELS)], metrics=tuple(TABLE3.values()))
     tops = claims[(claims["place"] == "Table III") & (claims["test"] == "rank")].set_index("domain")["subject"]
     out = []
     for domain in dict.fromkeys([*DOMAINS, *sorted(set(scores["domain"]))]):
         here, theirs = scores[scores["domain"] == domain], tops.get(domain)
         row = {"Domain": DOMAINS[domain][0] if domain in DOMAINS else domain, "In the paper": "yes" if theirs else "no"}
-        row["Top model, paper"] = PAPER_MODELS[theirs].display if theirs else Missing("not in the paper's Table III")
+        row["Top model, paper"] = MODELS[theirs].display if theirs else Missing("not in the paper's Table III")
         row |= {f"{label}, paper": _paper(claims, "Table III", theirs, metric, domain) for label, metric in TABLE3.items()}
         bleu = here[(here["metric"] == "bleu") & here["value"].notna()].sort_values(["value", "system"], ascending=[False, True])
         best = bleu["system"].iloc[0] if len(bleu) else None
         reason = "this run has no answers in this domain"
-        row["Top model, ours"] = f"{PAPER_MODELS[best].display} (of {len(bleu)})" if best else Missing(reason)
+        row["Top model, ours"] = f"{MODELS[best].display} (of {len(bleu)})" if best else Missing(reason)
         row |= {f"{label}, ours": _score(here, best, metric, reason) for label, metric in TABLE3.items()}
         same = _score(here, theirs, "bleu", why_missing(theirs, here, profile, {})) if theirs else Missing("not in the paper's Table III")
         row["BLEU of the paper's top model, ours"] = same

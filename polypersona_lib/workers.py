@@ -35,11 +35,14 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def side_by_side(work: Callable[..., Any], jobs: list[tuple]) -> Iterator[tuple[int, Any]]:
+def side_by_side(work: Callable[..., Any], jobs: list[tuple], *, fresh: bool = True) -> Iterator[tuple[int, Any]]:
     """(number of the job, what `work(*job)` returned) as the jobs get done.
 
-    On a GPU one job after the other in this process. Else each in a fresh process: as many at once as there are cores and memory for.
-    Args: work: a function of a module; its arguments and result must be picklable. Raises: what a job raised; jobs not yet begun are dropped.
+    On a GPU one job after the other in this process. Else each in another process: as many at once as there are cores and memory for.
+    Args:
+        work: a function of a module; its arguments and result must be picklable.
+        fresh: a new process for every job (its peak memory is the job's alone); else a process takes the next job when it has done one.
+    Raises: what a job raised; jobs not yet begun are dropped.
     """
     from .config import device
 
@@ -52,7 +55,8 @@ def side_by_side(work: Callable[..., Any], jobs: list[tuple]) -> Iterator[tuple[
 
     room = max(1, int(psutil.virtual_memory().available / 2**20 / MEMORY_MB))
     before, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
-    pool = ProcessPoolExecutor(min(allowed_cores(), room, len(jobs)), mp_context=get_context("spawn"), initializer=_start, initargs=(1,), max_tasks_per_child=1)
+    at_once, context = min(allowed_cores(), room, len(jobs)), get_context("spawn")
+    pool = ProcessPoolExecutor(at_once, mp_context=context, initializer=_start, initargs=(1,), max_tasks_per_child=1 if fresh else None)
     try:
         futures = {pool.submit(work, *job): number for number, job in enumerate(jobs)}
         for future in as_completed(futures):

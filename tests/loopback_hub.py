@@ -1,22 +1,26 @@
-"""A small hub on the loopback interface: serves folders under hub ids, as far as `snapshot_download` needs it, and notes what was asked for."""
+"""A small hub on the loopback interface: serves folders under hub ids as far as `snapshot_download` needs it, takes what `upload_folder` sends, notes both."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import yaml
+
 REFUSALS = {"gated": (403, "GatedRepo"), "no revision": (404, "RevisionNotFound"), "no repository": (404, "RepoNotFound"), "broken": (500, "")}
 
 
 @contextmanager
-def serve(models: dict[str, tuple[str, Path]], refusal: str = ""):
+def serve(models: dict[str, tuple[str, Path]], refusal: str = "", received: dict[str, bytes] | None = None):
     """Serve `{hub id: (revision, folder)}`. Yields (address, list of the paths asked for so far).
 
-    With a `refusal` (a key of REFUSALS) every question about a model is answered by it.
+    With a `refusal` (a key of REFUSALS) every question about a model is answered by it. `received` gets the files of a commit by path.
     """
     asked: list[str] = []
 
@@ -51,6 +55,20 @@ def serve(models: dict[str, tuple[str, Path]], refusal: str = ""):
 
         do_HEAD = do_GET
 
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kind = self.path.partition("?")[0].strip("/").removeprefix("api/").rsplit("/", 2)
+            answer = {"url": f"http://{self.headers['Host']}/x/y", "id": "x/y", "name": "x/y"}
+            if "preupload" in kind:
+                answer = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]}
+            elif kind == ["validate-yaml"]:
+                answer = {"errors": [{"message": fault} for fault in _card_faults(json.loads(body)["content"])], "warnings": []}
+            elif "commit" in kind:
+                files = [line["value"] for line in map(json.loads, body.splitlines()) if line["key"] == "file"]
+                received.update({f["path"]: base64.b64decode(f["content"]) for f in files})
+                answer = {"commitUrl": f"http://{self.headers['Host']}/x/y/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True}
+            return self.answer(200, json.dumps(answer).encode(), Content_Type="application/json")
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -58,6 +76,15 @@ def serve(models: dict[str, tuple[str, Path]], refusal: str = ""):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _card_faults(card: str) -> list[str]:
+    """What the hub refuses in a model card: no metadata, or a base model that is no hub id."""
+    found = re.match(r"---\n(.*?)\n---\n", card, flags=re.DOTALL)
+    if not found:
+        return ["no metadata"]
+    base = yaml.safe_load(found.group(1)).get("base_model", "x/y")
+    return [] if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else [f"base_model with value {base!r} is not valid"]
 
 
 def _tag(path: Path) -> str:

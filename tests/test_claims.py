@@ -11,7 +11,6 @@ from polypersona_lib.claim_evidence import (
     CONTRADICTED,
     NEEDS_DATA,
     NOT_REPRODUCED,
-    PAPER_MODELS,
     REPRODUCED,
     RULES,
     UNTESTED,
@@ -20,6 +19,7 @@ from polypersona_lib.claim_evidence import (
 )
 from polypersona_lib.config import PROFILES
 from polypersona_lib.question_bank import DOMAINS
+from polypersona_lib.registry import MODELS
 from polypersona_lib.tables import COLUMNS
 
 NANO, PAPER, SMOKE = PROFILES["nano"], PROFILES["paper"], PROFILES["smoke"]
@@ -43,7 +43,7 @@ def paper_scores():
     printed = LEDGER[(LEDGER["test"] == "score") & (LEDGER["domain"] != "—")]
     for metric in ("bleu", "rouge1", "quality"):
         known = {(row.domain, row.subject): float(row.value) for row in printed[printed["metric"] == metric].itertuples()}
-        rows += [line(k, metric, known.get((domain, k), 0.05), domain) for domain in DOMAINS for k in PAPER_MODELS]
+        rows += [line(k, metric, known.get((domain, k), 0.05), domain) for domain in DOMAINS for k in MODELS]
     return pd.DataFrame(rows)
 
 
@@ -206,14 +206,14 @@ def test_score_at_paper_scale():
 
 
 def test_best_value_and_only_below():
-    table = {k: 0.885 for k in PAPER_MODELS} | {"qwen1.5-moe": 0.87}
+    table = {k: 0.885 for k in MODELS} | {"qwen1.5-moe": 0.87}
     assert verdict("only_below", scores=scores(table, "bertscore_f1"), profile=PAPER).verdict == REPRODUCED
     assert verdict("only_below", scores=scores(table | {"phi-2": 0.86}, "bertscore_f1"), profile=PAPER).verdict == NOT_REPRODUCED
-    assert verdict("best_value", metric="bleu", scores=scores({k: 0.09 for k in PAPER_MODELS}), profile=PAPER).verdict == REPRODUCED
-    assert verdict("best_value", metric="bleu", scores=scores({k: 0.2 for k in PAPER_MODELS}), profile=PAPER).verdict == NOT_REPRODUCED
+    assert verdict("best_value", metric="bleu", scores=scores({k: 0.09 for k in MODELS}), profile=PAPER).verdict == REPRODUCED
+    assert verdict("best_value", metric="bleu", scores=scores({k: 0.2 for k in MODELS}), profile=PAPER).verdict == NOT_REPRODUCED
 
 
-SEVEN = dict(zip(PAPER_MODELS, (0.087, 0.085, 0.081, 0.078, 0.076, 0.084, 0.090), strict=True))
+SEVEN = dict(zip(MODELS, (0.087, 0.085, 0.081, 0.078, 0.076, 0.084, 0.090), strict=True))
 
 
 def test_rank():
@@ -222,7 +222,7 @@ def test_rank():
     close = verdict("rank", subject="tinyllama-1.1b", metric="bleu", domain="—", scores=scores(SEVEN, spread=0.01))
     assert close.verdict == REPRODUCED and "overlap" in close.reason
     assert verdict("rank", subject="tinyllama-1.1b", metric="bleu", domain="—", scores=scores(SEVEN | {"phi-2": 0.2})).verdict == NOT_REPRODUCED
-    last = scores({k: 0.9 for k in PAPER_MODELS} | {"qwen1.5-moe": 0.5}, "length_sim")
+    last = scores({k: 0.9 for k in MODELS} | {"qwen1.5-moe": 0.5}, "length_sim")
     assert verdict("rank", subject="qwen1.5-moe", metric="length_sim", scores=last).verdict == REPRODUCED
     assert verdict("rank", subject="qwen1.5-moe", metric="length_sim", scores=last.assign(value=[0.1, *last["value"][1:]])).verdict == NOT_REPRODUCED
     assert verdict("rank", subject="tinyllama-1.1b", metric="bleu", domain="—", scores=scores(SEVEN), profile=SMOKE).verdict == UNTESTED
@@ -253,7 +253,7 @@ def test_small_against_large(test):
 
 
 def test_balanced():
-    table = pd.concat([scores({k: i for i, k in enumerate(PAPER_MODELS)}, m) for m in COLUMNS.values()])
+    table = pd.concat([scores({k: i for i, k in enumerate(MODELS)}, m) for m in COLUMNS.values()])
     assert verdict("balanced", scores=table).verdict == REPRODUCED
     table.loc[(table["system"] == "mistral-7b") & (table["metric"] == "bleu"), "value"] = 99
     assert verdict("balanced", scores=table).verdict == NOT_REPRODUCED
@@ -272,7 +272,7 @@ def test_persona_effect():
     assert verdict("persona_effect").verdict == UNTESTED
 
 
-def by_domain(special, metric="bleu", models=PAPER_MODELS):
+def by_domain(special, metric="bleu", models=MODELS):
     return pd.concat([scores({k: special.get((k, d), special.get(d, 0.1)) for k in models}, metric, d) for d in DOMAINS])
 
 

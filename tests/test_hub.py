@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -110,3 +111,23 @@ def test_qlora_needs_less_than_lora_and_lora_less_than_full_fine_tuning():
     for spec in registry.MODELS.values():
         needs = [budget(spec, "paper", r=16, method=m).total(4) for m in ("qlora", "lora", "full")]
         assert needs == sorted(needs) and needs[2] > 3 * needs[0]
+
+
+@pytest.mark.parametrize("profile", ["nano", "paper"])
+def test_an_adapter_can_be_pushed_as_it_lies(profile, tmp_path):
+    """Layout and card are what a hub takes: all files arrive, and the card's metadata are valid (the base is named only if it is on the hub)."""
+    from huggingface_hub import HfApi
+
+    from polypersona_lib import records
+    from polypersona_lib.config import RunConfig
+
+    run, folder, received = RunConfig(profile=profile), tmp_path / "adapter", {}
+    shutil.copytree(paths.ROOT / "results" / "shipped" / "adapters" / SPEC.key, folder)
+    identity = {"data_hash": "a" * 16, "template_hash": "b" * 12}
+    (folder / "README.md").write_text(records.adapter_card(run, SPEC, run.train_spec, identity, 2.0, {"val_loss": 1.5, "epoch": 2, "epochs": 3, "bleu": 0.1}))
+    with serve({}, received=received) as (address, _):
+        HfApi(endpoint=address, token="hf_" + "x" * 34).upload_folder(repo_id="x/y", folder_path=folder)
+    assert received.keys() == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert received["adapter_model.safetensors"] == (folder / "adapter_model.safetensors").read_bytes()
+    card = received["README.md"].decode()
+    assert (f"base_model: {SPEC.hub_id}" in card) == (profile == "paper") and "Simulated answers are not survey data" in card

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from polypersona_lib import chat, claim_evidence, dataset, experts, models, paths, prefix, registry
+from polypersona_lib import chat, dataset, experts, models, paths, prefix, registry
+from polypersona_lib.claims import load_claims
 
 FAMILIES = tuple(registry.MODELS)
 TOY = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}, {"role": "assistant", "content": "ANS"}]
@@ -48,9 +49,8 @@ def family(request):
 
 
 def test_there_are_the_seven_of_table_2_in_its_order():
-    assert [(s.key, s.display) for s in sorted(registry.MODELS.values(), key=lambda s: s.order)] == [
-        (key, m.display) for key, m in claim_evidence.PAPER_MODELS.items()
-    ]
+    printed = load_claims().query("place == 'Table II' and test == 'score'")["subject"].drop_duplicates()
+    assert list(registry.MODELS) == printed.tolist() and [s.order for s in registry.MODELS.values()] == list(range(1, 8))
     assert all(len(s.revision) == 40 and s.nano["hidden_size"] % 64 == 0 and s.nano["intermediate_size"] % 64 == 0 for s in registry.MODELS.values())
     with pytest.raises(ValueError, match="choose from phi-2"):
         registry.get_spec("gpt-5")
@@ -58,8 +58,9 @@ def test_there_are_the_seven_of_table_2_in_its_order():
 
 @pytest.mark.parametrize("key", FAMILIES)
 def test_parameters_of_the_hub_models_to_the_last_one(key):
-    counted = models.lora_share(registry.get_spec(key), "paper", r=16)
-    assert (counted["total"], counted["trainable"]) == COUNTED[key] == claim_evidence.PAPER_MODELS[key][1:]
+    spec = registry.get_spec(key)
+    counted = models.lora_share(spec, "paper", r=16)
+    assert (counted["total"], counted["trainable"]) == COUNTED[key] == (spec.parameters, spec.trainable)
 
 
 # --- templates -------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from polypersona_lib import tables
 from polypersona_lib.cells import Estimate, Missing, csv_text, estimate, md_text, tex_text
-from polypersona_lib.claim_evidence import PAPER_MODELS
+from polypersona_lib.claim_evidence import MODELS
 from polypersona_lib.config import PROFILES
 from polypersona_lib.question_bank import DOMAINS
 
@@ -41,7 +41,7 @@ def test_table1_has_a_source_and_a_remark_for_every_framework():
 def test_table2_order_and_reasons():
     table = tables.table2(systems(["phi-2", "tinyllama-1.1b", "tinyllama-1.1b--base", "uniform", "majority", "persona_blind", "nearest_train"]), NANO)
     models = table[table["Row"] != "control"]
-    assert list(models["Model"]) == [m.display for m in PAPER_MODELS.values() for _ in range(2)] and list(models["Row"]) == ["paper", "ours"] * 7
+    assert list(models["Model"]) == [m.display for m in MODELS.values() for _ in range(2)] and list(models["Row"]) == ["paper", "ours"] * 7
     assert table.iloc[0]["BLEU"] == Estimate(0.087) or table.iloc[0]["BLEU"].value == 0.087
     assert str(table.iloc[1]["BLEU"]) == "0.100 [0.050, 0.150]" and table.iloc[1]["n"] == 357
     assert table.iloc[3]["BLEU"].reason == "not part of this run (./run_all.sh nano runs it)"

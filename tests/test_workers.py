@@ -40,6 +40,13 @@ def test_every_job_comes_back_with_its_number():
     assert sorted(workers.side_by_side(pow, [(2, 1), (2, 2), (2, 3)])) == [(0, 2), (1, 4), (2, 8)]
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_process_takes_one_job_or_the_next_one_too(fresh, monkeypatch):
+    monkeypatch.setattr("polypersona_lib.execute.allowed_cores", lambda: 1)
+    found = {pid for _, pid in workers.side_by_side(os.getpid, [(), (), ()], fresh=fresh)}
+    assert len(found) == (3 if fresh else 1) and os.getpid() not in found
+
+
 def test_a_worker_has_one_thread_and_this_process_keeps_its_own():
     before = os.environ.get("OMP_NUM_THREADS")
     assert [found for _, found in workers.side_by_side(threads, [()])] == [(1, "1")]
