@@ -31,7 +31,7 @@ def plot_gains(gains: pd.DataFrame, *, note: str, reference: str) -> tuple[Figur
     for y, row in enumerate(gains.itertuples()):
         look = {"marker": "D" if row.study == reference else "o", "color": INK if row.study == reference else OURS}
         ax.errorbar(row.gain, y, xerr=[[row.gain - row.lo], [row.hi - row.gain]], capsize=1.8, elinewidth=0.9, linestyle="none", zorder=3, **look)
-    ax.set_xlabel("Gain over the untuned base\n(nats an answer token, 95 % interval)")
+    ax.set_xlabel("Gain over the untuned base,\nnats a token (95 %)")
     handles = [Line2D([], [], linestyle="none", marker="D", color=INK, label="reference"), Line2D([], [], linestyle="--", color=GREY, label="its level")]
     fs.legend_above(fig, ax, handles=handles, ncols=2)
     return fs.finish(fig, note), ax
@@ -61,21 +61,20 @@ def plot_memory(budget: pd.DataFrame, *, note: str, unit: str) -> tuple[Figure, 
 
 @style()
 def plot_left_out(domains: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
-    """Each domain's loss: untuned, trained on the nine others, trained on all ten.
+    """Each domain's gain over the untuned base: trained on the nine others (with the interval of what is lost), trained on all ten.
 
-    Args: domains: columns label, untuned, left_out, trained (nats an answer token).
+    Args: domains: columns label, untuned, left_out, trained, lo, hi (nats an answer token), see `ablations.left_out`.
     """
-    fs.need(domains, ("label", "untuned", "left_out", "trained"), "plot_left_out")
+    fs.need(domains, ("label", "untuned", "left_out", "trained", "lo", "hi"), "plot_left_out")
     fig, ax = plt.subplots(figsize=(COLUMN, 0.9 + 0.24 * len(domains)))
     fs.name_rows(ax, list(domains["label"]))
-    looks = {
-        "untuned": ("untuned base", "#D55E00", "o", "white"), "left_out": ("trained on the nine others", OURS, "s", "white"),
-        "trained": ("trained on all ten", OURS, "o", OURS),
-    }  # fmt: skip
-    for y, row in enumerate(domains.itertuples()):
-        ax.plot([row.trained, row.untuned], [y, y], color="#d9d9d9", linewidth=1.5, zorder=1)
-    for column, (label, colour, marker, face) in looks.items():
-        ax.plot(domains[column], range(len(domains)), linestyle="none", marker=marker, color=colour, markerfacecolor=face, label=label)
-    ax.set_xlabel("Loss on the domain's test records (nats an answer token)")
-    fs.legend_above(fig, ax, ncols=2)
+    rows, full = range(len(domains)), domains["untuned"] - domains["trained"]
+    ax.hlines(rows, full - domains["hi"], full - domains["lo"], color="#d9d9d9", linewidth=3, zorder=1)
+    ax.plot(
+        domains["untuned"] - domains["left_out"], rows, linestyle="none", marker="s", color=OURS, markerfacecolor="white", label="trained on the nine others"
+    )
+    ax.plot(full, rows, linestyle="none", marker="o", color=INK, label="trained on all ten")
+    ax.axvline(0, color=GREY, linewidth=0.9, zorder=0)
+    ax.set_xlabel("Gain over the untuned base,\nnats a token (grey: 95 %)")
+    fs.legend_above(fig, ax, ncols=1)
     return fs.finish(fig, note), ax

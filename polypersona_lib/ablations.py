@@ -188,6 +188,12 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def label(study: str, setting: str) -> str:
+    """An arm's name in tables and figures."""
+    words = {"rank": "rank {}", LORA: "{}", "epochs": "{} epoch", "full": "all weights, {}", UNTUNED: "untuned, {}"}
+    return words[study].format(setting) if study in words else REFERENCE
+
+
 def best_full(results: pd.DataFrame) -> str:
     """The setting of full fine-tuning with the lowest validation loss (first seed)."""
     tried = results[(results["study"] == "full") & (results["part"] == "validation") & (results["seed"] == SEEDS[0])]
