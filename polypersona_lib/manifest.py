@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-SHIPPED = "shipped"
+SHIPPED, RATINGS = "shipped", "ratings"
 
 
 class RunBusy(RuntimeError):
@@ -47,7 +47,7 @@ def files_under(path: Path) -> list[Path]:
         return [path]
     found = []
     for folder, names, files in os.walk(path):
-        names[:] = sorted(n for n in names if not n.startswith(".") and n not in ("__pycache__", SHIPPED, "notebooks"))
+        names[:] = sorted(n for n in names if not n.startswith(".") and n not in ("__pycache__", SHIPPED, "notebooks", RATINGS))
         found += [Path(folder) / name for name in files if not name.startswith(".")]
     return sorted(found)
 

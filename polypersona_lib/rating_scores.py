@@ -1,0 +1,156 @@
+"""What the ratings say once the key is joined: agreement among raters, means by system, and whether any automatic metric agrees with people.
+
+A number that too few ratings stand behind is a dash with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from . import agreement, stats
+from .cells import Estimate, Missing, csv_text, estimate
+from .metrics import METRICS
+from .rating import POINTS, SCALES
+from .records import write_atomically
+
+FEWEST_SHARED, FEWEST_ROWS, FEWEST_SYSTEMS, FEWEST_PERSONAS = 10, 10, 5, 3
+COLUMNS = ["rater", "item", "scale", "value", "seconds", "row", "system", "persona_id", "question_id", "question_type", "domain", "answer"]
+EXPORTS, STEMS = ("ratings.csv", "ratings.jsonl"), ("human_agreement", "human_means", "human_metrics")
+
+
+def join_key(ratings: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Who said what was rated: one line a judgement and system (two systems that gave the same text both get it).
+
+    Args:
+        ratings: from `rating_session.load_ratings`. items: from `rating.load_items`.
+    Returns: the columns `COLUMNS`; remarks, such as how many ratings belong to answers that no system of this run gives.
+    """
+    key = items[["item", *COLUMNS[5:]]]
+    lost = ratings[~ratings["item"].isin(key["item"])]
+    texts = f"{lost['item'].nunique()} answers" if len(lost) else ""
+    remarks = [f"{len(lost)} ratings of {texts} left out: the systems chosen here give no such answer (another seed, or trained again)"] if len(lost) else []
+    return ratings.merge(key, on="item", how="inner")[COLUMNS], remarks
+
+
+def describe(joined: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
+    """What ratings there are, in a sentence that names no system, and the remarks, one a line."""
+    single = joined.drop_duplicates(["rater", "item", "scale"])
+    raters, answers = (single[column].nunique() for column in ("rater", "item"))
+    seconds = f", median {single['seconds'].median():.0f} seconds a rating" if single["seconds"].notna().any() else ""
+    there = f"{len(single)} ratings of {answers} answers by {raters} rater{'s' if raters > 1 else ''}{seconds}"
+    return "\n".join([there if len(single) else "No ratings yet: nobody has rated an answer of this run.", *remarks])
+
+
+def agreement_table(joined: pd.DataFrame, *, seed: int = stats.SEED) -> pd.DataFrame:
+    """Krippendorff's alpha (ordinal) of each scale, over the answers that two or more raters judged; the interval resamples answers.
+
+    Returns: Scale, Raters, Ratings, Shared answers, Alpha (`Estimate` or `Missing`); no rows without ratings.
+    """
+    rows = []
+    for scale, part in _by_scale(joined):
+        part = part.drop_duplicates(["rater", "item"])
+        table = part.pivot(index="rater", columns="item", values="value")
+        found = agreement.krippendorff_alpha(agreement.value_counts(table, POINTS), seed=seed)
+        few = f"fewer than {FEWEST_SHARED} answers were judged by two or more raters"
+        flat = "everybody gave one and the same rating"
+        alpha = Missing(few) if found["n"] < FEWEST_SHARED else estimate(found["alpha"], found["lo"], found["hi"], reason=flat)
+        rows.append({"Scale": scale, "Raters": len(table), "Ratings": len(part), "Shared answers": found["n"], "Alpha": alpha})
+    return pd.DataFrame(rows, columns=["Scale", "Raters", "Ratings", "Shared answers", "Alpha"])
+
+
+def means_table(joined: pd.DataFrame, labels: Mapping[str, str], *, seed: int = stats.SEED) -> pd.DataFrame:
+    """Mean rating of each system, 1-5, and its distance from the reference, judged by the same rater on the same record (strict raters cancel out).
+
+    Ratings of one record are averaged first, so that every record counts once; intervals resample personas.
+
+    Returns: System, Answers, Ratings, then for each scale its mean and "<scale>, minus reference"; systems in the order of `labels`; no rows without ratings.
+    """
+    columns = ["System", "Answers", "Ratings", *(f"{scale}{end}" for scale in SCALES for end in ("", ", minus reference"))]
+    rows = []
+    for system in [s for s in labels if s in set(joined["system"])]:
+        mine = joined[joined["system"] == system]
+        row = {"System": labels[system], "Answers": mine["row"].nunique(), "Ratings": len(mine)}
+        for scale in SCALES:
+            part = mine[mine["scale"] == scale]
+            row[scale] = _mean(part, "value", seed=seed)
+            standard = joined[(joined["system"] == "reference") & (joined["scale"] == scale)]
+            pairs = part.merge(standard[["rater", "row", "value"]], on=["rater", "row"], suffixes=("", "_reference"))
+            gap = (
+                Missing("this is the reference")
+                if system == "reference"
+                else _mean(pairs.assign(gap=pairs["value"] - pairs["value_reference"]), "gap", seed=seed)
+            )
+            row[f"{scale}, minus reference"] = gap
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def metric_table(joined: pd.DataFrame, rows: pd.DataFrame, *, seed: int = stats.SEED) -> pd.DataFrame:
+    """Spearman's rank correlation of every automatic row metric with the human ratings, answer by answer and system by system; intervals resample personas.
+
+    Args:
+        joined: from `join_key`; the reference has no scores and drops out. rows: `scores/rows.parquet`.
+    Returns: Metric, then for each scale "<scale>, by answer" and "<scale>, by system"; the metrics in the order of `METRICS`; no rows without ratings.
+    """
+    columns = ["Metric", *(f"{scale}, by {unit}" for scale in SCALES for unit in ("answer", "system"))]
+    rows = rows.assign(stance_acc=(rows["chosen"] == rows["target"]).astype(float).where(rows["target"].notna()))
+    known = [m for m in METRICS if m in rows and METRICS[m].scope in ("row", "swap", "stance")]
+    rated = joined[joined["system"].isin(set(rows["system"]))]
+    if rated.empty:
+        return pd.DataFrame(columns=columns)
+    human = {scale: part.groupby(["system", "row", "persona_id"], as_index=False)["value"].mean() for scale, part in _by_scale(rated)}
+    scored = {scale: part.merge(rows[["system", "id", *known]], left_on=["system", "row"], right_on=["system", "id"]) for scale, part in human.items()}
+    found = []
+    for metric in known:
+        line = {"Metric": METRICS[metric].label}
+        for scale in SCALES:
+            line[f"{scale}, by answer"], line[f"{scale}, by system"] = _correlations(scored.get(scale), metric, seed)
+        found.append(line)
+    return pd.DataFrame(found, columns=columns)
+
+
+def _correlations(part: pd.DataFrame | None, metric: str, seed: int) -> tuple[Estimate | Missing, Estimate | Missing]:
+    """(by answer, by system) of one metric and scale."""
+    part = None if part is None else part[part[metric].notna()]
+    if part is None or len(part) < FEWEST_ROWS or part["persona_id"].nunique() < FEWEST_PERSONAS:
+        return (Missing(f"fewer than {FEWEST_ROWS} rated answers with this score, or fewer than {FEWEST_PERSONAS} personas"),) * 2
+    flat, few = "one side does not vary", f"fewer than {FEWEST_SYSTEMS} systems"
+    single = agreement.spearman(part["value"], part[metric], clusters=part["persona_id"], seed=seed)
+    by_answer = estimate(single["rho"], single["lo"], single["hi"], reason=flat)
+    if part["system"].nunique() < FEWEST_SYSTEMS:
+        return by_answer, Missing(few)
+    whole = agreement.spearman_of_means(part["value"], part[metric], groups=part["system"], clusters=part["persona_id"], seed=seed)
+    return by_answer, estimate(whole["rho"], whole["lo"], whole["hi"], reason=flat)
+
+
+def _by_scale(joined: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The scales that somebody used, in order."""
+    return [(scale, joined[joined["scale"] == scale]) for scale in SCALES if (joined["scale"] == scale).any()]
+
+
+def _mean(part: pd.DataFrame, column: str, *, seed: int) -> Estimate | Missing:
+    """Mean over records (of each record's mean) with an interval over personas, or why there is none."""
+    if part["persona_id"].nunique() < FEWEST_PERSONAS:
+        return Missing(f"rated for fewer than {FEWEST_PERSONAS} personas")
+    by_row = part.groupby(["row", "persona_id"], as_index=False)[column].mean()
+    found = stats.bootstrap_mean(by_row[column], clusters=list(by_row["persona_id"]), seed=seed)
+    return Estimate(found["mean"], found["lo"], found["hi"])
+
+
+def remove_results(folder: Path, tables: Path) -> None:
+    """Delete what an earlier analysis wrote: nothing of a rater who took the ratings back may stay behind."""
+    stale = [folder / name for name in EXPORTS] + [tables / f"{stem}.{ending}" for stem in STEMS for ending in ("csv", "md", "tex")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+def write_export(joined: pd.DataFrame, folder: Path) -> tuple[Path, Path]:
+    """Every judgement with its key, `ratings.csv` (text that no spreadsheet takes for a formula) and `ratings.jsonl`. Returns the two paths."""
+    safe = joined.map(lambda cell: csv_text(cell) if isinstance(cell, str) else cell)
+    write_atomically(folder / EXPORTS[0], safe.to_csv(index=False, lineterminator="\n"))
+    write_atomically(folder / EXPORTS[1], "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in joined.to_dict("records")))
+    return folder / EXPORTS[0], folder / EXPORTS[1]
