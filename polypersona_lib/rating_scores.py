@@ -94,11 +94,13 @@ def metric_table(joined: pd.DataFrame, rows: pd.DataFrame, *, seed: int = stats.
 
     Args:
         joined: from `join_key`; the reference has no scores and drops out. rows: `scores/rows.parquet`.
-    Returns: Metric, then for each scale "<scale>, by answer" and "<scale>, by system"; the metrics in the order of `METRICS`; no rows without ratings.
+    Returns: Metric, then for each scale "<scale>, by answer" and "<scale>, by system"; the metrics in the order of `METRICS` and, as a warning, the plain
+        length of the answer; no rows without ratings.
     """
     columns = ["Metric", *(f"{scale}, by {unit}" for scale in SCALES for unit in ("answer", "system"))]
     rows = rows.assign(stance_acc=(rows["chosen"] == rows["target"]).astype(float).where(rows["target"].notna()))
-    known = [m for m in METRICS if m in rows and METRICS[m].scope in ("row", "swap", "stance")]
+    names = {m.id: m.label for m in METRICS.values()} | {"length_chars": "(answer length, characters)"}
+    known = [m for m in names if m in rows]
     rated = joined[joined["system"].isin(set(rows["system"]))]
     if rated.empty:
         return pd.DataFrame(columns=columns)
@@ -106,7 +108,7 @@ def metric_table(joined: pd.DataFrame, rows: pd.DataFrame, *, seed: int = stats.
     scored = {scale: part.merge(rows[["system", "id", *known]], left_on=["system", "row"], right_on=["system", "id"]) for scale, part in human.items()}
     found = []
     for metric in known:
-        line = {"Metric": METRICS[metric].label}
+        line = {"Metric": names[metric]}
         for scale in SCALES:
             line[f"{scale}, by answer"], line[f"{scale}, by system"] = _correlations(scored.get(scale), metric, seed)
         found.append(line)

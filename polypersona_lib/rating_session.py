@@ -42,7 +42,7 @@ def read_ratings(path: Path) -> tuple[pd.DataFrame, list[str]]:
         try:
             entry = json.loads(line)
         except ValueError:
-            remarks.append(f"{path.name}, line {number}: torn (a kernel was killed while writing); skipped")
+            remarks.append(f"{path.name}, line {number}: torn, as a kernel killed while writing leaves it; skipped")
             continue
         if fault := _fault(entry):
             raise ValueError(f"{path.name}, line {number}: {fault}; correct or delete this line")

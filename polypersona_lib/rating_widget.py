@@ -14,10 +14,10 @@ from .rating_session import Session
 
 STYLE = """<style>
 .polypersona-rating { max-width: 60em; padding: 6px; }
-.polypersona-rating:focus { outline: 2px solid #0072B2; }
-.polypersona-rating textarea:disabled { opacity: 1; resize: none; font-size: 14px; line-height: 1.4; }
+.polypersona-rating:focus { outline: 2px solid #0072B2; outline-offset: -2px; }
+.polypersona-rating textarea:disabled { opacity: 1; resize: none; font: 15px/1.45 sans-serif; field-sizing: content; }
 .polypersona-rating .widget-label { white-space: normal; line-height: 1.3; height: auto; }
-.polypersona-rating .rate-scale { border-left: 4px solid transparent; padding-left: 6px; }
+.polypersona-rating .rate-scale { border-left: 4px solid transparent; padding-left: 6px; margin-top: 8px; }
 .polypersona-rating .rate-here { border-left-color: #0072B2; }
 .polypersona-rating .rate-ask { font-weight: bold; }
 </style>"""
@@ -33,7 +33,7 @@ KEYS = """
       event.stopPropagation();  // else JupyterLab takes the key as a command: a digit turns the cell into a heading, dd deletes it
       const onButton = event.target.closest('button');
       if (onButton && (event.key === 'Enter' || event.key === ' ')) return;  // reached with Tab: the button itself acts
-      const name = /^[1-5]$/.test(event.key) ? '.rate-here .rate-' + event.key : moves[event.key];
+      const name = /^[1-5]$/.test(event.key) ? '.rate-key-' + event.key : moves[event.key];
       const button = name && panel.querySelector(name);
       if (button) { event.preventDefault(); if (!event.repeat) button.click(); }
     }, true);
@@ -56,7 +56,7 @@ KEYS = """
 })();
 """
 HELP = "Keys: 1-5 rate (first realism, then consistency), Enter goes on, ← → move. Tab and the space bar reach every button. Everything is saved at once."
-LINE = 95  # characters that fit on one line of a text area
+LINE = 60  # characters on one line of a text area in a narrow window; browsers that can (field-sizing) take the height of the text itself
 
 
 class RatingPanel:
@@ -75,6 +75,8 @@ class RatingPanel:
             self._button("Skip →", "The next answer, rated or not", "rate-next", lambda: session.go(1)),
             self._button("Go on ⏎", "The next answer that is not fully rated", "rate-on", self._go_on),
         ]
+        keys = [self._button(str(value), "", f"rate-key-{value}", lambda value=value: session.rate(value)) for value in POINTS]  # fast typists: here the scale
+        moves += [widgets.HBox(keys, layout={"display": "none"})]  # is the kernel's, which takes the keys one by one, not the one last drawn
         rows = [widgets.HBox([self.bar, self.place]), *self.texts.values(), *self.scales.values(), widgets.HBox(moves), self.status, widgets.Label(HELP)]
         self.box = widgets.VBox([widgets.HTML(STYLE), *rows])
         self.box.add_class("polypersona-rating")
@@ -83,7 +85,7 @@ class RatingPanel:
     def _scale(self, scale: str, question: str, anchors: tuple[str, ...], hint: str) -> widgets.VBox:
         """A question with its five anchored buttons."""
         for value, anchor in zip(POINTS, anchors, strict=True):
-            button = self._button(f"{value} {anchor}", f"{scale} {value}: {anchor}", f"rate-{value}", lambda value=value: self.session.rate(value, scale))
+            button = self._button(f"{value} {anchor}", f"{scale} {value}: {anchor}", "rate-point", lambda value=value: self.session.rate(value, scale))
             self.buttons[scale, value] = button
         asked = widgets.Label(f"{scale.capitalize()}: {question}")
         asked.add_class("rate-ask")
