@@ -67,13 +67,14 @@ def means_table(joined: pd.DataFrame, labels: Mapping[str, str], *, seed: int = 
 
     Ratings of one record are averaged first, so that every record counts once; intervals resample personas.
 
-    Returns: System, Answers, Ratings, then for each scale its mean and "<scale>, minus reference"; systems in the order of `labels`; no rows without ratings.
+    Returns: System, Records, Ratings (both scales together), then for each scale its mean and "<scale>, minus reference"; systems in the
+        order of `labels`; no rows without ratings.
     """
-    columns = ["System", "Answers", "Ratings", *(f"{scale}{end}" for scale in SCALES for end in ("", ", minus reference"))]
+    columns = ["System", "Records", "Ratings", *(f"{scale}{end}" for scale in SCALES for end in ("", ", minus reference"))]
     rows = []
     for system in [s for s in labels if s in set(joined["system"])]:
         mine = joined[joined["system"] == system]
-        row = {"System": labels[system], "Answers": mine["row"].nunique(), "Ratings": len(mine)}
+        row = {"System": labels[system], "Records": mine["row"].nunique(), "Ratings": len(mine)}
         for scale in SCALES:
             part = mine[mine["scale"] == scale]
             row[scale] = _mean(part, "value", seed=seed)
