@@ -50,7 +50,7 @@ def load_items(preds: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
     """The answers that can be rated, with the key. Not for raters' eyes.
 
     An item is one text given to one test record: two systems that gave the same text share it, so that it is rated once. Failed generations are left out, and
-    so is every record that not all systems answered (if there is none answered by all: that fewer answered than others).
+    so is every record that fewer systems answered than others: usually that not all answered.
 
     Args:
         preds: from `evaluation.load_predictions`. systems: names in its `system` column, and "reference".
