@@ -428,6 +428,16 @@ def test_planted_agreement_is_found(items):
     assert dice["Alpha"][0].value < poor.lo < poor.hi < good.lo < 1
 
 
+def test_a_text_that_two_systems_gave_counts_once_for_agreement_and_for_each_in_the_means():
+    preds = predictions(20)
+    preds.loc[preds["system"].isin(["uniform", "persona_blind"]), "prediction"] = "Yes."
+    items = rating.load_items(preds, SYSTEMS)
+    joined = joined_of(items, *(simulated(items, r, sharp=1) for r in "ab"))
+    table, means = rating_scores.agreement_table(joined), rating_scores.means_table(joined, {s: s for s in SYSTEMS}).set_index("System")
+    assert table["Shared answers"].tolist() == [120, 120] and table["Ratings"].tolist() == [240, 240]
+    assert len(joined) == 2 * 2 * 20 * 7 and means.loc["uniform", "realism"].value == means.loc["persona_blind", "realism"].value
+
+
 def test_planted_order_of_systems_is_found_and_strictness_cancels(items):
     raters = [simulated(items, "a", sharp=1), simulated(items, "b", sharp=1, bias=-0.8), simulated(items, "c", sharp=1, bias=0.8)]
     table = rating_scores.means_table(joined_of(items, *raters), {s: s for s in SYSTEMS}).set_index("System")
