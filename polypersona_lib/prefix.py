@@ -87,32 +87,48 @@ def group(keys: list) -> tuple[list, list[int]]:
     return [list(k) for k in seen], index
 
 
+def by_length(lengths: list[int]) -> list[list[int]]:
+    """Row numbers in two groups, the shorter rows and the longer ones, cut where least padding is left (one group if there is none)."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    cut = min(range(len(order)), key=lambda k: k * lengths[order[k - 1]] + (len(order) - k) * lengths[order[-1]] if k else len(order) * lengths[order[-1]])
+    return [part for part in (order[:cut], order[cut:]) if part]
+
+
 def positions(rows, *, shared: bool) -> int:
     """How many token positions `answer_logits` runs over for these rows, padding included."""
     if not shared:
         return len(rows) * max(len(r.ids) for r in rows)
     prefixes, _ = group([r.shared for r in rows])
-    return len(prefixes) * max(map(len, prefixes)) + len(rows) * max(len(r.rest) + len(r.answer) for r in rows)
+    lengths = [len(r.rest) + len(r.answer) for r in rows]
+    return len(prefixes) * max(map(len, prefixes)) + sum(len(part) * lengths[part[-1]] for part in by_length(lengths))
 
 
 def answer_logits(model, rows, pad_id: int, *, shared: bool):
     """Logits that predict each answer token, the LM head computed there alone.
 
     Args:
-        rows: `chat.Encoded` rows. shared: whether equal prefixes are computed once (not with gradient checkpointing, which knows no cache).
+        rows: `chat.Encoded` rows. shared: whether equal prefixes are computed once, and short rows apart from long ones (not with gradient
+            checkpointing, which knows no cache).
     Returns: (logits (answer tokens, vocabulary), targets (answer tokens,)), row after row.
     """
     import torch
 
+    device = next(model.parameters()).device
     tails = [(r.rest if shared else r.shared + r.rest) + r.answer for r in rows]
     if shared:
         prefixes, index = group([r.shared for r in rows])
         cache, prefix_mask = run_prefixes(model, prefixes, pad_id)
-        hidden, _, _, _ = run_rows(model, cache, prefix_mask, index, tails, pad_id)
+        parts = by_length([len(t) for t in tails])
+        states = [run_rows(model, cache, prefix_mask, [index[i] for i in part], [tails[i] for i in part], pad_id)[0] for part in parts]
     else:
-        ids, mask = (t.to(next(model.parameters()).device) for t in pad(tails, pad_id))
-        hidden = decoder(model)[0](input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    where = [(i, len(t) - len(r.answer) - 1 + k) for i, (t, r) in enumerate(zip(tails, rows, strict=True)) for k in range(len(r.answer))]
-    at = torch.tensor(where, device=hidden.device)
-    targets = torch.tensor([t for r in rows for t in r.answer], device=hidden.device)
-    return decoder(model)[1](hidden[at[:, 0], at[:, 1]]), targets
+        ids, mask = (t.to(device) for t in pad(tails, pad_id))
+        parts, states = [list(range(len(rows)))], [decoder(model)[0](input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state]
+    found, origin = [], []
+    for part, hidden in zip(parts, states, strict=True):
+        where = [(k, len(tails[i]) - len(rows[i].answer) - 1 + j) for k, i in enumerate(part) for j in range(len(rows[i].answer))]
+        at = torch.tensor(where, device=device)
+        found.append(hidden[at[:, 0], at[:, 1]])
+        origin += [i for i in part for _ in rows[i].answer]
+    in_order = torch.tensor(sorted(range(len(origin)), key=lambda n: origin[n]), device=device)
+    targets = torch.tensor([t for r in rows for t in r.answer], device=device)
+    return decoder(model)[1](torch.cat(found)[in_order]), targets
