@@ -197,11 +197,20 @@ def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
     }
 
 
+def repeats_prompt(prediction: str, question: str = "") -> bool:
+    """True if the text holds the prompt's field names at the start of a line, or the whole question (of four words or more)."""
+    folded, asked = (" ".join(t.lower().split()) for t in (prediction, question))
+    return bool(_ECHO.search(prediction)) or (len(asked.split()) >= 4 and asked in folded)
+
+
 def is_clean(prediction: str, question: str = "") -> bool:
     """True if the text is not empty, carries no control text and does not repeat the prompt."""
-    folded, asked = (" ".join(t.lower().split()) for t in (prediction, question))
-    echoed = bool(_ECHO.search(prediction)) or (len(asked.split()) >= 4 and asked in folded)
-    return bool(folded) and not echoed and not find_control_text(prediction)
+    return bool(prediction.strip()) and not repeats_prompt(prediction, question) and not find_control_text(prediction)
+
+
+def is_finished(text: str) -> bool:
+    """True if the text ends with the end of a sentence."""
+    return bool(_FINISHED.search(text.strip()))
 
 
 def format_validity(preds: pd.DataFrame, *, reader=None) -> np.ndarray:
@@ -219,7 +228,7 @@ def format_validity(preds: pd.DataFrame, *, reader=None) -> np.ndarray:
             continue
         text, ok = row["prediction"], is_clean(row["prediction"], row.get("question") or "")
         if not closed:
-            ok = ok and bool(_FINISHED.search(text.strip())) and 1 <= len(sentences(text)) <= 8
+            ok = ok and is_finished(text) and 1 <= len(sentences(text)) <= 8
         elif ok and isinstance(row.get("chosen"), int | float | np.integer) and row["chosen"] == row["chosen"]:
             ok = row["chosen"] >= 0
         elif ok:

@@ -12,11 +12,12 @@ import itertools
 import json
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from . import metrics, stats, swap
+from . import diagnosis, metrics, stats, swap
 from .stance import read_option
 
 REQUIRED = ("id", "prediction", "reference")
@@ -217,7 +218,7 @@ def _interval(low: float, high: float) -> str:
     return f"[{low:.4f}, {high:.4f}]" if low == low else "–"
 
 
-def _print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, signatures: dict, missing: dict[str, str]) -> None:
+def _print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, signatures: dict, missing: dict[str, str], findings: list) -> None:
     failed = int((frame["status"] == "failed").sum())
     print(f"\n{name}: {len(frame)} rows" + (f", {failed} failed (counted, not scored)" if failed else ""))
     print(f"  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
@@ -230,6 +231,9 @@ def _print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, signatures:
         print("  not computed:")
     for reason, ids in itertools.groupby(sorted(missing, key=lambda m: missing[m]), key=lambda m: missing[m]):
         print(f"    {', '.join(ids)}: needs {reason}")
+    print("  findings:" if findings else "  findings: none")
+    for found in findings:
+        print(f"    {found.severity}: {found.text} (n {found.n})")
 
 
 def _print_comparison(table: pd.DataFrame, notes: list[str]) -> None:
@@ -284,7 +288,8 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
     for name, frame in files.items():
         lines, scored[name], signatures = score_file(frame, seed=seed)
         missing = missing_columns(frame, lines)
-        _print_file(name, frame, lines, signatures, missing)
+        findings = diagnosis.diagnose(frame, lines)
+        _print_file(name, frame, lines, signatures, missing, findings)
         tables.append(lines.assign(file=name)[["file", "metric", "value", "lo", "hi", "n", "n_failed"]])
         known = {
             line["metric"]: {
@@ -302,6 +307,7 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
                 "metrics": known,
                 "signatures": signatures,
                 "missing": missing,
+                "findings": [asdict(f) for f in findings],
             }
         )
     if len(files) > 1:

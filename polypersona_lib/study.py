@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import administration, dataset, evaluation, paths, records
+from . import administration, dataset, diagnosis, evaluation, paths, records
+from .cells import csv_text
 from .chat import PROMPT_VERSION
 from .config import RunConfig, fingerprint
 from .generation import ADMINISTRATION, SAMPLING
@@ -149,6 +150,15 @@ def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame,
             folder / "systems_unseen_pairs.csv", index=False
         )
     return rows, systems
+
+
+def diagnose(run: RunConfig, parts: dict[str, pd.DataFrame], rows: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
+    """What is wrong with each system, in plain lines (`diagnosis.diagnose_systems`); written to `scores/findings.csv`."""
+    preds = evaluation.load_predictions(find(run, "preds"))
+    preds = preds[preds["system"].isin(set(systems["system"]))]
+    found = diagnosis.diagnose_systems(preds, rows, systems, pool=pd.concat([parts[p] for p in dataset.SPLITS], ignore_index=True), seed=run.seed)
+    found.assign(text=found["text"].map(csv_text)).round(6).to_csv(run.paths.folder("scores") / "findings.csv", index=False)
+    return found
 
 
 def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,81 @@
+"""Answers that are bad in a known way, for the embedded test rows: what the evaluator must see through. Everything here was written for this purpose."""
+
+from __future__ import annotations
+
+import random
+
+import pandas as pd
+
+from polypersona_lib import chat, controls
+from polypersona_lib.question_bank import DOMAINS
+
+CONSTANT = "It depends on the day, but on the whole things are fine with me and I have little to add."
+GERMAN = (
+    "Ich finde das wichtig, weil meine Familie jeden Tag davon betroffen ist.", "Eher nicht, dafür fehlen mir im Alltag die Zeit und das Geld.",
+    "Meistens bin ich zufrieden, auch wenn manches besser laufen könnte.", "Früher war das anders, heute verlasse ich mich auf meine Nachbarn.",
+    "Darüber habe ich lange nachgedacht und bin immer noch unschlüssig.", "Bei uns im Dorf kennt jeder jeden, deshalb klappt das ganz gut.",
+)  # fmt: skip
+SPANISH = (
+    "Creo que es muy importante para mi familia y para todo el barrio.", "No estoy segura, porque depende mucho de cuánto dinero queda a fin de mes.",
+    "Casi siempre me siento bien atendido, aunque a veces hay que esperar demasiado.", "Prefiero hablar con mis vecinos antes que buscar en internet.",
+    "Desde que trabajo por las noches todo me cuesta el doble.", "Me gustaría que las cosas fueran más sencillas para los jóvenes.",
+)  # fmt: skip
+MARKERS = ("<|im_end|>", "<|im_start|>assistant", '<tool_call>{"name": "answer"}</tool_call>', "[/INST]", "</s>")
+TEN = " ".join(f"This is sentence number {n} about nothing in particular." for n in range(1, 11))
+
+
+def _other_persona(test: pd.DataFrame, everyone: pd.DataFrame) -> list[str]:
+    """For each row the reference of another persona who was asked the same question."""
+    by_question = {q: g for q, g in everyone.sort_values("id").groupby("question_id")}
+    found = []
+    for row in test.itertuples():
+        others = by_question[row.question_id]
+        found.append(random.Random(f"other|{row.id}").choice(others.loc[others["persona_id"] != row.persona_id, "reference"].tolist()))
+    return found
+
+
+def _uniform(test: pd.DataFrame, train: pd.DataFrame) -> list[str]:
+    return controls.floor_predictions(test, train, seed=42)["uniform"]
+
+
+def _wrong_format(row) -> str:
+    """Closed items answered without an option; open ones in turn by a bare label and by ten sentences."""
+    if row.question_type != "open":
+        return f"The weather was mild and bus {sum(map(ord, row.id))} came on time for {row.persona_id} this morning."
+    return "Agree." if sum(map(ord, row.id)) % 2 else TEN
+
+
+def failing_generator(row) -> str:
+    """A model that breaks on every row."""
+    raise RuntimeError(f"out of memory at {row.id}")
+
+
+def generate(answer, test: pd.DataFrame) -> list[str]:
+    """`answer(row)` for every row; an exception is a failed generation: an empty answer."""
+    found = []
+    for row in test.itertuples():
+        try:
+            found.append(answer(row))
+        except RuntimeError:
+            found.append("")
+    return found
+
+
+def build(parts: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Name -> answers to `parts["test"]`, in its order. `parts` as of `study.load_data`."""
+    test, train = parts["test"], parts["train"]
+    typical = controls.typical_answers(train)
+    return {
+        "copy": test["reference"].tolist(),
+        "blind_copy": [typical[q] for q in test["question_id"]],
+        "uniform_answers": _uniform(test, train),
+        "constant": [CONSTANT] * len(test),
+        "other_persona": _other_persona(test, pd.concat(parts.values())),
+        "prompt_echo": generate(lambda row: chat.user_text(row.persona, DOMAINS[row.domain][0], row.question, row.options), test),
+        "empty": [""] * len(test),
+        "german": generate(lambda row: GERMAN[sum(map(ord, row.id)) % len(GERMAN)], test),
+        "spanish": generate(lambda row: SPANISH[sum(map(ord, row.id)) % len(SPANISH)], test),
+        "control_text": generate(lambda row: f"{row.reference} {MARKERS[sum(map(ord, row.id)) % len(MARKERS)]}", test),
+        "wrong_format": generate(_wrong_format, test),
+        "failing": generate(failing_generator, test),
+    }
