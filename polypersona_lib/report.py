@@ -22,6 +22,7 @@ from .metrics import METRICS
 from .records import write_atomically
 from .registry import MODELS
 from .report_tables import ADMINISTRATION_METRICS, CONTROL_METRICS, MORE_METRICS, domain_table, find_table, read_csv, read_table, slug, system_table
+from .report_tables import findings_table as list_findings
 
 TEMPLATE = "report.html.j2"
 TABLES = {"table2": "Table II", "table3": "Table III", "table1": "Table I"}
@@ -73,8 +74,8 @@ SCRIPT = """
 def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     """Write `results/<run>/report.html` from the files of the run and return its path; parts whose file is missing say so.
 
-    Reads: claims.csv, tables/table*.csv (captions: .md), scores/{systems,systems_unseen_pairs,administration,domain_accuracy}.csv, preds/*.jsonl, runs/*.json,
-    dataset/report.json, manifest.json, and the figures' PNG files (captions.json beside them may override caption and alt text).
+    Reads: claims.csv, tables/table*.csv (captions: .md), scores/{systems,systems_unseen_pairs,findings,administration,domain_accuracy}.csv, preds/*.jsonl,
+    runs/*.json, dataset/report.json, manifest.json, and the figures' PNG files (captions.json beside them may override caption and alt text).
     """
     path = path or run.paths.results / "report.html"
     write_atomically(path, render(context(run)))
@@ -128,6 +129,7 @@ def context(run: RunConfig) -> dict:
         "verdicts": _verdicts(ledger), "claims": ledger, "marks": parts.MARKS,
         "tables": [{"name": name, **(shown[stem] or {})} for stem, name in TABLES.items()], "more_tables": more,
         "controls": system_table(systems, CONTROL_METRICS), "control_meanings": [*FLOORS.values(), *BOUNDS.values()],
+        "findings": list_findings(read_csv(results / "scores" / "findings.csv")),
         "unseen": system_table(read_csv(results / "scores" / "systems_unseen_pairs.csv"), CONTROL_METRICS),
         "administration": system_table(read_csv(results / "scores" / "administration.csv"), ADMINISTRATION_METRICS),
         "domains": domain_table(read_csv(results / "scores" / "domain_accuracy.csv")),

@@ -128,6 +128,21 @@ def _score(row: dict | None) -> dict:
     return {"text": f"{found.value:.3f}", "interval": interval, "number": True}
 
 
+def findings_table(findings: pd.DataFrame) -> list[dict]:
+    """What is wrong with each system (`scores/findings.csv`): one row a system, problems first; [] without the file."""
+    if findings.empty:
+        return []
+    rows = []
+    for system in sorted(set(findings["system"]), key=_place):
+        mine = findings[findings["system"] == system].sort_values("severity", key=lambda c: c != "problem", kind="stable")
+        lines = [
+            {k: plain(str(f[k])) for k in ("severity", "text", "n")} | {"metric": f["metric"] if f["metric"] in DEFINED else None}
+            for f in mine.to_dict("records")
+        ]
+        rows.append({"name": system_name(system), "kind": system_kind(system), "findings": lines})
+    return rows
+
+
 def domain_table(scores: pd.DataFrame) -> dict | None:
     """Stance accuracy by domain: one row a domain, one column a system; None without scores."""
     if scores.empty:

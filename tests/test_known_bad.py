@@ -77,7 +77,7 @@ def test_numbers_are_in_the_line(world):
     assert by_id["copy"]["copy"].text.startswith("identical to the reference in 100 %") and by_id["copy"]["copy"].value == 1
     assert by_id["empty"]["failed"].text == "100 % of the answers are empty or failed" and by_id["empty"]["failed"].n == 357
     assert CONSTANT[:20] in by_id["constant"]["one_text"].text and "every answer is the same text" in by_id["constant"]["one_text"].text
-    assert "is below zero" in by_id["other_persona"]["other_people"].text and "includes zero" in by_id["german"]["persona_blind"].text
+    assert "is below zero" in by_id["other_persona"]["other_people"].text and "includes zero" in by_id["uniform_answers"]["persona_blind"].text
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,9 @@ def test_nothing_to_remark_gives_nothing():
     assert ids(answers([f"I keep case {i} apart from all the others." for i in range(50)])) == {}
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2, 20])
+@pytest.mark.parametrize("lost", [0, 1, 2, 40])
 def test_failures_have_a_threshold(lost):
-    found = ids(answers([f"I keep case {i} apart." for i in range(20 - lost)] + [""] * lost))
+    found = ids(answers([f"I keep case {i} apart." for i in range(40 - lost)] + [""] * lost))
     assert [f.severity for f in found.values() if f.id == "failed"] == (
         [] if not lost else ["note"] if lost < 2 and lost / 20 < diagnosis.FAILED else ["problem"]
     )
@@ -155,9 +155,6 @@ def test_foreign_text_is_data():
 
 def test_another_script_and_little_text():
     chinese = [f"我觉得这件事情对我们家来说非常重要而且很难{i}" for i in range(40)]
-    said = answers(chinese).assign(
-        reference=[f"{chr(97 + i % 26) * 3}{chr(97 + i // 26) * 2} word{chr(97 + i % 26)}x thing{chr(97 + i // 26)}" for i in range(40)]
-    )
-    many = pd.concat([said] * 1).assign(reference=[" ".join(f"w{chr(97 + i % 26)}{chr(97 + k)}" for k in range(20)) for i in range(40)])
+    many = answers(chinese).assign(reference=[" ".join(f"w{chr(97 + i % 26)}{chr(97 + k)}" for k in range(20)) for i in range(40)])
     assert "language" in ids(many) and "language" not in ids(many.assign(prediction="OK."))
-    assert "language" not in ids(said.head(3))  # too few words to know the language by
+    assert "language" not in ids(many.head(3))  # too few words to know the language by

@@ -43,6 +43,9 @@ def write_run(run, answer=HOSTILE):
     rows = rows.assign(status="ok", bleu=0.1, rouge1=0.3, quality=0.5)
     systems.to_csv(run.paths.folder("scores") / "systems.csv", index=False)
     systems.to_csv(run.paths.folder("scores") / "systems_unseen_pairs.csv", index=False)
+    lines = [("phi-2", "failed", "problem", HOSTILE, 0.5, 16, "format_valid"), ("uniform", "chance", "note", "'=1+1 is no formula", 0.3, 9, "stance_acc")]
+    found = pd.DataFrame(lines, columns=["system", "id", "severity", "text", "value", "n", "metric"])
+    found.to_csv(run.paths.folder("scores") / "findings.csv", index=False)
     administration = systems[systems["metric"] == "stance_acc"].drop(columns="n_failed")
     administration.to_csv(run.paths.folder("scores") / "administration.csv", index=False)
     pd.concat([administration.assign(domain=d) for d in DOMAINS]).to_csv(run.paths.folder("scores") / "domain_accuracy.csv", index=False)
@@ -141,7 +144,7 @@ def test_content(page):
     expected = [
         "A nano twin says nothing about the real model", "Not a replacement for people", "clip 1.0 instead of 0.3", "torch 2.13.0", "a1b2c3d4", "feed" * 4,
         "Caption of table2_overall. (nano twins", "0.087", "Caption of data_counts.", "and 20 more", "persona-question pair is not in train", "1,234", "300.2",
-        "not quantified",
+        "not quantified", "Findings by system", "problem: <script>alert", "note: =1+1 is no formula",
     ]  # fmt: skip
     for words in (*expected, *VERDICTS):
         assert words in text, words
@@ -153,7 +156,15 @@ def test_content(page):
 def test_a_run_without_anything_still_has_a_report(tmp_path):
     text = report.write_report(RunConfig(out=str(tmp_path))).read_text()
     words = "".join(Page(text).words)
-    gaps = ["no claims.csv yet", "no Table II yet", "no scores/systems.csv yet", "Not part of this run", "No figure was found", "no predictions yet"]
+    gaps = [
+        "no claims.csv yet",
+        "no Table II yet",
+        "no scores/systems.csv yet",
+        "Not part of this run",
+        "No figure was found",
+        "no predictions yet",
+        "no scores/findings.csv",
+    ]
     for gap in (*gaps, "No training record"):
         assert gap in words, gap
 
