@@ -76,17 +76,17 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     Returns: (metric, value, lo, hi, n) for `stance_acc`, `stance_qwk` (five-point items), `alignment`, `sd_ratio`, `entropy_ratio` (means over items),
         `ece` and `log_loss`; and the calibration table (confidence, accuracy, n). Intervals are 95 %, clustered by persona.
     """
-    people, truth = answered["persona_id"], answered["truth"].to_numpy()
-    probs, uniform = answered["option_probs"], np.array([len(set(np.round(p, 6))) == 1 for p in answered["option_probs"]])
-    hit = np.where(uniform, [1 / len(p) for p in probs], answered["chosen"].to_numpy() == truth)
+    people, truth, probs = answered["persona_id"], answered["truth"].to_numpy(), answered["option_probs"]
+    uniform, hit = _undecided(answered), _hits(answered)
     own = np.array([p[t] for p, t in zip(probs, truth, strict=True)])
-    rows = [{"metric": "stance_acc", **_mean(hit, people, seed)}, {"metric": "truth_prob", **_mean(own, people, seed)}]
-    rows.append({"metric": "log_loss", **_mean(-np.log(np.clip(own, 1e-6, 1)), people, seed)})
+    rows = _means({"stance_acc": hit, "truth_prob": own, "log_loss": -np.log(np.clip(own, 1e-6, 1))}, people, seed)
     five = np.array([len(p) == 5 for p in probs]) & ~uniform
     if five.any():
-        rows.append({"metric": "stance_qwk", **_kappa(answered[five], seed)})
+        part = answered[five]
+        kappa = stats.bootstrap_kappa(part["chosen"], part["truth"], n_options=5, clusters=list(part["persona_id"]), n_boot=1000, seed=seed)
+        rows.append({"metric": "stance_qwk", "value": kappa["mean"]} | {k: kappa[k] for k in ("lo", "hi", "n")})
     items = pd.DataFrame([_item(group) for _, group in answered.groupby("question_id", sort=True)])
-    rows += [{"metric": name, **_mean(items[name].to_numpy(), None, seed)} for name in ("alignment", "sd_ratio", "entropy_ratio")]
+    rows += _means(items[["alignment", "sd_ratio", "entropy_ratio"]], None, seed)
     curve = _calibration(np.array([p.max() for p in probs]), hit)
     rows.append(
         {
@@ -100,32 +100,29 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     return pd.DataFrame(rows), curve
 
 
-def _mean(values, clusters, seed: int) -> dict:
-    found = stats.bootstrap_mean(np.asarray(values, dtype=float), clusters=None if clusters is None else list(clusters), n_boot=2000, seed=seed)
-    return {"value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")}
+def domain_accuracy(answered: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Stance accuracy of one system's administration by domain: domain, metric, value, lo, hi, n; intervals clustered by persona."""
+    hits = answered.assign(hit=_hits(answered)).groupby("domain", sort=True)
+    lines = [line | {"domain": domain} for domain, part in hits for line in _means({"stance_acc": part["hit"]}, part["persona_id"], seed)]
+    return pd.DataFrame(lines)
 
 
-def _kappa(answered: pd.DataFrame, seed: int) -> dict:
-    """Quadratic kappa of the most probable option against the truth; people are resampled for the interval."""
-    tables = {pid: _confusion(g["chosen"], g["truth"]) for pid, g in answered.groupby("persona_id", sort=True)}
-    stack = np.stack(list(tables.values()))
-    draws = np.random.default_rng(seed).multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=1000)
-    boot = [_kappa_of(np.tensordot(w, stack, axes=1)) for w in draws]
-    low, high = np.nanpercentile(boot, [2.5, 97.5]) if np.isfinite(boot).any() else (np.nan, np.nan)
-    return {"value": _kappa_of(stack.sum(0)), "lo": float(low), "hi": float(high), "n": len(answered)}
+def _undecided(answered: pd.DataFrame) -> np.ndarray:
+    """Rows whose options are all equally probable: no option is the chosen one."""
+    return np.array([np.ptp(p) < 1e-6 for p in answered["option_probs"]])
 
 
-def _confusion(a, b) -> np.ndarray:
-    table = np.zeros((5, 5))
-    np.add.at(table, (np.asarray(a), np.asarray(b)), 1)
-    return table
+def _hits(answered: pd.DataFrame) -> np.ndarray:
+    """1 where the most probable option is the true one, 0 where not, the chance of it where the answer is undecided."""
+    right = answered["chosen"].to_numpy() == answered["truth"].to_numpy()
+    return np.where(_undecided(answered), [1 / len(p) for p in answered["option_probs"]], right)
 
 
-def _kappa_of(table: np.ndarray) -> float:
-    """Cohen's kappa with quadratic weights from a table of counts (sklearn's definition; NaN if nobody varies)."""
-    weights = (np.arange(5)[:, None] - np.arange(5)) ** 2
-    expected = table.sum(1)[:, None] * table.sum(0) / table.sum()
-    return float(1 - (weights * table).sum() / (weights * expected).sum()) if (weights * expected).sum() else float("nan")
+def _means(columns: dict | pd.DataFrame, clusters, seed: int) -> list[dict]:
+    """One line a column: metric, value, lo, hi, n."""
+    table = pd.DataFrame({name: np.asarray(values, dtype=float) for name, values in columns.items()})
+    found = stats.bootstrap_means(table, clusters=None if clusters is None else list(clusters), seed=seed)
+    return found.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().to_dict("records")
 
 
 def _item(group: pd.DataFrame) -> dict:

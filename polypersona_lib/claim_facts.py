@@ -71,13 +71,13 @@ def domain_scores(rows: pd.DataFrame, *, metrics: Sequence[str] = DOMAIN_METRICS
     Args: rows: `scores/rows.parquet`. Returns: columns system, metric, domain, value, lo, hi, n.
     """
     alive = rows[rows["status"] == "ok"] if "status" in rows else rows
+    wanted = [m for m in metrics if m in alive]
     lines = []
     for (system, domain), part in alive.groupby(["system", "domain"], sort=True):
-        for metric in metrics:
-            if metric in part:
-                found = stats.bootstrap_mean(part[metric], n_boot=1000, seed=seed)
-                lines.append({"system": system, "metric": metric, "domain": domain, "value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")})
-    return pd.DataFrame(lines, columns=["system", "metric", "domain", "value", "lo", "hi", "n"])
+        found = stats.bootstrap_means(part[wanted], n_boot=1000, seed=seed).rename(columns={"mean": "value"}).rename_axis("metric").reset_index()
+        lines.append(found.assign(system=system, domain=domain))
+    columns = ["system", "metric", "domain", "value", "lo", "hi", "n"]
+    return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 
 
 def all_scores(systems: pd.DataFrame, rows: pd.DataFrame, *, seed: int = stats.SEED) -> pd.DataFrame:

@@ -6,12 +6,13 @@ Predictions are files; everything after them is recomputed in seconds without a 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import chat, controls, metrics, stats, swap
+from . import chat, controls, metrics, set_scores, stats, swap
 from .config import RunConfig
 from .models import load_tokenizer
 from .phrase_bank import SCALES
@@ -145,26 +146,39 @@ def chosen_options(preds: pd.DataFrame, reader=None) -> np.ndarray:
 def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Each system's scores with 95 % bootstrap intervals: (system, metric, value, lo, hi, n, n_failed).
 
-    Row metrics resample rows; swap scores resample personas. Set metrics (corpus BLEU, diversity) have no interval here.
+    Row metrics and stances resample rows; swap scores resample personas; diversity is sampled without replacement (`set_scores`).
     """
     table = [metrics.summarise_rows(rows, metrics=list(MODEL_METRICS), seed=seed)]
     swaps = [f"swap_{kind}_{name}" for name in SWAPS for kind in ("gap", "auc") if f"swap_{kind}_{name}" in rows]
     table.append(metrics.summarise_rows(rows, metrics=swaps, cluster="persona_id", seed=seed))
-    lines = []
     for system, part in rows.groupby("system", sort=False):
-        alive = preds[preds["system"] == system]
-        failed = int(part["failed"].sum())
-        found = metrics.score_set(alive, seed=seed)
-        lines += [
-            {"system": system, "metric": m, "value": found[m], "n": found["n"], "n_failed": failed}
-            for m in ("bleu_corpus", "distinct1", "distinct2", "self_bleu")
-        ]
-        closed = part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]]
-        if len(closed):
-            hit = stats.bootstrap_mean((closed["chosen"] == closed["target"]).astype(float), seed=seed)
-            lines.append({"system": system, "metric": "stance_acc", "value": hit["mean"], "lo": hit["lo"], "hi": hit["hi"], "n": hit["n"], "n_failed": failed})
-            five = closed[~closed["question_type"].eq("yesno")]
-            found = metrics.score_stance(five["chosen"], five["target"].astype(int), n_options=5)
-            lines.append({"system": system, "metric": "stance_qwk", "value": found["stance_qwk"], "n": found["n"], "n_failed": failed})
-            lines.append({"system": system, "metric": "stance_found", "value": float((closed["chosen"] >= 0).mean()), "n": len(closed), "n_failed": failed})
-    return pd.concat([*table, pd.DataFrame(lines)], ignore_index=True)
+        whole = set_scores.score_set(preds[preds["system"] == system], seed=seed)
+        stances = pd.DataFrame(_stance_lines(part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]], seed))
+        table += [t.assign(system=system, n_failed=int(part["failed"].sum())) for t in (whole, stances) if len(t)]
+    return pd.concat(table, ignore_index=True)
+
+
+def _stance_lines(closed: pd.DataFrame, seed: int) -> list[dict]:
+    """Accuracy, kappa (five-point items) and share found of one system's closed answers; [] without any."""
+    if closed.empty:
+        return []
+    hit = stats.bootstrap_mean((closed["chosen"] == closed["target"]).astype(float), seed=seed)
+    found = stats.bootstrap_mean((closed["chosen"] >= 0).astype(float), seed=seed)
+    five = closed[~closed["question_type"].eq("yesno") & (closed["chosen"] >= 0)]
+    kappa = stats.bootstrap_kappa(five["chosen"], five["target"], n_options=5, seed=seed)
+    lines = {"stance_acc": hit, "stance_qwk": kappa, "stance_found": found}
+    return [{"metric": m, "value": f["mean"], "lo": f["lo"], "hi": f["hi"], "n": f["n"]} for m, f in lines.items()]
+
+
+def compare_systems(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, wanted: Sequence[str], seed: int) -> pd.DataFrame:
+    """Paired comparison of systems on the rows that both answered; people are resampled, and flipped.
+
+    Returns: one row a pair and metric: a, b, metric, difference (a - b), lo, hi, n, d (effect size), p (permutation), p_holm (over all lines).
+    """
+    wide = rows.pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
+    gaps = pd.DataFrame({(a, b, m): wide[m][a] - wide[m][b] for a, b in pairs for m in wanted})
+    gaps.columns = pd.MultiIndex.from_tuples(gaps.columns, names=["a", "b", "metric"])
+    people = wide.index.get_level_values("persona_id")
+    found = stats.bootstrap_means(gaps, clusters=people, seed=seed).rename(columns={"mean": "difference"})
+    p = stats.permutation_p(gaps, clusters=people, seed=seed)
+    return found.assign(d=(gaps.mean() / gaps.std().replace(0, np.nan)).to_numpy(), p=p, p_holm=stats.holm(p)).reset_index()

@@ -1,4 +1,4 @@
-"""What each score means and how it is computed: the table `METRICS`, row scores, set scores and the stance's.
+"""What each score means and how it is computed: the table `METRICS`, row scores and the stance's. Scores of a whole set are in `set_scores`.
 
 Overlap and similarity come from nltk, sacrebleu, rouge_score, vaderSentiment and, through `encoder`, bert_score.
 """
@@ -6,7 +6,6 @@ Overlap and similarity come from nltk, sacrebleu, rouge_score, vaderSentiment an
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -67,7 +66,12 @@ METRICS = {
         Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
         Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased."),
         Metric(
-            "self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones.", "lower"
+            "self_bleu",
+            "Self-BLEU",
+            "set",
+            _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones, averaged over 100 samples.",
+            "lower",
+            "2",
         ),
         Metric(
             "stance_acc",
@@ -152,6 +156,17 @@ def _sacre():
     return BLEU(effective_order=True)
 
 
+@lru_cache(maxsize=50_000)
+def _sacre_score(prediction: str, reference: str):
+    return _sacre().sentence_score(prediction, [reference])
+
+
+def sacre_counts(prediction: str, reference: str) -> list[int]:
+    """What sacreBLEU's corpus score adds up over rows: matches and totals of 1 to 4 words, lengths of prediction and reference."""
+    found = _sacre_score(prediction, reference)
+    return [*found.counts, *found.totals, found.sys_len, found.ref_len]
+
+
 @cache
 def _method1():
     from nltk.translate.bleu_score import SmoothingFunction
@@ -189,7 +204,7 @@ def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
     rouge = _rouge().score(reference, prediction)
     return {
         "bleu": float(sentence_bleu([reference.lower().split()], words, smoothing_function=_method1())) if words else 0.0,
-        "bleu_sacre_sentence": _sacre().sentence_score(prediction, [reference]).score / 100,
+        "bleu_sacre_sentence": _sacre_score(prediction, reference).score / 100,
         **{name: rouge[name].fmeasure for name in ("rouge1", "rouge2", "rougeL")},
         "length_sim": _ratio(len(prediction.strip()), len(reference.strip())),
         "sentence_sim": _ratio(len(sentences(prediction)), len(sentences(reference))),
@@ -282,14 +297,13 @@ def summarise_rows(
 
     Returns: columns <by>, metric, value, lo, hi, n (rows in the mean), n_failed (failed generations, not in the mean).
     """
-    metrics = [m for m in METRICS if m in rows] if metrics is None else metrics
+    metrics = [m for m in METRICS if m in rows] if metrics is None else list(metrics)
     lines = []
     for name, part in rows.groupby(by, sort=False) if by in rows else [("", rows)]:
-        for metric in metrics:
-            found = stats.bootstrap_mean(part[metric], clusters=part[cluster] if cluster else None, seed=seed)
-            failed = int(part["failed"].sum()) if "failed" in part else 0
-            lines.append({by: name, "metric": metric, "value": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"], "n_failed": failed})
-    return pd.DataFrame(lines)
+        found = stats.bootstrap_means(part[metrics], clusters=part[cluster] if cluster else None, seed=seed)
+        failed = int(part["failed"].sum()) if "failed" in part else 0
+        lines.append(found.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().assign(n_failed=failed, **{by: name}))
+    return pd.concat(lines, ignore_index=True)[[by, "metric", "value", "lo", "hi", "n", "n_failed"]]
 
 
 def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
@@ -301,59 +315,7 @@ def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder:
     return float((said * shown).sum(axis=1).mean())
 
 
-# --- set scores --------------------------------------------------------------------------------------------------------------
-
-
-def _distinct(tokenised: list[list[str]], n: int) -> float:
-    grams = Counter(tuple(words[i : i + n]) for words in tokenised for i in range(len(words) - n + 1))
-    return len(grams) / grams.total() if grams else np.nan
-
-
-def _self_bleu(tokenised: list[list[str]], sample: int, seed: int) -> float:
-    from nltk.translate.bleu_score import sentence_bleu
-
-    texts = [words for words in tokenised if words]
-    if len(texts) > sample:
-        texts = [texts[i] for i in sorted(np.random.default_rng(seed).choice(len(texts), sample, replace=False))]
-    if len(texts) < 2:
-        return np.nan
-    return float(np.mean([sentence_bleu(texts[:i] + texts[i + 1 :], words, smoothing_function=_method1()) for i, words in enumerate(texts)]))
-
-
-def score_set(preds: pd.DataFrame, *, sample: int = 100, seed: int = stats.SEED) -> dict:
-    """The metrics of a whole set: bleu_corpus with bleu_signature, distinct1, distinct2, self_bleu, n, n_failed.
-
-    Args: preds: columns prediction, reference, optional status; `sample`: answers compared for self_bleu, drawn with `seed`.
-    """
-    from sacrebleu.metrics import BLEU
-
-    alive = preds[answered(preds)]
-    predictions, references = (alive[c].astype(str).tolist() for c in ("prediction", "reference"))
-    bleu, tokenised = BLEU(), [p.lower().split() for p in predictions]
-    return {
-        "bleu_corpus": bleu.corpus_score(predictions, [references]).score / 100 if predictions else np.nan,
-        "bleu_signature": str(bleu.get_signature()) if predictions else "",
-        "distinct1": _distinct(tokenised, 1),
-        "distinct2": _distinct(tokenised, 2),
-        "self_bleu": _self_bleu(tokenised, sample, seed),
-        "n": len(alive),
-        "n_failed": len(preds) - len(alive),
-    }
-
-
-def corpus_bleu_interval(preds: pd.DataFrame, *, n_boot: int = 1000, level: float = stats.LEVEL, seed: int = stats.SEED) -> tuple[float, float]:
-    """Bootstrap interval of bleu_corpus over rows, from the n-gram counts of each row. NaN with fewer than two rows."""
-    from sacrebleu.metrics import BLEU
-
-    alive = preds[answered(preds)]
-    found = [_sacre().sentence_score(str(p), [str(r)]) for p, r in zip(alive["prediction"], alive["reference"], strict=True)]
-    if len(found) < 2:
-        return np.nan, np.nan
-    counts = np.array([[*f.counts, *f.totals, f.sys_len, f.ref_len] for f in found])
-    rng = np.random.default_rng(seed)
-    sums = np.array([counts[rng.integers(0, len(counts), len(counts))].sum(axis=0) for _ in range(n_boot)]).tolist()
-    scores = [BLEU.compute_bleu(correct=s[:4], total=s[4:8], sys_len=s[8], ref_len=s[9]).score / 100 for s in sums]
-    return tuple(map(float, np.minimum(np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]), 1.0)))
+# --- stance ------------------------------------------------------------------------------------------------------------------
 
 
 def score_stance(chosen: Sequence, truth: Sequence[int], *, n_options: int) -> dict:

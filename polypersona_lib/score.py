@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import diagnosis, metrics, stats, swap
+from . import diagnosis, metrics, set_scores, stats, swap
 from .stance import read_option
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
 CHOICES = {"question_type": ("open", "likert", "yesno", "agreement"), "status": ("ok", "failed")}
 MAX_ERRORS = 20
-NO_INTERVAL = "a resampled set repeats its texts, so diversity has no bootstrap interval"
+NO_INTERVAL = "too few different answers for an interval"
 
 
 class InputError(ValueError):
@@ -135,8 +135,9 @@ def _stance_lines(frame: pd.DataFrame, seed: int) -> list[dict]:
     lines = [{"metric": "stance_acc", "value": hit["mean"], "lo": hit["lo"], "hi": hit["hi"], "n": hit["n"]}] if pairs else []
     sizes = [n for _, _, n in pairs]
     if pairs and (size := max(set(sizes), key=sizes.count)) > 2:
-        found = metrics.score_stance(*zip(*[p[:2] for p in pairs if p[2] == size], strict=True), n_options=size)
-        lines.append({"metric": "stance_qwk", "value": found["stance_qwk"], "lo": math.nan, "hi": math.nan, "n": round(found["n"] * found["coverage"])})
+        read = [(r, t) for r, t, n in pairs if n == size and r is not None]
+        found = stats.bootstrap_kappa(*(zip(*read, strict=True) if read else ((), ())), n_options=size, seed=seed)
+        lines.append({"metric": "stance_qwk", "value": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"]})
     return lines
 
 
@@ -168,30 +169,29 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
 def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = stats.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Everything that can be said about one file.
 
-    Returns: (lines: metric, value, lo, hi, n, n_failed; rows: the row metrics by id; signatures).
+    Returns: (lines: metric, value, lo, hi, n, n_failed; rows: by id the row metrics and, if known, the swap's and `cluster`, the persona;
+        signatures).
     """
     encoder = encoder or metrics.load_encoder()
     rows = metrics.score_rows(frame, encoder=encoder)
     lines = metrics.summarise_rows(rows, metrics=metrics.ROW_METRICS, seed=seed).drop(columns="system").to_dict("records")
-    found = metrics.score_set(frame, seed=seed)
-    low, high = metrics.corpus_bleu_interval(frame, seed=seed)
-    lines.append({"metric": "bleu_corpus", "value": found["bleu_corpus"], "lo": low, "hi": high, "n": found["n"]})
-    lines += [{"metric": m, "value": found[m], "lo": math.nan, "hi": math.nan, "n": found["n"]} for m in ("distinct1", "distinct2", "self_bleu")]
+    lines += set_scores.score_set(frame, seed=seed).to_dict("records")
     if "options" in frame:
         lines += _stance_lines(frame, seed)
     if "persona" in frame and ("question" in frame or "question_id" in frame):
         swapped = _swap_rows(frame, encoder)
         names = [c for c in swapped if c.startswith("swap_")]
+        rows = rows.join(swapped[[*names, "cluster"]])
         lines += metrics.summarise_rows(swapped.assign(failed=False), metrics=names, cluster="cluster", seed=seed).drop(columns="system").to_dict("records")
     table = pd.DataFrame(lines)
-    table = table[table["value"].notna()].assign(n_failed=found["n_failed"])
+    table = table[table["value"].notna()].assign(n_failed=int((~metrics.answered(frame)).sum()))
     order = {m: i for i, m in enumerate(metrics.METRICS)}
     table = table.sort_values("metric", key=lambda c: c.map(order)).reset_index(drop=True)
-    return table, rows.set_index("id"), {"bleu_corpus": found["bleu_signature"], "bertscore_f1": encoder.signature}
+    return table, rows.set_index("id"), {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
 
 
 def compare(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame], *, seed: int = stats.SEED) -> tuple[pd.DataFrame, list[str]]:
-    """Paired comparison of every two files over the ids they share (equal references only): (lines, notes)."""
+    """Paired comparison of every two files over the ids they share (equal references only), people resampled if the first file names them: (lines, notes)."""
     lines, notes = [], []
     for (a, left), (b, right) in itertools.combinations(files.items(), 2):
         both = left.set_index("id")[["reference"]].join(right.set_index("id")[["reference"]], how="inner", suffixes=("_a", "_b"))
@@ -201,14 +201,17 @@ def compare(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame], *, 
         if len(same) < 2:
             notes.append(f"{a} and {b}: {len(same)} comparable rows, so no comparison")
             continue
-        for metric in metrics.ROW_METRICS:
-            x, y = (scored[f].loc[same, metric].to_numpy(dtype=float) for f in (a, b))
-            gap = stats.paired_bootstrap(x, y, seed=seed)
-            if gap["n"]:
-                effect = {"d": stats.cohens_d(x, y, paired=True), "p": stats.paired_permutation(x, y, seed=seed)}
-                lines.append({"a": a, "b": b, "metric": metric, "difference": gap["mean"], "lo": gap["lo"], "hi": gap["hi"], "n": gap["n"], **effect})
-    table = pd.DataFrame(lines)
-    return (table.assign(p_holm=stats.holm(table["p"])) if len(table) else table), notes
+        x, y = scored[a].loc[same], scored[b].loc[same]
+        wanted = [m for m in metrics.METRICS if m in x and m in y]
+        gaps = x[wanted].astype(float) - y[wanted].astype(float)
+        people = x["cluster"].fillna(pd.Series(same, index=same)).tolist() if "cluster" in x else None
+        found = stats.bootstrap_means(gaps, clusters=people, seed=seed).rename(columns={"mean": "difference"}).rename_axis("metric").reset_index()
+        found = found.assign(a=a, b=b, d=(gaps.mean() / gaps.std().replace(0, math.nan)).to_numpy(), p=stats.permutation_p(gaps, clusters=people, seed=seed))
+        lines.append(found[found["n"] > 0])
+    if not lines:
+        return pd.DataFrame(), notes
+    table = pd.concat(lines, ignore_index=True)[["a", "b", "metric", "difference", "lo", "hi", "n", "d", "p"]]
+    return table.assign(p_holm=stats.holm(table["p"])), notes
 
 
 # --- printing and writing ----------------------------------------------------------------------------------------------------
@@ -224,7 +227,8 @@ def _print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, signatures:
     print(f"  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
     for line in lines.itertuples():
         print(f"  {metrics.METRICS[line.metric].label:42} {line.value:7.4f}  {_interval(line.lo, line.hi):18} {line.n:6}")
-    print(f"  –: {NO_INTERVAL}")
+    if lines["lo"].isna().any():
+        print(f"  –: {NO_INTERVAL}")
     for metric, text in signatures.items():
         print(f"  {metrics.METRICS[metric].label}: {text}")
     if missing:

@@ -180,6 +180,33 @@ def quadratic_kappa(a: Sequence[int], b: Sequence[int], *, n_options: int) -> fl
     return float(cohen_kappa_score(a, b, labels=list(range(n_options)), weights="quadratic"))
 
 
+def kappa_of_tables(tables: np.ndarray) -> np.ndarray:
+    """Quadratic kappa of each table of counts (…, options, options), as `quadratic_kappa` of the answers behind it; NaN if nobody varies."""
+    n = tables.shape[-1]
+    weights = (np.arange(n)[:, None] - np.arange(n)) ** 2
+    total = tables.sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = (weights * tables.sum(axis=-1)[..., :, None] * tables.sum(axis=-2)[..., None, :]).sum(axis=(-2, -1)) / total
+        return np.where(expected > 0, 1 - (weights * tables).sum(axis=(-2, -1)) / expected, np.nan)
+
+
+def bootstrap_kappa(
+    a: Sequence, b: Sequence, *, n_options: int, clusters: Sequence | None = None, n_boot: int = N_BOOT, level: float = LEVEL, seed: int = SEED
+) -> dict:
+    """Quadratic kappa of two lists of options 0 … n_options-1 with its bootstrap interval: `{"mean", "lo", "hi", "n"}` ("mean": the kappa)."""
+    a, b = np.asarray(a, dtype=int), np.asarray(b, dtype=int)
+    units = _units(clusters, len(a))
+    tables = np.zeros((units.max(initial=-1) + 1, n_options, n_options))
+    np.add.at(tables, (units, a, b), 1)
+    result = {"mean": float(kappa_of_tables(tables.sum(axis=0))), "lo": np.nan, "hi": np.nan, "n": len(a)}
+    if len(tables) > 1:
+        sums = resampled_sums(tables.reshape(len(tables), -1), n_boot=n_boot, seed=seed).reshape(-1, n_options, n_options)
+        drawn = kappa_of_tables(sums)
+        if np.isfinite(drawn).any():
+            result["lo"], result["hi"] = map(float, np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
+    return result
+
+
 def _distribution(p: Sequence) -> np.ndarray:
     """`p` scaled to sum 1. Raises ValueError if it is not a distribution."""
     p = np.asarray(p, dtype=float)

@@ -168,8 +168,7 @@ def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tu
         found, curve = administration.score(answered, seed=run.seed)
         scored.append(found.assign(system=system))
         curves.append(curve.assign(system=system))
-        for domain, part in answered.groupby("domain"):
-            domains.append(administration.score(part, seed=run.seed)[0].query("metric == 'stance_acc'").assign(system=system, domain=domain))
+        domains.append(administration.domain_accuracy(answered, seed=run.seed).assign(system=system))
     folder = run.paths.folder("scores")
     tables = {"administration": pd.concat(scored), "calibration": pd.concat(curves), "domain_accuracy": pd.concat(domains)}
     for name, table in tables.items():

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import encoder as encoders
-from polypersona_lib import metrics, swap
+from polypersona_lib import metrics, set_scores, swap
 from polypersona_lib.phrase_bank import SCALES
 
 LONG = "I agree with this, because my neighbours help each other every week."
@@ -68,7 +68,7 @@ def test_failed_rows_are_counted_not_scored(encoder):
     assert rows["failed"].tolist() == [False, True] and rows.loc[1, list(metrics.ROW_METRICS)].isna().all()
     line = metrics.summarise_rows(rows, metrics=["rouge1"]).iloc[0]
     assert (line["value"], line["n"], line["n_failed"]) == (1.0, 1, 1)
-    assert metrics.score_set(preds)["n_failed"] == 1
+    assert (set_scores.score_set(preds)["n_failed"] == 1).all()
     nothing = metrics.score_rows(preds.assign(status="failed"), encoder=encoder)
     assert nothing[list(metrics.ROW_METRICS)].isna().all().all()
 
@@ -145,18 +145,48 @@ def test_format_uses_the_option_already_read():
     assert metrics.format_validity(preds).tolist() == [1, 0]
 
 
+def whole(preds):
+    return set_scores.score_set(preds).set_index("metric")["value"]
+
+
 def test_set_metrics_at_their_limits():
     same, different = frame((LONG, LONG), (LONG, LONG)), frame(("a b c d e", LONG), ("f g h i j", LONG))
-    assert (
-        metrics.score_set(same)["self_bleu"] == 1 and metrics.score_set(same)["distinct1"] == 0.5 and metrics.score_set(same)["bleu_corpus"] == pytest.approx(1)
-    )
-    found = metrics.score_set(different)
-    assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in found["bleu_signature"]
-    assert np.isnan(metrics.score_set(frame(("a", "b")))["self_bleu"])
-    assert np.isnan(metrics.score_set(frame(("", "b")))["distinct1"])
-    assert np.isnan(metrics.score_set(same.assign(status="failed"))["bleu_corpus"])
-    low, high = metrics.corpus_bleu_interval(pd.concat([same, different]))
-    assert 0 <= low < high <= 1
+    assert whole(same)["self_bleu"] == pytest.approx(1) and whole(same)["distinct1"] == 0.5 and whole(same)["bleu_corpus"] == pytest.approx(1)
+    found = whole(different)
+    assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in set_scores.bleu_signature()
+    assert np.isnan(whole(frame(("a", "b")))["self_bleu"]) and np.isnan(whole(frame(("", "b")))["distinct1"])
+    assert whole(same.assign(status="failed")).isna().all()
+    line = set_scores.score_set(pd.concat([same, different] * 2)).set_index("metric")
+    assert ((line["lo"] <= line["value"]) & (line["value"] <= line["hi"]) & (line["lo"] >= 0) & (line["hi"] <= 1)).all() and (line["n"] == 8).all()
+
+
+def said(count, seed=0, vocabulary=30, most=12):
+    rng = np.random.default_rng(seed)
+    return [[f"w{w}" for w in rng.integers(0, vocabulary, rng.integers(1, most))] for _ in range(count)]
+
+
+def test_self_bleu_is_that_of_nltk():
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    for texts in (said(12), said(7, seed=1, vocabulary=3, most=6), [["a"], ["a"], ["b", "c", "d", "e", "f"]]):
+        score = set_scores.SelfBleu(texts)
+        for chosen in (np.arange(len(texts)), np.array([0, 1]), np.arange(1, len(texts))):
+            mine = [texts[i] for i in chosen]
+            theirs = [sentence_bleu(mine[:i] + mine[i + 1 :], m, smoothing_function=SmoothingFunction().method1) for i, m in enumerate(mine)]
+            assert score(chosen) == pytest.approx(np.mean(theirs), abs=1e-12)
+
+
+def test_corpus_bleu_is_that_of_sacrebleu():
+    from sacrebleu.metrics import BLEU
+
+    preds = frame(*[(" ".join(a), " ".join(b)) for a, b in zip(said(20), said(20, seed=5), strict=True)])
+    assert whole(preds)["bleu_corpus"] == pytest.approx(BLEU().corpus_score(preds["prediction"].tolist(), [preds["reference"].tolist()]).score / 100)
+
+
+def test_a_larger_set_of_the_same_kind_has_the_same_self_bleu():
+    line = {n: set_scores.score_set(frame(*[(" ".join(t), LONG) for t in said(n, most=20)])).set_index("metric").loc["self_bleu"] for n in (150, 400)}
+    assert line[400]["value"] == pytest.approx(line[150]["value"], rel=0.05)  # always 100 answers are compared
+    assert line[400]["hi"] - line[400]["lo"] < line[150]["hi"] - line[150]["lo"]
 
 
 def test_stance_scores():
@@ -271,7 +301,7 @@ def test_golden_overlap_numbers():  # BERTScore too: test_score.py
     path = Path(os.environ["POLYPERSONA_REFERENCE"]) / "replication" / "tuned_test_predictions.jsonl"
     preds = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
     overlap = ("bleu", "bleu_sacre_sentence", "rouge1", "rouge2", "rougeL")
-    means = metrics.score_rows(preds, only=overlap)[list(overlap)].mean().to_dict() | {"bleu_corpus": metrics.score_set(preds)["bleu_corpus"]}
+    means = metrics.score_rows(preds, only=overlap)[list(overlap)].mean().to_dict() | {"bleu_corpus": whole(preds)["bleu_corpus"]}
     golden = {"bleu": 0.0945, "bleu_sacre_sentence": 0.1233, "bleu_corpus": 0.1381, "rouge1": 0.4315, "rouge2": 0.1689, "rougeL": 0.3024}
     assert {m: round(float(means[m]), 4) for m in golden} == golden
     published = preds[["rouge1", "rouge2", "rougeL"]].mean().to_dict()

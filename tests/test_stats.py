@@ -1,7 +1,11 @@
 """Intervals, tests and agreement: limits, hand-computed values, reproducibility."""
 
+import time
+
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats as scipy_stats
 
 from polypersona_lib import stats
 
@@ -32,6 +36,84 @@ def test_clusters_widen_the_interval():
     assert clusters["hi"] - clusters["lo"] > 3 * (rows["hi"] - rows["lo"])
     with pytest.raises(ValueError, match="100 values but 3 clusters"):
         stats.bootstrap_mean(values, clusters=list("abc"))
+
+
+def test_many_columns_give_what_each_gives_alone():
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(rng.normal(size=(50, 4)), columns=list("abcd"))
+    table.loc[::3, "b"], table.loc[::3, "c"], table.loc[:, "d"] = np.nan, np.nan, np.nan
+    people = np.repeat(np.arange(10), 5)
+    for clusters in (None, people):
+        found = stats.bootstrap_means(table, clusters=clusters)
+        for name in table:
+            assert found.loc[name].to_dict() == pytest.approx(stats.bootstrap_mean(table[name], clusters=clusters), nan_ok=True)
+            kept = table[name].notna().to_numpy()
+            alone = stats.bootstrap_mean(table.loc[kept, name], clusters=None if clusters is None else clusters[kept])
+            assert found.loc[name].to_dict() == pytest.approx(alone, nan_ok=True)  # a missing row is as good as none
+    assert found.loc["d", "n"] == 0 and found.loc["b", "n"] == 33
+    assert stats.permutation_p(table, clusters=people)[0] == stats.paired_permutation(table["a"], np.zeros(50), clusters=people)
+    assert np.isnan(stats.permutation_p(table)[3]) and stats.bootstrap_means(pd.DataFrame({"a": []}))["n"].tolist() == [0]
+
+
+def test_intervals_agree_with_scipy():
+    rng = np.random.default_rng(2)
+    values, people = rng.gamma(2, size=200), rng.integers(0, 25, 200)
+    mine = stats.bootstrap_mean(values, n_boot=20_000)
+    theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=3).confidence_interval
+    assert [mine["lo"], mine["hi"]] == pytest.approx(list(theirs), abs=0.03 * (mine["hi"] - mine["lo"]))
+    sums, counts = np.bincount(people, values), np.bincount(people)
+    ratio = scipy_stats.bootstrap((sums, counts), lambda s, c, axis: s.sum(axis) / c.sum(axis), paired=True, n_resamples=20_000, method="percentile", rng=3)
+    mine = stats.bootstrap_mean(values, clusters=people, n_boot=20_000)
+    assert [mine["lo"], mine["hi"]] == pytest.approx(list(ratio.confidence_interval), abs=0.03 * (mine["hi"] - mine["lo"]))
+
+
+def test_intervals_cover_the_truth():
+    """400 simulated data sets at once, as columns: 30 people with 8 rows each that share something."""
+    rng = np.random.default_rng(4)
+    people = np.repeat(np.arange(30), 8)
+    table = rng.normal(size=(30, 400))[people] + rng.normal(size=(240, 400))
+    rows, clusters = stats.bootstrap_means(table), stats.bootstrap_means(table, clusters=people)
+    covered = [float(((t["lo"] < 0) & (t["hi"] > 0)).mean()) for t in (rows, clusters)]
+    assert covered[0] < 0.7 < 0.9 < covered[1] < 0.98  # rows of one person are not independent
+
+
+def test_permutation_p_is_uniform_without_a_difference_and_agrees_with_scipy():
+    rng = np.random.default_rng(5)
+    p = stats.permutation_p(rng.exponential(size=(60, 400)) - rng.exponential(size=(60, 400)), n_perm=2000)
+    assert 0.02 < (p < 0.05).mean() < 0.08 and p.mean() == pytest.approx(0.5, rel=0.05)
+    a, b = rng.normal(0.3, size=40), rng.normal(size=40)
+    theirs = scipy_stats.permutation_test((a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples", vectorized=True, n_resamples=20_000, rng=6)
+    assert stats.paired_permutation(a, b) == pytest.approx(theirs.pvalue, abs=0.015)
+
+
+def test_subsampled_error_covers_a_statistic_that_repeats_would_bias():
+    """The share of distinct words of 120 rows of five words each, from a population with a long tail."""
+    rng = np.random.default_rng(7)
+    population = rng.zipf(1.6, size=(20_000, 5))
+
+    def share(rows):
+        return len(np.unique(rows)) / rows.size
+
+    truth, hits, naive = np.mean([share(population[rng.choice(20_000, 120, replace=False)]) for _ in range(500)]), [], []
+    for seed in range(150):
+        mine = population[rng.choice(20_000, 120, replace=False)]
+        mean, error = stats.subsampled(lambda rows, mine=mine: share(mine[rows]), 120, size=60, seed=seed)
+        hits.append(abs(share(mine) - truth) < 1.96 * error / mean * share(mine))
+        naive.append(share(mine[rng.integers(0, 120, 120)]) < share(mine))
+    assert 0.88 <= np.mean(hits) <= 0.99 and np.mean(naive) > 0.99  # every resample looks less diverse than the set itself
+    for size in (0, 5, 6):
+        with pytest.raises(ValueError, match="without replacement"):
+            stats.subsampled(len, 5, size=size)
+
+
+def test_ten_thousand_resamples_of_seven_models_take_seconds():
+    """The work of a whole table: 357 rows x 15 metrics x 7 models; processor time, so that other work on the machine does not count."""
+    tables = np.random.default_rng(0).normal(size=(7, 357, 15))
+    tables[:, ::7, 3] = np.nan
+    start = time.process_time()
+    for table in tables:
+        stats.bootstrap_means(table, n_boot=10_000)
+    assert time.process_time() - start < 5
 
 
 def test_paired_difference_and_permutation():
@@ -67,6 +149,21 @@ def test_quadratic_kappa():
     assert stats.quadratic_kappa([0, 4], [4, 0], n_options=5) == -1.0
     assert stats.quadratic_kappa([0, 0, 4, 4], [0, 1, 4, 3], n_options=5) > stats.quadratic_kappa([0, 0, 4, 4], [0, 4, 4, 0], n_options=5)
     assert np.isnan(stats.quadratic_kappa([2, 2], [2, 2], n_options=5)) and np.isnan(stats.quadratic_kappa([], [], n_options=5))
+
+
+def test_kappa_from_counts_is_that_of_the_answers():
+    from sklearn.metrics import cohen_kappa_score
+
+    rng = np.random.default_rng(8)
+    a = rng.integers(0, 5, 150)
+    b = np.clip(a + rng.integers(-1, 2, 150), 0, 4)
+    found = stats.bootstrap_kappa(a, b, n_options=5)
+    assert found["mean"] == pytest.approx(stats.quadratic_kappa(a, b, n_options=5)) and found["n"] == 150
+    drawn = [cohen_kappa_score(a[i], b[i], weights="quadratic") for i in rng.integers(0, 150, (400, 150))]
+    assert [found["lo"], found["hi"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
+    one = stats.bootstrap_kappa([2, 2], [2, 2], n_options=5)
+    assert np.isnan(one["mean"]) and np.isnan(one["lo"]) and np.isnan(stats.bootstrap_kappa([], [], n_options=5)["mean"])
+    assert np.isnan(stats.bootstrap_kappa([0, 1], [1, 0], n_options=2, clusters=["p", "p"])["lo"])
 
 
 def test_alignment_and_divergence():
