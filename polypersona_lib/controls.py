@@ -48,7 +48,7 @@ def typical_answers(train: pd.DataFrame) -> dict[str, str]:
         answers = sorted(group["reference"])
         bags = [Counter(a.lower().split()) for a in answers]
         sizes = [bag.total() for bag in bags]
-        means = [sum(2 * (a & b).total() / (n + m) for b, m in zip(bags, sizes, strict=True)) for a, n in zip(bags, sizes, strict=True)]
+        means = [sum(2 * (a & b).total() / max(1, n + m) for b, m in zip(bags, sizes, strict=True)) for a, n in zip(bags, sizes, strict=True)]
         typical[qid] = answers[int(np.argmax(means))]
     return typical
 

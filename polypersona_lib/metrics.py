@@ -303,7 +303,8 @@ def summarise_rows(
         found = stats.bootstrap_means(part[metrics], clusters=part[cluster] if cluster else None, seed=seed)
         failed = int(part["failed"].sum()) if "failed" in part else 0
         lines.append(found.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().assign(n_failed=failed, **{by: name}))
-    return pd.concat(lines, ignore_index=True)[[by, "metric", "value", "lo", "hi", "n", "n_failed"]]
+    columns = [by, "metric", "value", "lo", "hi", "n", "n_failed"]
+    return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 
 
 def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:

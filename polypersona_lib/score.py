@@ -67,6 +67,9 @@ def _parse_line(line: str) -> tuple[dict | None, list[str]]:
     """(row, errors) of one line."""
     try:
         row = json.loads(line, parse_constant=_no_constant)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, ["not text: an escape such as \\ud800 is half of a character"]
     except json.JSONDecodeError as error:
         return None, [f"not JSON: {error.msg} at column {error.colno}"]
     except (ValueError, RecursionError) as error:
@@ -123,7 +126,16 @@ def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
         if "question_id" in frame and "question" in frame
         else frame.get("question_id", frame.get("question")),
     ).dropna(subset=["persona", "persona_id", "question_id"])
-    return swap.swap_scores(known, known.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder).assign(cluster=known["persona_id"])
+    pool = known
+    if "options" in known:
+        known, pool = (known.assign(chosen=_options_read(known, c, lost)) for c, lost in (("prediction", -1), ("reference", math.nan)))
+    return swap.swap_scores(known, pool.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder).assign(cluster=known["persona_id"])
+
+
+def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
+    """The option that the label rule reads from each closed row's text; `lost` where it reads none, NaN for open rows."""
+    read = [read_option(t, o) if isinstance(o, list) else math.nan for t, o in zip(frame[column], frame["options"], strict=True)]
+    return [lost if r is None else r for r in read]
 
 
 def _stance_lines(frame: pd.DataFrame, seed: int) -> list[dict]:
@@ -154,13 +166,15 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
             "swap": ["persona", "question"],
         }.get(metric.scope, [])
         lacking = [c for c in wanted if c not in frame]
-        if metric.scope == "distribution" or metric.id.endswith("_option"):
+        if metric.id.endswith("_option"):
+            lacking = [c for c in ("persona", "question", "options") if c not in frame]
+        if metric.scope == "distribution":
             needs[metric.id] = "an administration (many respondents an item), see notebook 04"
         elif lacking:
             needs[metric.id] = "column " + ", ".join(lacking)
         else:
             needs[metric.id] = {
-                "swap": "two or more personas that answer the same question",
+                "swap": "two or more personas that answer the same question" + (" and name an option" if metric.id.endswith("_option") else ""),
                 "stance": "closed items whose references name an option", "set": "two or more rows",
             }.get(metric.scope, "rows that did not fail")  # fmt: skip
     return needs

@@ -154,11 +154,15 @@ def swap_scores(
 
 
 def _option_swap(rows: pd.DataFrame, pool: pd.DataFrame, blocks: list) -> tuple[np.ndarray, np.ndarray]:
-    """The swap on the chosen option alone: 1 if equal. The own reference's option is the pool's for the same persona and question."""
+    """The swap on the chosen option alone: 1 if equal. The own reference's option is the pool's for the same persona and question.
+
+    Answers of the pool whose option is not known are not compared with: they would count as different.
+    """
     chosen = pool["chosen"].to_numpy(dtype=float)
     mine = dict(zip(zip(pool["persona_id"], pool["question_id"], strict=True), chosen, strict=True))
     own = np.array([mine.get(key, np.nan) for key in zip(rows["persona_id"], rows["question_id"], strict=True)])
     said = rows["chosen"].to_numpy(dtype=float)
     closed = np.isfinite(said) & (own >= 0)
-    gap, auc = _swap((said == own).astype(float), ((i, (said[i, None] == chosen[None, m]).astype(float), o) for i, m, o in blocks))
+    known = chosen >= 0
+    gap, auc = _swap((said == own).astype(float), ((i, (said[i, None] == chosen[None, m]).astype(float), o & known[None, m]) for i, m, o in blocks))
     return np.where(closed, gap, np.nan), np.where(closed, auc, np.nan)

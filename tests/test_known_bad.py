@@ -118,12 +118,10 @@ def test_nothing_to_remark_gives_nothing():
     assert ids(answers([f"I keep case {i} apart from all the others." for i in range(50)])) == {}
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2, 40])
-def test_failures_have_a_threshold(lost):
-    found = ids(answers([f"I keep case {i} apart." for i in range(40 - lost)] + [""] * lost))
-    assert [f.severity for f in found.values() if f.id == "failed"] == (
-        [] if not lost else ["note"] if lost < 2 and lost / 20 < diagnosis.FAILED else ["problem"]
-    )
+@pytest.mark.parametrize(("lost", "severity"), [(0, None), (1, "note"), (2, "problem"), (40, "problem")])
+def test_failures_have_a_threshold(lost, severity):
+    found = ids(answers([f"I keep case {i} apart." for i in range(40 - lost)] + [""] * lost)).get("failed")
+    assert (found and found.severity) == severity and diagnosis.FAILED == 0.05  # 2 of 40
 
 
 def test_a_share_just_below_its_threshold_is_a_note():
