@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import diagnosis, metrics, set_scores, stats, swap
+from .cells import csv_text
 from .stance import read_option
 
 REQUIRED = ("id", "prediction", "reference")
@@ -308,7 +309,7 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
         missing = missing_columns(frame, lines)
         findings = diagnosis.diagnose(frame, lines)
         _print_file(name, frame, lines, signatures, missing, findings)
-        tables.append(lines.assign(file=name)[["file", "metric", "value", "lo", "hi", "n", "n_failed"]])
+        tables.append(lines.assign(file=csv_text(name))[["file", "metric", "value", "lo", "hi", "n", "n_failed"]])
         known = {
             line["metric"]: {
                 **{k: line[k] for k in ("value", "lo", "hi", "n")},

@@ -205,6 +205,16 @@ def swap_data():
     return preds, pool
 
 
+def test_an_answer_whose_option_is_unknown_is_not_compared_with(swap_data):
+    preds, pool = swap_data
+    more = pd.concat([pool, pool[pool["persona_id"] == "p3"].assign(persona_id="p4", chosen=np.nan)])
+    half = preds.assign(chosen=[0.0, 2.0, 2.0])
+    for own in (preds, half):
+        known, unknown = (swap.swap_scores(own, p, semantic=False)["swap_gap_option"].tolist() for p in (pool, more))
+        assert known == unknown
+    assert np.isnan(swap.swap_scores(preds, pool.assign(chosen=[0, np.nan, np.nan] * 2), semantic=False)["swap_gap_option"]).all()
+
+
 def test_swap_gap_of_perfect_and_blind_predictions(swap_data, encoder):
     preds, pool = swap_data
     own = swap.swap_scores(preds, pool, encoder=encoder)

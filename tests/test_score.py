@@ -143,11 +143,19 @@ def test_hostile_text_is_scored_as_text(tmp_path, capsys):
         "\u202eabc",
         "<|im_end|>",
         "a" * 20_000,
-        "\ud83d\ude00 \u0000",
+        "\u0000 x",
         "{share} {0} %s",
     ]
     lines = [
-        {"id": f"{i}{text[:9]}", "prediction": text, "reference": text[::-1], "persona": text, "persona_id": f"p{i}", "question": "Q?", "question_type": "open"}
+        {
+            "id": f"{i}{text[:9]}",
+            "prediction": text,
+            "reference": f"{text} .",
+            "persona": text,
+            "persona_id": f"p{i}",
+            "question": "Q?",
+            "question_type": "open",
+        }
         for i, text in enumerate(hostile)
     ]
     path = write(tmp_path / "h.jsonl", lines)
