@@ -17,7 +17,8 @@ from .metrics import _method1, answered, load_encoder
 REFERENCES = "references"
 METRICS = ("distinct1", "distinct2", "distinct3", "self_bleu", "semantic_spread")
 COLUMNS = ["system", "metric", "value", "lo", "hi", "n", "size", "references"]
-SUBSETS = 5  # subsets of a question's answers, at most, where a system has more than the smallest
+SUBSETS = 3  # subsets of a question's answers, at most, where a system has more than the smallest
+ENCODED = 3  # answers to a question whose meanings are compared: encoding is what takes time
 
 
 def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, encoder=None, draws: int = 40, seed: int = 42) -> pd.DataFrame:
@@ -30,7 +31,7 @@ def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, enc
         distinct1, distinct2, distinct3: different n-grams over all n-grams of a set, lower-cased; mean over `draws` random sets of `size` n-grams, half as
             many as the system with fewest words has. The interval is 1.96 standard deviations of those half samples (delete-half jackknife).
         self_bleu: NLTK BLEU (method 1) of each answer against the `size` - 1 others to the same question: high is repetitive.
-        semantic_spread: mean cosine distance of two answers to the same question (all-MiniLM-L6-v2), 0 for equal answers.
+        semantic_spread: mean cosine distance of two answers to the same question (three of them drawn; all-MiniLM-L6-v2), 0 for equal answers.
         For these two the mean over questions; interval: 1.96 standard errors over questions. `n`: answers used, or questions. `references`: their value.
     Source: Li et al. 2016 (distinct-n); Zhu et al. 2018, Texygen (self-BLEU).
     """
@@ -78,13 +79,15 @@ def _within_questions(rows: pd.DataFrame, encoded: set[str], encoder, seed: int)
     texts = {key: group.tolist() for key, group in rows.groupby(["question_id", "system"], sort=True)["prediction"]}
     fewest = {q: min(len(texts.get((q, s), ())) for s in systems) for q in sorted(rows["question_id"].unique())}
     asked = {q: size for q, size in fewest.items() if size > 1}
-    wanted = [t for q in asked for s in systems if s in encoded for t in texts[q, s]]
+    rng = np.random.default_rng(seed)
+    drawn = {(q, s): [texts[q, s][i] for i in rng.permutation(len(texts[q, s]))[:ENCODED]] for q in asked for s in systems if s in encoded}
+    wanted = [t for part in drawn.values() for t in part]
     vectors = dict(zip(wanted, (encoder or load_encoder()).embed(wanted), strict=True)) if wanted else {}
     lines = []
     for system in systems:
         found = {"self_bleu": [_self_bleu(texts[q, system], size, np.random.default_rng(seed)) for q, size in asked.items()]}
         if system in encoded:
-            found["semantic_spread"] = [_spread(np.stack([vectors[t] for t in texts[q, system]])) for q in asked]
+            found["semantic_spread"] = [_spread(np.stack([vectors[t] for t in drawn[q, system]])) for q in asked]
         for metric, values in found.items():
             middle = float(np.mean(values)) if values else np.nan
             half = Z * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan

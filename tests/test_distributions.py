@@ -110,6 +110,18 @@ def test_the_order_of_rows_does_not_matter_and_gaps_are_refused(sheets):
         distributions.by_item({})
 
 
+def test_r_of_probabilities_is_that_of_single_answers():
+    """Hedged answers correlate less than their means do, because one answer is drawn from them."""
+    truth, chance = rng.integers(0, 2, (400, 1)).astype(float), rng.uniform(0.2, 0.8, (400, 1))
+    chance = np.clip(chance + 0.2 * (truth - 0.5), 0, 1)
+    weights, error = np.full((1, 400), 1 / 400), np.abs(chance - truth)
+    found = distributions.individual(weights, chance, chance * (1 - chance), error, truth)
+    draws = (rng.random((2000, 400)) < chance[:, 0]).astype(float)
+    assert found["individual_r"].item() == pytest.approx(np.mean([np.corrcoef(d, truth[:, 0])[0, 1] for d in draws]), rel=0.03)
+    assert found["individual_accuracy"].item() == pytest.approx((draws == truth[:, 0]).mean(), rel=0.01)
+    assert np.corrcoef(chance[:, 0], truth[:, 0])[0, 1] > 1.3 * found["individual_r"].item()
+
+
 def test_answers_are_read_as_the_stance_reader_reads_them(sheets):
     questions = load_questions()
     part = sheets["tinyllama-1.1b"].iloc[:470]
@@ -153,6 +165,19 @@ def test_groups_follow_from_the_card(cards):
         assert (card["country"] == "USA") == mine["region"].startswith("US ")
     states = [s for names in subgroups.CENSUS_REGIONS.values() for s in names]
     assert sorted(states) == sorted(personas.population()["us_regions"]), "every state of the population has its region"
+
+
+def test_scores_turn_reverse_keyed_items_round(sheets):
+    """One person, one construct, by hand."""
+    sheet, questions = sheets["resample"], load_questions()
+    rows = sheet[(sheet["persona_id"] == "f007") & sheet["question_id"].map(lambda q: questions[q].construct == "social_openness")]
+    by_hand = []
+    for row in rows.itertuples():
+        place = row.truth / (len(row.option_probs) - 1)
+        by_hand.append(place if questions[row.question_id].key > 0 else 1 - place)
+    own = distributions.arrays(sheet)
+    assert {questions[q].key for q in rows["question_id"]} == {1, -1} and len(by_hand) == 3
+    assert subgroups.scores(own)[1]["social_openness"][own.people.index("f007")] == pytest.approx(np.mean(by_hand))
 
 
 def test_a_planted_difference_is_found_and_nothing_else(sheets, cards):
@@ -287,7 +312,7 @@ def test_diversity_at_its_limits():
 
 
 def test_a_larger_set_is_cut_to_the_size_of_the_smaller():
-    vocabulary = [f"w{i}" for i in range(60)]
+    vocabulary = [f"w{i}" for i in range(2000)]
     long = [" ".join(rng.choice(vocabulary, 40)) for _ in range(40)]
     short = [" ".join(text.split()[:10]) for text in long]
     both = pd.concat([answers("long", long, long), answers("short", short, long)])
