@@ -319,6 +319,8 @@ def test_a_larger_set_is_cut_to_the_size_of_the_smaller():
     found = diversity.diversity(both, semantic=[], encoder=Letters())
     assert value(found, system="long", metric="distinct1") == pytest.approx(value(found, system="short", metric="distinct1"), rel=0.05)
     failed = both.assign(status=["failed" if s == "short" and i in ("r0", "r5") else "ok" for s, i in zip(both["system"], both["id"], strict=True)])
+    alike = ["a b c d e", "a b c x y", "d e a b q", "x y d e z"]  # more references can only raise BLEU: three answers must stay three
+    assert diversity._self_bleu(alike, 3, rng) < 0.95 * diversity._self_bleu(alike, 4, rng)
     sizes = diversity.diversity(failed, semantic=[], encoder=Letters())
     assert (
         set(sizes[sizes["metric"] == "self_bleu"]["size"]) == {3} and sizes[(sizes["system"] == "short") & (sizes["metric"] == "distinct1")]["n"].item() == 38
