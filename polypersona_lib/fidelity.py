@@ -8,87 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from . import evaluation, stats, study
+from . import fidelity_effects as effects
 from . import fidelity_probes as probes
 from . import fidelity_sheet as sheet
 from . import fidelity_text as text
 from .administration import questionnaire
 from .config import RunConfig
+from .controls import BOUNDS, FLOORS
 from .dataset import SPLITS, fresh_personas
+from .fidelity_measures import MEASURES, PICKS, TRUTH, levels
 from .respondents import option_probabilities, true_attitude
 from .swap import SEMANTIC_OTHERS
 
-TRUTH = "truth"
-PICKS = (2, 5, 10)
 PROBE_PEOPLE, PROBE_PENALTY, LEAST_TEXTS = 400, 50.0, 50
-COLUMNS = ["section", "metric", "detail", "system", "value", "lo", "hi", "n", "shuffled", "floor", "ceiling", "p_holm"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One measure: what `n` counts, which level is its floor ("shuffled": the same answers in other people's hands; or a system), which system its ceiling."""
-
-    section: str
-    label: str
-    unit: str
-    floor: str = "shuffled"
-    ceiling: str = "oracle_card"
-
-
-MEASURES = {
-    "swap_gap_rouge1": Measure("swap", "Swap gap, words", "answers", ceiling="resample"),
-    "swap_auc_rouge1": Measure("swap", "Swap AUC, words", "answers", ceiling="resample"),
-    "swap_gap_rouge1_masked": Measure("swap", "Swap gap, words not on the card", "answers", ceiling="resample"),
-    "swap_auc_rouge1_masked": Measure("swap", "Swap AUC, words not on the card", "answers", ceiling="resample"),
-    "swap_gap_semantic": Measure("swap", "Swap gap, meaning", "answers", ceiling="resample"),
-    "swap_auc_semantic": Measure("swap", "Swap AUC, meaning", "answers", ceiling="resample"),
-    "swap_gap_semantic_masked": Measure("swap", "Swap gap, meaning, words not on the card", "answers", ceiling="resample"),
-    "swap_auc_semantic_masked": Measure("swap", "Swap AUC, meaning, words not on the card", "answers", ceiling="resample"),
-    "swap_gap_option": Measure("swap", "Swap gap, option of the test answer", "answers"),
-    "swap_auc_option": Measure("swap", "Swap AUC, option of the test answer", "answers"),
-    "option_gap_log": Measure("swap", "Swap gap, log-likelihood of the option (nats)", "answers"),
-    "option_gap": Measure("swap", "Swap gap, probability of the option", "answers"),
-    "option_auc": Measure("swap", "Swap AUC, probability of the option", "answers"),
-    "pick_meaning": Measure("identification", "Own answer picked by meaning, one answer", "answers", ceiling="resample"),
-    "pick_words": Measure("identification", "Own answer picked by words, one answer", "answers", ceiling="resample"),
-    "pick_card_answer": Measure("identification", "Own card picked by a probe, words of one answer", "answers", ceiling="resample"),
-    "pick_options": Measure("identification", "Own answers picked by likelihood, whole questionnaire", "personas"),
-    "pick_card_options": Measure("identification", "Own card picked by a probe, options of the questionnaire", "personas"),
-    "pick_card_words": Measure("identification", "Own card picked by a probe, words of the questionnaire", "personas", ceiling=TRUTH),
-    "recover": Measure("attributes", "Attributes read off the questionnaire (AUC)", "personas"),
-    "stance_acc": Measure("attitude", "The respondent's option chosen", "answers", floor="majority"),
-    "stance_qwk": Measure("attitude", "Quadratic kappa with the respondent's option", "answers", floor="majority"),
-    "attitude_r_pooled": Measure("attitude", "Correlation with the true attitude, pooled", "attitudes"),
-    "attitude_r_within": Measure("attitude", "Correlation with the true attitude, within constructs", "attitudes"),
-    "contradiction": Measure("contradiction", "Contradictory pairs of one construct", "pairs", ceiling=TRUTH),
-    "contradiction_reversed": Measure("contradiction", "Contradictory pairs of opposite keys", "pairs", ceiling=TRUTH),
-    "acquiescence": Measure("contradiction", "Agreement with both of opposite keys", "pairs", ceiling=TRUTH),
-    "decided": Measure("contradiction", "Decided pairs", "pairs", ceiling=TRUTH),
-    "card_sim": Measure("consistency", "Similarity of answer and card (the paper's)", "answers", ceiling="resample"),
-    "card_auc": Measure("consistency", "Own card is the more similar one", "answers", ceiling="resample"),
-    "coef_r": Measure("coefficients", "Correlation of the attributes' effects", "coefficients"),
-    "coef_slope": Measure("coefficients", "Strength of the attributes' effects", "coefficients"),
-    "coef_flips": Measure("coefficients", "Effects with the wrong sign", "clear coefficients"),
-    "verbatim": Measure("memory", "Whole answer stands in train", "answers", ceiling="resample"),
-    **{f"run{n}": Measure("memory", f"A run of {n} words stands in train", "answers", ceiling="resample") for n in text.GRAMS},
-}
-LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no good direction: a caricature gives away more than a person does
-    ("stance_acc", "", "chooses the respondent's option"),
-    ("attitude_r_within", "", "attitudes follow the true ones"),
-    ("coef_r", "", "attributes pull as they do in people"),
-    ("pick_options", "k=5", "person picked out of 5 by options"),
-    ("pick_card_options", "k=5", "card picked out of 5 by options"),
-    ("contradiction", "", "contradicts itself as rarely as people"),
-    ("pick_card_words", "k=5", "card picked out of 5 by wording"),
-    ("pick_meaning", "k=5", "answer picked out of 5 by meaning"),
-    ("swap_gap_rouge1_masked", "", "words fit the own person better"),
-    ("card_auc", "", "answer resembles the own card"),
-)
 
 
 def _line(metric: str, detail: str, system: str, found: dict, n: int, shuffled: float = np.nan, p_holm: float = np.nan) -> dict:
@@ -150,9 +87,12 @@ def picks_by_card(preds: pd.DataFrame, pool: pd.DataFrame, probe: text.TextProbe
 
 
 def consistency(preds: pd.DataFrame, seed: int) -> list[dict]:
-    """The paper's similarity of answer and card beside that of other people's cards, and how often the own card is the nearer one."""
-    lines = []
-    for system, part in text.card_similarity(preds).groupby("system", sort=False):
+    """The paper's similarity of answer and card beside that of other people's cards, and how often the own card is the nearer one.
+
+    Of the controls only the persona-blind copy, the same respondent again and the oracle that reads the card are embedded: the encoder is what takes time.
+    """
+    lines, spared = [], {*FLOORS, *BOUNDS} - {"persona_blind", "resample", "oracle_card"}
+    for system, part in text.card_similarity(preds[~preds["system"].isin(spared)]).groupby("system", sort=False):
         for metric, column, chance in (("card_sim", "own", part["others"].mean()), ("card_auc", "auc", 0.5)):
             found, n = _mean(part[column], part["persona_id"], seed)
             lines += [_line(metric, "", system, found, n, chance)] if n else []
@@ -196,7 +136,7 @@ def panel_stats(panel: sheet.Panel, cards: Sequence[dict], probe: probes.Probe, 
     cardlike = probes.likeness(probe, probe.read(_centred(sheet.item_scores(panel))), cards)
     for k in PICKS:
         found["pick_options", f"k={k}"], found["pick_card_options", f"k={k}"] = (sheet.ratio(sheet.pick_from(s, k)) for s in (likely, cardlike))
-    return found | {(name, ""): stat for name, stat in sheet.coefficient_agreement(panel, x, clear).items()}
+    return found | {(name, ""): stat for name, stat in effects.coefficient_agreement(panel, x, clear).items()}
 
 
 def stance_in_other_hands(panel: sheet.Panel, orders: list[np.ndarray]) -> float:
@@ -213,8 +153,8 @@ def from_sheets(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int
     others, theirs = other_respondents(first, PROBE_PEOPLE, seed)
     probe = probes.fit_probe(_centred(sheet.item_scores(theirs)), others, penalty=PROBE_PENALTY)
     people, orders, one = len(first.people), sheet.deals(len(first.people), seed), np.ones((1, len(first.people)))
-    x = sheet.design(cards)[0]
-    clear = sheet.significant(x, sheet.implied_attitudes(first.true_sheets()))
+    x = effects.design(cards)[0]
+    clear = effects.significant(x, sheet.implied_attitudes(first.true_sheets()))
     sizes = {"answers": first.truth.size, "personas": people, "attitudes": first.theta.size, "clear coefficients": int(clear.sum()),
              "coefficients": (x.shape[1] - 1) * len(first.constructs)}  # fmt: skip
     for system, panel in panels.items():
@@ -240,7 +180,8 @@ def attributes(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int)
 def picks_by_words(sheets: dict[str, pd.DataFrame], asked: pd.DataFrame, probe: text.TextProbe, seed: int) -> list[dict]:
     """Whose card does the wording of a whole questionnaire tell, among k people? `asked`: the questionnaire with the respondents' own words."""
     people = asked.drop_duplicates("persona_id").sort_values("persona_id")
-    said = {s: f["answer"] for s, f in sheets.items() if f["answer"].str.strip().any()} | {TRUTH: asked["reference"]}
+    said = {s: f.set_index("id")["answer"].reindex(asked["id"]).fillna("") for s, f in sheets.items() if f["answer"].str.strip().any()}
+    said[TRUTH] = asked["reference"]
     lines = []
     for system, answers in said.items():
         read = pd.DataFrame(probe.read(answers)).groupby(asked["persona_id"].to_numpy()).mean().to_numpy()
@@ -251,17 +192,6 @@ def picks_by_words(sheets: dict[str, pd.DataFrame], asked: pd.DataFrame, probe: 
 
 
 # --- all together ---------------------------------------------------------------------------------------------------------------------------
-
-
-def levels(lines: list[dict]) -> pd.DataFrame:
-    """The lines as a table, each with the floor and the ceiling of its measure (NaN: this run has none)."""
-    table = pd.DataFrame(lines)
-    known = table.set_index(["metric", "detail", "system"])["value"].to_dict()
-    for name in ("floor", "ceiling"):
-        systems = [getattr(MEASURES[m], name) for m in table["metric"]]
-        table[name] = [own if s == "shuffled" else known.get((m, d, s), np.nan)
-                       for s, m, d, own in zip(systems, table["metric"], table["detail"], table["shuffled"], strict=True)]  # fmt: skip
-    return table[COLUMNS]
 
 
 def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -292,34 +222,27 @@ def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def load_sheets(run: RunConfig) -> tuple[dict[str, pd.DataFrame], dict[str, sheet.Panel], list[dict]]:
-    """The administrations of the run's systems, as they are and as panels (`truth`: the respondents' own), and the people's cards."""
+    """The administrations of the run's systems, as they are and as panels (`truth`: the respondents' own), and the people's cards.
+
+    Raises: ValueError if the sheets are of other people than the run's seed draws (the published ones, read with another seed).
+    """
     shown = study.system_labels(run)
     sheets = {p.stem: pd.read_parquet(p) for p in sorted(study.find(run, "administration").glob("*.parquet")) if p.stem in shown}
     panels = {system: sheet.panel(sheets[system]) for system in shown if system in sheets}
     first = next(iter(panels.values()))
     cards = {c["persona_id"]: c for c in fresh_personas(len(first.people), run.seed)}
-    return sheets, panels | {TRUTH: first.true_sheets()}, [cards[p] for p in first.people]
+    cards, construct = [cards[p] for p in first.people], first.constructs[0]
+    if not np.allclose([true_attitude(card, construct, run.seed) for card in cards], first.theta[:, 0], atol=1e-6):
+        raise ValueError(f"the questionnaires were not answered by the people of seed {run.seed}; run notebook 04 with this seed first")
+    return sheets, panels | {TRUTH: first.true_sheets()}, cards
 
 
 def conditions(run: RunConfig) -> pd.DataFrame | None:
     """`scores/conditions.csv`, written by the study of other conditions (sparse, contradictory or implicit cards, sessions, examples); None without it."""
-    path = run.paths.results / "scores" / "conditions.csv"
-    return pd.read_csv(path) if path.exists() else None
-
-
-def ladder(table: pd.DataFrame) -> pd.DataFrame:
-    """The models' rows of the figure: metric, label, system, value and interval on a scale where the floor is 0 and the ceiling 1.
-
-    A measure whose ceiling is not above its floor (or below, for contradictions) by more than a hundredth is left out: nothing lies between them.
-    """
-    rows = []
-    for metric, detail, name in LADDER:
-        part = table[(table["metric"] == metric) & (table["detail"] == detail)]
-        lower = MEASURES[metric].section == "contradiction"
-        part = part[(part["ceiling"] - part["floor"]) * (-1 if lower else 1) > 0.01]
-        scaled = {c: (part[c] - part["floor"]) / (part["ceiling"] - part["floor"]) for c in ("value", "lo", "hi")}
-        rows.append(part[["metric", "system", "n", "floor", "ceiling"]].assign(label=name, raw=part["value"], **scaled))
-    return pd.concat(rows, ignore_index=True)
+    try:
+        return pd.read_csv(study.find(run, "scores/conditions.csv"))
+    except FileNotFoundError:
+        return None
 
 
 def training_log(run: RunConfig) -> pd.DataFrame:

@@ -96,8 +96,8 @@ def recover(features: np.ndarray, labels: pd.DataFrame, *, seed: int, n_perm: in
     """Which attributes can be read off the answers: cross-validated AUC of a linear probe, averaged over an attribute's classes.
 
     Args: features: (people, columns). labels: from `card_labels`, one row a person.
-    Returns: attribute, value, lo, hi, floor (mean over permuted people), floor_hi (their 95 % quantile: what lies below cannot be told from chance), p_holm
-        (one-sided, Holm's correction over the attributes); last "all", the mean over the attributes.
+    Returns: attribute, value, lo, hi, floor (mean over permuted people), floor_hi (their 95 % quantile: what lies below cannot be told from chance), p
+        (one-sided), p_holm (Holm's correction over the attributes); last "all", the mean over the attributes.
     """
     x, y = standardised(features), labels.to_numpy()
     maps = [(fold, held_out_map(x, fold, x.shape[1])) for r in range(REPEATS) for fold in _folds(len(x), seed + r)]
@@ -113,11 +113,9 @@ def recover(features: np.ndarray, labels: pd.DataFrame, *, seed: int, n_perm: in
         lo, hi = np.nanquantile(spread[name], [0.025, 0.975])
         value, chance = float(found[name].iloc[0]), floor[name]
         p = (1 + (chance >= value).sum()) / (1 + n_perm)
-        lines.append({"attribute": name, "value": value, "lo": lo, "hi": hi, "floor": chance.mean(), "floor_hi": chance.quantile(0.95), "p_holm": p})
+        lines.append({"attribute": name, "value": value, "lo": lo, "hi": hi, "floor": chance.mean(), "floor_hi": chance.quantile(0.95), "p": p})
     table = pd.DataFrame(lines)
-    each = table["attribute"] != "all"
-    table.loc[each, "p_holm"] = stats.holm(table.loc[each, "p_holm"])
-    return table
+    return table.assign(p_holm=[*stats.holm(table["p"][:-1]), table["p"].iloc[-1]])
 
 
 def _by_attribute(aucs: np.ndarray, labels: pd.DataFrame) -> pd.DataFrame:

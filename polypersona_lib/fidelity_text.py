@@ -13,7 +13,7 @@ from . import swap
 from .encoder import Encoder, load_encoder
 from .fidelity_sheet import LEAST, pick_rate
 
-GRAMS, SHARE_OF_TESTS, PENALTY = (4, 8, 12), 4, 1.0
+GRAMS, ONE_OF, PENALTY = (4, 8, 12), 2, 1.0
 
 
 # --- whose answer? --------------------------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def candidate_table(rows: pd.DataFrame, pool: pd.DataFrame) -> tuple[list[dict],
 # --- likeness to the card --------------------------------------------------------------------------------------------------------------
 
 
-def card_similarity(preds: pd.DataFrame, *, every: int = SHARE_OF_TESTS, encoder: Encoder | None = None) -> pd.DataFrame:
+def card_similarity(preds: pd.DataFrame, *, every: int = ONE_OF, encoder: Encoder | None = None) -> pd.DataFrame:
     """The paper's persona consistency: cosine of an answer's and the card's embeddings, beside that of the same answer and other people's cards.
 
     Args: preds: every system's predictions (system, id, persona_id, persona, prediction, status); every: one test record of so many is taken.
