@@ -162,6 +162,8 @@ def from_sheets(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int
         for (metric, detail), stat in found.items():
             chance = 1 / int(detail[2:]) if metric.startswith("pick_") else float(np.mean([d[metric, detail](one)[0] for d in dealt]))
             value = sheet.estimate(stat, people, seed=seed, centred=MEASURES[metric].section == "coefficients")
+            if metric == "coef_flips":  # a share
+                value |= {end: float(np.clip(value[end], 0, 1)) for end in ("lo", "hi")}
             lines.append(_line(metric, detail, system, value, sizes[MEASURES[metric].unit], chance))
         for metric, (stat, chance, pairs) in sheet.contradictions(panel).items():
             lines.append(_line(metric, "", system, sheet.estimate(stat, people, seed=seed), pairs * people, chance))

@@ -14,7 +14,7 @@ from .figure_style import GREY, INK, LIGHT, PAGE, style
 
 _LANES = {"base": -0.19, "tuned": 0.19}
 _SPREAD = 0.2  # of the models within a lane, so that equal values do not hide each other
-_EDGES = (-0.32, 1.24)
+_EDGES, _KEPT = (-0.32, 1.24), (-0.25, 1.17)  # the axis, and where marks may be: clear of the numbers at both ends
 
 
 @style()
@@ -41,15 +41,17 @@ def plot_fidelity(rows: pd.DataFrame, *, note: str, groups: dict[str, list[str]]
     for row in shown[np.isfinite(shown["value"])].itertuples():
         look = fs.model_look(row.system)
         y = order.index(row.metric) + _LANES[fs.system_kind(row.system)] + place[row.system.removesuffix("--base")]
-        lo, hi = np.clip([row.lo, row.hi], -0.25, 1.17)  # the ends keep clear of the numbers
+        lo, hi = np.clip([row.lo, row.hi], *_KEPT)
         ax.plot([lo, hi], [y, y], color=look.color, linewidth=0.5, alpha=0.55, zorder=2)
-        ax.plot(np.clip(row.value, -0.25, 1.17), y, linestyle="none", markersize=4.2, markeredgewidth=0.8, zorder=3, **look.points())
+        ax.plot(np.clip(row.value, *_KEPT), y, linestyle="none", markersize=4.2, markeredgewidth=0.8, zorder=3, **look.points())
     for metric in rows.loc[~rows["told"].astype(bool), "metric"].unique():
         ax.text(0.5, order.index(metric), "does not tell even its ceiling from its floor", ha="center", va="center", fontsize=7, style="italic", color=GREY)
     again = rows[(rows["system"] == "resample") & np.isfinite(rows["value"])]
     ticks = {"color": GREY, "marker": "|", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
-    ax.plot(np.clip(again["value"], -0.25, 1.17), [order.index(m) for m in again["metric"]], zorder=1.5, **ticks)
+    ax.plot(np.clip(again["value"], *_KEPT), [order.index(m) for m in again["metric"]], zorder=1.5, **ticks)
     _ends(ax, rows, order)
+    if not shown["value"].dropna().between(*_KEPT).all():
+        ax.set_xlabel(f"{ax.get_xlabel()}; marks at the very edge lie beyond it")
     handles = [Line2D([], [], linestyle="none", label=fs.model_look(k).label, **fs.model_look(k).points()) for k in keys]
     handles += [Line2D([], [], linestyle="none", marker="o", color=INK, markerfacecolor=face, label=label) for face, label in (("white", "hollow: untuned"),
                 (INK, "filled: tuned"))] + [Line2D([], [], **(ticks | {"markersize": 9}), label="same respondent again")]  # fmt: skip

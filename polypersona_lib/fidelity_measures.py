@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import fidelity_text as text
 from . import study
 from .config import RunConfig
 from .controls import BOUNDS
+from .fidelity_text import GRAMS
 
 TRUTH = "truth"
 PICKS = (2, 5, 10)
@@ -64,7 +64,7 @@ MEASURES = {
     "coef_slope": Measure("coefficients", "Strength of the attributes' effects", "coefficients"),
     "coef_flips": Measure("coefficients", "Effects with the wrong sign", "clear coefficients"),
     "verbatim": Measure("memory", "Whole answer stands in train", "answers", ceiling="resample"),
-    **{f"run{n}": Measure("memory", f"A run of {n} words stands in train", "answers", ceiling="resample") for n in text.GRAMS},
+    **{f"run{n}": Measure("memory", f"A run of {n} words stands in train", "answers", ceiling="resample") for n in GRAMS},
 }
 VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
     "swap": {
@@ -89,7 +89,7 @@ VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
     },
     "coefficients": {("coef_r", ""): "correlation", ("coef_slope", ""): "strength", ("coef_flips", ""): "wrong sign among the clear ones"},
     "consistency": {("card_sim", ""): "similarity to the own card (to others)", ("card_auc", ""): "own card more similar (chance)"},
-    "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in text.GRAMS},
+    "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in GRAMS},
 }  # fmt: skip
 BLOCKS = {  # the blocks of the ladder
     "chosen options": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
@@ -158,9 +158,10 @@ def shown(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Ma
         if part.empty:
             continue
         most = int(part["n"].mode().max())
-        cells = part["value"].map("{:.3f}".format) + [f" [{lo:.3f}, {hi:.3f}]" if lo == lo else "" for lo, hi in zip(part["lo"], part["hi"], strict=True)]
+        text = {c: part[c].map(lambda v: f"{round(v, 3) + 0.0:.3f}" if v == v else "") for c in ("value", "lo", "hi", "shuffled")}  # + 0.0: no minus zero
+        cells = text["value"] + [f" [{lo}, {hi}]" if lo else "" for lo, hi in zip(text["lo"], text["hi"], strict=True)]
         if shuffled:
-            cells += [f" ({s:.3f})" if s == s else "" for s in part["shuffled"]]
+            cells += [f" ({s})" if s else "" for s in text["shuffled"]]
         cells += ["" if n == most else f", n {n}" for n in part["n"].astype(int)]
         columns[f"{heading} (n = {most:,} {MEASURES[metric].unit})"] = cells.where(part["value"].notna())
     found = pd.DataFrame(columns).reindex([s for s in labels if any(s in c.index for c in columns.values())])

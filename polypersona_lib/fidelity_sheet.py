@@ -16,7 +16,7 @@ from scipy.special import comb
 
 from .question_bank import Question, load_questions
 
-N_BOOT, N_DEALS, LEAST = 500, 20, 1e-6
+N_BOOT, N_DEALS, LEAST = 500, 12, 1e-6
 Stat = Callable[[np.ndarray], np.ndarray]
 """A measure: weights of the people, shape (draws, people) -> its values, shape (draws,)."""
 

@@ -13,7 +13,7 @@ from . import swap
 from .encoder import Encoder, load_encoder
 from .fidelity_sheet import LEAST, pick_rate
 
-GRAMS, ONE_OF, PENALTY = (4, 8, 12), 2, 1.0
+GRAMS, MOST, PENALTY = (4, 8, 12), 119, 1.0
 
 
 # --- whose answer? --------------------------------------------------------------------------------------------------------------------
@@ -76,15 +76,16 @@ def candidate_table(rows: pd.DataFrame, pool: pd.DataFrame) -> tuple[list[dict],
 # --- likeness to the card --------------------------------------------------------------------------------------------------------------
 
 
-def card_similarity(preds: pd.DataFrame, *, every: int = ONE_OF, encoder: Encoder | None = None) -> pd.DataFrame:
+def card_similarity(preds: pd.DataFrame, *, most: int = MOST, encoder: Encoder | None = None) -> pd.DataFrame:
     """The paper's persona consistency: cosine of an answer's and the card's embeddings, beside that of the same answer and other people's cards.
 
-    Args: preds: every system's predictions (system, id, persona_id, persona, prediction, status); every: one test record of so many is taken.
+    Args: preds: every system's predictions (system, id, persona_id, persona, prediction, status); most: about so many test records are taken, evenly.
     Returns: system, id, persona_id, own, others (mean over the other cards), auc (how often the own card is the more similar one); failed answers are NaN.
     Source: paper, Algorithm 2, line 9 ("persona-embedding similarity"), the floor is ours.
     """
     encoder = encoder or load_encoder()
-    chosen = sorted(preds["id"].unique())[::every]
+    records = sorted(preds["id"].unique())
+    chosen = records[:: max(1, len(records) // most)]
     rows = preds[preds["id"].isin(chosen)].reset_index(drop=True)
     shown = rows.drop_duplicates("persona_id").reset_index(drop=True)
     cards = encoder.embed(shown["persona"].astype(str))

@@ -285,7 +285,7 @@ def test_likeness_to_the_card_beside_other_cards():
     cards = {"p1": "aaa b", "p2": "ccc d", "p3": "eee f"}
     rows = [{"system": s, "id": p, "persona_id": p, "persona": c, "prediction": c if s == "echo" else "aaa ccc eee", "status": "ok"}
             for s in ("echo", "same") for p, c in cards.items()]  # fmt: skip
-    found = text.card_similarity(pd.DataFrame(rows), every=1, encoder=Letters()).groupby("system").mean(numeric_only=True)
+    found = text.card_similarity(pd.DataFrame(rows), encoder=Letters()).groupby("system").mean(numeric_only=True)
     assert found.loc["echo", "own"] == pytest.approx(1) and found.loc["echo", "auc"] == 1 and found.loc["echo", "others"] < 0.01
     assert found.loc["same", "auc"] == 0.5 and found.loc["same", "own"] == pytest.approx(found.loc["same", "others"])
 
