@@ -26,6 +26,7 @@ READS: dict[str, tuple[str, ...]] = {
     "05": ("scores", "dataset", "preds"),
     "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
     "07": ("dataset", "project:data/models", "project:results/full_size", "project:results/shipped/*--paper--*.json"),
+    "08": ("dataset", "preds", "administration", "scores", "runs/*.json", *WORLD),
     "09": ("preds", "scores/rows.parquet", "ratings/*.jsonl"),
     "10": ("administration", "preds", *WORLD),
     "90": (

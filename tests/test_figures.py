@@ -58,6 +58,19 @@ def calibration():
     return pd.DataFrame({"system": systems, "confidence": [0.3, 0.5, 0.8] * 2, "accuracy": [0.2, 0.5, 0.7] * 2, "n": [5, 9, 2] * 2})
 
 
+def fidelity_rows():
+    names = {"stance_acc": "chooses the respondent's option", "card_auc": "answer resembles the own card (the paper's)"}
+    values = {f"{key}{end}": 0.1 * i for i, key in enumerate(MODELS) for end in ("--base", "")} | {"resample": 0.9}
+    rows = [{"metric": m, "label": name, "system": s, "told": m != "card_auc", "value": v, "lo": v - 0.1, "hi": v + 0.1, "floor": 0.35, "ceiling": 0.59}
+            for m, name in names.items() for s, v in values.items()]  # fmt: skip
+    return pd.DataFrame(rows).assign(value=lambda t: t["value"].where(t["told"]))
+
+
+def attribute_rows():
+    rows = [{"detail": d, "system": s, "value": 0.6, "p_holm": p} for d in ("age", "traits", "all") for s, p in (("truth", 0.01), (MODEL, 0.4))]
+    return pd.DataFrame(rows)
+
+
 DRAW = {
     "domain_counts": lambda: figures.plot_domain_counts(pd.Series({k: n for k, (_, n) in DOMAINS.items()}), paper={"finance": 368}, note=NOTE),
     "question_types": lambda: figures.plot_question_types(TYPES, paper=TYPES.to_dict(), note=NOTE),
@@ -71,6 +84,8 @@ DRAW = {
     "cramers_v": lambda: figures.plot_cramers_v(association(), note=NOTE),
     "reuse": lambda: figures.plot_reuse(pd.Series({1: 309, 2: 124}), paper={1: 71.4, 2: 28.6}, note=NOTE),
     "calibration": lambda: figures.plot_calibration(calibration(), note=NOTE),
+    "fidelity": lambda: figures.plot_fidelity(fidelity_rows(), note=NOTE, groups={"chosen options": ["stance_acc"], "words": ["card_auc"]}),
+    "attributes": lambda: figures.plot_attributes(attribute_rows(), note=NOTE, order=["truth", MODEL], names={}),
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from polypersona_lib import paths
 
 PARAMETERS = {"profile": "nano", "split": "paper", "seed": 42, "data": "", "faults": "stop", "out": "", "models": ""}
-STAGES = ("01", "02", "03", "04", "05", "06", "09", "10", "90")
+STAGES = ("01", "02", "03", "04", "05", "06", "08", "09", "10", "90")
 OPEN_RUN = "run = open_run(profile=profile, split=split, seed=seed, data=data, faults=faults, out=out, models=models)"
 OPENING = re.compile(
     r"\A# \S.*\n\n> \S.*\n\n\| *reads *\| *writes *\| *artefact of the paper *\| *time \(smoke, nano, paper\) *\|\n\|[-| :]+\|\n\|.+\|(?:\n|\Z)"

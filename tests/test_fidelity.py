@@ -1,0 +1,374 @@
+"""Persona fidelity: limits and known answers of every measure, chance where the persons are dealt at random, and the whole study on the published run."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+
+from polypersona_lib import fidelity, figures, paths, study
+from polypersona_lib import fidelity_effects as effects
+from polypersona_lib import fidelity_measures as measures
+from polypersona_lib import fidelity_probes as probes
+from polypersona_lib import fidelity_sheet as sheet
+from polypersona_lib import fidelity_text as text
+from polypersona_lib.config import RunConfig
+from polypersona_lib.question_bank import load_questions
+
+NOTE = "nano twins · paper split · seed 42"
+ITEMS = tuple(q for q in load_questions().values() if q.options)
+
+
+def respondents(people=80, seed=3):
+    """(cards, the sheets of simulated respondents)."""
+    constructs = len({q.construct for q in ITEMS})
+    like = sheet.Panel(("x",), ITEMS, np.zeros((1, len(ITEMS), 5)), np.zeros((1, len(ITEMS)), dtype=int), np.zeros((1, constructs)))
+    return fidelity.other_respondents(like, people, seed)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return respondents()
+
+
+def with_probs(panel, probs):
+    return sheet.Panel(panel.people, panel.items, probs, panel.truth, panel.theta)
+
+
+def uniform(panel):
+    return with_probs(panel, np.stack([np.pad(np.full(len(q.options), 1 / len(q.options)), (0, 5 - len(q.options))) for q in ITEMS])[None].repeat(80, 0))
+
+
+def always(panel, option):
+    """Everybody takes the option -1 (the highest) or 0 of every item."""
+    chosen = np.array([(len(q.options) - 1) if option else 0 for q in ITEMS])
+    return with_probs(panel, np.eye(5)[chosen][None].repeat(len(panel.people), 0))
+
+
+def values(found, people=80):
+    return {name: float((stat[0] if isinstance(stat, tuple) else stat)(np.ones((1, people)))[0]) for name, stat in found.items()}
+
+
+# --- sheets ----------------------------------------------------------------------------------------------------------------------
+
+
+def answered(panel):
+    rows = [(p, q.id, panel.probs[i, j][: len(q.options)], panel.truth[i, j]) for (i, p), (j, q) in product(enumerate(panel.people), enumerate(ITEMS))]
+    frame = pd.DataFrame(rows, columns=["persona_id", "question_id", "option_probs", "truth"])
+    place = {q.id: panel.constructs.index(q.construct) for q in ITEMS}
+    who = {p: i for i, p in enumerate(panel.people)}
+    return frame.assign(theta=[panel.theta[who[p], place[q]] for p, q in zip(frame["persona_id"], frame["question_id"], strict=True)])
+
+
+def test_a_panel_holds_what_the_administration_says_whatever_the_order(world):
+    frame = answered(world[1]).sample(frac=1, random_state=0)
+    found = sheet.panel(frame)
+    column = [found.items.index(q) for q in ITEMS]
+    assert np.allclose(found.probs[:, column], world[1].probs) and (found.truth[:, column] == world[1].truth).all()
+    assert np.allclose(found.theta[:, [found.constructs.index(c) for c in world[1].constructs]], world[1].theta)
+    with pytest.raises(ValueError, match="each once; run notebook 04 again"):
+        sheet.panel(frame.iloc[1:])
+
+
+def test_the_truth_is_at_the_ceiling(world):
+    cards, panel = world
+    found = values(sheet.option_swap(panel))
+    same = np.mean([[(panel.truth[:, j] == panel.truth[i, j]).sum() - 1 for j in range(len(ITEMS))] for i in range(80)]) / 79
+    assert found["option_gap"] == pytest.approx(1 - same) and found["option_auc"] == pytest.approx(1 - same / 2)
+    assert "option_gap_log" not in found, "a probability of 0 has no logarithm"
+    assert sheet.pick_from(sheet.option_likelihood(panel), 10).mean() == pytest.approx(1)
+    x = effects.design(cards)[0]
+    clear = effects.significant(x, sheet.implied_attitudes(panel))
+    agreed = values(effects.coefficient_agreement(panel, x, clear))
+    assert clear.sum() > 5 and agreed == pytest.approx({"coef_r": 1, "coef_slope": 1, "coef_flips": 0})
+
+
+def test_a_uniform_answerer_is_at_the_floor(world):
+    cards, panel = world
+    flat = uniform(panel)
+    found = values(sheet.option_swap(flat))
+    assert found["option_gap"] == pytest.approx(0, abs=1e-12) and found["option_auc"] == 0.5 and found["option_gap_log"] == pytest.approx(0, abs=1e-12)
+    for k in fidelity.PICKS:
+        assert sheet.pick_from(sheet.option_likelihood(flat), k) == pytest.approx(np.full(80, 1 / k))
+    assert np.isnan(list(values(sheet.attitude_agreement(flat)).values())).all()
+    x = effects.design(cards)[0]
+    assert np.isnan(list(values(effects.coefficient_agreement(flat, x, np.ones((x.shape[1] - 1, 14), dtype=bool))).values())).all()
+    assert values(sheet.contradictions(flat))["contradiction"] == pytest.approx(0.5)
+
+
+def test_turned_sheets_have_every_sign_wrong(world):
+    cards, panel = world
+    turned = with_probs(panel, np.eye(5)[np.array([len(q.options) - 1 for q in ITEMS]) - panel.truth])
+    x = effects.design(cards)[0]
+    agreed = values(effects.coefficient_agreement(turned, x, effects.significant(x, sheet.implied_attitudes(panel))))
+    assert agreed == pytest.approx({"coef_r": -1, "coef_slope": -1, "coef_flips": 1})
+    mine, theirs = (values(sheet.attitude_agreement(p)) for p in (turned, panel))
+    assert mine["attitude_r_within"] == pytest.approx(-theirs["attitude_r_within"]) and theirs["attitude_r_within"] > 0.85
+
+
+def test_picks_are_exactly_chance_when_every_deal_is_tried(world):
+    likely = sheet.option_likelihood(world[1])
+    for k in fidelity.PICKS:
+        assert np.mean([sheet.pick_from(np.roll(likely, shift, axis=0), k).mean() for shift in range(80)]) == pytest.approx(1 / k)
+
+
+def test_nobody_is_dealt_their_own_sheet():
+    orders = sheet.deals(7, seed=1)
+    assert all(sorted(o) == list(range(7)) and (o != np.arange(7)).all() for o in orders) and len({tuple(o) for o in orders}) > 10
+
+
+@pytest.mark.parametrize(("wins", "ties", "lost", "k"), [(2, 0, 2, 3), (3, 2, 1, 4), (0, 3, 0, 2), (5, 1, 4, 5), (1, 0, 0, 2)])
+def test_pick_rate_is_the_share_of_all_draws(wins, ties, lost, k):
+    others = ["below"] * wins + ["level"] * ties + ["above"] * lost
+    drawn = list(combinations(others, k - 1))
+    expected = np.mean([0 if "above" in d else 1 / (1 + d.count("level")) for d in drawn])
+    assert sheet.pick_rate(np.array([wins]), np.array([ties]), np.array([len(others)]), k)[0] == pytest.approx(expected)
+    auc = np.array([(wins + ties / 2) / len(others)])
+    if ties < 2:
+        assert text.picked(auc, np.array([len(others)]), k)[0] == pytest.approx(expected)
+
+
+def test_too_few_candidates_are_no_number():
+    assert np.isnan(sheet.pick_rate(np.array([2]), np.array([0]), np.array([3]), 5)[0])
+    assert np.isnan(text.picked(np.array([np.nan, 1.0]), np.array([4, 0]), 2)).all()
+
+
+# --- contradictions ----------------------------------------------------------------------------------------------------------------
+
+
+def test_constant_answers_contradict_themselves_as_counted_by_hand(world):
+    pairs = [(a, b) for a, b in combinations(ITEMS, 2) if a.construct == b.construct]
+    opposed = sum(a.key != b.key for a, b in pairs)
+    yes, no = (values(sheet.contradictions(always(world[1], top))) for top in (1, 0))
+    expected = {"contradiction": opposed / len(pairs), "contradiction_reversed": 1.0, "decided": 1.0}
+    assert yes == pytest.approx(expected | {"acquiescence": 1.0}) and no == pytest.approx(expected | {"acquiescence": 0.0})
+    assert 10 < opposed < len(pairs)
+
+
+def test_contradictions_of_people_are_counted_and_their_floor_is_the_mixed_pairs(world):
+    panel = world[1]
+    side = np.array([[np.sign(2 * t - (len(q.options) - 1)) * q.key for t, q in zip(row, ITEMS, strict=True)] for row in panel.truth])
+    pairs = [(i, j) for i, j in combinations(range(len(ITEMS)), 2) if ITEMS[i].construct == ITEMS[j].construct]
+    own = np.concatenate([side[:, i] * side[:, j] for i, j in pairs])
+    mixed = np.concatenate([np.outer(side[:, i], side[:, j])[~np.eye(80, dtype=bool)] for i, j in pairs])
+    rate, floor, count = sheet.contradictions(panel)["contradiction"]
+    assert rate(np.ones((1, 80)))[0] == pytest.approx((own < 0).sum() / (own != 0).sum())
+    assert floor == pytest.approx((mixed < 0).sum() / (mixed != 0).sum()) and count == len(pairs)
+    assert rate(np.ones((1, 80)))[0] < 0.3 < 0.45 < floor
+
+
+def test_weights_are_people_counted_twice(world):
+    cards, panel = world
+    twice = np.ones((1, 80))
+    twice[0, :10] = 2
+    order = np.r_[np.arange(80), np.arange(10)]
+    more = sheet.Panel(tuple(map(str, order)), ITEMS, panel.probs[order], panel.truth[order], panel.theta[order])
+    for name, stat in (sheet.attitude_agreement(panel) | {"contradiction": sheet.contradictions(panel)["contradiction"][0]}).items():
+        again = (sheet.attitude_agreement(more) | {"contradiction": sheet.contradictions(more)["contradiction"][0]})[name]
+        assert stat(twice)[0] == pytest.approx(again(np.ones((1, 90)))[0])
+
+
+# --- coefficients ------------------------------------------------------------------------------------------------------------------
+
+
+def test_planted_coefficients_are_recovered(world):
+    x, names = effects.design(world[0])
+    planted = np.zeros((x.shape[1], 2))
+    planted[names.index("age"), 0], planted[names.index("calm, not anxious"), 1] = 0.5, -0.8
+    y = x @ planted + np.random.default_rng(1).normal(scale=0.2, size=(80, 2))
+    found = effects.coefficients(x, y, np.ones((1, 80)))[0]
+    assert found == pytest.approx(np.linalg.lstsq(x, y, rcond=None)[0][1:], abs=1e-5)
+    assert found == pytest.approx(planted[1:], abs=0.25)
+    assert (effects.significant(x, y) == (planted[1:] != 0)).all()
+    assert not effects.significant(x[:20], y[:20]).any(), "too few people for a test"
+
+
+def test_the_centred_interval_holds_its_value(world):
+    cards, panel = world
+    x = effects.design(cards)[0]
+    noisy = with_probs(panel, 0.9 * uniform(panel).probs + 0.1 * panel.dealt(sheet.deals(80, 0)[0]).probs)
+    stat = effects.coefficient_agreement(noisy, x, effects.significant(x, sheet.implied_attitudes(panel)))["coef_r"]
+    found = sheet.estimate(stat, 80, seed=1, n_boot=200, centred=True)
+    assert found["lo"] < found["value"] < found["hi"] and found["hi"] - found["lo"] < 0.6
+
+
+# --- attributes and probes -----------------------------------------------------------------------------------------------------------
+
+
+def test_held_out_predictions_are_those_of_ridge_regression():
+    rng = np.random.default_rng(0)
+    x, y, fold = rng.normal(size=(30, 8)), rng.normal(size=30), np.arange(0, 30, 5)
+    rest = np.setdiff1d(np.arange(30), fold)
+    expected = Ridge(alpha=4.0).fit(x[rest], y[rest]).predict(x[fold]) - y[rest].mean()
+    assert probes.held_out_map(x, fold, 4.0) @ y == pytest.approx(expected)
+
+
+def test_auc_is_the_known_one():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(40, 3)).round(1), (rng.random((40, 3)) < 0.4).astype(float)
+    won, total = probes._wins(scores, labels)
+    assert won / total == pytest.approx([roc_auc_score(labels[:, c], scores[:, c]) for c in range(3)])
+
+
+def labelled(columns):
+    return pd.DataFrame(columns, columns=pd.MultiIndex.from_tuples([(f"a{i}", "yes") for i in range(columns.shape[1])], names=("attribute", "class")))
+
+
+def test_a_planted_attribute_is_found_and_constant_answers_tell_nothing():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(80, 12))
+    labels = labelled(np.stack([(x[:, 0] > 0), rng.random(80) < 0.5], axis=1).astype(float))
+    found = probes.recover(x, labels, seed=1, n_perm=99).set_index("attribute")
+    assert found.loc["a0", "value"] > 0.85 and found.loc["a0", "p_holm"] < 0.05 < found.loc["a1", "p_holm"]
+    assert found.loc["a0", "lo"] < found.loc["a0", "value"] < found.loc["a0", "hi"] and found["floor"].to_numpy() == pytest.approx(0.5, abs=0.04)
+    flat = probes.recover(np.ones((80, 12)), labels, seed=1, n_perm=19)
+    assert (flat["value"] == 0.5).all() and (flat["p"] == 1).all()
+
+
+def test_the_permutation_floor_keeps_its_level_on_random_labels():
+    rng, rejected, tested = np.random.default_rng(5), 0, 0
+    for seed in range(6):
+        labels = labelled((rng.random((60, 40)) < 0.4).astype(float))
+        p = probes.recover(rng.normal(size=(60, 10)), labels, seed=seed, n_perm=99, n_boot=2)["p"][:-1]
+        rejected, tested = rejected + int((p < 0.05).sum()), tested + len(p)
+    assert tested == 240 and rejected <= 24, "nominal 12; permuted labels must be as readable as random ones"
+    assert rejected >= 2, "a floor that nothing passes is no floor"
+
+
+def test_card_labels_pool_and_drop_rare_classes(world):
+    labels = probes.card_labels(world[0], fewest=8)
+    counts = labels.sum()
+    assert counts.min() >= 8 and (len(labels) - counts).min() >= 8
+    assert (
+        set(labels["age"].columns) <= {"young", "mid", "older"} and list(labels["gender"].columns) == ["woman"] and list(labels["country"].columns) == ["USA"]
+    )
+    assert (labels["age"].sum(axis=1) <= 1).all() and probes.card_labels(world[0][:5], fewest=8).shape[1] == 0
+
+
+def test_the_option_probe_finds_respondents_it_never_saw(world):
+    cards, panel = world
+    others, theirs = respondents(300, seed=11)
+    probe = probes.fit_probe(fidelity._centred(sheet.item_scores(theirs)), others, penalty=50.0)
+    scores = sheet.item_scores(panel)
+    near = probes.likeness(probe, probe.read(fidelity._centred(scores)), cards)
+    assert sheet.pick_from(near, 5).mean() > 0.6
+    blank = probes.likeness(probe, probe.read(np.zeros_like(scores)), cards)
+    assert sheet.pick_from(blank, 5) == pytest.approx(np.full(80, 0.2))
+
+
+# --- words ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_memorisation_finds_a_planted_copy():
+    train = ["I walk to work every day because the bus is never on time.", "No, thank you."]
+    said = ["i walk to work every day because the bus is never on time", "He said I walk to work every day because of it.", "Something else that nobody has",
+            "No, thank you!", ""]  # fmt: skip
+    found = text.memorised(pd.DataFrame({"prediction": said}), train, sizes=(4, 8))
+    assert found["verbatim"].tolist()[:4] == [1, 0, 0, 1] and np.isnan(found["verbatim"].iloc[4])
+    assert found["run8"].tolist()[:2] == [1, 0] and found["run4"].tolist()[:3] == [1, 1, 0]
+    assert np.isnan(found["run4"].iloc[3]), "three words hold no run of four"
+
+
+class Letters:
+    """An encoder that knows which letters a text has."""
+
+    def embed(self, texts):
+        counts = np.array([[t.lower().count(chr(97 + i)) for i in range(26)] for t in texts], dtype=float)
+        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-12)
+
+
+def test_likeness_to_the_card_beside_other_cards():
+    cards = {"p1": "aaa b", "p2": "ccc d", "p3": "eee f"}
+    rows = [{"system": s, "id": p, "persona_id": p, "persona": c, "prediction": c if s == "echo" else "aaa ccc eee", "status": "ok"}
+            for s in ("echo", "same") for p, c in cards.items()]  # fmt: skip
+    found = text.card_similarity(pd.DataFrame(rows), encoder=Letters()).groupby("system").mean(numeric_only=True)
+    assert found.loc["echo", "own"] == pytest.approx(1) and found.loc["echo", "auc"] == 1 and found.loc["echo", "others"] < 0.01
+    assert found.loc["same", "auc"] == 0.5 and found.loc["same", "own"] == pytest.approx(found.loc["same", "others"])
+
+
+def test_the_word_probe_reads_a_habit_and_is_at_chance_without_one(world):
+    cards = world[0]
+    said = [("to my mind " if "warm" in c["traits"] else "mind you ") + f"the {w} is fine" for c in cards for w in ("bus", "shop", "park")]
+    probe = text.TextProbe(said, [c for c in cards for _ in range(3)])
+    own = np.arange(80)
+    read = probe.read(["mind you, the bus", *["to my mind the bus" if "warm" in c["traits"] else "mind you, the bus" for c in cards]])[1:]
+    assert probe.pick(read - read.mean(0), own, cards, 2).mean() > 0.6
+    assert probe.pick(np.zeros_like(read), own, cards, 5) == pytest.approx(np.full(80, 0.2))
+    groups = np.zeros((80, 80), dtype=bool)
+    groups[:, :3] = True
+    assert np.isnan(probe.pick(read, own, cards, 5, groups)).all() and np.isfinite(probe.pick(read, own, cards, 2, groups)).all()
+    assert (probe.read(["", "  "]) == 0).all()
+
+
+def test_sheets_of_other_people_are_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
+    with pytest.raises(ValueError, match="not answered by the people of seed 7"):
+        fidelity.load_sheets(RunConfig(models="tinyllama-1.1b", seed=7, out=str(tmp_path)))
+
+
+# --- the whole study -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The study of one family of the published run, with a toy encoder. Returns (run, table)."""
+    run = RunConfig(models="tinyllama-1.1b", out=str(tmp_path_factory.mktemp("out")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("POLYPERSONA_NONCE", raising=False)
+        patch.setattr(text, "load_encoder", Letters)
+        patch.setattr(probes.recover, "__kwdefaults__", {"n_perm": 60, "n_boot": 60})
+        return run, fidelity.measure(run, study.load_data(run))
+
+
+def test_every_measure_of_the_published_run_lies_between_its_limits(published):
+    run, table = published
+    assert list(table.columns) == measures.COLUMNS and not table.duplicated(["metric", "detail", "system"]).any() and (table["n"] > 0).all()
+    assert set(table["metric"]) == set(measures.MEASURES)
+    known = table[table["lo"].notna()]
+    assert (known["lo"] <= known["value"] + 1e-9).all() and (known["value"] <= known["hi"] + 1e-9).all()
+    values = table.set_index(["metric", "detail", "system"])["value"]
+    for metric, detail in (("pick_options", "k=5"), ("pick_card_options", "k=5")):
+        assert values[metric, detail, "uniform"] == pytest.approx(0.2) and values[metric, detail, "oracle_card"] > 0.6
+    assert values["pick_options", "k=10", "truth"] > 0.99 and values["verbatim", "", "nearest_train"] == 1
+    shuffled = table[table["metric"].isin(["attitude_r_within", "option_gap", "coef_slope"])]["shuffled"].dropna()
+    assert len(shuffled) > 10 and shuffled.abs().max() < 0.1
+    saved = pd.read_csv(run.paths.results / "scores" / "fidelity.csv")
+    assert len(saved) == len(table) and fidelity.conditions(run) is None
+
+
+def test_the_ladder_is_drawn_between_floor_and_ceiling(published):
+    run, table = published
+    rows = measures.ladder(table)
+    told = rows[rows["told"].astype(bool)]
+    assert told[told["system"] == "oracle_card"].set_index("metric").loc["stance_acc", "value"] == pytest.approx(1)
+    assert (rows.loc[~rows["told"].astype(bool), "value"].isna()).all() and len(told["metric"].unique()) >= 7
+    fig, ax = figures.plot_fidelity(rows, note=NOTE, groups={"options": ["stance_acc"]})
+    assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1] and fig.get_supxlabel() == NOTE
+    order = ["truth", "oracle_card", "tinyllama-1.1b--base", "tinyllama-1.1b"]
+    figures.plot_attributes(table[(table["metric"] == "recover") & table["system"].isin(order)], note=NOTE, order=order, names={})
+
+
+def test_a_measure_that_cannot_tell_its_ends_apart_is_not_scaled(published):
+    table = published[1].copy()
+    chosen = (table["metric"] == "stance_acc") & (table["system"] == "oracle_card")
+    table.loc[chosen, "lo"] = table.loc[chosen, "floor"] - 0.01
+    rows = measures.ladder(table).set_index("metric")
+    assert not rows.loc["stance_acc", "told"].any() and rows.loc["stance_acc", "value"].isna().all() and rows.loc["pick_options", "told"].all()
+
+
+def test_foreign_data_have_texts_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "load_encoder", Letters)
+    (tmp_path / "mine").mkdir()
+    run = RunConfig(models="tinyllama-1.1b", data=str(tmp_path / "mine"), out=str(tmp_path))
+    run.paths.results.mkdir(parents=True)
+    for name in ("preds", "scores"):
+        (run.paths.results / name).symlink_to(paths.ROOT / "results" / "shipped" / name)
+    parts = study.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path / "other")))
+    monkeypatch.setattr(type(run.paths), "folder", lambda self, name: tmp_path)
+    table = fidelity.measure(run, parts)
+    assert set(table["section"]) == {"swap", "identification", "consistency", "memory"} and not table["metric"].str.contains("card_options|card_words").any()
+    assert len(measures.ladder(table)) > 0
