@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from . import report_brief
 from . import report_parts as parts
 from .cells import DASH
 from .claim_evidence import VERDICTS
@@ -32,6 +33,7 @@ ARTEFACTS = (  # artefact of the paper, its files without ending, the notebook t
     ("Fig. 4", "fig4_bleu", "04"), ("Fig. 5", "fig5_response_lengths", "05"),
 )  # fmt: skip
 HEADLINE = ("bleu", "rouge1", "bertscore_f1", "quality")
+LEADS = ("fidelity_ladder", "controls_ladder")  # the figure at the top: the first of these that the run has drawn
 LIMITS = (
     "A nano twin says nothing about the real model: it shares the architecture, not the size and not the training. Its numbers check the method, the metrics "
     "and the code; they are not estimates of what the paper's models score.",
@@ -60,11 +62,22 @@ SCRIPT = """
   box.querySelectorAll('button').forEach(function (button) {
     button.addEventListener('click', function () {
       chosen = button.dataset.verdict;
+      open_list();
       box.querySelectorAll('button').forEach(function (other) { other.setAttribute('aria-pressed', String(other === button)); });
       show();
     });
   });
   search.addEventListener('input', show);
+  search.addEventListener('input', open_list);
+  function open_list() { document.getElementById('claims-table').closest('details').open = true; }
+  function open_all() { document.querySelectorAll('details').forEach(function (d) { d.open = true; }); }
+  function open_target() {
+    var target = location.hash && document.getElementById(location.hash.slice(1)), around = target && target.closest('details');
+    if (around) { around.open = true; target.scrollIntoView(); }
+  }
+  window.addEventListener('beforeprint', open_all);
+  window.addEventListener('hashchange', open_target);
+  open_target();
   box.hidden = false;
   show();
 })();
@@ -74,8 +87,9 @@ SCRIPT = """
 def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     """Write `results/<run>/report.html` from the files of the run and return its path; parts whose file is missing say so.
 
-    Reads: claims.csv, tables/table*.csv (captions: .md), scores/{systems,systems_unseen_pairs,findings,administration,domain_accuracy}.csv, preds/*.jsonl,
-    runs/*.json, dataset/report.json, manifest.json, and the figures' PNG files (captions.json beside them may override caption and alt text).
+    Reads: claims.csv, tables/table*.csv (captions: .md), scores/rows.parquet,
+    scores/{systems,systems_unseen_pairs,findings,administration,domain_accuracy}.csv, preds/*.jsonl, runs/*.json, dataset/report.json, manifest.json,
+    and the figures' PNG files (captions.json beside them may override caption and alt text).
     """
     path = path or run.paths.results / "report.html"
     write_atomically(path, render(context(run)))
@@ -120,7 +134,9 @@ def context(run: RunConfig) -> dict:
     results = run.paths.results
     records = parts.read_records(results / "runs", run.model_keys)
     dataset, ledger = parts.read_json(results / "dataset" / "report.json"), parts.read_ledger(results / "claims.csv")
-    systems = read_csv(results / "scores" / "systems.csv")
+    systems, findings = (read_csv(results / "scores" / f"{name}.csv") for name in ("systems", "findings"))
+    administration, rows = read_csv(results / "scores" / "administration.csv"), parts.read_rows(results / "scores" / "rows.parquet")
+    drawn = figures(run.paths.figures)
     shown = {stem: find_table(results / "tables", stem) for stem in TABLES}
     more = [read_table(f) for f in sorted((results / "tables").glob("*.csv")) if not f.stem.startswith(tuple(TABLES))]
     return {
@@ -129,13 +145,14 @@ def context(run: RunConfig) -> dict:
         "verdicts": _verdicts(ledger), "claims": ledger, "marks": parts.MARKS,
         "tables": [{"name": name, **(shown[stem] or {})} for stem, name in TABLES.items()], "more_tables": more,
         "controls": system_table(systems, CONTROL_METRICS), "control_meanings": [*FLOORS.values(), *BOUNDS.values()],
-        "findings": list_findings(read_csv(results / "scores" / "findings.csv")),
+        "findings": list_findings(findings), "brief": report_brief.brief(systems, administration, findings, ledger, run.model_keys),
+        "types": report_brief.type_table(rows),
         "unseen": system_table(read_csv(results / "scores" / "systems_unseen_pairs.csv"), CONTROL_METRICS),
-        "administration": system_table(read_csv(results / "scores" / "administration.csv"), ADMINISTRATION_METRICS),
+        "administration": system_table(administration, ADMINISTRATION_METRICS),
         "domains": domain_table(read_csv(results / "scores" / "domain_accuracy.csv")),
         "why": run.settings.why, "recipe": _recipe(run, records), "adapted": any(r.get("adapted_base") for r in records),
-        "definitions": _definitions(), "figures": figures(run.paths.figures), "dataset": dataset,
-        "samples": parts.sample_answers(results / "preds", run.model_keys),
+        "definitions": _definitions(), "figures": drawn, "lead": next((s for s in LEADS if any(f["stem"] == s for f in drawn)), ""), "dataset": dataset,
+        "samples": parts.sample_answers(results / "preds", run.model_keys, report_brief.telling(rows, run.model_keys)),
         "costs": parts.costs(records), "stages": parts.stages(results / "manifest.json"), "limits": LIMITS,
     }  # fmt: skip
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from .config import RunConfig
 from .report_tables import plain, slug, system_kind, system_name
 
 MARKS = dict(zip(VERDICTS, ("✓", "✗", "≠", "○", "?"), strict=True))
-OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "first_weight")
+OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "processes")
 FIGURES = (  # pattern of the file's name -> caption, alt text
     (r"fig1|domain_counts", "Fig. 1. Records by domain; the tick is the paper's count.",
      "Bar chart: number of records in each of the domains, with the paper's count marked on each bar."),
@@ -29,6 +30,14 @@ FIGURES = (  # pattern of the file's name -> caption, alt text
      "Dot plot: BLEU of the tuned models with intervals, the paper's values as ticks, baselines and oracles below. The numbers are in Table II above."),
     (r"fig5|lengths", "Fig. 5. Length of the generated answers by domain, beside the references.",
      "Box plots: characters per answer in each domain, generated and reference answers side by side."),
+    (r"fidelity_ladder", "How much of the person is in the answers: each measure from its floor (0) to its ceiling (1).",
+     "Dot plot: each measure of persona fidelity, untuned and tuned models between an answerer without the person and the most that can be known."),
+    (r"fidelity_attributes", "Which attributes of a person can be read off the answers.",
+     "Dot plot: how well each attribute of the card is recovered from the answers of respondents and models, beside chance."),
+    (r"alignment_by", "Answer distributions by domain, between the uniform answerer and the same respondents asked again.",
+     "Dot plot: alignment of each model's answer distributions with the respondents', one line a domain, floor and ceiling as a bar."),
+    (r"subgroup", "Differences between groups of people: the models' against the respondents'.",
+     "Scatter plots: gap of each group from everybody else in a model's answers against the true gap, with the diagonal."),
     (r"ladder", "Floor, model, ceiling: every system on the main metrics.",
      "Dot plots, one panel a metric: baselines, untuned bases, tuned models and oracles with 95 % intervals."),
     (r"training", "Training loss by step and validation loss by epoch.",
@@ -54,6 +63,11 @@ def read_json(path: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """The row scores of a run; empty without the file."""
+    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
 
 def read_ledger(path: Path) -> list[dict]:
@@ -125,24 +139,27 @@ def stages(path: Path) -> list[dict]:
     ]
 
 
-def sample_answers(folder: Path, models: tuple[str, ...], *, most: int = 6) -> list[dict]:
-    """A few test items with the reference and every system's answer side by side: the middle row of each question type, then of the largest rest."""
+def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[str, str]] = (), *, most: int = 3) -> list[dict]:
+    """A few test items with the reference and every system's answer side by side.
+
+    Args: first: (id, why) of items to begin with (`report_brief.telling`). most: how many others, the middle row of each question type.
+    """
     systems = [s for key in models for s in (key, f"{key}--base")] + ["persona_blind"]
     here = [s for s in systems if (folder / f"{s}.jsonl").is_file()]
     files = {s: [json.loads(line) for line in (folder / f"{s}.jsonl").read_text(encoding="utf-8").split("\n") if line] for s in here}
     if not files:
         return []
-    first = next(iter(files.values()))
+    records = {row["id"]: row for row in next(iter(files.values()))}
     by_type: dict[str, list[dict]] = {}
-    for row in first:
+    for row in records.values():
         by_type.setdefault(row["question_type"], []).append(row)
-    places = [(kind, (2 * step + 1) / 4) for step in range(2) for kind in by_type]
-    chosen = list({rows[int(len(rows) * at)]["id"]: rows[int(len(rows) * at)] for kind, at in places for rows in [by_type[kind]]}.values())[:most]
+    middle = [(rows[len(rows) // 2]["id"], "middle of the file") for rows in by_type.values()]
+    chosen = dict([(i, why) for i, why in first if i in records] + middle[:most])
     answers = {s: {row["id"]: row for row in rows} for s, rows in files.items()}
     return [
-        {**{k: str(row.get(k) or DASH) for k in ("id", "domain", "question", "question_type", "persona", "reference")},
-         "answers": [_answer(s, found[row["id"]]) for s, found in answers.items() if row["id"] in found]}
-        for row in chosen
+        {**{k: str(records[i].get(k) or DASH) for k in ("id", "domain", "question", "question_type", "persona", "reference")}, "why": why,
+         "answers": [_answer(s, found[i]) for s, found in answers.items() if i in found]}
+        for i, why in chosen.items()
     ]  # fmt: skip
 
 

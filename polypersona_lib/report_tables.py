@@ -101,7 +101,7 @@ def system_kind(system: str) -> str:
     return "floor" if system in FLOORS else "bound" if system in BOUNDS else "untuned" if system.endswith("--base") else "tuned"
 
 
-def _place(system: str) -> tuple:
+def place(system: str) -> tuple:
     order = [*FLOORS, *(f"{k}--base" for k in MODELS), *MODELS, *BOUNDS]
     return (order.index(system) if system in order else len(order), system)
 
@@ -113,14 +113,14 @@ def system_table(scores: pd.DataFrame, wanted: tuple[str, ...]) -> dict | None:
     metrics = [m for m in wanted if (scores["metric"] == m).any()]
     cells = {(r["system"], r["metric"]): r for r in scores.to_dict("records")}
     rows = []
-    for system in sorted(set(scores["system"]), key=_place):
-        shown = [_score(cells.get((system, m))) for m in metrics]
+    for system in sorted(set(scores["system"]), key=place):
+        shown = [score_cell(cells.get((system, m))) for m in metrics]
         failed = int(scores.loc[scores["system"] == system, "n_failed"].fillna(0).max()) if "n_failed" in scores else 0
         rows.append({"name": system_name(system), "kind": system_kind(system), "cells": shown, "failed": failed})
     return {"columns": [{"name": DEFINED[m], "metric": m} for m in metrics], "rows": rows}
 
 
-def _score(row: dict | None) -> dict:
+def score_cell(row: dict | None) -> dict:
     if row is None or row["value"] != row["value"]:
         return {"text": DASH, "interval": "", "number": True}
     found = Estimate(row["value"], row.get("lo", float("nan")), row.get("hi", float("nan")))
@@ -133,7 +133,7 @@ def findings_table(findings: pd.DataFrame) -> list[dict]:
     if findings.empty:
         return []
     rows = []
-    for system in sorted(set(findings["system"]), key=_place):
+    for system in sorted(set(findings["system"]), key=place):
         mine = findings[findings["system"] == system].sort_values("severity", key=lambda c: c != "problem", kind="stable")
         lines = [
             {k: plain(str(f[k])) for k in ("severity", "text", "n")} | {"metric": f["metric"] if f["metric"] in DEFINED else None}
@@ -147,8 +147,8 @@ def domain_table(scores: pd.DataFrame) -> dict | None:
     """Stance accuracy by domain: one row a domain, one column a system; None without scores."""
     if scores.empty:
         return None
-    systems = sorted(set(scores["system"]), key=_place)
+    systems = sorted(set(scores["system"]), key=place)
     cells = {(r["system"], r["domain"]): r for r in scores.to_dict("records")}
     found = dict.fromkeys(scores["domain"])
-    rows = [{"name": d.replace("_", " "), "kind": "", "failed": 0, "cells": [_score(cells.get((s, d))) for s in systems]} for d in found]
+    rows = [{"name": d.replace("_", " "), "kind": "", "failed": 0, "cells": [score_cell(cells.get((s, d))) for s in systems]} for d in found]
     return {"columns": [{"name": system_name(s), "metric": None} for s in systems], "rows": rows}

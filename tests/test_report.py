@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from polypersona_lib import claims, report, tables
+from polypersona_lib import claims, report, report_brief, report_parts, tables
 from polypersona_lib.claim_evidence import VERDICTS
 from polypersona_lib.config import RunConfig
 from polypersona_lib.question_bank import DOMAINS
@@ -197,3 +197,46 @@ def test_foreign_data_are_named(tmp_path):
     data.mkdir()
     text = report.write_report(RunConfig(out=str(tmp_path), data=str(data))).read_text()
     assert "Foreign data: their data" in text
+
+
+def test_the_brief_says_what_the_scores_say():
+    def score(system, metric, value, lo=None, hi=None):
+        return {"system": system, "metric": metric, "value": value, "lo": value if lo is None else lo, "hi": value if hi is None else hi}
+
+    systems = pd.DataFrame(
+        [score("phi-2", "rouge1", 0.30), score("mistral-7b", "rouge1", 0.10), score("persona_blind", "rouge1", 0.2)]
+        + [score("phi-2", report_brief.TOLD_BY, 0.02, 0.01, 0.03), score("mistral-7b", report_brief.TOLD_BY, 0.01, -0.01, 0.03)]
+    )
+    known = {"phi-2": 0.4, "mistral-7b": 0.5, "majority": 0.35, "oracle_card": 0.6}
+    sheets = pd.DataFrame([score(s, "stance_acc", v) for s, v in known.items()])
+    findings = pd.DataFrame([{"system": "mistral-7b", "severity": "problem"}, {"system": "uniform", "severity": "problem"}])
+    ledger = [{"kind": k, "verdict": v} for k, v in (("fact", VERDICTS[0]), ("order", VERDICTS[0]), ("order", VERDICTS[1]), ("shape", VERDICTS[3]))]
+    found = " ".join(b["text"] for b in report_brief.brief(systems, sheets, findings, ledger, ("phi-2", "mistral-7b")))
+    expected = [
+        "Of 4 claims 2 are reproduced", "of the 2 claims about order", ", 1 hold", "ROUGE-1 0.200", "0.100 to 0.300; 1 of 2 are above it",
+        "for 1 of 2 tuned models; it is 0.010 to 0.020", "in 0.400 to 0.500 of the cases; the majority answer does in 0.350", "are used: Mistral 7B.",
+    ]  # fmt: skip
+    for words in expected:
+        assert words in found, words
+    empty = pd.DataFrame()
+    assert report_brief.brief(empty, empty, empty, [], ("phi-2",)) == []
+
+
+def test_samples_begin_with_the_best_the_median_and_the_worst_answer(tmp_path):
+    rows = pd.DataFrame({"system": "phi-2", "id": [f"r{i}" for i in range(5)], "status": "ok", report_brief.TOLD_BY: [0.1, -0.2, 0.3, 0.0, None]})
+    found = report_brief.telling(rows, ("phi-2", "tinyllama-1.1b"))
+    assert [i for i, _ in found] == ["r2", "r3", "r1"] and "best answer of Phi-2" in found[0][1] and "-0.200" in found[2][1]
+    assert report_brief.telling(pd.DataFrame(), ("phi-2",)) == []
+    lines = [{"id": f"r{i}", "question_type": "open", "prediction": "x", "status": "ok", "reference": "y"} for i in range(5)]
+    (tmp_path / "phi-2.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    assert [s["id"] for s in report_parts.sample_answers(tmp_path, ("phi-2",), found)] == ["r2", "r3", "r1"]
+    assert [s["id"] for s in report_parts.sample_answers(tmp_path, ("phi-2",))] == ["r2"]
+
+
+def test_scores_by_question_type():
+    rows = pd.DataFrame(
+        {"system": "phi-2", "question_type": ["open", "open", "likert"], "status": ["ok", "ok", "ok"], "rouge1": [0.2, 0.4, 1.0], "quality": 0.5}
+    )
+    table = report_brief.type_table(pd.concat([rows, rows.assign(status="failed", rouge1=0.0)]))
+    assert [c["text"] for c in table["rows"][0]["cells"]] == ["1.000", "0.300", "0.500", "0.500"]
+    assert report_brief.type_table(pd.DataFrame()) is None
