@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .distributions import Z
-from .metrics import _method1, answered, load_encoder
+from .metrics import answered, load_encoder
+from .set_scores import SelfBleu
 
 REFERENCES = "references"
 METRICS = ("distinct1", "distinct2", "distinct3", "self_bleu", "semantic_spread")
@@ -103,9 +104,6 @@ def _spread(vectors: np.ndarray) -> float:
 
 def _self_bleu(texts: list[str], size: int, rng: np.random.Generator) -> float:
     """Self-BLEU of `size` of the texts, averaged over up to `SUBSETS` random subsets."""
-    from nltk.translate.bleu_score import sentence_bleu
-
-    words = [t.lower().split() for t in texts]
-    subsets = {tuple(sorted(rng.permutation(len(words))[:size])) for _ in range(SUBSETS)}
-    pairs = [([words[j] for j in part if j != i], words[i]) for part in sorted(subsets) for i in part]
-    return float(np.mean([sentence_bleu(others, answer, smoothing_function=_method1()) for others, answer in pairs]))
+    score = SelfBleu([t.lower().split() for t in texts])
+    subsets = {tuple(sorted(rng.permutation(len(texts))[:size])) for _ in range(SUBSETS)}
+    return float(np.mean([score(np.array(part)) for part in sorted(subsets)]))
