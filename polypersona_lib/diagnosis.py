@@ -145,7 +145,7 @@ def _copies(rows: list[dict], pool: list[dict]) -> list[Finding]:
         for r in long
         if _question(r)
     ]
-    text = "{share} of the answers are, word by word, another person's answer to the same question"
+    text = "{share} of the answers of five words and more are, word by word, another person's answer to the same question"
     found += _counted("others_answers", others, OTHERS, text, "swap_gap_rouge1")
     top, times = Counter(r["prediction"].strip() for r in rows).most_common(1)[0]
     if len(rows) > 2 and (share := times / len(rows)) >= ONE_TEXT:
@@ -158,7 +158,7 @@ def _copies(rows: list[dict], pool: list[dict]) -> list[Finding]:
     pairs = sum(g.total() * (g.total() - 1) for g in groups.values())
     if pairs:
         share = sum(k * (k - 1) for g in groups.values() for k in g.values()) / pairs
-        text = "two people get the same answer to the same question in {share} of the pairs"
+        text = "two people get the same answer of five words and more to the same question in {share} of the pairs"
         severity = PROBLEM if share >= ALIKE else NOTE
         if share >= NOTED:
             found.append(Finding("alike", severity, text.replace("{share}", percent(share)), share, pairs // 2, "self_bleu"))
@@ -186,7 +186,8 @@ def _scores(lines: pd.DataFrame, rows: list[dict]) -> list[Finding]:
             found.append(Finding("persona_blind", severity, text, float(line["value"]), int(line["n"]), metric))
     chance = [1 / len(r["options"]) for r in rows if _closed(r)]
     if chance and "stance_acc" in by_metric.index and (line := by_metric.loc["stance_acc"])["lo"] <= np.mean(chance):
-        text = f"closed answers hit the reference's option no more often than chance: {_range(line)}, chance is {np.mean(chance):.3f}"
+        hit = f"{line['value']:.3f} [{line['lo']:.3f}, {line['hi']:.3f}]"
+        text = f"nothing shows that closed answers hit the reference's option more often than chance: {hit}, chance is {np.mean(chance):.3f}"
         found.append(Finding("chance", NOTE, text, float(line["value"]), int(line["n"]), "stance_acc"))
     return found
 
