@@ -14,7 +14,7 @@ from .figure_style import GREY, INK, LIGHT, PAGE, style
 
 _LANES = {"base": -0.19, "tuned": 0.19}
 _SPREAD = 0.2  # of the models within a lane, so that equal values do not hide each other
-_EDGES, _KEPT = (-0.32, 1.24), (-0.25, 1.17)  # the axis, and where marks may be: clear of the numbers at both ends
+_EDGES, _KEPT = (-0.35, 1.25), (-0.25, 1.17)  # the axis, and where marks may be: clear of the numbers at both ends
 
 
 @style()
@@ -51,7 +51,7 @@ def plot_fidelity(rows: pd.DataFrame, *, note: str, groups: dict[str, list[str]]
     ax.plot(np.clip(again["value"], *_KEPT), [order.index(m) for m in again["metric"]], zorder=1.5, **ticks)
     _ends(ax, rows, order)
     if not shown["value"].dropna().between(*_KEPT).all():
-        ax.set_xlabel(f"{ax.get_xlabel()}; marks at the very edge lie beyond it")
+        ax.set_xlabel(f"{ax.get_xlabel()}\n(marks at the very edge lie beyond it)")
     handles = [Line2D([], [], linestyle="none", label=fs.model_look(k).label, **fs.model_look(k).points()) for k in keys]
     handles += [Line2D([], [], linestyle="none", marker="o", color=INK, markerfacecolor=face, label=label) for face, label in (("white", "hollow: untuned"),
                 (INK, "filled: tuned"))] + [Line2D([], [], **(ticks | {"markersize": 9}), label="same respondent again")]  # fmt: skip
