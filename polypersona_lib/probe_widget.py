@@ -6,7 +6,6 @@ Text of personas, questions, models, files and errors is shown only by widgets t
 
 from __future__ import annotations
 
-import base64
 import contextvars
 import re
 import textwrap
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import ipywidgets as widgets
+import traitlets
 
 from . import chat, probe_figures, probe_sheet
 from .figure_style import run_note
@@ -48,9 +48,6 @@ from .registry import MODELS
 
 ANY = "any"
 FLUSH_S = 0.06  # between two updates of an answer that is being written
-BLANK = base64.b64decode(  # one transparent point: Voilà cannot make a picture without any bytes
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
 STRETCHES = 12  # parts of a prompt: at most the template between all of the others
 GROW, WIDE = "1 1 260px", "1 1 100%"
 CSS = """<style>
@@ -108,11 +105,17 @@ def put(box: widgets.Textarea, text: str, *, width: int = 88) -> None:
     box.value = text
 
 
+class Chart(widgets.Image):
+    """An image with a text for screen readers (`tooltip`). Its browser side shows one only if a description, which images lack, is there and empty."""
+
+    description = traitlets.Unicode("").tag(sync=True)
+
+
 class Picture:
     """A chart and what it says in words; both are empty until there is something to show."""
 
     def __init__(self):
-        self.image = widgets.Image(value=BLANK, format="png", layout=widgets.Layout(display="none", max_width="100%", width="auto"), tooltip="chart")
+        self.image = Chart(format="png", layout=widgets.Layout(display="none", max_width="100%", width="auto", align_self="flex-start"), tooltip="chart")
         self.words = shown("The same in words", 1)
         self.words.layout.display = "none"
         self.box = widgets.VBox([self.image, self.words])
@@ -690,7 +693,7 @@ class Stream:
 
 
 def show(page: Page | None, fig, table) -> None:
-    """Show the page; where nobody can use it (a headless run, an untrusted or unconnected notebook, a code host) its place is taken by a picture and a table."""
+    """Show the page; where nobody can use it (a headless run, an untrusted notebook, a code host) a picture and a table take its place."""
     from IPython.display import display
 
     picture = {"image/png": probe_figures.png(fig), "text/plain": table.to_string()}

@@ -12,10 +12,11 @@ from polypersona_lib.models import load_tokenizer
 from polypersona_lib.registry import get_spec
 
 WORDS = "mind you the bus stops near my door and nobody asks how long it took this time because we all know the answer by now".split()
-HOSTILE = (
-    '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>$\\href{javascript:window.hacked=3}{x}$ $$\\unicode{x}$$ '
-    "\\(\\require{html}\\) [a](javascript:window.hacked=4) </textarea><svg onload=window.hacked=5> \x1b[31mred\x1b[0m {{constructor}} ![x](javascript:window.hacked=6)"
-)
+HOSTILE = " ".join([
+    '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script><svg onload=window.hacked=3></textarea></option></select>',
+    "$\\href{javascript:window.hacked=4}{x}$ $$\\unicode{x}$$ \\(\\require{html}\\) [a](javascript:window.hacked=5) ![x](javascript:window.hacked=6)",
+    "{{constructor.constructor('window.hacked=7')()}} \x1b[31mred\x1b[0m",
+])  # fmt: skip
 
 
 def number(*parts) -> int:
