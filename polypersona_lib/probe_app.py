@@ -24,6 +24,7 @@ def page(**parameters):
     from IPython.display import display
 
     from .config import RunConfig, prepare
+    from .models import import_libraries
     from .probe import Probe, load_parts
     from .probe_widget import Page
 
@@ -33,6 +34,7 @@ def page(**parameters):
 
     def warm() -> None:
         prepare(run)
+        import_libraries()
         for system in shown.systems():
             shown.probe.generator.load(system)
 

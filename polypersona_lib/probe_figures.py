@@ -18,8 +18,15 @@ SHADES = ("#08306b", "#2a6fb0", "#7fb3d8", "#f3c48a", "#b35900", "#7f2704")  # l
 PLAIN = {"text.parse_math": False}  # a dollar sign in somebody's option is a dollar sign
 
 
+class Chart(Figure):
+    """A figure that a notebook shows by itself, whatever backend is in use."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def _figure(height: float, columns: int = 1):
-    fig = Figure(figsize=(PAGE * 0.8, height), layout="constrained", dpi=144)
+    fig = Chart(figsize=(PAGE * 0.8, height), layout="constrained", dpi=144)
     FigureCanvasAgg(fig)
     return fig, fig.subplots(1, columns, sharey=True, squeeze=False)[0]
 
@@ -62,9 +69,8 @@ def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequen
                         edgecolor="white", linewidth=0.4, label=option[:60])  # fmt: skip
                 left += table[:, i]
             mean = table @ np.arange(len(options)) / (len(options) - 1)
-            ax.plot(
-                mean, range(len(values)), color="black", marker="D", markersize=3.5, markeredgecolor="white", linewidth=1.0, label="mean position on the scale"
-            )
+            line = 1.0 if name == "age" else 0  # other values have no order to join them by
+            ax.plot(mean, range(len(values)), color="black", marker="D", markersize=3.5, markeredgecolor="white", linewidth=line, label="mean position")
             ax.set_xlim(0, 1)
             ax.set_title(wrap(label, 34), loc="left")
             ax.set_xlabel("probability of each option")

@@ -1,4 +1,4 @@
-"""A generator without a model for the tests of the probe: its answers follow from prompt, random numbers and system, and it can be slow, broken or hostile."""
+"""A generator without a model for the tests of the probe: its answers follow from prompt, random numbers and system, and it can be slow or hostile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def number(*parts) -> int:
 
 
 class StubGenerator:
-    """`delay_s` a word; `error` is raised after the first word; `says` replaces the answer; `calls` lists (system, number of asks)."""
+    """`delay_s` a word; `error` is raised after the first word; `says` replaces the answer; `calls` lists (system, number of asks).
+
+    A question with "slow", "hostile" or "broken" in it is answered like that (for tests that can only type).
+    """
 
     def __init__(self, *, delay_s: float = 0.0, error: Exception | None = None, says: str | None = None):
         self.delay_s, self.error, self.says, self.calls, self._tokenizers = delay_s, error, says, [], {}
@@ -55,11 +58,12 @@ class StubGenerator:
         rows = []
         for i, ask in enumerate(asks):
             words, probs = self.answer(ask, system)
-            words = self.says.split(" ") if self.says is not None else words
+            said = HOSTILE if "hostile" in ask.text else self.says
+            words = said.split(" ") if said is not None else words
             for end in range(1, len(words) + 1):
-                time.sleep(self.delay_s)
+                time.sleep(0.2 if "slow" in ask.text else self.delay_s)
                 watch({0: " ".join(words[:end])} if i == 0 else {})
-                if self.error is not None:
-                    raise self.error
+                if self.error is not None or "broken" in ask.text:
+                    raise self.error or RuntimeError("the model broke")
             rows.append({"text": " ".join(words), "option_probs": probs, "tokens": len(words)})
         return pd.DataFrame(rows)
