@@ -105,11 +105,11 @@ def say_options(groups: dict[str, Sequence[float]], options: Sequence[str]) -> s
 
 
 def say_sweep(replies: dict[object, Reply], name: str) -> str:
-    """A sweep in words, a line a value: most probable option and its probability, or the answer itself for an open question."""
+    """A sweep in words, a line a value: the probability of every option, or the number of words of an answer to an open question."""
     lines = []
     for value, r in replies.items():
-        best = None if r.option_probs is None else int(np.argmax(r.option_probs))
-        lines.append(f"{name} {value}: " + (r.text if best is None else f"most probable {r.ask.options[best]} ({r.option_probs[best]:.0%}); said: {r.text}"))
+        probable = ", ".join(f"{o} {p:.0%}" for o, p in zip(r.ask.options, r.option_probs or (), strict=True))
+        lines.append(f"{name} {value}: " + (probable or f"{len(r.text.split())} words"))
     return "\n".join(lines)
 
 

@@ -124,6 +124,7 @@ class Layout:
     def _answers(self):
         names = ("Untuned base", "Tuned model", "Second family")
         self.answers = [shown(name, 3, "1 1 300px") for name in names]
+        self.answers[2].layout.display = "none"
         self.facts, self.badge = shown("What was read from them", 2), shown("Training", 1)
         self.bars_picture = Picture()
         return [widgets.HTML("<h2>4. What they say</h2>"), row(*self.answers), self.badge, self.facts, self.bars_picture.box]

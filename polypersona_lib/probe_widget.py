@@ -159,8 +159,8 @@ class Page(Panel):
     def _ask(self, ask: Ask, systems: list[System]) -> str:
         began, replies = time.perf_counter(), []
         slots = [0, 1, 2] if len(systems) > 1 and systems[1].key == systems[0].key else [0, 2]
-        for box in self.answers:
-            box.value = ""
+        for number, box in enumerate(self.answers):
+            box.value, box.layout.display = "", "" if number in slots[: len(systems)] else "none"
         self.facts.value = ""
         self.bars_picture.clear()
         for system, slot in zip(systems, slots, strict=False):
@@ -231,7 +231,7 @@ class Page(Panel):
         last = found[systems[-1].label]
         options = next(iter(asks.values())).options
         put(self.diff, f"{len(asks)} prompts that differ in {name} alone")
-        put(self.what_if, probe_figures.say_sweep(last, name))
+        put(self.what_if, f"{systems[-1].label}\n" + "\n".join(f"{name} {value}: {r.text}" for value, r in last.items()))
         if options:
             panels = {label: {v: r.option_probs for v, r in by.items()} for label, by in found.items()}
             fig = probe_figures.plot_sweep(panels, options, name, note=self.note)

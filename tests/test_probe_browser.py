@@ -296,15 +296,13 @@ def test_jupyterlab_untrusted_trusted_and_live(browser, lab):
     untrusted.nothing_ran()
     untrusted.page.close()
     trusted = Visit(browser, f"{lab}trusted.ipynb?token={TOKEN}&reset")
-    trusted.page.get_by_role("button", name="Ask", exact=True).wait_for(timeout=START_S)
+    trusted.field("Tuned model").wait_for(timeout=START_S)
     assert "window.hacked" in trusted.field("Tuned model").input_value(), "the saved state is shown"
     trusted.nothing_ran()
     trusted.page.get_by_text("Run", exact=True).click()
     trusted.page.get_by_text("Run All Cells", exact=True).click()
-    trusted.page.wait_for_function("document.querySelector('.jp-InputPrompt')?.textContent.includes('[1]')", timeout=START_S)
-    deadline = time.monotonic() + 60
-    while "answered in" not in trusted.field("Status").input_value() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    trusted.page.get_by_role("button", name="Ask", exact=True).wait_for(timeout=START_S)  # a saved button has another name: it carries a sign
+    trusted.status(0, "answered in")
     trusted.fill("Or your own question", "a hostile question again?")
     trusted.press("Ask")
     trusted.status(0, "answered in")
