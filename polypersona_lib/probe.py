@@ -7,7 +7,8 @@ between their answers comes from that attribute.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -225,9 +226,22 @@ class ModelGenerator:
             self._models[system] = load_for_inference(spec, self.run.settings.scale, folder, device=device(), folder=_adapted_folder(self.run, spec))
         return self._models[system]
 
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread for a twin: its matrices are too small to share, and two threads that wait for each other make a busy machine many times slower."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1 if self.run.settings.scale == "nano" else before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def load(self, system: System) -> None:
         """Fetch tokenizer and model, so that the time of an answer is not the time of loading."""
-        self.tokenizer(system.key), self.model(system)
+        with self._threads():
+            self.tokenizer(system.key), self.model(system)
 
     def __call__(self, asks: list[Ask], system: System, watch: Callable[[dict[int, str]], None]) -> pd.DataFrame:
         """Answer asks that are all open or all closed, of one seed. `watch({0: text so far})` is called after every token; it may raise.
@@ -243,9 +257,9 @@ class ModelGenerator:
             watch({0: chat.clean_answer(tokenizer.decode(tokens[0], skip_special_tokens=True))} if 0 in tokens else {})
 
         frame = pd.DataFrame({"id": [a.id for a in asks], "messages": [a.messages for a in asks], "options": [list(a.options) for a in asks]})
-        out = respond(
-            self.model(system), tokenizer, frame, seed=asks[0].seed, settings=[a.sampling for a in asks], with_options=bool(asks[0].options), watch=look
-        )
+        settings, closed = [a.sampling for a in asks], bool(asks[0].options)
+        with self._threads():
+            out = respond(self.model(system), tokenizer, frame, seed=asks[0].seed, settings=settings, with_options=closed, watch=look)
         probabilities = [tuple(map(float, p)) for p in out["option_probs"]] if asks[0].options else [None] * len(asks)
         return pd.DataFrame({"text": out["text"], "option_probs": probabilities, "tokens": [len(said[i]) for i in range(len(asks))]})
 

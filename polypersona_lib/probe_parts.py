@@ -37,6 +37,7 @@ CSS = """<style>
 @media (max-width: 640px) {
   .pp .widget-inline-hbox {flex-direction: column; align-items: stretch; height: auto}
   .pp .widget-inline-hbox > .widget-label {text-align: left; margin: 2px 0}
+  .pp .widget-inline-hbox > :not(.widget-label) {flex: 0 0 auto; width: 100%}
   .pp .jupyter-widgets {min-width: 0}
 }
 </style>"""
