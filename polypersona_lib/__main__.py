@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 COMMANDS = {
+    "probe": ("probe_app", "talk to a simulated respondent in the browser, without code"),
     "run": ("pipeline", "execute the notebooks (what ./run_all.sh calls)"),
     "score": ("score", "score a file of predictions against references"),
     "build": ("build", "build the data set, optionally on PersonaHub texts, into a folder"),

@@ -156,18 +156,23 @@ def open_run(**parameters) -> RunConfig:
 
     Raises: ValueError with one line for an unknown profile, split, model...
     """
+    run = RunConfig(**parameters)
+    prepare(run)
+    print(f"run {run.name} · seed {run.seed} · models {', '.join(run.model_keys)} · {device_name()} · {versions_line()}")
+    return run
+
+
+def prepare(run: RunConfig) -> None:
+    """Quieten the libraries and fix the number of threads at nano scale. Imports PyTorch."""
     import warnings
 
     import torch
     from transformers.utils import logging
 
-    run = RunConfig(**parameters)
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     if run.settings.scale == "nano":
         torch.set_num_threads(NANO_THREADS)  # sums are added in another order with another number of threads: the last bit would differ
-    print(f"run {run.name} · seed {run.seed} · models {', '.join(run.model_keys)} · {device_name()} · {versions_line()}")
-    return run
 
 
 def device() -> str:

@@ -71,8 +71,11 @@ def _last(hidden, mask):
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(-1) - 1]
 
 
-def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], streams: np.ndarray) -> list[list[int]]:
-    """Continue every row until its stop token or its longest answer; finished rows leave the batch."""
+def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
+    """Continue every row until its stop token or its longest answer; finished rows leave the batch.
+
+    `watch(answers)` is called after every step; it may raise to end the work.
+    """
     import torch
 
     body, head = decoder(model)
@@ -87,6 +90,8 @@ def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], str
         for row, t, k in zip(alive.tolist(), token.tolist(), keep.tolist(), strict=True):
             if k:
                 answers[row].append(t)
+        if watch is not None:
+            watch(answers)
         if not keep.any():
             break
         if keep.sum() < 0.75 * len(keep):
@@ -128,12 +133,16 @@ def _label_logprobs(model, tokenizer, hidden, cache, mask, options: list[list[st
     return [total[a:b].double().cpu().numpy() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
-def respond(model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[Sampling], with_options: bool = False, label: str = "") -> pd.DataFrame:
+def respond(
+    model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[Sampling], with_options: bool = False, label: str = "", watch=None
+) -> pd.DataFrame:
     """Answer every row of `frame` (columns id, messages, options).
 
     Args:
         settings: how each row is sampled. with_options: also the probability of each option (closed items only).
         label: what the progress bar says; "" for no bar.
+        watch: called with {row number in `frame`: token ids so far} after every token, for answers that are read while they are written;
+            what it raises ends the work. The same sampling with and without.
     Returns: a frame with the index of `frame` and columns `text`, `reasoned` (whether a reasoning block was cut from it) and, if asked for,
         `option_probs` (an array per row that sums to 1).
     """
@@ -158,7 +167,8 @@ def respond(model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[
                     probabilities[i] = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
             chosen = [settings[i] for i in batch]
             streams = np.stack([uniforms(seed, ids[i], max(s.max_tokens for s in chosen) + 1) for i in batch])
-            for i, tokens in zip(batch, _sample(model, tokenizer, hidden, cache, mask, chosen, streams), strict=True):
+            look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
+            for i, tokens in zip(batch, _sample(model, tokenizer, hidden, cache, mask, chosen, streams, look), strict=True):
                 said = tokenizer.decode(tokens, skip_special_tokens=True)
                 texts[i], reasoned[i] = chat.clean_answer(said), chat.has_reasoning(said)
     out = pd.DataFrame({"text": texts, "reasoned": reasoned}, index=frame.index)

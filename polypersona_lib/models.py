@@ -90,13 +90,21 @@ def precision(spec: ModelSpec, device: str):
     return torch.float32 if spec.architecture == "phi" else torch.float16
 
 
+def import_libraries() -> None:
+    """Import what loading a model needs (seconds, once), without bitsandbytes' advice to install `kernels`, which would look for code on the hub."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import bitsandbytes.nn  # noqa: F401
+    import peft  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+
 def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str = "cpu", folder: Path | None = None):
     """The frozen base model, in NF4 with double quantization if `four_bit`, computing in `precision`; experts of a mixture taken apart.
 
     `folder` names another place to take the weights from. Safetensors only, never remote code.
     Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
     """
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # advises to install `kernels`, which would look for code on the hub
+    import_libraries()
     from bitsandbytes.nn import Linear4bit, Params4bit
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils.logging import disable_progress_bar

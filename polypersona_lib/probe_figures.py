@@ -1,0 +1,119 @@
+"""The probe's small charts, and each of them in words (for readers who do not see it). They return PNG bytes or a figure and never touch pyplot's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .figure_style import MODEL_COLOURS, PAGE, finish, style, wrap
+from .probe import Reply
+
+HATCHES = ("", "////", "....", "xxxx")
+SHADES = ("#08306b", "#2a6fb0", "#7fb3d8", "#f3c48a", "#b35900", "#7f2704")  # lowest to highest option; labels are in the legend and in words
+PLAIN = {"text.parse_math": False}  # a dollar sign in somebody's option is a dollar sign
+
+
+class Chart(Figure):
+    """A figure that a notebook shows by itself, whatever backend is in use."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def _figure(height: float, columns: int = 1):
+    fig = Chart(figsize=(PAGE * 0.8, height), layout="constrained", dpi=144)
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(1, columns, sharey=True, squeeze=False)[0]
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as PNG."""
+    buffer = BytesIO()
+    with style(), plt.rc_context(PLAIN):
+        fig.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def plot_options(groups: dict[str, Sequence[float]], options: Sequence[str], *, note: str, xlabel: str = "probability of the option") -> Figure:
+    """Bars of one number per option, a colour and hatch for every group (system, or before and after)."""
+    with style(), plt.rc_context(PLAIN):
+        fig, (ax,) = _figure(0.7 + (0.14 * len(groups) + 0.14) * len(options) + 0.2 * len(groups))
+        width, at = 0.8 / len(groups), np.arange(len(options))
+        for number, (label, values) in enumerate(groups.items()):
+            where = at + (number - (len(groups) - 1) / 2) * width
+            bars = ax.barh(where, values, width * 0.92, color=MODEL_COLOURS[number % len(MODEL_COLOURS)], hatch=HATCHES[number % 4], label=label)
+            ax.bar_label(bars, [f"{v:.0%}" for v in values], padding=2, fontsize=6.5)
+        ax.set_yticks(at, [wrap(o[:60], 24) for o in options])
+        ax.invert_yaxis()
+        ax.set_xlim(0, 1.08)
+        ax.set_xlabel(xlabel)
+        ax.grid(False, axis="y")
+        fig.legend(loc="outside upper left", ncols=1)
+        return finish(fig, note)
+
+
+def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequence[str], name: str, *, note: str) -> Figure:
+    """For every system a stack of option probabilities at each value of the attribute `name`."""
+    values = list(next(iter(panels.values())))
+    with style(), plt.rc_context(PLAIN):
+        fig, axes = _figure(1.1 + 0.16 * len(values) + 0.12 * len(options), len(panels))
+        for ax, (label, by_value) in zip(axes, panels.items(), strict=True):
+            table, left = np.array([by_value[v] for v in values]), np.zeros(len(values))
+            for i, option in enumerate(options):
+                ax.barh(range(len(values)), table[:, i], 0.84, left=left, color=SHADES[i % len(SHADES)], hatch=HATCHES[i % 4] if i >= 3 else "",
+                        edgecolor="white", linewidth=0.4, label=option[:60])  # fmt: skip
+                left += table[:, i]
+            mean = table @ np.arange(len(options)) / (len(options) - 1)
+            line = 1.0 if name == "age" else 0  # other values have no order to join them by
+            ax.plot(mean, range(len(values)), color="black", marker="D", markersize=3.5, markeredgecolor="white", linewidth=line, label="mean position")
+            ax.set_xlim(0, 1)
+            ax.set_title(wrap(label, 34), loc="left")
+            ax.set_xlabel("probability of each option")
+            ax.grid(False)
+        axes[0].set_yticks(range(len(values)), [str(v)[:40] for v in values])
+        axes[0].set_ylabel(name.replace("_", " "))
+        axes[0].invert_yaxis()
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside upper left", ncols=3)
+        return finish(fig, note)
+
+
+def plot_lengths(lengths: dict[str, dict[object, int]], name: str, *, note: str) -> Figure:
+    """An open question over an attribute: words of each answer (there is no option to count)."""
+    with style(), plt.rc_context(PLAIN):
+        values = list(next(iter(lengths.values())))
+        fig, (ax,) = _figure(0.9 + 0.16 * len(values))
+        for number, (label, by_value) in enumerate(lengths.items()):
+            ax.plot([by_value[v] for v in values], range(len(values)), "os^D"[number % 4], color=MODEL_COLOURS[number], label=label)
+        ax.set_yticks(range(len(values)), [str(v)[:40] for v in values])
+        ax.set_ylabel(name.replace("_", " "))
+        ax.set_xlabel("words in the answer")
+        ax.set_xlim(left=0)
+        ax.invert_yaxis()
+        fig.legend(loc="outside upper left")
+        return finish(fig, note)
+
+
+def say_options(groups: dict[str, Sequence[float]], options: Sequence[str]) -> str:
+    """The bars in words, a line a group."""
+    return "\n".join(f"{label}: " + ", ".join(f"{o} {v:.0%}" for o, v in zip(options, values, strict=True)) for label, values in groups.items())
+
+
+def say_sweep(replies: dict[object, Reply], name: str) -> str:
+    """A sweep in words, a line a value: the probability of every option, or the number of words of an answer to an open question."""
+    lines = []
+    for value, r in replies.items():
+        probable = ", ".join(f"{o} {p:.0%}" for o, p in zip(r.ask.options, r.option_probs or (), strict=True))
+        lines.append(f"{name} {value}: " + (probable or f"{len(r.text.split())} words"))
+    return "\n".join(lines)
+
+
+def shares(replies: Sequence[Reply]) -> list[float]:
+    """Share of each option among the replies from which one was read, at least 0 each."""
+    counts = np.bincount([r.option for r in replies if r.option is not None], minlength=len(replies[0].ask.options)).astype(float)
+    return list(counts / max(1.0, counts.sum()))

@@ -1,0 +1,78 @@
+"""A prompt as the model gets it, token by token: which part of the conversation each token belongs to, and which are control tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+
+from . import chat
+
+ROLES = {  # role -> what it is; the widget's style sheet has a colour for each
+    "template": "template", "system": "instruction", "persona": "persona card", "domain": "domain", "question": "question", "options": "options",
+}  # fmt: skip
+_PARTS = re.compile(r"\A(?P<persona>Persona: .*?)(?:(?P<domain>\nDomain: .*?)(?P<question>\nQuestion: .*?)(?P<options>\nOptions: .*?)?)?\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token: its text, the part it belongs to (a key of `ROLES`), whether it is a control token."""
+
+    text: str
+    role: str
+    control: bool
+
+
+def spans(tokenizer, text: str, messages: list[dict[str, str]]) -> list[tuple[int, int, str]]:
+    """(start, end, role) of the parts of a rendered prompt that are not template, in order."""
+    controls = tuple(t for t in tokenizer.all_special_tokens if t)
+    system, user = (chat.neutralise(m["content"], controls).strip() for m in messages[:2])
+    found, at = [], text.find(system)
+    if at >= 0:
+        found.append((at, at + len(system), "system"))
+    start = text.find(user, at + len(system) if at >= 0 else 0)
+    if start >= 0 and (parts := _PARTS.match(user)):
+        found += [(start + parts.start(role), start + parts.end(role), role) for role in parts.groupdict() if parts[role]]
+    return found
+
+
+def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str, ...] = ()) -> list[Token]:
+    """Every token of the prompt for `messages` (system, user), exactly the ids that `chat.encode_prompt` gives to the model.
+
+    Control tokens are the tokenizer's special ones and, in the template's own text, whatever lies in one of the family's `markers`
+    (TinyLlama and Llama-2 open a role with plain text). Raises: ValueError if this view and the prompt that is sent ever differ.
+    """
+    text = chat.render(tokenizer, messages[:2], add_generation_prompt=True)
+    shared, rest = chat.encode_prompt(tokenizer, messages)
+    cut = max(0, text.find("\nDomain: "))
+    places = spans(tokenizer, text, messages)
+    special = set(tokenizer.all_special_ids)
+    marked = {i for m in re.finditer("|".join(map(re.escape, markers)), text) for i in range(*m.span())} if markers else set()
+    tokens, ids = [], []
+    for begin, part in ((0, text[:cut]), (cut, text[cut:])):
+        encoded = tokenizer(part, add_special_tokens=False, return_offsets_mapping=True) if part else {"input_ids": [], "offset_mapping": []}
+        for number, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            role = next((r for a, b, r in places if a <= begin + start < b), "template")
+            control = number in special or role == "template" and begin + start in marked
+            tokens.append(Token(part[start:end], role, control))
+            ids.append(number)
+    if ids != shared + rest:
+        lead = shared[: len(shared) + len(rest) - len(ids)]
+        if lead + ids != shared + rest:
+            raise ValueError("the prompt shown is not the prompt sent")
+        tokens = [Token(tokenizer.decode([i]), "template", True) for i in lead] + tokens
+    return tokens
+
+
+def stretches(tokens: list[Token]) -> list[tuple[str, int, str]]:
+    """(role, number of tokens, text) of each stretch of one role: tokens apart by │, control tokens in ⟦ ⟧, line ends and tabs as signs."""
+    found = []
+    for role, stretch in groupby(tokens, key=lambda t: t.role):
+        shown = [f"⟦{visible(t.text)}⟧" if t.control else visible(t.text) for t in stretch]
+        found.append((role, len(shown), "│".join(shown)))
+    return found
+
+
+def visible(text: str) -> str:
+    """`text` with line ends and tabs as signs and every character that is drawn as nothing left out."""
+    return chat.INVISIBLE.sub("", text).replace("\n", "↵").replace("\t", "⇥")

@@ -1,0 +1,311 @@
+"""The probe in a real browser, on a stub instead of a model: Voilà from end to end, JupyterLab untrusted, trusted and live, hostile text, accessibility.
+
+Needs Playwright and a Chromium; without them every test skips and says how to get them. Screenshots go to POLYPERSONA_SCREENSHOTS if that is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from polypersona_lib import execute, paths, probe_app
+
+pytestmark = pytest.mark.browser
+TOKEN = "a-token-of-the-tests"
+SETUP = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from stub_generator import StubGenerator
+from polypersona_lib import probe, probe_widget
+from polypersona_lib.config import RunConfig
+run = RunConfig(out={out!r})
+page = probe_widget.Page(probe.Probe(run, probe.load_parts(run), StubGenerator()))
+"""
+START_S = 90_000  # milliseconds that a kernel may take to show the page on a busy machine
+
+
+def setup(folder: Path) -> str:
+    return SETUP.format(root=str(paths.ROOT), tests=str(Path(__file__).parent), out=str(folder))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    how = "pip install --no-deps -r tests/browser_requirements.txt"
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip(f"Playwright is not installed ({how})")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    with importlib.import_module("playwright.sync_api").sync_playwright() as driver:
+        if chromium is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("no Chromium found (apt install chromium, or python -m playwright install --with-deps chromium)")
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@contextlib.contextmanager
+def server(command: list[str], url: str, environment: dict, log: Path):
+    """A server in a process group of its own, ended with everything it started."""
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def voila(browser, tmp_path_factory):
+    """Address of the served probe, without its token."""
+    folder, port = tmp_path_factory.mktemp("voila"), probe_app.free_port(0)
+    source = setup(folder) + "display(page.root)"
+    command = [sys.executable, "-c", f"from polypersona_lib import probe_app\nprobe_app.serve({source!r}, port={port}, token={TOKEN!r}, browser=False)"]
+    with server(command, f"http://127.0.0.1:{port}/login", {"PYTHONPATH": str(paths.ROOT)}, folder / "log"):
+        yield f"http://127.0.0.1:{port}/"
+
+
+class Visit:
+    """A page in the browser with what went wrong in it."""
+
+    def __init__(self, browser, url: str, *, width: int = 1280):
+        self.errors, self.outside, self.dialogs = [], [], []
+        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.page.set_default_timeout(20_000)
+        self.page.route("**/*", self._route)
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("dialog", lambda d: (self.dialogs.append(d.message), d.dismiss()))
+        self.page.goto(url, timeout=START_S)
+
+    def _route(self, route):
+        inside = route.request.url.startswith(("http://127.0.0.1", "data:", "blob:", "ws://127.0.0.1"))
+        if not inside:
+            self.outside.append(route.request.url)
+        route.continue_() if inside else route.abort()
+
+    def field(self, name: str, nth: int = 0):
+        return self.page.get_by_label(name, exact=True).nth(nth)
+
+    def fill(self, name: str, text: str, nth: int = 0):
+        self.field(name, nth).fill(text)
+        self.page.keyboard.press("Tab")
+
+    def choose(self, name: str, value: str, nth: int = 0):
+        self.field(name, nth).select_option(label=value)
+
+    def press(self, name: str, nth: int = 0):
+        self.page.get_by_role("button", name=name, exact=True).nth(nth).click()
+
+    def status(self, section: int, says: str) -> str:
+        """Wait until the status line of a section contains `says`."""
+        box = self.field("Status", section)
+        deadline = time.monotonic() + 30
+        while says not in box.input_value():
+            assert time.monotonic() < deadline, f"waited for '{says}', the status is '{box.input_value()}'"
+            time.sleep(0.02)
+        return box.input_value()
+
+    def ready(self):
+        self.page.get_by_role("button", name="Ask", exact=True).wait_for(timeout=START_S)
+        self.status(0, "433 people found")
+        return self
+
+    def nothing_ran(self):
+        """No script of a text ran, no text became markup or mathematics."""
+        assert self.page.evaluate("window.hacked") is None and not self.dialogs
+        assert self.page.evaluate("document.querySelectorAll('a[href^=\"javascript\"], mjx-container, .MathJax, img[src=x], svg[onload]').length") == 0
+
+    def screenshot(self, name: str):
+        if folder := os.environ.get("POLYPERSONA_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_the_served_page_asks_for_its_token(voila):
+    with urllib.request.urlopen(voila, timeout=20) as answer:
+        assert "/login" in answer.url and b"Simulated" not in answer.read()
+    with urllib.request.urlopen(f"{voila}?token=wrong", timeout=20) as answer:
+        assert "/login" in answer.url
+
+
+def test_the_whole_flow_in_voila(browser, voila):
+    visit = Visit(browser, f"{voila}?token={TOKEN}").ready()
+    page = visit.page
+    visit.fill("Search", "nurse")
+    visit.status(0, " people found")
+    assert "nurse" in visit.field("People").locator("option").first.inner_text()
+    visit.choose("Domain", "Healthcare")
+    visit.choose("Type", "agreement")
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    assert visit.field("Untuned base").input_value() and visit.field("Tuned model").input_value()
+    assert page.get_by_title("Chart. PolyPersona").first.is_visible() and "of 5)" in visit.field("What was read from them").input_value()
+    visit.choose("Attribute", "age")
+    visit.fill("Its other value", "25")
+    visit.press("Compare")
+    visit.status(1, "differ in age alone")
+    assert "{+25+}" in visit.field("Difference of the prompts").input_value()
+    visit.press("Sweep")
+    visit.status(1, "14 values of age")
+    visit.press("Run questionnaire")
+    visit.status(2, " answers in ")
+    visit.press("Export")
+    visit.status(2, "questionnaire.csv")
+    visit.press("Reload and ask again")
+    visit.status(2, "answers are the same as in the file")
+    visit.screenshot("voila-desk")
+    _keyboard(page)
+    _accessible(page)
+    for width in (800, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"the page is wider than {width} pixels"
+        visit.screenshot(f"voila-{width}")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    _stop_and_error(visit)
+    assert visit.errors == [] and visit.outside == []
+    page.close()
+
+
+def _keyboard(page):
+    """Tab goes through the first section in the order in which it is read."""
+    page.get_by_label("Search", exact=True).focus()
+    names = ["Search"]
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("document.activeElement.labels[0].textContent"))
+    assert names == ["Search", "Kind of work", "Country", "People"]
+
+
+def _accessible(page):
+    """No serious or critical finding of axe-core."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("axe-core is not installed (pip install --no-deps -r tests/browser_requirements.txt)")
+    page.evaluate((Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8"))
+    violations = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in violations if v["impact"] in ("serious", "critical")] == []
+
+
+def _stop_and_error(visit: Visit):
+    visit.fill("Or your own question", "a slow question?")
+    ask = visit.page.get_by_role("button", name="Ask", exact=True)
+    ask.dblclick()
+    visit.status(0, "working")
+    time.sleep(0.6)
+    assert visit.field("Untuned base").input_value(), "the answer streams in"
+    began = time.monotonic()
+    visit.press("Stop", 0)
+    visit.status(0, "stopped")
+    print(f"Stop took {time.monotonic() - began:.2f} s")
+    assert time.monotonic() - began < 1.0
+    visit.fill("Or your own question", "a broken question?")
+    visit.press("Ask")
+    visit.status(0, "Not done. RuntimeError: the model broke")
+    visit.fill("Or your own question", "")
+    visit.press("Ask")
+    visit.status(0, "answered in")
+
+
+def test_hostile_text_runs_nowhere_in_voila(browser, voila):
+    from stub_generator import HOSTILE
+
+    visit = Visit(browser, f"{voila}?token={TOKEN}").ready()
+    for name in ("Gender", "Occupation", "Values (comma between)", "Description"):
+        visit.fill(name, HOSTILE)
+    visit.fill("Or your own question", f"hostile {HOSTILE}")
+    calm = HOSTILE.replace("/", "|")
+    visit.fill("Its options", f"{calm} one / {calm} two")
+    visit.fill("Its other value", HOSTILE)
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    visit.press("Draw repeatedly")
+    visit.status(1, "20 draws")
+    visit.fill("Name of the export", HOSTILE)
+    assert "window.hacked" in visit.field("Tuned model").input_value() and "onerror" in visit.field("As the model reads it").input_value()
+    time.sleep(0.5)
+    visit.nothing_ran()
+    assert visit.outside == []
+    visit.page.close()
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """JupyterLab on three copies of an executed notebook full of hostile text; `trusted.ipynb` is signed. Gives the address of its files."""
+    from nbclient import NotebookClient
+    from nbformat.sign import NotebookNotary
+
+    folder, port = tmp_path_factory.mktemp("lab"), probe_app.free_port(0)
+    data, notebooks = folder / "data", folder / "notebooks"
+    data.mkdir()
+    notebooks.mkdir()
+    lines = """
+page.own.value = "a hostile question?"
+page.editors["description"].value = "<script>window.hacked=9</script> $x^2$"
+page.ask_bar.buttons["Ask"].click()
+page.thread.join()
+import pandas as pd
+from matplotlib.figure import Figure
+probe_widget.show(page, Figure(figsize=(2, 1)), pd.DataFrame({"stance": ["a table in its place"]}))
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(setup(folder) + lines)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    environment = execute.kernel_environment(folder / "kernels", python_path=paths.ROOT, extra={"JUPYTER_DATA_DIR": str(data)})
+    environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, (environment["JUPYTER_PATH"], os.environ.get("JUPYTER_PATH"))))
+    with execute.environment(environment):
+        NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=True).execute()
+        nbformat.write(notebook, notebooks / "untrusted.ipynb")
+        nbformat.write(notebook, notebooks / "trusted.ipynb")
+        # the widgets of one copy are enough to tell the copies apart: a signature belongs to the content
+        other = nbformat.read(notebooks / "untrusted.ipynb", as_version=4)
+        other.metadata["copy"] = "not signed"
+        nbformat.write(other, notebooks / "untrusted.ipynb")
+        NotebookNotary(data_dir=str(data)).sign(nbformat.read(notebooks / "trusted.ipynb", as_version=4))
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--allow-root"]
+    command += [f"--ServerApp.root_dir={notebooks}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with server(command, f"http://127.0.0.1:{port}/login", environment, folder / "log"):
+        yield f"http://127.0.0.1:{port}/lab/tree/"
+
+
+def test_jupyterlab_untrusted_trusted_and_live(browser, lab):
+    untrusted = Visit(browser, f"{lab}untrusted.ipynb?token={TOKEN}&reset")
+    untrusted.page.locator(".jp-OutputArea-output img").first.wait_for(timeout=START_S)
+    assert untrusted.page.get_by_role("button", name="Ask", exact=True).count() == 0, "an untrusted notebook shows the picture, not the widget"
+    untrusted.nothing_ran()
+    untrusted.page.close()
+    trusted = Visit(browser, f"{lab}trusted.ipynb?token={TOKEN}&reset")
+    trusted.field("Tuned model").wait_for(timeout=START_S)
+    assert "window.hacked" in trusted.field("Tuned model").input_value(), "the saved state is shown"
+    trusted.nothing_ran()
+    trusted.page.get_by_text("Run", exact=True).click()
+    trusted.page.get_by_text("Run All Cells", exact=True).click()
+    trusted.page.get_by_role("button", name="Ask", exact=True).wait_for(timeout=START_S)  # a saved button has another name: it carries a sign
+    trusted.status(0, "answered in")
+    trusted.fill("Or your own question", "a hostile question again?")
+    trusted.press("Ask")
+    trusted.status(0, "answered in")
+    trusted.nothing_ran()
+    trusted.screenshot("jupyterlab")
+    trusted.page.close()
