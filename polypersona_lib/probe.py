@@ -6,6 +6,7 @@ between their answers comes from that attribute.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from . import chat, dataset, paths
-from .config import RunConfig
+from .config import RunConfig, prepare
 from .generation import SAMPLING, Sampling
-from .models import load_tokenizer
+from .models import import_libraries, load_tokenizer
 from .probe_cards import LISTS, changed, choices, one_line, people
 from .question_bank import DOMAINS, Question
 from .registry import get_spec
@@ -203,6 +204,7 @@ class ModelGenerator:
 
     def __init__(self, run: RunConfig):
         self.run, self._models, self._tokenizers = run, {}, {}
+        self._loading = threading.Lock()
 
     def tokenizer(self, key: str):
         """The family's tokenizer."""
@@ -239,9 +241,15 @@ class ModelGenerator:
             torch.set_num_threads(before)
 
     def load(self, system: System) -> None:
-        """Fetch tokenizer and model, so that the time of an answer is not the time of loading."""
-        with self._threads():
-            self.tokenizer(system.key), self.model(system)
+        """Fetch libraries, tokenizer and model, so that the time of an answer is not the time of loading. One thread at a time:
+        transformers fails when two threads import from it together.
+        """
+        with self._loading:
+            if not self._models:
+                prepare(self.run)
+                import_libraries()
+            with self._threads():
+                self.tokenizer(system.key), self.model(system)
 
     def __call__(self, asks: list[Ask], system: System, watch: Callable[[dict[int, str]], None]) -> pd.DataFrame:
         """Answer asks that are all open or all closed, of one seed. `watch({0: text so far})` is called after every token; it may raise.

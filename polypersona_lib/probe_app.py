@@ -23,8 +23,7 @@ def page(**parameters):
     """What the served notebook calls: show the probe at once, and fetch libraries and models while the user chooses. Returns the `Page`."""
     from IPython.display import display
 
-    from .config import RunConfig, prepare
-    from .models import import_libraries
+    from .config import RunConfig
     from .probe import Probe, load_parts
     from .probe_widget import Page
 
@@ -33,8 +32,6 @@ def page(**parameters):
     display(shown.root)
 
     def warm() -> None:
-        prepare(run)
-        import_libraries()
         for system in shown.systems():
             shown.probe.generator.load(system)
 

@@ -172,6 +172,27 @@ def test_an_answer_read_while_written_is_the_studys_own(parts):
         talk.answer(asks[:1], TUNED, stop=stop, on_text=lambda text: stop.set())
 
 
+def test_two_threads_never_load_together(monkeypatch):
+    """The page loads ahead while the user may already ask; transformers fails when two threads import from it at once."""
+    inside, most = [], []
+
+    def model(system):
+        inside.append(system)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.remove(system)
+
+    generator = probe.ModelGenerator(RunConfig())
+    monkeypatch.setattr(generator, "tokenizer", model)
+    monkeypatch.setattr(generator, "model", model)
+    threads = [threading.Thread(target=generator.load, args=(s,)) for s in (BASE, TUNED, BASE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 6 and max(most) == 1
+
+
 def test_a_missing_adapter_names_those_there_are():
     with pytest.raises(FileNotFoundError, match="there is .*published"):
         probe.ModelGenerator(RunConfig()).model(probe.System("phi-2", "mine"))
