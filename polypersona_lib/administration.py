@@ -84,7 +84,7 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     rows.append({"metric": "log_loss", **_mean(-np.log(np.clip(own, 1e-6, 1)), people, seed)})
     five = np.array([len(p) == 5 for p in probs]) & ~uniform
     if five.any():
-        rows.append({"metric": "stance_qwk", **_kappa(answered[five], seed)})
+        rows.append({"metric": "stance_qwk", **kappa(answered[five], seed)})
     items = pd.DataFrame([_item(group) for _, group in answered.groupby("question_id", sort=True)])
     rows += [{"metric": name, **_mean(items[name].to_numpy(), None, seed)} for name in ("alignment", "sd_ratio", "entropy_ratio")]
     curve = _calibration(np.array([p.max() for p in probs]), hit)
@@ -105,8 +105,8 @@ def _mean(values, clusters, seed: int) -> dict:
     return {"value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")}
 
 
-def _kappa(answered: pd.DataFrame, seed: int) -> dict:
-    """Quadratic kappa of the most probable option against the truth; people are resampled for the interval."""
+def kappa(answered: pd.DataFrame, seed: int) -> dict:
+    """Quadratic kappa of `chosen` against `truth` (five-point items); people are resampled for the interval: {"value", "lo", "hi", "n"}."""
     tables = {pid: _confusion(g["chosen"], g["truth"]) for pid, g in answered.groupby("persona_id", sort=True)}
     stack = np.stack(list(tables.values()))
     draws = np.random.default_rng(seed).multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=1000)
