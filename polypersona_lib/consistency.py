@@ -1,24 +1,25 @@
-"""What follows from asking again: agreement with the first answer, how much of the variance is the person, drift, acquiescence, and what each card is worth.
+"""What follows from asking again: agreement with the first answer, which answers drift, and how much of their variance is the person.
 
-Everything here is computed from stored answers. Expected scores run from 0 (lowest option) to 1 (highest); intervals resample personas.
+Everything is computed from stored answers. Scores run from 0 (lowest option) to 1 (highest); intervals resample personas.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from . import administration, personas, stats
-from .conditions import BASELINE, CONDITIONS, negations, sparse
+from . import administration, stats
+from .cells import Missing, estimate
+from .conditions import BASELINE, CONDITIONS, SUBSET
 from .question_bank import load_questions
-from .respondents import Speaker, card_probabilities
+from .respondents import Speaker
 
 SESSIONS, N_BOOT = 3, 1000
 WORDINGS = (BASELINE, "paraphrase_1", "paraphrase_2")
+ORDERS = (BASELINE, "options_reversed", "options_shuffled")
+DRIFTS = ("again", "paraphrase_1", "paraphrase_2", "options_reversed", "options_shuffled", "after_related", "after_unrelated")
 RESPONDENTS = "respondents"  # the simulated people themselves, asked again
 SCORED = ("id", "persona_id", "question_id", "domain", "question_type", "truth", "session")
 Frames = Mapping[tuple[str, str], pd.DataFrame]  # (system, condition) -> its answers
@@ -33,10 +34,10 @@ def likely(frame: pd.DataFrame) -> pd.DataFrame:
 def spoken(frame: pd.DataFrame) -> pd.DataFrame:
     """Answers by the option that was read in the sampled text: `option` and `score` in [0, 1]; rows without a stance are left out."""
     found = frame[frame["read"] >= 0]
-    return found[list(SCORED)].assign(option=found["read"].astype(int), score=found["read"] / (_sizes(found) - 1))
+    return found[list(SCORED)].assign(option=found["read"].astype(int), score=found["read"] / (sizes(found) - 1))
 
 
-def _sizes(frame: pd.DataFrame) -> pd.Series:
+def sizes(frame: pd.DataFrame) -> pd.Series:
     """Number of options of each row's item."""
     return frame["question_id"].map({q.id: len(q.options) for q in load_questions().values()})
 
@@ -65,13 +66,13 @@ def agreement(first: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> list[di
     if both.empty:
         return []
     people = list(both["persona_id"])
-    lines = [{"metric": "same_option", **_mean(both["option_a"] == both["option_b"], people, seed)}]
+    lines = [{"metric": "same_option", **mean(both["option_a"] == both["option_b"], people, seed)}]
     five = both[both["question_type"] != "yesno"]
     if len(five):
         table = pd.DataFrame({"persona_id": five["persona_id"], "chosen": five["option_b"], "truth": five["option_a"]})
         lines.append({"metric": "kappa", **administration.kappa(table, seed)})
     gap = (both["score_b"] - both["score_a"]).to_numpy()
-    return lines + [{"metric": "shift", **_mean(abs(gap), people, seed)}, {"metric": "drift", **_mean(gap, people, seed)}]
+    return lines + [{"metric": "shift", **mean(abs(gap), people, seed)}, {"metric": "drift", **mean(gap, people, seed)}]
 
 
 def paired(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
@@ -79,9 +80,19 @@ def paired(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return other.merge(first[["id", "option", "score"]], on="id", suffixes=("_b", "_a"))
 
 
-def _mean(values: Iterable, people: list, seed: int) -> dict:
+def mean(values: Iterable, people: list, seed: int) -> dict:
+    """Mean and interval, persons resampled: {"value", "lo", "hi", "n"}."""
     found = stats.bootstrap_mean(np.asarray(values, dtype=float), clusters=people, n_boot=N_BOOT, seed=seed)
     return {"value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")}
+
+
+def ratio(sums: np.ndarray, form, seed: int) -> dict:
+    """A function of sums over personas (persons, columns), with its interval from resampling them. NaN where it cannot be formed."""
+    draws = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=N_BOOT)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value, boot = form(sums.sum(0)), form(draws @ sums)
+    low, high = np.nanquantile(boot, [0.025, 0.975]) if np.isfinite(boot).any() else (np.nan, np.nan)
+    return {"value": float(value), "lo": float(low), "hi": float(high)}
 
 
 # --- how much of the variance is the person ----------------------------------------------------------------------------------------------
@@ -122,7 +133,8 @@ def icc(table: np.ndarray, *, seed: int) -> dict[str, float]:
     found = []
     for weights in (np.ones((1, people)), draws.astype(float)):
         persons, sessions, rest = (np.nanmean(np.where(np.isfinite(part), part, np.nan), axis=0) for part in icc_parts(table, weights))
-        found.append((persons / (persons + sessions + rest), persons, sessions + rest))
+        with np.errstate(invalid="ignore"):  # nobody differs from anybody: no ICC
+            found.append((persons / (persons + sessions + rest), persons, sessions + rest))
     (value, between, within), (boot, _, _) = found
     low, high = np.nanquantile(boot, [0.025, 0.975])
     return {"value": float(value[0]), "lo": float(low), "hi": float(high), "n": int(np.isfinite(table).all(axis=2).sum()),
@@ -136,141 +148,103 @@ def cube(sets: list[pd.DataFrame]) -> np.ndarray:
     return np.stack([column.loc[items, people].to_numpy(dtype=float) for column in columns], axis=2)
 
 
-# --- acquiescence and negation -----------------------------------------------------------------------------------------------------------
+# --- the tables ------------------------------------------------------------------------------------------------------------------------------
 
 
-def acquiescence(first: pd.DataFrame, negated: pd.DataFrame, *, seed: int) -> list[dict]:
-    """Agreement with a statement *and* with its negation: rows (metric, value, lo, hi, n).
+def tuned(frames: Frames) -> list[str]:
+    """The systems that were asked under every condition: the tuned models, in order."""
+    return list(dict.fromkeys(system for system, _ in frames if not system.endswith("--base")))
 
-    `acquiescence`: mean of both scores less a half (0: none; +.5: yes to everything; -.5: no to everything). `contradiction`: mean absolute
-    difference between a score and the mirrored score of the negation (0: a perfect mirror). `negation_r`: correlation of the two over persons, items'
-    means taken out (1: who agrees with the one disagrees with the other).
-    """
-    both = paired(first, negated)
-    mirrored, people = 1 - both["score_b"], list(both["persona_id"])
+
+def in_sessions(frames: Frames, system: str, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(first answers, answers to compare with them): by what was said where a condition is sampled, else by the option probabilities."""
+    other = frames[system, name]
+    if not CONDITIONS[name].sessions:
+        return likely(frames[system, BASELINE]), likely(other)
+    said = spoken(other)
+    if CONDITIONS[name].temperature == 1:
+        return spoken(frames[system, BASELINE]), said
+    return tuple(said[said["session"] == session] for session in CONDITIONS[name].sessions)  # both at that temperature
+
+
+def agreements(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Agreement of every tuned model with its own first answer: system, condition, metric, value, lo, hi, n; the simulated people's beside it."""
     lines = [
-        {"metric": "acquiescence", **_mean((both["score_a"] + both["score_b"]) / 2 - 0.5, people, seed)},
-        {"metric": "contradiction", **_mean(abs(both["score_a"] - mirrored), people, seed)},
+        {"system": RESPONDENTS, "condition": "again", **line} for line in agreement(people[people["session"] == 0], people[people["session"] > 0], seed=seed)
     ]
-    a, b = (s - s.groupby(both["question_id"]).transform("mean") for s in (both["score_a"], mirrored))
-    sums = pd.DataFrame({"ab": a * b, "aa": a * a, "bb": b * b}).groupby(both["persona_id"]).sum().to_numpy()
-    return lines + [{"metric": "negation_r", **_ratio(sums, lambda s: s[..., 0] / np.sqrt(s[..., 1] * s[..., 2]), seed), "n": len(both)}]
+    for system in tuned(frames):
+        for name, condition in CONDITIONS.items():
+            if name != BASELINE and condition.kind != "negated":
+                lines += [{"system": system, "condition": name, **line} for line in agreement(*in_sessions(frames, system, name), seed=seed)]
+    return pd.DataFrame(lines)
 
 
-def mirrored_respondents(people: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the simulated people say to an item and, asked again, to its negation: they mirror their answer and nothing else."""
-    asked = people[people["question_id"].isin(negations())]
-    again = asked[asked["session"] == 1]
-    return asked[asked["session"] == 0], again.assign(option=_sizes(again) - 1 - again["option"], score=1 - again["score"])
+def variances(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """ICC of every tuned model over sessions, wordings and orders of the options: system, over, value, lo, hi, n, between, within.
 
-
-def upper_end(first: pd.DataFrame, *, seed: int) -> dict:
-    """Preference for high options over reverse-keyed items: how much higher than the people's own both kinds of items are answered, averaged.
-
-    In constructs that have items of both keys; a person's mean over positive and over reverse-keyed items count the same. A shift in the attitude
-    itself cancels. Returns: {"metric": "upper_end", "value", "lo", "hi", "n"} (n persons x constructs); 0: none.
+    Over sessions the score is that of the option said; over wordings and orders the expected score of the option probabilities.
     """
-    items = [load_questions()[q] for q in first["question_id"]]
-    gap = first["score"] - first["truth"] / (_sizes(first) - 1)
-    keyed = first.assign(gap=gap, key=[q.key for q in items], construct=[q.construct for q in items])
-    means = keyed.groupby(["construct", "persona_id", "key"])["gap"].mean().unstack("key").dropna().mean(axis=1).reset_index(name="gap")
-    return {"metric": "upper_end", **_mean(means["gap"], list(means["persona_id"]), seed)}
+    lines = [{"system": RESPONDENTS, "over": "sessions", **icc(cube([people]), seed=seed)}]
+    for system in tuned(frames):
+        lines.append({"system": system, "over": "sessions", **icc(cube([spoken(frames[system, n]) for n in (BASELINE, "again")]), seed=seed)})
+        for over, names in (("wordings", WORDINGS), ("orders of the options", ORDERS)):
+            lines.append({"system": system, "over": over, **icc(cube([likely(frames[system, n]) for n in names]), seed=seed)})
+    return pd.DataFrame(lines)
 
 
-def carry_over(first: pd.DataFrame, after: pd.DataFrame, *, seed: int) -> dict:
-    """By how much an answer moves towards the one given just before, per unit of that one: {"metric": "carry_over", "value", "lo", "hi", "n"}.
+def drift(frames: Frames, by: str, *, seed: int) -> pd.DataFrame:
+    """Agreement by question type or domain, all tuned models together: `by`, condition, metric (same_option, shift), value, lo, hi, n.
 
-    Scores are turned so that high means more of the construct; each item's means are taken out, so it is the person's answer that pulls, not the item.
-    """
-    questions, known = load_questions(), first.assign(place=first["option"] / (_sizes(first) - 1)).set_index("id")
-    earlier = [f"{p}-{q}" for p, q in zip(after["persona_id"], after["before"], strict=True)]
-    moved = (after["score"].to_numpy() - known.loc[after["id"], "score"].to_numpy()) * [questions[q].key for q in after["question_id"]]
-    pull = known.loc[earlier, "place"].to_numpy() * [questions[q].key for q in after["before"]]
-    moved, pull = (pd.Series(v) - pd.Series(v).groupby(after["question_id"].to_numpy()).transform("mean") for v in (moved, pull))
-    sums = pd.DataFrame({"xy": moved * pull, "xx": pull * pull}).groupby(after["persona_id"].to_numpy()).sum().to_numpy()
-    return {"metric": "carry_over", **_ratio(sums, lambda s: s[..., 0] / s[..., 1], seed), "n": len(after)}
-
-
-def side_taken(first: pd.DataFrame, swapped: pd.DataFrame, contradictory: pd.DataFrame, *, seed: int) -> dict:
-    """Where answers to a contradictory card lie between those to the card (0) and to the card with the trait swapped (1).
-
-    The projection of the move on the whole way, pooled over rows: {"metric": "side", "value", "lo", "hi", "n"}. NaN if the trait moves nothing.
-    """
-    a, b, c = (f.set_index("id")["score"] for f in (first, swapped, contradictory))
-    whole, part = (b - a.loc[b.index]), (c.loc[b.index] - a.loc[b.index])
-    sums = pd.DataFrame({"xy": part * whole, "xx": whole * whole}).groupby(swapped.set_index("id")["persona_id"]).sum().to_numpy()
-    return {"metric": "side", **_ratio(sums, lambda s: s[..., 0] / s[..., 1], seed), "n": len(b)}
-
-
-def _ratio(sums: np.ndarray, form, seed: int) -> dict:
-    """A function of sums over personas (persons, columns), with its interval from resampling them. NaN where it cannot be formed."""
-    draws = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=N_BOOT)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value, boot = form(sums.sum(0)), form(draws @ sums)
-    low, high = np.nanquantile(boot, [0.025, 0.975]) if np.isfinite(boot).any() else (np.nan, np.nan)
-    return {"value": float(value), "lo": float(low), "hi": float(high)}
-
-
-# --- what a card is worth ------------------------------------------------------------------------------------------------------------------
-
-
-def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) -> pd.DataFrame:
-    """Accuracy of each card condition against the truth: system, condition, metric (stance_acc, truth_prob), value, lo, hi, n; and the difference
-    from the full card on the same rows: gap, gap_lo, gap_hi, p, p_holm (over all systems and conditions of the metric).
-
-    Args: references: floors and ceilings, by name: administrations of the sheet (no gap).
+    Args: by: "question_type" or "domain". Intervals resample personas, who are the same for all models.
     """
     lines = []
-    for (system, name), frame in frames.items():
-        if CONDITIONS[name].kind != "card" and name != BASELINE:
-            continue
-        full = frames[system, BASELINE].set_index("id").loc[frame["id"]].reset_index()
-        for metric, own in _hits(frame).items():
-            people, before = list(frame["persona_id"]), _hits(full)[metric]
-            line = {"system": system, "condition": name, "metric": metric, **_mean(own, people, seed)}
-            if name != BASELINE:
-                gap = stats.paired_bootstrap(own, before, clusters=people, n_boot=N_BOOT, seed=seed)
-                line |= {"gap": gap["mean"], "gap_lo": gap["lo"], "gap_hi": gap["hi"], "p": stats.paired_permutation(own, before, clusters=people, seed=seed)}
-            lines.append(line)
-    for name, frame in references.items():
-        lines += [{"system": name, "condition": "", "metric": m, **_mean(v, list(frame["persona_id"]), seed)} for m, v in _hits(frame).items()]
-    table = pd.DataFrame(lines)
-    table["p_holm"] = np.nan
-    for _, part in table.groupby("metric"):
-        table.loc[part.index, "p_holm"] = stats.holm(part["p"])
-    return table
+    for name in DRIFTS:
+        both = pd.concat([paired(*in_sessions(frames, system, name)) for system in tuned(frames)])
+        for key, part in both.groupby(by, sort=False):
+            who = list(part["persona_id"])
+            lines.append({by: key, "condition": name, "metric": "same_option", **mean(part["option_a"] == part["option_b"], who, seed)})
+            lines.append({by: key, "condition": name, "metric": "shift", **mean(abs(part["score_b"] - part["score_a"]), who, seed)})
+    return pd.DataFrame(lines)
 
 
-def _hits(frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    own = np.array([p[t] for p, t in zip(frame["option_probs"], frame["truth"], strict=True)])
-    return {"stance_acc": (frame["chosen"] == frame["truth"]).to_numpy(dtype=float), "truth_prob": own}
+def temperatures(frames: Frames, *, seed: int) -> pd.DataFrame:
+    """Two sessions at each temperature, the same few personas: system, temperature, metric, value, lo, hi, n.
 
-
-@cache
-def _drawn(count: int = 2000) -> list[dict]:
-    rng = random.Random("card conditions")
-    return [personas.draw_persona(rng) for _ in range(count)]
-
-
-def ceilings(sheet: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What a perfect reader could predict from no card, the sparse card and the full card: administrations by name.
-
-    Without a card: the mean over the population; from age, gender and occupation: the mean over people of that age group and kind of occupation, which
-    is all that the world's attitudes take from these three.
+    `same_option`: the two sessions agree; `most_probable`: the option said is the most probable one; `stance_acc`: it is the true one;
+    `stance_found`: an option could be read at all.
     """
-    questions, out = load_questions(), {"oracle: no card": [], "oracle: sparse card": [], "oracle: full card": []}
-    kinds = [_kind(card) for card in _drawn()]
-    table = {q.id: np.stack([card_probabilities(card, q) for card in _drawn()]) for q in questions.values() if q.options}
-    groups = {kind: np.array([k == kind for k in kinds]) for kind in {*kinds}}
-    for row in sheet.itertuples():
-        everyone = table[row.question_id]
-        alike = groups.get(_kind(row.persona), np.ones(len(kinds), bool))
-        found = (everyone.mean(0), everyone[alike].mean(0), card_probabilities(row.persona, questions[row.question_id]))
-        for name, probs in zip(out, found, strict=True):
-            out[name].append(probs)
-    return {name: sheet[["id", "persona_id", "question_id", "truth"]].assign(option_probs=p, chosen=[int(np.argmax(x)) for x in p]) for name, p in out.items()}
+    lines = []
+    for system in tuned(frames):
+        best = frames[system, BASELINE].set_index("id")["chosen"]
+        for name in ("cold", "again", "hot"):
+            frame = frames[system, name]
+            frame = frame[frame["persona_id"].isin(list(dict.fromkeys(frame["persona_id"]))[:SUBSET])]
+            said, who = spoken(frame), CONDITIONS[name].sessions
+            both = paired(*(said[said["session"] == session] for session in who))
+            measured = {
+                "same_option": (both["option_a"] == both["option_b"], both), "most_probable": (said["option"] == said["id"].map(best), said),
+                "stance_acc": (said["option"] == said["truth"], said), "stance_found": (frame["read"] >= 0, frame),
+            }  # fmt: skip
+            key = {"system": system, "temperature": CONDITIONS[name].temperature}
+            lines += [{**key, "metric": m, **mean(hits, list(rows["persona_id"]), seed)} for m, (hits, rows) in measured.items()]
+    return pd.DataFrame(lines)
 
 
-def _kind(card: dict) -> tuple:
-    feats = personas.features(sparse(card) | {"category": card["category"]})
-    return tuple(sorted(feats["age"] | feats["job"]))
+def wide(table: pd.DataFrame, *, rows: Mapping[str, str], columns: Mapping[str, str], by: tuple[str, str], reason: str = "not asked") -> pd.DataFrame:
+    """A long table as readers see it: one line a row, one column a column, each cell a value with its interval (a dash with the reason if there is none).
+
+    Args: rows, columns: key -> name, in order. by: the columns of `table` that hold the keys of rows and of columns.
+    """
+    known = {(r, c): estimate(v, lo, hi) for r, c, v, lo, hi in table[[*by, "value", "lo", "hi"]].itertuples(index=False)}
+    return pd.DataFrame([{"": name} | {label: known.get((key, c), Missing(reason)) for c, label in columns.items()} for key, name in rows.items()])
+
+
+def nested(table: pd.DataFrame, *keys: str) -> dict:
+    """A long table as nested dictionaries: one level a key, at the end [value, lo, hi] with four decimals (None: no number)."""
+    found: dict = {}
+    for row in table.to_dict("records"):
+        place = found
+        for key in keys[:-1]:
+            place = place.setdefault(str(row[key]), {})
+        place[str(row[keys[-1]])] = [round(float(row[k]), 4) if np.isfinite(row[k]) else None for k in ("value", "lo", "hi")]
+    return found

@@ -4,12 +4,14 @@ Every function takes `note`, the grey line that names what drew the figure: `run
 """
 
 from .ablation_figures import plot_gains, plot_left_out, plot_memory
+from .consistency_figures import plot_card_worth, plot_consistency
 from .data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
 from .figure_style import run_note, save
 from .lora_diagram import plot_lora_diagram
 from .score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
 
 __all__ = [
-    "plot_bleu", "plot_calibration", "plot_cramers_v", "plot_domain_counts", "plot_gains", "plot_ladder", "plot_left_out", "plot_lengths",
-    "plot_lora_diagram", "plot_memory", "plot_persona_clusters", "plot_question_types", "plot_reuse", "plot_training", "run_note", "save",
+    "plot_bleu", "plot_calibration", "plot_card_worth", "plot_consistency", "plot_cramers_v", "plot_domain_counts", "plot_gains", "plot_ladder",
+    "plot_left_out", "plot_lengths", "plot_lora_diagram", "plot_memory", "plot_persona_clusters", "plot_question_types", "plot_reuse", "plot_training",
+    "run_note", "save",
 ]  # fmt: skip
