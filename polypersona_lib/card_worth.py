@@ -11,7 +11,7 @@ import pandas as pd
 
 from . import personas, stats
 from .conditions import BASELINE, CONDITIONS, sparse
-from .consistency import N_BOOT, Frames, likely, mean, ratio
+from .consistency import Frames, likely, mean, ratio
 from .question_bank import load_questions
 from .respondents import card_probabilities
 
@@ -31,8 +31,8 @@ def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) 
             people, before = list(frame["persona_id"]), _hits(full)[metric]
             line = {"system": system, "condition": name, "metric": metric, **mean(own, people, seed)}
             if name != BASELINE:
-                gap = stats.paired_bootstrap(own, before, clusters=people, n_boot=N_BOOT, seed=seed)
-                line |= {"gap": gap["mean"], "gap_lo": gap["lo"], "gap_hi": gap["hi"], "p": stats.paired_permutation(own, before, clusters=people, seed=seed)}
+                found = difference(own, before, people, seed)
+                line |= {"gap": found["value"], "gap_lo": found["lo"], "gap_hi": found["hi"], "p": found["p"]}
             lines.append(line)
     for name, frame in references.items():
         lines += [{"system": name, "condition": "", "metric": m, **mean(v, list(frame["persona_id"]), seed)} for m, v in _hits(frame).items()]
@@ -41,6 +41,27 @@ def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) 
     for _, part in table.groupby("metric"):
         table.loc[part.index, "p_holm"] = stats.holm(part["p"])
     return table
+
+
+def few_shot(frames: Frames, *, seed: int) -> pd.DataFrame:
+    """Three examples in the prompt against tuning, on the rows asked with examples: system (the family), step, metric, value, lo, hi, n, p, p_holm.
+
+    Steps: "examples" (untuned base with examples less without), "tuning" (tuned without examples less untuned base with them). Differences are paired.
+    """
+    lines = []
+    for base in (system for system, name in frames if name == "few_shot" and system.endswith("--base")):
+        shown, family = frames[base, "few_shot"], base.removesuffix("--base")
+        plain, tuned = (frames[system, BASELINE].set_index("id").loc[shown["id"]].reset_index() for system in (base, family))
+        for step, better, worse in (("examples", shown, plain), ("tuning", tuned, shown)):
+            for metric, own in _hits(better).items():
+                lines.append({"system": family, "step": step, "metric": metric, **difference(own, _hits(worse)[metric], list(shown["persona_id"]), seed)})
+    return pd.DataFrame(lines).assign(p_holm=lambda t: t.groupby("metric")["p"].transform(stats.holm))
+
+
+def difference(own: np.ndarray, other: np.ndarray, people: list, seed: int) -> dict[str, float]:
+    """Paired mean difference with its interval and the p-value of "none", persons kept together: {"value", "lo", "hi", "n", "p"}."""
+    p = stats.paired_permutation(own, other, clusters=people, seed=seed)
+    return {**mean(own - other, people, seed), "p": p}
 
 
 def _hits(frame: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ def ask_all(run: RunConfig, sheet: pd.DataFrame, train: pd.DataFrame) -> dict[tu
     source, asked = trained(run), systems(run)
     examples = train[["id", "persona", "persona_id", "question_id", "question", "question_type", "options", "reference"]]
     for number, done in side_by_side(ask_system, [(run, system, str(source), sheet, examples) for system in asked], fresh=False):
-        print(f"{asked[number]}: {len(done)} of {len(of_system(asked[number]))} conditions asked{', the others kept' if not done else ''}")
+        print(f"{asked[number]}: {len(done)} conditions asked, {len(of_system(asked[number])) - len(done)} kept")
     return {(system, name): pd.read_parquet(_path(run, system, name)) for system in asked for name in of_system(system)}
 
 

@@ -310,6 +310,9 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     )
     assert np.isnan(worth.loc[("phi-2", BASELINE, "truth_prob"), "gap"]) and worth["p_holm"].notna().sum() == 2 * 2 * 6
     assert (worth["p_holm"].dropna() >= worth["p"].dropna()).all()
+    frames["phi-2--base", "few_shot"] = answered(asked("few_shot", sheet, train), 0.5)
+    shots = card_worth.few_shot(frames, seed=1).set_index(["step", "metric"])
+    assert shots.loc[("examples", "truth_prob"), "value"] == pytest.approx(-0.1) and shots.loc[("tuning", "truth_prob"), "value"] == pytest.approx(0.1)
     level = worth["value"].xs("truth_prob", level="metric").droplevel("condition")
     assert level["oracle: no card"] < level["oracle: full card"]
     style = response_styles.styles(frames, people, seed=1)
@@ -393,7 +396,15 @@ def test_where_the_models_come_from(tmp_path, monkeypatch, capsys):
         sessions.trained(replace(run, data=str(tmp_path)))
 
 
-def test_the_study_stands_aside_of_the_default_run():
+def test_the_study_stands_aside_of_the_default_run(tmp_path):
     found = stages.find_stages(paths.NOTEBOOKS)
     assert list(stages.of_profile(found, "sessions")) == ["01", "11"] and "11" not in stages.of_profile(found, "nano")
+    run = RunConfig(profile="sessions", out=str(tmp_path), models="phi-2")
+    own = tmp_path / "results" / "nano" / "adapters" / "phi-2" / "adapter_model.safetensors"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"x")
+    state = stages.Run(run, reads=stages.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=paths.ROOT / "requirements.lock")
+    read = state.inputs("11", {})
+    wanted = {"results/nano/adapters/phi-2/adapter_model.safetensors", "results/shipped/administration/phi-2.parquet", "data/negated_items.yaml"}
+    assert wanted <= read.keys() and read[min(wanted - {"data/negated_items.yaml"})] == own
     assert RunConfig(profile="sessions").settings.scale == "nano" and len(RunConfig(profile="sessions").model_keys) == 7
