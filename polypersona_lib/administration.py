@@ -82,9 +82,7 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     rows = _means({"stance_acc": hit, "truth_prob": own, "log_loss": -np.log(np.clip(own, 1e-6, 1))}, people, seed)
     five = np.array([len(p) == 5 for p in probs]) & ~uniform
     if five.any():
-        part = answered[five]
-        kappa = stats.bootstrap_kappa(part["chosen"], part["truth"], n_options=5, clusters=list(part["persona_id"]), n_boot=1000, seed=seed)
-        rows.append({"metric": "stance_qwk", "value": kappa["mean"]} | {k: kappa[k] for k in ("lo", "hi", "n")})
+        rows.append({"metric": "stance_qwk", **kappa(answered[five], seed)})
     items = pd.DataFrame([_item(group) for _, group in answered.groupby("question_id", sort=True)])
     rows += _means(items[["alignment", "sd_ratio", "entropy_ratio"]], None, seed)
     curve = _calibration(np.array([p.max() for p in probs]), hit)
@@ -110,6 +108,12 @@ def domain_accuracy(answered: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 def _undecided(answered: pd.DataFrame) -> np.ndarray:
     """Rows whose options are all equally probable: no option is the chosen one."""
     return np.array([np.ptp(p) < 1e-6 for p in answered["option_probs"]])
+
+
+def kappa(answered: pd.DataFrame, seed: int) -> dict:
+    """Quadratic kappa of `chosen` against `truth` (five-point items); people are resampled for the interval: {"value", "lo", "hi", "n"}."""
+    found = stats.bootstrap_kappa(answered["chosen"], answered["truth"], n_options=5, clusters=list(answered["persona_id"]), n_boot=1000, seed=seed)
+    return {"value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")}
 
 
 def _hits(answered: pd.DataFrame) -> np.ndarray:

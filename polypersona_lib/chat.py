@@ -202,11 +202,16 @@ def answer_lead(tokenizer) -> str:
     return full[len(prompt) :].partition("assistant")[0]
 
 
+def asked(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The turns up to the question that is to be answered: all but the answer, if there is one. Earlier questions and answers may stand before it."""
+    return turns[:-1] if turns[-1]["role"] == "assistant" else turns
+
+
 def encode_prompt(tokenizer, triplet: list[dict[str, str]]) -> tuple[list[int], list[int]]:
     """Ids of (shared prefix up to and including the persona's line, rest of the prompt), each encoded separately."""
-    text = render(tokenizer, triplet[:2], add_generation_prompt=True)
+    text = render(tokenizer, asked(triplet), add_generation_prompt=True)
     cut = text.find("\nDomain: ")
-    cut = cut if cut >= 0 else 0
+    cut = cut if cut >= 0 else max(0, text.find("Domain: "))  # nobody is described, and the template opens the user's turn without a line end
     head, tail = text[:cut], text[cut:]
     ids = [tokenizer(part, add_special_tokens=False)["input_ids"] if part else [] for part in (head, tail)]
     bos = tokenizer.bos_token_id
@@ -220,7 +225,7 @@ def encode(tokenizer, triplet: list[dict[str, str]]) -> Encoded:
 
     Raises: ValueError if the template does not keep the prompt in front of the answer.
     """
-    prompt = render(tokenizer, triplet[:2], add_generation_prompt=True)
+    prompt = render(tokenizer, asked(triplet), add_generation_prompt=True)
     full = render(tokenizer, triplet, add_generation_prompt=False)
     if not full.startswith(prompt):
         raise ValueError(f"the chat template of {tokenizer.name_or_path} does not keep the prompt as a prefix of the training text")

@@ -78,6 +78,7 @@ PROFILES = {
             "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
         ),
         Profile("ablations", "nano", (ABLATION_MODEL,), _NANO, None, 24, 100, "minilm", "nano recipe; one family, 800 rows, one thing changed at a time"),
+        Profile("sessions", "nano", tuple(MODELS), _NANO, None, 24, 100, "minilm", "trains nothing: asks the models of the nano run again"),
         Profile("paper", "paper", tuple(MODELS), TrainSpec(), None, 64, 100, "roberta-large", "the paper's recipe as printed"),
     )
 }  # fmt: skip

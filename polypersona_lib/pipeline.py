@@ -1,6 +1,6 @@
 """The runner: executes the notebooks in order, skips what has not changed, and says what happened.
 
-    python -m polypersona_lib.pipeline [smoke|nano|ablations|paper] [options]        (what ./run_all.sh calls)
+    python -m polypersona_lib.pipeline [smoke|nano|ablations|sessions|paper] [options]        (what ./run_all.sh calls)
 
 Exit status: 0 all stages done, 1 a stage failed, 2 bad arguments or bad input, 3 another run has this results folder, 130 interrupted.
 """
@@ -181,7 +181,7 @@ def print_summary(folder: Path, *, seconds: float, say: Callable[[str], None] = 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line (see --help); exits with status 2 on a mistake."""
     parser = argparse.ArgumentParser(prog="run_all.sh", description="Rebuild every table and figure of the paper; only what has changed is run again.")
-    parser.add_argument("profile", nargs="?", choices=("smoke", "nano", "ablations", "paper"), help="default: paper with a CUDA GPU, else nano")
+    parser.add_argument("profile", nargs="?", choices=("smoke", "nano", "ablations", "sessions", "paper"), help="default: paper with a CUDA GPU, else nano")
     parser.add_argument("--from", dest="first", default="", metavar="NN", help="start at this notebook")
     parser.add_argument("--only", default="", metavar="NN", help="run this notebook only")
     parser.add_argument("--force", action="store_true", help="run again what has not changed, too")

@@ -19,7 +19,11 @@ from .config import RunConfig
 
 FOLDERS = ("tables", "scores", "preds", "administration", "runs", "adapters")
 FILES = ("claims.csv", "summary.json", "report.html")
-ASIDE_FILES = {"ablations": ("ablations.json", "tables/ablation_*", "ablation_*"), "full_size": ("*--paper--*.json",)}
+ASIDE_FILES = {
+    "ablations": ("ablations.json", "tables/ablation_*", "ablation_*"),
+    "sessions": ("consistency.json", "tables/consistency_*", "consistency_*", "scores/conditions.csv", "scores/consistency.csv"),
+    "full_size": ("*--paper--*.json",),
+}
 """What is published of the studies outside the nano run; the first pattern says whether one was run."""
 MOST_BYTES = 4_000_000
 MARKS = ("<!-- results: start -->", "<!-- results: end -->")

@@ -14,9 +14,9 @@ from polypersona_lib import manifest
 from polypersona_lib.execute import Outcome
 
 EARLIER = "*"
-ASIDE = {"07": "ablations"}
+ASIDE = {"07": "ablations", "11": "sessions"}
 """Stages outside the default run, and the profile that runs each of them (after stage 01)."""
-WORLD = ("project:data/phrase_bank", "project:data/question_bank.json", "project:data/*.yaml")
+WORLD = ("project:data/phrase_bank", "project:data/question_bank.json", "project:data/population.yaml", "project:data/attitudes.yaml")
 CLAIMS = "project:data/paper_claims.csv"
 READS: dict[str, tuple[str, ...]] = {
     "01": (*WORLD, "parameter:data"),
@@ -29,6 +29,14 @@ READS: dict[str, tuple[str, ...]] = {
     "08": ("dataset", "preds", "administration", "scores", "runs/*.json", *WORLD),
     "09": ("preds", "scores/rows.parquet", "ratings/*.jsonl"),
     "10": ("administration", "preds", *WORLD),
+    "11": (
+        "dataset",
+        *(f"{place}/{folder}" for place in ("out:results/nano*", "project:results/shipped") for folder in ("adapters", "administration")),
+        "project:data/models",
+        "project:data/negated_items.yaml",
+        "project:data/implicit_cards.yaml",
+        *WORLD,
+    ),
     "90": (
         EARLIER,
         CLAIMS,
@@ -37,8 +45,8 @@ READS: dict[str, tuple[str, ...]] = {
         "project:polypersona_lib/templates/report.html.j2",
     ),
 }
-"""What each stage reads: paths and patterns in the run's results folder, `project:` in the project, `parameter:` the path a parameter holds,
-`*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""
+"""What each stage reads: paths and patterns in the run's results folder, `out:` where all runs lie, `project:` in the project,
+`parameter:` the path a parameter holds, `*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""
 
 
 class BadRequest(ValueError):
@@ -129,7 +137,7 @@ class Run:
                 files = manifest.files_under(Path(folder)) if folder else []
                 found |= {f"{rest}:{path.relative_to(folder).as_posix()}": path for path in files}
             else:
-                root = self.project if kind == "project" else self.results
+                root = {"project": self.project, "out": self.base}.get(kind, self.results)
                 files = [path for match in sorted(root.glob(rest)) for path in manifest.files_under(match)]
                 found |= {path.relative_to(root).as_posix() if kind else self.name(path): path for path in files if kind or self.name(path) not in own}
         return found

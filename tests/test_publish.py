@@ -46,8 +46,12 @@ def test_a_run_replaces_its_own_copies_and_leaves_the_other_studies(root):
 def test_studies_that_were_run_are_published_too(root):
     write(root, "results/ablations/ablations.json", "results/ablations/arms/one.parquet", "results/ablations/tables/ablation_gains.csv")
     write(root, "figures/ablations/ablation_memory.png", "results/full_size/phi-2--paper--full.json", "results/full_size/phi-2--nano--full.json")
+    write(root, "results/sessions/consistency.json", "results/sessions/conditions/phi-2--again.parquet", "results/sessions/scores/conditions.csv")
+    write(root, "results/sessions/tables/consistency_icc.csv", "results/sessions/tables/table2_overall.csv", "figures/sessions/consistency_cards.png")
     publish.copy_results(RUN)
     found = shipped(root)
+    assert {"consistency.json", "scores/conditions.csv", "tables/consistency_icc.csv"} <= {n.removeprefix("results/shipped/") for n in found}
+    assert "figures/shipped/consistency_cards.png" in found and not any("conditions/" in n or "table2" in n for n in found), "answers are not published"
     assert (root / "results/shipped/ablations.json").read_text() == "results/ablations/ablations.json"
     assert "figures/shipped/ablation_memory.png" in found and "figures/shipped/ablation_gains.png" not in found, "figures of another run are not mixed in"
     assert "results/shipped/phi-2--paper--full.json" in found and "results/shipped/phi-2--paper--qlora.json" not in found
