@@ -26,7 +26,7 @@ from .registry import get_spec
 from .stance import read_option
 
 CHUNK = 32  # answers written side by side: few enough that Stop is heard within a second
-NO_ADAPTER = "none"
+NO_ADAPTER, PUBLISHED = "none", "published"
 
 
 class Stopped(Exception):
@@ -193,9 +193,9 @@ class Training:
 
 def adapters(run: RunConfig, key: str) -> dict[str, Path]:
     """Adapters of a family that lie here: this run's first, then the published one."""
-    places = {run.name: run.paths.results / "adapters" / key, "published": paths.ROOT / "results" / "shipped" / "adapters" / key}
+    places = {run.name: run.paths.results / "adapters" / key, PUBLISHED: paths.ROOT / "results" / "shipped" / "adapters" / key}
     if run.settings.scale != "nano" or run.data:
-        places.pop("published")  # it belongs to the nano twins' own base
+        places.pop(PUBLISHED)  # it belongs to the nano twins' own base
     return {name: folder for name, folder in places.items() if (folder / "adapter_model.safetensors").exists()}
 
 
@@ -282,6 +282,19 @@ class Probe:
     def training(self) -> Training:
         """What the adapters were trained on."""
         return Training(self.parts)
+
+    @cached_property
+    def published(self) -> Training:
+        """What the published adapters were trained on: the published data set, whatever data this run has."""
+        if self.run.split == "paper" and not (self.run.paths.results / "dataset" / "train.parquet").exists():
+            return self.training
+        return Training({part: dataset.read_split(paths.DATASET / "paper", part) for part in dataset.SPLITS})
+
+    def seen(self, ask: Ask, system: System) -> str:
+        """Whether `system` met this persona with this question in its tuning, in words."""
+        if system.adapter == NO_ADAPTER:
+            return "not seen in training: the untuned base has read no persona card"
+        return (self.published if system.adapter == PUBLISHED else self.training).seen(ask)
 
     @property
     def cards(self) -> dict[str, dict]:

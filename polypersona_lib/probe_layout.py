@@ -117,6 +117,7 @@ class Layout:
         self.temperature = field(widgets.BoundedFloatText, "Temperature", "1 1 140px", value=0.7, min=0.0, max=2.0, step=0.1)
         self.top_p = field(widgets.BoundedFloatText, "Top-p", "1 1 140px", value=0.9, min=0.05, max=1.0, step=0.05)
         self.family.observe(lambda _: self.safely(self._family_changed), "value")
+        self.adapter.observe(lambda _: self.safely(self._asked), "value")
         self.ask_bar = self._bar(Ask=self.ask)
         boxes = (self.family, self.adapter, self.second, self.seed, self.manner, self.temperature, self.top_p)
         return [widgets.HTML("<h2>3. Who answers</h2>"), row(*boxes), self.ask_bar.box]
@@ -138,7 +139,8 @@ class Layout:
         self.diff, self.what_if = shown("Difference of the prompts", 1), shown("Answers", 1)
         self.what_if_picture = Picture()
         head = widgets.HTML(
-            "<h2>5. What if</h2><p>One attribute changes, the rest of the card and the random numbers stay. Shown for the model chosen above.</p>"
+            "<h2>5. What if</h2><p>One attribute changes, the rest of the card and the random numbers stay. The model chosen above answers; "
+            "a sweep shows its base too.</p>"
         )
         fields = row(self.attribute, self.value, self.draws)
         return [head, fields, self.what_if_bar.box, self.diff, self.what_if, self.what_if_picture.box]

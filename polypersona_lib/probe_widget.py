@@ -132,7 +132,7 @@ class Page(Panel):
         if self.card and (self.question.value is not None or self.own.value.strip()) and (not self.in_words.value or self.words.value.strip()):
             ask = self.current()
             put(self.options_text, " / ".join(ask.options) or "none: an open question")
-            put(self.badge, self.probe.training.seen(ask))
+            put(self.badge, self.probe.seen(ask, self.chosen))
 
     def systems(self) -> list[System]:
         """Base, tuned and the second family, as chosen."""

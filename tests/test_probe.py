@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -127,6 +128,17 @@ def test_the_badge_knows_the_training_rows(talk, parts):
         assert "no training row" in talk.training.seen(replace(asked, card="A nurse."))
 
 
+def test_the_badge_of_a_published_adapter_is_about_the_published_data(parts):
+    """A run on whole personas held out has other training rows than the adapters that were published."""
+    grouped = RunConfig(split="grouped")
+    talk = probe.Probe(grouped, probe.load_parts(grouped), StubGenerator())
+    trained = {(r.persona_id, r.question) for r in parts["train"].itertuples()}
+    r = next(r for r in talk.parts["test"].itertuples() if (r.persona_id, r.question) in trained)
+    asked = probe.ask_bank(r.persona, load_questions()[r.question_id], seed=1)
+    assert "a test row" in talk.seen(asked, replace(TUNED, adapter="grouped-run")) and "SEEN IN TRAINING" in talk.seen(asked, TUNED)
+    assert "untuned base" in talk.seen(asked, BASE)
+
+
 # --- answers -----------------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +195,10 @@ def test_two_threads_never_load_together(monkeypatch):
         inside.remove(system)
 
     generator = probe.ModelGenerator(RunConfig())
+    for name in ("prepare", "import_libraries"):
+        monkeypatch.setattr(probe, name, model if name == "prepare" else lambda: None)
+    monkeypatch.setattr(generator, "_threads", contextlib.nullcontext)
+    monkeypatch.setattr(generator, "_models", {})
     monkeypatch.setattr(generator, "tokenizer", model)
     monkeypatch.setattr(generator, "model", model)
     threads = [threading.Thread(target=generator.load, args=(s,)) for s in (BASE, TUNED, BASE)]
@@ -190,7 +206,7 @@ def test_two_threads_never_load_together(monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(most) == 6 and max(most) == 1
+    assert len(most) == 9 and max(most) == 1
 
 
 def test_a_missing_adapter_names_those_there_are():

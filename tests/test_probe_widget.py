@@ -32,7 +32,7 @@ def make(parts, tmp_path):
 def press(page, bar, name, wait=True):
     bar.buttons[name].click()
     if wait and page.thread is not None:
-        page.thread.join(30)
+        page.thread.join(150)
     return bar.status.value
 
 
