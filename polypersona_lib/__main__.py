@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "probe": ("probe_app", "talk to a simulated respondent in the browser, without code"),
     "run": ("pipeline", "execute the notebooks (what ./run_all.sh calls)"),
+    "open": ("open_copy", "show the executed copy of a run's notebook in JupyterLab"),
     "score": ("score", "score a file of predictions against references"),
     "build": ("build", "build the data set, optionally on PersonaHub texts, into a folder"),
     "claims": ("claims", "print the summary of the claims ledger"),

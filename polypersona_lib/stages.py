@@ -166,11 +166,13 @@ class Run:
         self.manifest.save()
 
     def end(self, number: str, outcome: Outcome, parts: dict[str, str], before: dict[str, tuple[int, int]]) -> None:
-        """Record how the stage ended, with the hashes of all files it has written."""
+        """Record how the stage ended, with the hashes of all files it has written and of its executed copy (`open` trusts no other)."""
         entry, now = self.manifest.stages[number], self.files()
         written = {name for name, state in now.items() if before.get(name) != state} | (entry["outputs"].keys() & now.keys())
         entry["outputs"] = {name: manifest.file_hash(self.base / name) for name in sorted(written)}
         entry["status"] = "done" if outcome.status == "ok" else "failed"
+        if outcome.status == "ok" and outcome.notebook:
+            entry["executed"] = manifest.file_hash(outcome.notebook)
         entry["parts"] = {name: digest for name, digest in parts.items() if name.removeprefix("input ") not in written}
         entry["signature"] = manifest.text_hash(entry["parts"])
         entry |= {"wall_time_s": outcome.wall_time_s, "peak_memory_mb": outcome.peak_memory_mb, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
