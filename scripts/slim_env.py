@@ -38,8 +38,8 @@ def unused(site: Path) -> Iterator[Path]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file or of everything below a folder."""
-    return sum(file.lstat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+    """Bytes of a file or of all files below a folder."""
+    return sum(file.lstat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def slim(site: Path) -> int:

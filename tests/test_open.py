@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -152,12 +153,18 @@ def test_jupyterlab_stays_on_this_machine(tmp_path):
 @pytest.fixture
 def service(monkeypatch):
     """A service's environment: another PyTorch, kernel and NumPy, no PEFT, everything else as the lock says. Gives what pip was called with."""
-    lines = ["torch is 2.9.0+cu126, the lock wants x", "ipykernel is 6.17.1, the lock wants x", "numpy is 2.0.2, the lock wants x", "peft is not installed (the lock wants x)"]
+    lines = [
+        "torch is 2.9.0+cu126, the lock wants x",
+        "ipykernel is 6.17.1, the lock wants x",
+        "numpy is 2.0.2, the lock wants x",
+        "peft is not installed (the lock wants x)",
+    ]
     calls = []
     monkeypatch.setattr(setup_env, "problems", lambda pins: lines)
     monkeypatch.setattr(setup_env, "pip", lambda *arguments, **options: calls.append(arguments) or 0)
     monkeypatch.setattr(colab, "loaded", lambda wanted, modules: [])
-    monkeypatch.setattr(colab.subprocess, "run", lambda command, **o: calls.append(tuple(command[1:])) or type("Done", (), {"returncode": 0, "stdout": "OK", "stderr": ""}))
+    done = subprocess.CompletedProcess([], 0, "OK", "")
+    monkeypatch.setattr(colab.subprocess, "run", lambda command, **options: calls.append(tuple(command[1:])) or done)
     return calls
 
 
