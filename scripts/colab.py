@@ -9,6 +9,7 @@ package that is loaded needs a new session. Standard library only: it runs befor
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,11 @@ KEPT = {
     ),
 }
 """Packages that are never replaced if they are there, and why. One that is missing is installed."""
+
+
+def on_service() -> bool:
+    """True on Colab and Kaggle. Elsewhere somebody's own environment would be changed, perhaps one that other work relies on."""
+    return any(name in os.environ for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")) or "google.colab" in sys.modules
 
 
 def to_install(pins: Mapping[str, str], lines: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -66,6 +72,9 @@ def install(wanted: list[str]) -> bool:
 
 def main() -> str:
     """Install, check, say what to do next. Returns "ready", "restart" or "failed" (a cell has no exit status)."""
+    if not on_service():
+        print("colab: this is neither Colab nor Kaggle, so nothing was installed; ./run_all.sh and ./run_tests.sh make an environment of their own")
+        return "failed"
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         print(f"colab: this kernel is Python {sys.version_info[0]}.{sys.version_info[1]}; the lock is for 3.11 to 3.13. Choose another runtime version")
         return "failed"

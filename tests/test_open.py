@@ -160,6 +160,7 @@ def service(monkeypatch):
         "peft is not installed (the lock wants x)",
     ]
     calls = []
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "a release")
     monkeypatch.setattr(setup_env, "problems", lambda pins: lines)
     monkeypatch.setattr(setup_env, "pip", lambda *arguments, **options: calls.append(arguments) or 0)
     monkeypatch.setattr(colab, "loaded", lambda wanted, modules: [])
@@ -186,6 +187,12 @@ def test_colab_says_when_pip_fails_and_when_the_python_does_not_fit(service, mon
     assert colab.main() == "failed" and "pip failed" in capsys.readouterr().out and not service
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     assert colab.main() == "failed" and "3.14" in capsys.readouterr().out
+
+
+def test_colab_leaves_anyone_elses_environment_alone(service, monkeypatch, capsys):
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    assert colab.main() == "failed" and not service and "nothing was installed" in capsys.readouterr().out
 
 
 def test_colab_sees_what_is_loaded_by_its_package_name():
