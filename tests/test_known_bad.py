@@ -84,15 +84,19 @@ def shipped():
     folder = paths.ROOT / "results" / "shipped"
     everyone = pd.concat([dataset.read_split(paths.DATASET / "paper", name) for name in dataset.SPLITS], ignore_index=True)
     rows, systems = pd.read_parquet(folder / "scores" / "rows.parquet"), pd.read_csv(folder / "scores" / "systems.csv")
-    return diagnosis.diagnose_systems(evaluation.load_predictions(folder / "preds"), rows, systems, pool=everyone), set(systems["system"])
+    return diagnosis.diagnose_systems(evaluation.load_predictions(folder / "preds"), rows, systems, pool=everyone), systems
 
 
 def test_healthy_systems_are_not_accused(shipped):
-    found, systems = shipped
+    found, scores = shipped
+    systems = set(scores["system"])
     problems = found[found["severity"] == diagnosis.PROBLEM].groupby("system")["id"].agg(set).to_dict()
     assert len(systems) > 15 and not set(problems) & set(BOUNDS), problems
     tuned = {s for s in systems if f"{s}--base" in systems}
-    assert len(tuned) == 7 and not set(problems) & tuned, problems
+    swaps = scores[scores["metric"].isin(diagnosis.SWAPS)].pivot(index="system", columns="metric", values="lo").loc[sorted(tuned)]
+    ignores = set(swaps.index[(swaps <= 0).all(axis=1)])  # whose swap gaps all include zero: to these the finding is no accusation but true
+    assert len(tuned) == 7 and len(ignores) <= 2 and set(problems) & tuned == ignores, problems
+    assert all(problems[system] == {"persona_blind"} for system in ignores)
     for floor, ids in {"persona_blind": {"others_answers", "alike", "other_people"}, "majority": {"others_answers", "alike", "other_people"}}.items():
         assert ids <= problems[floor]
     assert "persona_blind" in problems["uniform"]
