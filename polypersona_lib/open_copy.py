@@ -74,17 +74,28 @@ def _doubt(entry: object, content: bytes) -> str:
     return ""
 
 
+def notary():
+    """JupyterLab's book of signed notebooks on this machine (nbformat's NotebookNotary).
+
+    The folder is named because, without one, nbformat starts a Jupyter application to ask it, and that one closes every log handler of this process.
+    """
+    from jupyter_core.paths import jupyter_data_dir
+    from jupyter_core.utils import ensure_dir_exists
+    from nbformat.sign import NotebookNotary
+
+    ensure_dir_exists(jupyter_data_dir(), mode=0o700)
+    return NotebookNotary(data_dir=jupyter_data_dir())
+
+
 def settle_trust(copy: Copy) -> None:
     """Sign the copy for JupyterLab, or, if there is a doubt, take away a signature it has. Raises NotThere if it is no notebook."""
     import nbformat
-    from nbformat.sign import NotebookNotary
 
     try:
         notebook = nbformat.reads(copy.content.decode("utf-8"), as_version=4)
     except (ValueError, nbformat.ValidationError) as error:
         raise NotThere(f"{copy.path} is not a readable notebook ({str(error).splitlines()[0][:80]})") from error
-    notary = NotebookNotary()
-    (notary.unsign if copy.doubt else notary.sign)(notebook)
+    (notary().unsign if copy.doubt else notary().sign)(notebook)
 
 
 def lab_options(path: Path) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -13,7 +15,6 @@ import sys
 import nbformat
 import pytest
 import yaml
-from nbformat.sign import NotebookNotary
 
 from polypersona_lib import __main__, execute, manifest, open_copy, stages
 from polypersona_lib.paths import ROOT
@@ -55,7 +56,7 @@ def path_of(out, run="nano"):
 
 
 def signed(path) -> bool:
-    return NotebookNotary().check_signature(nbformat.read(path, as_version=4))
+    return open_copy.notary().check_signature(nbformat.read(path, as_version=4))
 
 
 def change(out, **entry):
@@ -79,11 +80,20 @@ def test_opening_signs_this_copy_alone(out, monkeypatch):
     assert shown == [(path_of(out), False)] and signed(path_of(out)) and not signed(path_of(out, "smoke"))
 
 
+def test_signing_leaves_the_log_handlers_of_the_process_alone(out, monkeypatch):
+    """A handler that signing closes takes its stream with it: pytest's own, when a scoring library was imported before."""
+    closed = []
+    handler = logging.StreamHandler(io.StringIO())
+    monkeypatch.setattr(handler, "close", lambda: closed.append(1))
+    monkeypatch.setattr(open_copy, "show", lambda path, *, browser: None)
+    assert open_copy.main(["04", "--out", str(out)]) == 0 and signed(path_of(out)) and not closed
+
+
 def test_an_altered_copy_loses_a_signature_it_had(out, monkeypatch, capsys):
     notebook = nbformat.read(path_of(out), as_version=4)
     notebook.cells[0].outputs[0].text = "2"
     nbformat.write(notebook, path_of(out))
-    NotebookNotary().sign(notebook)
+    open_copy.notary().sign(notebook)
     monkeypatch.setattr(open_copy, "show", lambda path, *, browser: None)
     assert open_copy.main(["04", "--out", str(out)]) == 0
     assert "untrusted: the file has changed" in capsys.readouterr().out and not signed(path_of(out))

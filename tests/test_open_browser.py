@@ -9,7 +9,6 @@ import sys
 import nbformat
 import pytest
 from ipykernel.ipkernel import IPythonKernel
-from nbformat.sign import NotebookNotary
 from test_probe_browser import START_S, TOKEN, Visit, browser, server
 
 from polypersona_lib import open_copy, paths, probe_app
@@ -49,7 +48,7 @@ def run_folder(tmp_path, monkeypatch):
     altered.cells[0].source = "2"
     nbformat.write(altered, folder / name)
     (tmp_path / "results" / "nano" / "manifest.json").write_text(json.dumps({"run": "nano", "stages": stages}), encoding="utf-8")
-    NotebookNotary().sign(altered)
+    open_copy.notary().sign(altered)
     open_copy.settle_trust(open_copy.find_copy("05", out=str(tmp_path)))
     return tmp_path
 
