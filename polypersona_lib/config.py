@@ -6,7 +6,10 @@ import json
 import os
 import platform
 import re
+import runpy
+import sys
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import paths
@@ -164,31 +167,43 @@ def open_run(**parameters) -> RunConfig:
 
 
 def prepare(run: RunConfig) -> None:
-    """Quieten the libraries and fix the number of threads at nano scale. Imports PyTorch."""
+    """Quieten the libraries and fix the number of threads at nano scale, without importing any of them: many a notebook needs no PyTorch."""
     import warnings
 
-    import torch
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    if run.settings.scale == "nano":
-        torch.set_num_threads(NANO_THREADS)  # sums are added in another order with another number of threads: the last bit would differ
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.set_verbosity_error()
+    if run.settings.scale == "nano":  # sums are added in another order with another number of threads: the last bit would differ
+        os.environ["OMP_NUM_THREADS"] = str(NANO_THREADS)  # PyTorch reads it when it is imported
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(NANO_THREADS)
 
 
 def device() -> str:
-    """ "cuda" if a GPU can be used, else "cpu"."""
+    """ "cuda" if a GPU can be used, else "cpu". Imports PyTorch only if this build of it knows GPUs."""
+    if "torch" not in sys.modules and _cpu_build():
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def device_name() -> str:
-    """The device in words: a GPU's name, or the processor with its number of cores."""
-    import torch
+def _cpu_build() -> bool:
+    """Whether the installed PyTorch knows no GPU, read from its version file (an import takes seconds)."""
+    if (spec := find_spec("torch")) is None:
+        return False
+    found = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    return not (found["cuda"] or found["hip"])
 
-    threads = torch.get_num_threads()
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+def device_name() -> str:
+    """The device in words: a GPU's name, or the processor with the number of threads used."""
+    where, torch = device(), sys.modules.get("torch")
+    if where == "cuda":
+        return torch.cuda.get_device_name(0)
+    threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def versions() -> dict[str, str]:

@@ -96,7 +96,7 @@ def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], str
             break
         if keep.sum() < 0.75 * len(keep):
             index = keep.nonzero()[:, 0]
-            cache, mask, alive, token = select(cache, index), mask[index], alive[index], token[index]
+            cache, mask, alive, token = select(cache, index, room=int(limit.max()) - step), mask[index], alive[index], token[index]
             limit_left = limit
         else:
             limit_left = limit.clone()
@@ -161,12 +161,13 @@ def respond(
             cache, prefix_mask = run_prefixes(model, distinct, tokenizer.pad_token_id)
             states, row_mask, cache, mask = run_rows(model, cache, prefix_mask, index, [prompts[i][1] for i in batch], tokenizer.pad_token_id)
             hidden = _last(states, row_mask)
-            cache, mask = align(cache, mask)
+            chosen = [settings[i] for i in batch]
+            longest = max(s.max_tokens for s in chosen)
+            cache, mask = align(cache, mask, room=longest + 1)
             if with_options:
                 for i, logs in zip(batch, _label_logprobs(model, tokenizer, hidden, cache, mask, [options[i] for i in batch]), strict=True):
                     probabilities[i] = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
-            chosen = [settings[i] for i in batch]
-            streams = np.stack([uniforms(seed, ids[i], max(s.max_tokens for s in chosen) + 1) for i in batch])
+            streams = np.stack([uniforms(seed, ids[i], longest + 1) for i in batch])
             look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
             for i, tokens in zip(batch, _sample(model, tokenizer, hidden, cache, mask, chosen, streams, look), strict=True):
                 said = tokenizer.decode(tokens, skip_special_tokens=True)

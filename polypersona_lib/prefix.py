@@ -7,6 +7,8 @@ token there must be no padding, so prefixes are padded on the left and whatever 
 
 from __future__ import annotations
 
+from functools import cache as once
+
 
 def pad(rows: list[list[int]], value: int, *, left: bool = False):
     """A (rows, longest) int64 tensor and its 0/1 mask."""
@@ -28,25 +30,55 @@ def decoder(model):
     return base.model, base.lm_head
 
 
-def _changed(cache, change):
-    """A new cache with `change` applied to the keys and values (rows, heads, places, size) of every layer."""
+def _changed(cache, change, room: int = 0):
+    """A new cache with `change` applied to the keys and values (rows, heads, places, size) of every layer, and room for as many more places.
+
+    With room, what is added is written into it; a `DynamicCache` copies all keys and values for every token that is added. Not differentiable then.
+    """
     from transformers import DynamicCache
 
     new = DynamicCache()
     for number, layer in enumerate(cache.layers):
-        new.update(change(layer.keys), change(layer.values), number)
+        if room:
+            new.layers.append(_roomy_layer()(change(layer.keys), change(layer.values), room))
+        else:
+            new.update(change(layer.keys), change(layer.values), number)
     return new
 
 
-def select(cache, index):
-    """A new cache whose batch row i is row `index[i]` of `cache` (differentiable)."""
-    return _changed(cache, lambda states: states.index_select(0, index))
+@once
+def _roomy_layer():
+    """A class (transformers is imported late here): a cache layer that writes what is added into room taken beforehand."""
+    from transformers.cache_utils import DynamicLayer
+
+    class RoomyLayer(DynamicLayer):
+        def __init__(self, keys, values, room: int):
+            super().__init__()
+            self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+            rows, heads, places, size = keys.shape
+            self.room, self.places = [s.new_empty(rows, heads, places + room, size) for s in (keys, values)], 0
+            self.update(keys, values)
+
+        def update(self, key_states, value_states, *args, **kwargs):
+            end = self.places + key_states.shape[-2]
+            for states, new in zip(self.room, (key_states, value_states), strict=True):
+                states[..., self.places : end, :] = new
+            self.places = end
+            self.keys, self.values = (states[..., :end, :] for states in self.room)
+            return self.keys, self.values
+
+    return RoomyLayer
 
 
-def align(cache, mask):
+def select(cache, index, room: int = 0):
+    """A new cache whose batch row i is row `index[i]` of `cache` (differentiable without room, see `_changed`)."""
+    return _changed(cache, lambda states: states.index_select(0, index), room)
+
+
+def align(cache, mask, room: int = 0):
     """Move every row's padding to the left. Args: mask (rows, places), 1 for a token. Returns: (new cache, new mask)."""
     order = mask.sort(dim=-1, stable=True).indices[:, int((1 - mask).sum(-1).min()) :]
-    moved = _changed(cache, lambda states: states.gather(2, order[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])))
+    moved = _changed(cache, lambda states: states.gather(2, order[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])), room)
     return moved, mask.gather(1, order)
 
 

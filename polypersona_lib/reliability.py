@@ -39,7 +39,7 @@ def omega(covariance: np.ndarray) -> float:
     spread = np.sqrt(np.diag(covariance))
     if (spread < 1e-6).any():
         return np.nan
-    correlation = covariance / np.outer(spread, spread)
+    correlation = np.round(covariance / np.outer(spread, spread), 8)  # the last bits of a sum differ between runs, and a flat likelihood magnifies them
     off = correlation[~np.eye(len(spread), dtype=bool)]
     if np.abs(off).max() < 1e-6:  # nothing in common: no share of the sum is the factor's
         return 0.0

@@ -26,9 +26,22 @@ def encoder():
     return metrics.load_encoder()
 
 
-def test_import_needs_no_torch():
-    code = "import sys; import polypersona_lib.metrics, polypersona_lib.stance, polypersona_lib.stats, polypersona_lib.score; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+def test_neither_import_nor_opening_a_run_needs_torch_and_the_threads_are_fixed_all_the_same(tmp_path):
+    code = """
+import sys
+import polypersona_lib.metrics, polypersona_lib.stance, polypersona_lib.stats, polypersona_lib.score
+from polypersona_lib import config
+run = config.open_run(profile="smoke", out=sys.argv[1])
+cpu = config._cpu_build()
+assert not cpu or "torch" not in sys.modules and "transformers" not in sys.modules, "opening a run imports PyTorch"
+import torch
+from transformers.utils import logging
+assert torch.get_num_threads() == config.NANO_THREADS and logging.get_verbosity() == logging.ERROR
+assert cpu == (torch.version.cuda is None and torch.version.hip is None)
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "TRANSFORMERS_VERBOSITY")}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_table_is_complete():

@@ -12,7 +12,7 @@ import pytest
 
 from polypersona_lib import chat, dataset, generation, models, paths, registry, training
 from polypersona_lib.config import PROFILES, RunConfig
-from polypersona_lib.prefix import answer_logits
+from polypersona_lib.prefix import align, answer_logits, decoder, run_prefixes, select
 
 FAMILIES = tuple(registry.MODELS)
 
@@ -331,6 +331,25 @@ def test_an_answer_does_not_depend_on_the_rows_beside_it(key, parts, tokenizers)
     alone = [answers(frame.iloc[i : i + 1])[0] for i in range(3)]
     assert together == backwards and together[:3] == alone and all(together)
     assert answers(frame.head(3), 43) != together[:3]
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_a_cache_with_room_says_the_same_to_the_last_bit_and_is_never_overrun(key, parts, tokenizers):
+    import torch
+
+    model, tokenizer = _adapted(key).eval(), tokenizers[key]
+    body, first, said = decoder(model)[0], [chat.encode_prompt(tokenizer, m)[0] for m in parts["test"]["messages"].iloc[::90]], []
+    for room in (0, 4):
+        with torch.no_grad():
+            cache, mask = align(*run_prefixes(model, first, tokenizer.pad_token_id), room)
+            for token in (11, 12, 13, 14):
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
+                ids = torch.full((len(mask), 1), token)
+                out = body(input_ids=ids, attention_mask=mask, position_ids=mask.sum(-1, keepdim=True) - 1, past_key_values=cache, use_cache=True)
+        said.append((out.last_hidden_state, select(cache, torch.tensor([1]), room).layers[-1].keys))
+    assert all(torch.equal(a, b) for a, b in zip(*said, strict=True))
+    with pytest.raises(RuntimeError), torch.no_grad():
+        body(input_ids=ids, attention_mask=torch.cat([mask, mask[:, -1:]], dim=-1), past_key_values=cache, use_cache=True)
 
 
 def test_option_probabilities_sum_to_one(parts, tokenizers):
