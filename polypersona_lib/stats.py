@@ -141,13 +141,14 @@ def paired_permutation(a: Sequence, b: Sequence, *, clusters: Sequence | None = 
 
 
 def holm(p_values: Sequence) -> np.ndarray:
-    """Holm-corrected p-values in the order given, NaN where the input is NaN. Source: statsmodels multipletests."""
-    from statsmodels.stats.multitest import multipletests
+    """Holm-corrected p-values in the order given, NaN where the input is NaN.
 
+    Source: Holm 1979. Equal to statsmodels' `multipletests`, which collects all garbage of the process in every call (a fifth of notebook 08).
+    """
     p_values = np.asarray(p_values, dtype=float)
-    corrected, known = np.full(len(p_values), np.nan), np.isfinite(p_values)
-    if known.any():
-        corrected[known] = multipletests(p_values[known], method="holm")[1]
+    order = np.argsort(p_values, kind="stable")[: np.isfinite(p_values).sum()]
+    corrected = np.full(len(p_values), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1)
     return corrected
 
 

@@ -195,7 +195,7 @@ def clone(tmp_path):
         shutil.copy2(ROOT / name, root / name)
     (root / "polypersona_lib").mkdir()
     (root / "polypersona_lib/__init__.py").write_text("", encoding="utf-8")
-    (root / "polypersona_lib/pipeline.py").write_text("import sys\nprint('runner', sys.executable, sys.argv[1:])\n", encoding="utf-8")
+    (root / "polypersona_lib/pipeline.py").write_text("import sys\nprint('runner', sys.executable, sys.argv[1:], sys.dont_write_bytecode)\n", encoding="utf-8")
     return root
 
 
@@ -207,10 +207,10 @@ def start(root, *arguments, **variables):
 @pytest.mark.skipif(bool(setup_env.problems(PINS)), reason="this environment does not satisfy the lock")
 @pytest.mark.parametrize("kind", ["VIRTUAL_ENV", "CONDA_PREFIX"])
 def test_an_activated_environment_that_satisfies_the_lock_is_used(clone, kind):
-    done = start(clone, "smoke", "--out", "a b", **{kind: sys.prefix})
+    done = start(clone, "smoke", "--out", "a b", PYTHONDONTWRITEBYTECODE="1", **{kind: sys.prefix})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"runner {sys.prefix}/bin/python [")
-    assert "['smoke', '--out', 'a b']" in done.stdout and not (clone / ".venv").exists()
+    assert "['smoke', '--out', 'a b'] False" in done.stdout and not (clone / ".venv").exists()
 
 
 def test_without_a_fitting_python_the_set_up_says_what_is_needed(clone, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
 
 from polypersona_lib import stats
 
@@ -135,7 +136,10 @@ def test_permutation_is_exact_for_small_samples():
 
 def test_holm():
     assert stats.holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
-    assert len(stats.holm([])) == 0
+    assert len(stats.holm([])) == 0 and np.isnan(stats.holm([np.nan])).all()
+    for size in (1, 2, 7, 60):
+        p = np.random.default_rng(size).integers(0, 40, size) / 400  # with ties
+        assert np.array_equal(stats.holm(p), multipletests(p, method="holm")[1])
 
 
 def test_cohens_d():
