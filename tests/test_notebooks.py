@@ -1,4 +1,4 @@
-"""The notebook rules as code, over every numbered notebook: format, opening, parameters, size, prose, checks, end. Nothing is executed."""
+"""The notebook rules as code, over every numbered notebook: format, opening, map, parameters, size, prose, checks, end. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ def _parameters(nb) -> list[str]:
     return [] if after and after[0].strip().startswith(OPEN_RUN) else ["the parameters are not followed by open_run"]
 
 
+def _map(nb, number: str) -> list[str]:
+    """The cell that opens the run ends with the map of the pipeline, "you are here" at this notebook."""
+    opening = next((cell.source.strip() for cell in nb.cells if cell.cell_type == "code" and cell.source.strip().startswith(OPEN_RUN)), "")
+    return [] if opening.endswith(f'\nfigures.plot_map("{number}")[0]') else [f'the cell of open_run does not end with figures.plot_map("{number}")[0]']
+
+
 def _story(nb, number: str, trees: list[ast.Module]) -> list[str]:
     """Opening table, checks with asserts, exercises, the sentinel last."""
     text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
@@ -107,7 +113,7 @@ def violations(nb, number: str) -> list[str]:
         trees = [ast.parse(cell.source) for cell in nb.cells if cell.cell_type == "code"]
     except SyntaxError as error:
         return [f"a code cell is not plain Python: {error.msg}"]
-    return _format(nb, number) + _size(nb, trees) + _parameters(nb) + _story(nb, number, trees) + _safety(nb, trees)
+    return _format(nb, number) + _size(nb, trees) + _parameters(nb) + _map(nb, number) + _story(nb, number, trees) + _safety(nb, trees)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -125,7 +131,7 @@ def _good() -> nbformat.NotebookNode:
     """A notebook of 24 cells that keeps every rule."""
     parameters = "\n".join(f"{name} = {value!r}  # what it is" for name, value in PARAMETERS.items())
     opening = "# Title\n\n> What one learns.\n\n| reads | writes | artefact of the paper | time (smoke, nano, paper) |\n|---|---|---|---|\n| a | b | c | d |"
-    cells = [("markdown", opening), ("code", "import sys\nsys.path.insert(0, '..')"), ("code", parameters), ("code", OPEN_RUN)]
+    cells = [("markdown", opening), ("code", "import sys\nsys.path.insert(0, '..')"), ("code", parameters), ("code", OPEN_RUN + '\nfigures.plot_map("07")[0]')]
     cells += [("markdown", "A question."), ("code", "x = 1"), ("markdown", "A reading.")] * 5
     cells += [("markdown", "## Checks"), ("code", "assert x == 1"), ("markdown", "## Try it"), ("code", 'run.finish("07")')]
     make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
@@ -147,6 +153,8 @@ def test_a_good_notebook_passes():
         (2, lambda s: s.replace("profile", "profil", 1), "the parameters are"),
         (2, lambda s: s + "\nmore = 1  # more", "the parameters are"),
         (3, lambda s: "x = 2", "not followed by open_run"),
+        (3, lambda s: s.replace("07", "08"), "does not end with figures.plot_map"),
+        (3, lambda s: OPEN_RUN, "does not end with figures.plot_map"),
         (0, lambda s: s.replace("> What", "What"), "the opening is not"),
         (5, lambda s: "class A:\n    pass", "a class"),
         (5, lambda s: "x = 1\n" * 31, "a code cell of 31 lines"),

@@ -1,0 +1,79 @@
+"""Which notebook hands what to which: read off the runner's `READS` and the opening tables of the notebooks, so that no second list has to be kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from .manifest import notebook_cells
+from .paths import NOTEBOOKS
+from .stages import ASIDE, EARLIER, READS
+
+PROBE = "00"  # first in the folder, and no part of a run: it reads what the others made
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A notebook on the map: number, short name, the files it reads and writes (patterns in a run's folder), whether it stands beside the default run."""
+
+    number: str
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    aside: bool
+
+
+def stops(notebooks: Path = NOTEBOOKS) -> dict[str, Stop]:
+    """`{number: Stop}` of all numbered notebooks in order; a notebook that the runner does not know reads what its own opening table says.
+
+    Raises: ValueError naming a notebook whose first cell is not a title with the table reads / writes / artefact / time.
+    """
+    found = {}
+    for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
+        number, lines = path.name[:2], notebook_cells(path)[0]["source"].splitlines()
+        row = next((lines[i + 1] for i, line in enumerate(lines[:-1]) if re.fullmatch(r"\|[-| :]+\|", line)), "")
+        if not lines[0].startswith("# ") or row.count("|") < 5:
+            raise ValueError(f"{path.name}: its first cell is not a title with a table reads / writes / artefact / time")
+        title, stem = lines[0][2:].partition(":")[0].strip(), path.stem[3:].replace("_", " ").capitalize()
+        reads, writes = (tuple(span.strip("/") for span in re.findall(r"`([^`]+)`", column)) for column in row.split("|")[1:3])
+        found[number] = Stop(number, min(title, stem, key=len), READS.get(number, reads), writes, number in ASIDE or number == PROBE)
+    return found
+
+
+def hand_offs(known: dict[str, Stop]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """`{(from, to): names}`: what each notebook reads of each earlier one, as the names of folders and files; a notebook that reads all of a run: ("",).
+
+    What is written beside the default run (ablations, sessions) goes into a folder of its own, so it is handed on only where `READS` names that folder.
+    """
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for reader in known.values():
+        earlier = (w for w in known.values() if w.number < reader.number or reader.number == PROBE)
+        for writer in earlier:
+            names = []
+            for item in reader.reads:
+                kind, _, wanted = item.rpartition(":")
+                parts = wanted.split("/")
+                inside = not kind and not writer.aside
+                if item == EARLIER and not writer.aside and writer.writes:
+                    names.append("")
+                elif inside or (kind in ("project", "out") and parts[0] == "results" and len(parts) > 2):
+                    wanted = wanted.strip("/") if inside else "/".join(parts[2:])
+                    names += [wanted.split("/")[0]] * any(_fits(written, wanted) for written in writer.writes)
+            if names:
+                found[writer.number, reader.number] = tuple(dict.fromkeys(names))
+    return found
+
+
+def _fits(written: str, wanted: str) -> bool:
+    """Whether a file called `written` (a path, a pattern, a folder) is among those called `wanted`."""
+    return fnmatch(wanted, written) or fnmatch(written, wanted) or written.startswith(f"{wanted}/")
+
+
+def direct(edges: dict[tuple[str, str], tuple[str, ...]]) -> set[tuple[str, str]]:
+    """The edges that no longer way replaces: 01 -> 03 -> 04 makes an arrow 01 -> 04 unnecessary in a picture."""
+    after: dict[str, set[str]] = {}
+    for start, end in sorted(edges, reverse=True):  # later starts first: what they reach is known
+        after.setdefault(start, set()).update({end}, after.get(end, set()))
+    return {(a, b) for a, b in edges if not any(b in after.get(c, set()) for s, c in edges if s == a and c != b)}
