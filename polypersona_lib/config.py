@@ -8,7 +8,8 @@ import platform
 import re
 import runpy
 import sys
-from dataclasses import asdict, dataclass, replace
+import time
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -98,6 +99,7 @@ class RunConfig:
     faults: str = "stop"
     out: str = ""
     models: str = ""
+    opened: float = field(default_factory=time.monotonic, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name, choices in (("profile", tuple(PROFILES)), ("split", ("paper", "grouped")), ("faults", ("stop", "neutralise", "drop"))):
@@ -143,6 +145,11 @@ class RunConfig:
         """The profile's recipe with this run's seed; foreign data at nano scale first adapts the base to their language."""
         foreign = bool(self.data) and self.settings.scale == "nano"
         return replace(self.settings.train, seed=self.seed, adapt_epochs=FOREIGN_ADAPT_EPOCHS if foreign else 0)
+
+    def so_far(self) -> None:
+        """Print how long ago the notebook opened its run (a reader's clock; no file holds it)."""
+        minutes, seconds = divmod(round(time.monotonic() - self.opened), 60)
+        print("run time so far: " + (f"{minutes} min {seconds} s" if minutes else f"{seconds} s"))
 
     def finish(self, stage: str) -> None:
         """The notebook's last act: leaves the sentinel that tells the runner that every cell ran."""

@@ -202,12 +202,12 @@ def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
     Returns: columns `COLUMNS`; intervals are 95 %, clustered by persona; `shuffled` is the same system's level with its answers in other people's hands.
     """
-    shown, folder = study.system_labels(run), study.find(run, "scores")
+    shown = study.system_labels(run)
     preds = evaluation.load_predictions(study.find(run, "preds"))
     preds = preds[preds["system"].isin(shown)].reset_index(drop=True)
-    rows, systems = pd.read_parquet(folder / "rows.parquet"), pd.read_csv(folder / "systems.csv")
+    rows, systems = pd.read_parquet(study.find(run, "scores/rows.parquet")), pd.read_csv(study.find(run, "scores/systems.csv"))
     rows, systems = (f[f["system"].isin(shown)] for f in (rows, systems))
-    administered = None if run.data else pd.read_csv(folder / "administration.csv").query("system in @shown")
+    administered = None if run.data else pd.read_csv(study.find(run, "scores/administration.csv")).query("system in @shown")
     pool, seed = pd.concat([parts[p] for p in SPLITS], ignore_index=True), run.seed
     lines = from_scores(systems, administered) + picks_by_text(rows, pool, seed) + consistency(preds, seed) + memory(preds, parts["train"], seed)
     if not run.data:

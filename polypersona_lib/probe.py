@@ -337,7 +337,18 @@ class Probe:
 
 def load_parts(run: RunConfig) -> dict[str, pd.DataFrame]:
     """The splits that the personas come from: the run's own, else the published data set's."""
+    return {part: dataset.read_split(parts_folder(run), part) for part in dataset.SPLITS}
+
+
+def parts_folder(run: RunConfig) -> Path:
+    """Where `load_parts` reads."""
     folder = run.paths.results / "dataset"
-    if not (folder / "train.parquet").exists():
-        folder = paths.DATASET / run.split
-    return {part: dataset.read_split(folder, part) for part in dataset.SPLITS}
+    return folder if (folder / "train.parquet").exists() else paths.DATASET / run.split
+
+
+def sources(run: RunConfig) -> str:
+    """Which stored files answer, in one line: the data set, and how many families have an adapter of the run or a published one."""
+    folder = parts_folder(run)
+    own, published = (sum(name in adapters(run, key) for key in run.model_keys) for name in (run.name, PUBLISHED))
+    shown = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
+    return f"read: cards of {shown}; adapters: {own} of run {run.name}, {published} published ones (results/shipped/adapters) of {len(run.model_keys)} families"

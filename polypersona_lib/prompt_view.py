@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import groupby
 
 from . import chat
@@ -68,9 +69,31 @@ def stretches(tokens: list[Token]) -> list[tuple[str, int, str]]:
     """(role, number of tokens, text) of each stretch of one role: tokens apart by │, control tokens in ⟦ ⟧, line ends and tabs as signs."""
     found = []
     for role, stretch in groupby(tokens, key=lambda t: t.role):
-        shown = [f"⟦{visible(t.text)}⟧" if t.control else visible(t.text) for t in stretch]
+        shown = _written(list(stretch))
         found.append((role, len(shown), "│".join(shown)))
     return found
+
+
+def compare(first: list[Token], second: list[Token], *, around: int = 4) -> list[tuple[str, str]]:
+    """Where two prompts differ, token by token: (sign, tokens) with "-" only in the first, "+" only in the second, " " in both.
+
+    Of a stretch that both have, the `around` tokens next to a difference are shown, and how many are left out. Tokens are written as in `stretches`.
+    """
+    texts, found = ([t.text for t in tokens] for tokens in (first, second)), []
+    steps = SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
+    for number, (kind, a, b, c, d) in enumerate(steps):
+        if kind == "equal":
+            head, tail = around if number else 0, around if number < len(steps) - 1 else 0
+            middle = b - a - head - tail
+            both = _written(first[a:b]) if middle <= 0 else [*_written(first[a : a + head]), f"[{middle} more]", *_written(first[b - tail : b])]
+            found.append((" ", "│".join(both)))
+        else:
+            found += [(sign, "│".join(_written(part))) for sign, part in (("-", first[a:b]), ("+", second[c:d])) if part]
+    return found
+
+
+def _written(tokens: list[Token]) -> list[str]:
+    return [f"⟦{visible(t.text)}⟧" if t.control else visible(t.text) for t in tokens]
 
 
 def visible(text: str) -> str:

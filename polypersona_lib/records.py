@@ -123,6 +123,10 @@ def finished(path: Path, mark: str, folders: dict[str, Path]) -> dict | None:
 
 def load_runs(run: RunConfig) -> list[dict]:
     """All run records of a run, in the registry's order of models."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(run.paths.folder("runs").glob("*.json"))]
-    order = list(run.model_keys)
-    return sorted((r for r in found if r["model"] in order), key=lambda r: order.index(r["model"]))
+    return read_runs(run.paths.folder("runs"), run.model_keys)
+
+
+def read_runs(folder: Path, models: tuple[str, ...]) -> list[dict]:
+    """The run records of `models` in a folder, in that order."""
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))]
+    return sorted((r for r in found if r["model"] in models), key=lambda r: models.index(r["model"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,10 @@ from .cells import csv_text
 from .chat import PROMPT_VERSION
 from .config import RunConfig, fingerprint
 from .generation import ADMINISTRATION, SAMPLING
+from .stages import ASIDE
 from .stance import StanceReader, stance_sentences
+
+PUBLISHED = ("nano", *ASIDE.values())  # names of the runs whose results are shipped: default seed and split, embedded data
 
 
 def headless() -> bool:
@@ -29,24 +32,58 @@ def headless() -> bool:
 def find(run: RunConfig, name: str) -> Path:
     """`results/<run>/<name>`, or, in a notebook opened on its own, the published copy in `results/shipped/` (said in one line).
 
-    Raises: FileNotFoundError naming the notebook to run if there is neither; under the runner the published copy never counts.
+    Raises: FileNotFoundError with the command to run if there is neither. Under the runner the published copy never counts, nor does it for a run
+        of another seed, split, profile or data set: its numbers would stand under the wrong name.
     """
     own, shipped = run.paths.results / name, paths.ROOT / "results" / "shipped" / name
     if own.exists() and (own.is_file() or any(own.iterdir())):
         return own
-    if not headless() and shipped.exists():
+    if not headless() and run.name in PUBLISHED and shipped.exists():
         print(f"{name}: this run has none yet, so the published nano run's copy is read ({shipped.relative_to(paths.ROOT)})")
         return shipped
-    raise FileNotFoundError(f"{own}: missing; run the notebooks before this one first (./run_all.sh {run.profile})")
+    options = [run.profile, *(f"--{name} {getattr(run, name)}" for name in ("split", "seed", "data") if getattr(run, name) != getattr(RunConfig, name))]
+    raise FileNotFoundError(f"{own}: missing; run the notebooks before this one first (./run_all.sh {' '.join(options)})")
 
 
 def find_figure(run: RunConfig, stem: str) -> Path | None:
     """The PNG of a figure: this run's, or, in a notebook opened on its own, the published one (said in one line); None if there is neither."""
     own, shipped = run.paths.figures / f"{stem}.png", paths.ROOT / "figures" / "shipped" / f"{stem}.png"
-    if own.is_file() or headless() or not shipped.is_file():
+    if own.is_file() or headless() or run.name not in PUBLISHED or not shipped.is_file():
         return own if own.is_file() else None
     print(f"{stem}: this run has not drawn it, so the published nano run's copy is shown ({shipped.relative_to(paths.ROOT)})")
     return shipped
+
+
+def works_here(run: RunConfig, made: str) -> bool:
+    """Whether a notebook with long work does it itself; else it shows what was published, so that it can be read alone in a minute.
+
+    True under the runner, if the work was begun here (`results/<run>/<made>` holds something), and for a run of which nothing is published:
+    another seed, split, profile or data set.
+    """
+    own = run.paths.results / made
+    return headless() or run.name not in PUBLISHED or (own.is_dir() and any(own.iterdir()))
+
+
+class Published(RunConfig):
+    """The published run as something to read from: its folders are the shipped ones."""
+
+    @property
+    def paths(self) -> paths.RunPaths:
+        """`results/shipped` and `figures/shipped`; nobody writes there but `publish`."""
+        return paths.RunPaths(paths.ROOT / "results" / "shipped", paths.ROOT / "figures" / "shipped")
+
+
+def shown(run: RunConfig) -> RunConfig:
+    """The run that a report shows: `run`, or in a notebook opened on its own, without scores of its own, the published one (said in one line)."""
+    if headless() or run.name != "nano" or (run.paths.results / "scores" / "rows.parquet").is_file():
+        return run
+    print("this run has no scores yet, so the published nano run is shown (results/shipped, figures/shipped)")
+    return Published(**{f.name: getattr(run, f.name) for f in fields(run) if f.init})
+
+
+def published_runs(run: RunConfig) -> list[dict]:
+    """The published run records of the run's models (said in one line), for a notebook opened on its own."""
+    return records.read_runs(find(run, "runs"), run.model_keys)
 
 
 # --- 01: data ------------------------------------------------------------------------------------------------------------------
@@ -135,8 +172,15 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
 
 
 def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score all stored predictions: writes `scores/rows.parquet` and `scores/systems.csv`. Returns (rows, systems)."""
-    preds = evaluation.load_predictions(find(run, "preds"))
+    """Score all stored predictions: writes `scores/rows.parquet` and `scores/systems.csv`. Returns (rows, systems).
+
+    Opened alone, with the published predictions, the published scores are read and nothing is written.
+    """
+    folder = find(run, "preds")
+    if not folder.is_relative_to(run.paths.results):
+        rows, systems = pd.read_parquet(find(run, "scores/rows.parquet")), pd.read_csv(find(run, "scores/systems.csv"))
+        return tuple(table[table["system"].isin(system_labels(run))].reset_index(drop=True) for table in (rows, systems))
+    preds = evaluation.load_predictions(folder)
     preds = preds[preds["system"].isin(system_labels(run))].reset_index(drop=True)
     everyone = pd.concat([parts[p] for p in dataset.SPLITS], ignore_index=True)
     rows = evaluation.score_rows(run, preds, everyone, stance_reader(run))

@@ -306,6 +306,7 @@ def test_the_word_probe_reads_a_habit_and_is_at_chance_without_one(world):
 
 def test_sheets_of_other_people_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
+    monkeypatch.setattr(study, "PUBLISHED", ("nano-seed7",))  # as if the published sheets were of seed 7
     with pytest.raises(ValueError, match="not answered by the people of seed 7"):
         fidelity.load_sheets(RunConfig(models="tinyllama-1.1b", seed=7, out=str(tmp_path)))
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
@@ -85,6 +86,10 @@ DRAW = {
     "reuse": lambda: figures.plot_reuse(pd.Series({1: 309, 2: 124}), paper={1: 71.4, 2: 28.6}, note=NOTE),
     "calibration": lambda: figures.plot_calibration(calibration(), note=NOTE),
     "fidelity": lambda: figures.plot_fidelity(fidelity_rows(), note=NOTE, groups={"chosen options": ["stance_acc"], "words": ["card_auc"]}),
+    "map": lambda: figures.plot_map("04", note=NOTE),
+    "mask": lambda: figures.plot_mask([f"token{i} " for i in range(90)], [-100] * 60 + [1] * 30, note=NOTE),
+    "levels": lambda: figures.plot_levels(np.sin(np.arange(128.0)).reshape(2, 64), np.round(np.sin(np.arange(128.0)), 1).reshape(2, 64), [-1, 0, 1], note=NOTE),
+    "directions": lambda: figures.plot_directions({f"module {i}": np.linspace(1, 0.1, 16) ** i for i in range(7)}, note=NOTE),
     "attributes": lambda: figures.plot_attributes(attribute_rows(), note=NOTE, order=["truth", MODEL], names={}),
 }
 
@@ -115,7 +120,7 @@ def test_every_figure_draws(name):
 def test_nothing_leaves_the_page_and_the_note_is_there(name):
     fig, _ = DRAW[name]()
     assert fig.get_supxlabel() == ("diagram, redrawn after the paper's Fig. 3" if name == "lora" else NOTE)
-    box = fig.get_tightbbox(fig.canvas.get_renderer())
+    box = fig.get_tightbbox(FigureCanvasAgg(fig).get_renderer())
     assert box.x0 > -0.01 and box.y0 > -0.01
     assert box.x1 < fig.get_figwidth() + 0.01 and box.y1 < fig.get_figheight() + 0.01
     sizes = {FontProperties(size=t.get_fontsize()).get_size_in_points() for t in fig.findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()}
