@@ -6,6 +6,7 @@ project; they render what the family's own template renders (tested against the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PAPER_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # paper, section IV-C
@@ -161,7 +162,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
     )
 }  # fmt: skip
-ABLATION_MODEL = "tinyllama-1.1b"  # the paper's own choice
+ABLATION_MODEL = PAPERS_CHOICE = "tinyllama-1.1b"  # the model that the paper calls PolyPersona
 SMOKE_MODELS = ("phi-2", "tinyllama-1.1b")  # one without a chat template, one with
 
 
@@ -170,3 +171,8 @@ def get_spec(key: str) -> ModelSpec:
     if key not in MODELS:
         raise ValueError(f"unknown model '{key}'; choose from {', '.join(MODELS)}")
     return MODELS[key]
+
+
+def focus(keys: Sequence[str]) -> str | None:
+    """The model to be shown in detail: the one that the paper calls PolyPersona if it is among `keys`, else their last; None if there are none."""
+    return PAPERS_CHOICE if PAPERS_CHOICE in keys else (list(keys) or [None])[-1]

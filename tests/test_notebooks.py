@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from polypersona_lib import paths
+from polypersona_lib.registry import MODELS
 
 PARAMETERS = {"profile": "nano", "split": "paper", "seed": 42, "data": "", "faults": "stop", "out": "", "models": ""}
 STAGES = ("01", "02", "03", "04", "05", "06", "08", "09", "10", "90")
@@ -95,8 +96,10 @@ def _story(nb, number: str, trees: list[ast.Module]) -> list[str]:
 
 
 def _safety(nb, trees: list[ast.Module]) -> list[str]:
-    """Nothing rendered from text that is not written in the cell; no paths of a machine."""
+    """Nothing rendered from text that is not written in the cell; no paths of a machine, and no family known but by way of the registry."""
     found = [f"cell {cell.id}: a path of one machine" for cell in nb.cells if MACHINE_PATH.search(cell.source)]
+    texts = [n.value for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    found += [f"code names the family {key}" for key in MODELS if any(key in text for text in texts)]
     for call in (n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call)):
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         values = [*call.args, *(k.value for k in call.keywords if k.arg in (None, "value", "data"))]
@@ -160,6 +163,7 @@ def test_a_good_notebook_passes():
         (5, lambda s: "x = 1\n" * 31, "a code cell of 31 lines"),
         (5, lambda s: "\n".join(f"def f{i}():\n    pass" for i in range(3)), "3 functions"),
         (5, lambda s: "display(HTML(x))", "HTML(...)"),
+        (5, lambda s: "mine = rows.query('system == \\'phi-2\\'')", "code names the family phi-2"),
         (5, lambda s: "display(Markdown(f'{x}'))", "Markdown(...)"),
         (5, lambda s: "widgets.HTML(value=x)", "HTML(...)"),
         (5, lambda s: "open('/" + "home/someone/file')", "a path of one machine"),
