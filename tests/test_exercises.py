@@ -47,7 +47,7 @@ def test_three_exercises_that_name_what_to_change(path):
     sections = set(re.findall(r"^## (\d+)\.", "\n".join(c.source for c in nb.cells if c.cell_type == "markdown"), re.M))
     for title, text in found:
         assert any(piece in code for piece in re.findall(r"`([^`]{3,})`", text)), f"{title}: none of its code is in the notebook"
-        replaced = re.findall(r"(?:`[^`]+`|\*\w+\*|\d) for `([^`]+)`|in place of `([^`]+)`|to `(\w[^`]*\(.*?\))`", text)
+        replaced = re.findall(r"(?:`[^`]+`|\*\w+\*|\d) for `([^`]+)`|in place of `([^`]+)`|(?:to|in) `(\w[^`]*[(=][^`]*)`", text)
         assert not [piece for found in replaced for piece in found if piece and piece not in code], f"{title}: {replaced}"
         assert set(re.findall(r"\bsections? (\d+)", text)) <= sections, f"{title}: names a section that is not there"
 
