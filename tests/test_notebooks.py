@@ -1,4 +1,4 @@
-"""The notebook rules as code, over the numbered notebooks and the solutions: format, opening, map, parameters, size, prose, checks, end. Nothing is executed."""
+"""The notebook rules as code, over the numbered notebooks and the solutions: format, opening, map, parameters, size, prose, checks, end; nothing is run."""
 
 from __future__ import annotations
 
