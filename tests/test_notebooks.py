@@ -1,4 +1,4 @@
-"""The notebook rules as code, over every numbered notebook: format, opening, map, parameters, size, prose, checks, end. Nothing is executed."""
+"""The notebook rules as code, over the numbered notebooks and the solutions: format, opening, map, parameters, size, prose, checks, end; nothing is run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from polypersona_lib import paths
 from polypersona_lib.registry import MODELS
+from polypersona_lib.stages import find_stages
 
 PARAMETERS = {"profile": "nano", "split": "paper", "seed": 42, "data": "", "faults": "stop", "out": "", "models": ""}
 STAGES = ("01", "02", "03", "04", "05", "06", "08", "09", "10", "90")
@@ -23,6 +24,7 @@ PARAMETER = re.compile(r"(\w+) = ('[^']*'|\"[^\"]*\"|\S+)  # ([^=]+)")
 MACHINE_PATH = re.compile(r"(?<![\w.<>])/(?:work|tmp|home|root|Users|mnt|opt|var)/|\b[A-Z]:\\")
 RENDERED = {"HTML", "HTMLMath", "Markdown", "Javascript", "Latex", "SVG"}
 MOST_CELLS, FEWEST_CELLS, PROSE, MOST_LINES, USUAL_LINES, MOST_FUNCTIONS = 45, 20, 0.4, 30, 10, 2
+MOST_SOLUTION_CELLS = 180  # of solutions.ipynb: three cells an exercise, and no stage of a run, so no parameters and no sentinel
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -36,21 +38,21 @@ def _format(nb, number: str) -> list[str]:
     if nb.metadata.get("kernelspec", {}).get("name") != "python3":
         found.append("the kernel is not python3")
     ids = [cell.get("id", "") for cell in nb.cells]
-    if len(set(ids)) < len(ids) or not all(re.fullmatch(rf"{number}-\d\d", i) for i in ids):
+    if len(set(ids)) < len(ids) or not all(re.fullmatch(rf"{number}-\d\d\d?", i) for i in ids):
         found.append(f"cell ids must be different and like {number}-01")
     if any(cell.get("outputs") or cell.get("execution_count") for cell in nb.cells if cell.cell_type == "code"):
         found.append("outputs or execution counts are left in it")
     return found
 
 
-def _size(nb, trees: list[ast.Module]) -> list[str]:
+def _size(nb, trees: list[ast.Module], most: int = MOST_CELLS) -> list[str]:
     """Number of cells, share of prose, length of code cells, no class, at most two functions."""
     code = [_lines(cell.source) for cell in nb.cells if cell.cell_type == "code"]
     prose = sum(cell.cell_type == "markdown" for cell in nb.cells) / max(1, len(nb.cells))
     nodes = [node for tree in trees for node in ast.walk(tree)]
     functions = sum(isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) for n in nodes)
     rules = {
-        f"{len(nb.cells)} cells, not {FEWEST_CELLS}-{MOST_CELLS}": FEWEST_CELLS <= len(nb.cells) <= MOST_CELLS,
+        f"{len(nb.cells)} cells, not {FEWEST_CELLS}-{most}": FEWEST_CELLS <= len(nb.cells) <= most,
         f"{prose:.0%} of the cells are prose, less than {PROSE:.0%}": prose >= PROSE,
         f"a code cell of {max(code, default=0)} lines": max(code, default=0) <= MOST_LINES,
         "code cells are usually longer than about ten lines": statistics.median(code or [0]) <= USUAL_LINES,
@@ -82,14 +84,22 @@ def _map(nb, number: str) -> list[str]:
 
 
 def _story(nb, number: str, trees: list[ast.Module]) -> list[str]:
-    """Opening table, checks with asserts, exercises, the sentinel last."""
+    """What every notebook has; then the exercises, and the sentinel last."""
+    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    rules = {
+        "no 'Try it' exercises": bool(re.search(r"^#+ Try it", text, re.M)),
+        f'the last cell is not run.finish("{number}")': nb.cells[-1].cell_type == "code" and nb.cells[-1].source.strip() == f'run.finish("{number}")',
+    }
+    return _frame(nb, trees) + [message for message, kept in rules.items() if not kept]
+
+
+def _frame(nb, trees: list[ast.Module]) -> list[str]:
+    """Opening table, checks with asserts, the library found from anywhere."""
     text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
     rules = {
         "the opening is not: title, blockquote, table reads / writes / artefact / time": bool(OPENING.match(nb.cells[0].source.strip())),
         "no 'Checks' heading": bool(re.search(r"^#+ Checks", text, re.M)),
         "no assert": any(isinstance(n, ast.Assert) for tree in trees for n in ast.walk(tree)),
-        "no 'Try it' exercises": bool(re.search(r"^#+ Try it", text, re.M)),
-        f'the last cell is not run.finish("{number}")': nb.cells[-1].cell_type == "code" and nb.cells[-1].source.strip() == f'run.finish("{number}")',
         "the library is not found from another working directory": "sys.path.insert" in "".join(c.source for c in nb.cells[:4]),
     }
     return [message for message, kept in rules.items() if not kept]
@@ -124,6 +134,15 @@ def test_notebook_follows_the_rules(path):
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
     assert violations(nb, path.name[:2]) == []
+
+
+def test_the_solutions_follow_the_rules_of_a_notebook_that_is_no_stage():
+    path = paths.NOTEBOOKS / "solutions.ipynb"
+    nb = nbformat.read(path, as_version=4)
+    nbformat.validate(nb)
+    trees = [ast.parse(cell.source) for cell in nb.cells if cell.cell_type == "code"]
+    assert _format(nb, "solutions") + _size(nb, trees, MOST_SOLUTION_CELLS) + _frame(nb, trees) + _safety(nb, trees) == []
+    assert path.stem not in {p.stem for p in find_stages(paths.NOTEBOOKS).values()} and "run.finish" not in nb.cells[-1].source
 
 
 def test_every_stage_has_one_notebook():
