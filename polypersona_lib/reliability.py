@@ -32,10 +32,9 @@ def omega(covariance: np.ndarray) -> float:
     """McDonald's omega (total, one factor) of the unweighted sum of the items; NaN if the one-factor model has no admissible solution.
 
     Args: covariance: (items, items), three items or more.
-    Source: McDonald 1999; loadings by maximum likelihood (statsmodels `Factor`).
+    Source: McDonald 1999; loadings by maximum likelihood (statsmodels `Factor`), of three items in closed form: their model is just identified, and a
+        search stops anywhere on its flat likelihood when they hardly correlate.
     """
-    from statsmodels.multivariate.factor import Factor
-
     spread = np.sqrt(np.diag(covariance))
     if (spread < 1e-6).any():
         return np.nan
@@ -43,15 +42,25 @@ def omega(covariance: np.ndarray) -> float:
     off = correlation[~np.eye(len(spread), dtype=bool)]
     if np.abs(off).max() < 1e-6:  # nothing in common: no share of the sum is the factor's
         return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            loadings = Factor(corr=correlation, n_factor=1, method="ml").fit().loadings[:, 0]
-        except (ValueError, np.linalg.LinAlgError):
-            return np.nan
+    loadings = _loadings(correlation)
     if not np.isfinite(loadings).all() or (np.abs(loadings) > 0.9999).any():  # Heywood case: an item without error
         return np.nan
     return float((spread * loadings).sum() ** 2 / covariance.sum())
+
+
+def _loadings(correlation: np.ndarray) -> np.ndarray:
+    """One factor's loadings, (items,); NaN if there are none that are real."""
+    from statsmodels.multivariate.factor import Factor
+
+    if len(correlation) == 3:
+        a, b, c = correlation[0, 1], correlation[0, 2], correlation[1, 2]
+        return np.sqrt([a * b / c, a * c / b, b * c / a]) * [1, np.sign(a), np.sign(b)] if a * b * c > 0 else np.full(3, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Factor(corr=correlation, n_factor=1, method="ml").fit().loadings[:, 0]
+        except (ValueError, np.linalg.LinAlgError):
+            return np.full(len(correlation), np.nan)
 
 
 def covariances(weights: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:

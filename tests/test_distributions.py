@@ -240,8 +240,12 @@ def test_omega_of_a_known_factor():
     a, b, c = 0.6, 0.5, 0.4  # three items: the loadings have a closed form
     three = np.array([[1, a, b], [a, 1, c], [b, c, 1]])
     exact = np.sqrt([a * b / c, a * c / b, b * c / a]).sum() ** 2 / three.sum()
-    assert reliability.omega(three) == pytest.approx(exact, rel=1e-4)
+    assert reliability.omega(three) == pytest.approx(exact, rel=1e-6)
     assert reliability.omega(np.eye(3)) == 0 and np.isnan(reliability.omega(np.zeros((3, 3))))
+    one_turned = np.diag([1, -1, 1])
+    assert reliability.omega(one_turned @ three @ one_turned) < reliability.omega(three), "an item that runs the other way takes from the sum"
+    no_factor = np.eye(3) + 0.3 * (np.array([[0, 1, 1], [1, 0, -1], [1, -1, 0]]))
+    assert np.isnan(reliability.omega(no_factor)), "correlations that no single factor has"
 
 
 def test_probabilities_stand_for_the_answers_that_would_be_drawn():
