@@ -83,13 +83,13 @@ def _end(process: subprocess.Popen) -> dict:
 
 @pytest.mark.parametrize("key", ["phi-2", "qwen1.5-moe"])
 def test_killed_at_a_random_step_and_resumed_gives_the_same_adapter(key, tmp_path):
-    beside, wanted = _start(tmp_path / "whole", key), random.Random().choice([2, 4, 6, 8])
+    beside, wanted = _start(tmp_path / "whole", key), random.Random().choice([2, 4, 6])
     try:
         process, deadline = _start(tmp_path / "killed", key), time.monotonic() + 240
         while not list((tmp_path / "killed").rglob(f"step-{wanted:06d}")):
             assert process.poll() is None and time.monotonic() < deadline, f"no checkpoint of step {wanted}"
             time.sleep(0.01)
-        time.sleep(random.random() * 0.5)
+        time.sleep(random.random() * 0.2)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not list((tmp_path / "killed").rglob("smoke/runs/*.json")), "finished before it was killed"
