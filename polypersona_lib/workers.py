@@ -6,10 +6,9 @@ A twin is too small to keep two threads busy, so two cores train two models at o
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 MEMORY_MB = 1400  # what one worker needs (measured while training: 1,162 to 1,272)
@@ -18,20 +17,20 @@ MEMORY_MB = 1400  # what one worker needs (measured while training: 1,162 to 1,2
 def _start(threads: int) -> None:
     """What every worker does first; it ends with its parent, however that one ends."""
     import threading
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()  # before the imports: a parent may end while they take their seconds
     import warnings
 
     import torch
     from transformers.utils import logging
 
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(threads)
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+def _end_with_parent() -> None:
+    parent_process().join()
     os._exit(1)
 
 

@@ -14,10 +14,14 @@ import pytest
 from polypersona_lib import paths, workers
 
 ALONE = """
-import time
+import sys, time
+from pathlib import Path
 from polypersona_lib import workers
+def job(mark):
+    Path(mark).touch()
+    time.sleep(120)
 def main():
-    for _ in workers.side_by_side(time.sleep, [(60,), (60,)]):
+    for _ in workers.side_by_side(job, [(sys.argv[1],), (sys.argv[1],)]):
         pass
 if __name__ == "__main__":
     main()
@@ -58,17 +62,17 @@ def test_what_a_job_raises_arrives():
         list(workers.side_by_side(fail, [("job",)]))
 
 
-def test_workers_end_with_their_parent(tmp_path):
-    script = tmp_path / "alone.py"
+@pytest.mark.parametrize("at_work", [False, True], ids=["while they start", "while they work"])
+def test_workers_end_with_their_parent(tmp_path, at_work):
+    script, mark = tmp_path / "alone.py", tmp_path / "at_work"
     script.write_text(ALONE)
-    parent = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
-    deadline, children = time.monotonic() + 60, []
-    while time.monotonic() < deadline and not any("spawn_main" in " ".join(c.cmdline()) for c in children):
-        time.sleep(0.2)
+    parent = subprocess.Popen([sys.executable, str(script), str(mark)], env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
+    deadline, children, ready = time.monotonic() + 120, [], False
+    while time.monotonic() < deadline and not ready:
+        time.sleep(0.05)
         children = psutil.Process(parent.pid).children(recursive=True)
-    time.sleep(8)  # the worker's start loads PyTorch
-    children = psutil.Process(parent.pid).children(recursive=True)
+        ready = mark.exists() if at_work else any("spawn_main" in " ".join(c.cmdline()) for c in children)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert children and not alive
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert ready and not alive
