@@ -83,7 +83,7 @@ def pip(*arguments: str, show_errors: bool = True) -> int:
     """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: up front it would cost a minute."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
     environment = {key: value for key, value in os.environ.items() if key not in ("PIP_USER", "PIP_TARGET", "PYTHONHOME")}
-    return subprocess.run([*command, *arguments], env=environment, stderr=None if show_errors else subprocess.DEVNULL).returncode
+    return subprocess.run([*command, *arguments, *([] if show_errors else ["-q"])], env=environment, stderr=None if show_errors else subprocess.DEVNULL).returncode
 
 
 def torch_attempts(version: str, gpu: bool) -> list[list[str]]:
@@ -119,19 +119,19 @@ def torch_fits() -> bool:
         return False
 
 
-def drop_half_installed() -> None:
-    """Forget packages whose installation was cut off: pip writes RECORD last, so a dist-info folder without it is unfinished."""
+def drop_half_installed(pins: dict[str, str]) -> None:
+    """Forget packages of the lock whose installation was cut off: pip writes RECORD last, so a dist-info folder without it is unfinished."""
     for entry in {Path(path) for path in sys.path if path.endswith("site-packages")}:
         for folder in entry.glob("*.dist-info"):
-            if not (folder / "RECORD").exists():
+            if canonical(folder.name.split("-")[0]) in pins and not (folder / "RECORD").exists():
                 shutil.rmtree(folder)
 
 
 def install() -> None:
     """Install what the lock wants and this environment lacks, in batches, with a line of progress for each."""
     began = time.monotonic()
-    drop_half_installed()
     pins = read_lock(LOCK)
+    drop_half_installed(pins)
     missing = {line.split(" ", 1)[0] for line in problems(pins)}
     if "setuptools" in missing and pip("-qq", f"setuptools=={pins['setuptools']}"):
         sys.exit("set-up: pip could not install setuptools (is the package registry reachable?)")
@@ -167,4 +167,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\nset-up: stopped; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(130)

@@ -177,13 +177,13 @@ def test_a_gpu_counts_only_if_nvidia_smi_works(tmp_path, monkeypatch):
 
 def test_a_half_installed_package_is_installed_again(tmp_path, monkeypatch):
     site = tmp_path / "site-packages"
-    for name, files in {"whole-1.0": ["METADATA", "RECORD"], "half-1.0": ["METADATA"]}.items():
+    for name, files in {"whole-1.0": ["METADATA", "RECORD"], "half-1.0": ["METADATA"], "someone_elses-1.0": ["METADATA"]}.items():
         (site / f"{name}.dist-info").mkdir(parents=True)
         for file in files:
             (site / f"{name}.dist-info" / file).write_text("", encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(site)])
-    setup_env.drop_half_installed()
-    assert [path.name for path in site.iterdir()] == ["whole-1.0.dist-info"]
+    setup_env.drop_half_installed({"whole": "1.0", "half": "1.0"})
+    assert sorted(path.name for path in site.iterdir()) == ["someone_elses-1.0.dist-info", "whole-1.0.dist-info"]
 
 
 @pytest.fixture
