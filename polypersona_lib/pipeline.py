@@ -8,7 +8,9 @@ Exit status: 0 all stages done, 1 a stage failed, 2 bad arguments or bad input, 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -259,11 +261,19 @@ def main(argv: list[str] | None = None) -> int:
             run, ROOT / "notebooks", parameters=parameters, first=options.first, only=options.only, force=options.force, variables=offline, say=_say
         )
     except OSError as error:
-        print(f"error: {error}")
+        print(f"error: {_why_not_written(error, run.paths.results)}")
         return 1
     if status == 0:
         print_summary(Path(run.paths.results), seconds=time.monotonic() - began, say=_say)
     return status
+
+
+def _why_not_written(error: OSError, folder: Path) -> str:
+    """An error of the system in words; if nothing could be written, with the way out."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        return str(error)
+    room = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+    return f"cannot write to {error.filename or folder}: {os.strerror(error.errno).lower()}; {room}, or put results elsewhere with --out DIR"
 
 
 def main_guarded() -> int:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BATCH = 20
+ROOM_GB = 2.5  # the environment takes 2.1 on Linux without a GPU; PyTorch's CUDA build takes more
 
 
 def canonical(name: str) -> str:
@@ -108,7 +109,10 @@ def install_torch(version: str) -> None:
         if pip(*arguments, show_errors=number == len(attempts)) == 0:
             return
     python = platform.python_version()
-    sys.exit(f"set-up: no PyTorch {version} for Python {python} could be installed; set POLYPERSONA_TORCH_INDEX to a wheel index that has it")
+    sys.exit(
+        f"set-up: no PyTorch {version} for Python {python} could be installed; pip says why above. If it is the address of the wheels: "
+        "set POLYPERSONA_TORCH_INDEX to a wheel index that has it"
+    )
 
 
 def torch_fits() -> bool:
@@ -133,6 +137,9 @@ def install() -> None:
     pins = read_lock(LOCK)
     drop_half_installed(pins)
     missing = {line.split(" ", 1)[0] for line in problems(pins)}
+    free = shutil.disk_usage(sys.prefix).free / 1e9
+    if "torch" in missing and free < ROOM_GB:
+        sys.exit(f"set-up: {free:.1f} GB free where {sys.prefix} lies, {ROOM_GB} needed; make room and run the same command again")
     if "setuptools" in missing and pip("-qq", f"setuptools=={pins['setuptools']}"):
         sys.exit("set-up: pip could not install setuptools (is the package registry reachable?)")
     if "torch" in missing or not torch_fits():
