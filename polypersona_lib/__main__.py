@@ -23,7 +23,8 @@ COMMANDS = {
 def usage() -> str:
     """What `--help` prints."""
     lines = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
-    return f"usage: python -m polypersona_lib COMMAND [options]\n\n{lines}\n\nCOMMAND --help explains one of them. Run it in the project's folder, with {python()}"
+    rest = f"COMMAND --help explains one of them. Run it in the project's folder, with {python()}"
+    return f"usage: python -m polypersona_lib COMMAND [options]\n\n{lines}\n\n{rest}"
 
 
 def python() -> str:

@@ -84,7 +84,7 @@ def no_stage(number: str, stages: Mapping[str, Path]) -> str:
 def not_yet(lacking: Sequence[str], run: str) -> str:
     """What to do when stages before the chosen one are not done."""
     named = f"stage {lacking[0]} has" if len(lacking) == 1 else f"stages {', '.join(lacking)} have"
-    return f"{named} not been run yet for {run}; leave out --from/--only, and they are (opened in JupyterLab, a notebook shows published results without them)"
+    return f"{named} not been run yet for {run}; without --from/--only all are run (opened in JupyterLab, a notebook shows the published results at once)"
 
 
 def declared_parameters(path: Path) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def pip(*arguments: str, show_errors: bool = True) -> int:
     """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: up front it would cost a minute."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
     environment = {key: value for key, value in os.environ.items() if key not in ("PIP_USER", "PIP_TARGET", "PYTHONHOME")}
-    return subprocess.run([*command, *arguments, *([] if show_errors else ["-q"])], env=environment, stderr=None if show_errors else subprocess.DEVNULL).returncode
+    quiet = {} if show_errors else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.run([*command, *arguments], env=environment, **quiet).returncode
 
 
 def torch_attempts(version: str, gpu: bool) -> list[list[str]]:
