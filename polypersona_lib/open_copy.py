@@ -110,7 +110,8 @@ def lab_options(path: Path) -> list[str]:
     # Administrators (and containers) are refused without --allow-root; the address is this machine's alone and needs a token either way.
     root_user = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     quiet = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # nothing is asked of the network
-    return [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{shown}", "--ServerApp.ip=127.0.0.1", *quiet, *root_user]
+    ending = "--ServerApp.answer_yes=True"  # Ctrl-C ends it at once, like the probe: it has nothing to lose
+    return [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{shown}", "--ServerApp.ip=127.0.0.1", ending, *quiet, *root_user]
 
 
 def show(path: Path, *, browser: bool = True) -> None:

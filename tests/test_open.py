@@ -197,6 +197,7 @@ def test_a_run_leaves_the_hash_that_open_asks_for(tmp_path):
 
 def test_jupyterlab_stays_on_this_machine(tmp_path):
     inside, outside = (open_copy.lab_options(base / "results" / "nano" / "notebooks" / "04_evaluation.ipynb") for base in (ROOT, tmp_path))
+    assert "--ServerApp.answer_yes=True" in inside, "Ctrl-C ends it at once, like the probe"
     assert "--ServerApp.ip=127.0.0.1" in inside and not any("token" in option or "password" in option for option in inside)
     assert "--LabApp.default_url=/lab/tree/results/nano/notebooks/04_evaluation.ipynb" in inside and f"--ServerApp.root_dir={ROOT}" in inside
     assert "--LabApp.default_url=/lab/tree/nano/notebooks/04_evaluation.ipynb" in outside and f"--ServerApp.root_dir={tmp_path / 'results'}" in outside
