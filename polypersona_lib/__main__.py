@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+
+from . import paths
 
 COMMANDS = {
     "probe": ("probe_app", "talk to a simulated respondent in the browser, without code"),
@@ -17,15 +20,36 @@ COMMANDS = {
 }
 
 
+def usage() -> str:
+    """What `--help` prints."""
+    lines = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
+    rest = f"COMMAND --help explains one of them. Run it in the project's folder, with {python()}"
+    return f"usage: python -m polypersona_lib COMMAND [options]\n\n{lines}\n\n{rest}"
+
+
+def python() -> str:
+    """The project's own Python as one would type it, or how to get it."""
+    return ".venv/bin/python" if (paths.ROOT / ".venv" / "bin" / "python").exists() else ".venv/bin/python (./run_all.sh --help makes it)"
+
+
 def main(argv: list[str]) -> int:
-    """Dispatch to a command's module; an unknown command lists the valid ones. Exit status 2 for bad usage or bad input."""
-    if not argv or argv[0] not in COMMANDS:
-        known = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
-        print(f"usage: python -m polypersona_lib COMMAND [options]\n{known}", file=sys.stderr if argv and argv[0] not in ("-h", "--help") else sys.stdout)
-        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    """Dispatch to a command's module. Exit status 2 for bad usage or bad input, 1 if this Python lacks a package: one line says what to do."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        close = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        print(f"unknown command {argv[0]!r}" + (f"; did you mean {close[0]!r}?" if close else f" (there are: {', '.join(COMMANDS)})"), file=sys.stderr)
+        return 2
     from importlib import import_module
 
-    return import_module(f".{COMMANDS[argv[0]][0]}", __package__).main(argv[1:])
+    try:
+        return import_module(f".{COMMANDS[argv[0]][0]}", __package__).main(argv[1:])
+    except ModuleNotFoundError as error:
+        if (error.name or __package__).partition(".")[0] in (__package__, *sys.stdlib_module_names):
+            raise
+        print(f"{argv[0]}: this Python ({sys.executable}) has no {error.name}; use the project's: {python()}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pre-flight: what this machine has, what a run would need, and how to mend what is missing.
 
-python -m polypersona_lib doctor [nano|paper]      # exit status 1 if anything is FAIL
+python -m polypersona_lib doctor [smoke|nano|ablations|sessions|paper]      # exit status 1 if anything is FAIL
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from . import paths
 from .registry import MODELS
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
-NANO_DISK_GB, NANO_RAM_GB = 2, 4
+DISK_GB, RAM_GB = 2, {"sessions": 5}  # free memory for a run; 4 for every other profile
+NEEDED = ("psutil", "pandas", "torch", "transformers", "peft", "papermill", "jupyterlab")  # one of them absent: no set-up was made for this Python
 HUB_GB = 2.1  # bytes a parameter on disk: 16-bit weights and the files beside them
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
 
@@ -33,13 +35,16 @@ class Check(NamedTuple):
 
 
 def checks(profile: str) -> Iterator[Check]:
-    """Every check for the given profile ("nano" or "paper")."""
+    """Every check for the given profile. Without packages the later ones cannot look."""
     yield _python()
-    yield _packages()
-    yield _space("disk", shutil.disk_usage(paths.ROOT).free / 1e9, NANO_DISK_GB, "free some space, or put results elsewhere with --out DIR")
-    yield _memory()
-    yield from _gpu(profile)
-    yield from _hub(profile)
+    packages = _packages()
+    yield packages
+    yield _space("disk", shutil.disk_usage(paths.ROOT).free / 1e9, DISK_GB, "free some space, or put results elsewhere with --out DIR")
+    yield _writable()
+    if packages.status != FAIL:
+        yield _memory(profile)
+        yield from _gpu(profile)
+        yield from _hub(profile)
     yield _browser()
 
 
@@ -49,6 +54,9 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if absent:
+        return Check("packages", FAIL, f"not here: {', '.join(absent)}", "./run_all.sh --help makes .venv; then .venv/bin/python -m polypersona_lib doctor")
     lines = subprocess.run([sys.executable, str(paths.ROOT / "scripts" / "setup_env.py"), "check"], capture_output=True, text=True)
     if lines.returncode == 0:
         from .config import versions_line
@@ -65,12 +73,17 @@ def _space(subject: str, found_gb: float, need_gb: float, fix: str) -> Check:
     return Check(subject, OK if enough else FAIL, f"{found_gb:.0f} GB free, {need_gb:.0f} needed", "" if enough else fix)
 
 
-def _memory() -> Check:
+def _writable() -> Check:
+    place = paths.run_paths("any").results.parent
+    good = os.access(place, os.W_OK)
+    return Check("results", OK if good else FAIL, f"{place} is {'' if good else 'not '}writable", "" if good else "put results elsewhere with --out DIR")
+
+
+def _memory(profile: str) -> Check:
     import psutil
 
-    return _space(
-        "memory", psutil.virtual_memory().available / 1e9, NANO_RAM_GB, "close other programs; a run works two models at once if it can, one if it must"
-    )
+    fix = "close other programs; a run works two models at once if it can, one if it must"
+    return _space("memory", psutil.virtual_memory().available / 1e9, RAM_GB.get(profile, 4), fix)
 
 
 def _gpu(profile: str) -> Iterator[Check]:
@@ -132,7 +145,8 @@ def _browser() -> Check:
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module; exit status 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib doctor", description="What this machine has, and how to mend what is missing.")
-    parser.add_argument("profile", nargs="?", choices=("nano", "paper"), default="nano")
+    names = ("smoke", "nano", "ablations", "sessions", "paper")
+    parser.add_argument("profile", nargs="?", choices=names, default="nano", help="what the machine is to run (default nano)")
     found = []
     for check in checks(parser.parse_args(argv).profile):
         found.append(check)

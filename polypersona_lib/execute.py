@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+START_S = 300  # papermill's 60 s are too few for an environment read for the first time from a slow disk
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 
 
@@ -108,7 +109,7 @@ def kernel_environment(folder: Path, *, python_path: Path, extra: dict[str, str]
     """Variables for a kernel that is this very interpreter, whatever kernels or start-up files the user has; files go to `folder`."""
     spec = folder / "share" / "kernels" / "python3"
     spec.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
+    command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
     paths = [str(python_path), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -174,7 +175,15 @@ def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseEx
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
-            source, output, parameters, kernel_name="python3", language="python", cwd=source.parent, progress_bar=False, log_output=False
+            source,
+            output,
+            parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=source.parent,
+            progress_bar=False,
+            log_output=False,
+            start_timeout=START_S,
         )
     except BaseException as error:
         errors.append(error)

@@ -35,32 +35,37 @@ class Copy:
     doubt: str
 
 
-def last_run(results: Path) -> Path:
-    """The run folder in `results` whose manifest was written last. Raises NotThere if nothing was run."""
+def executed(run: Path) -> dict[str, Path]:
+    """`{number: executed copy}` of a run's folder; a notebook that failed is none."""
+    copies = sorted((run / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return {path.name[:2]: path for path in copies if not path.name.endswith(".failed.ipynb")}
+
+
+def last_run(results: Path, number: str) -> Path:
+    """The run folder in `results` that was used last among those that have the notebook (else among all). Raises NotThere if nothing was run."""
     runs = [path for path in results.glob("*/manifest.json") if path.parent.name != SHIPPED]
     if not runs:
-        raise NotThere(f"no run in {results}; make one with ./run_all.sh")
-    return max(runs, key=lambda path: path.stat().st_mtime_ns).parent
+        raise NotThere(f"no run in {results}; make one with ./run_all.sh, or open the notebook itself in JupyterLab: it shows the published results")
+    return max([path for path in runs if number in executed(path.parent)] or runs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def find_copy(number: str, run: str = "", out: str = "") -> Copy:
-    """The executed copy of notebook `number` ("04") of a run (default: the last one), and whether it can be trusted.
+    """The executed copy of notebook `number` ("04") of a run (default: the last one that has it), and whether it can be trusted.
 
     Raises: NotThere with one line if there is no such run or copy.
     """
     results = paths.run_paths("any", out).results.parent
     if number == "00":
         raise NotThere("notebook 00 is no part of a run; open notebooks/00_probe_a_persona.ipynb, or: python -m polypersona_lib probe")
-    folder = results / run if run else last_run(results)
+    folder = results / run if run else last_run(results, number)
     if run and (Path(run).name != run or not (folder / "manifest.json").is_file()):
         there = sorted(path.parent.name for path in results.glob("*/manifest.json") if path.parent.name != SHIPPED)
         raise NotThere(f"no run {run!r} in {results} (there is: {', '.join(there) or 'none; make one with ./run_all.sh'})")
-    copies = sorted(path for path in (folder / "notebooks").glob("[0-9][0-9]_*.ipynb") if not path.name.endswith(".failed.ipynb"))
-    found = next((path for path in copies if path.name[:2] == number), None)
-    if found is None:
-        raise NotThere(f"no executed notebook {number} in {folder / 'notebooks'} (there is: {', '.join(path.name[:2] for path in copies) or 'none'})")
-    content = found.read_bytes()
-    return Copy(found, content, _doubt(Manifest(folder / "manifest.json", folder.name).stages.get(number), content))
+    copies = executed(folder)
+    if number not in copies:
+        raise NotThere(f"no executed notebook {number} in {folder / 'notebooks'} (there is: {', '.join(copies) or 'none'})")
+    content = copies[number].read_bytes()
+    return Copy(copies[number], content, _doubt(Manifest(folder / "manifest.json", folder.name).stages.get(number), content))
 
 
 def _doubt(entry: object, content: bytes) -> str:
@@ -105,7 +110,8 @@ def lab_options(path: Path) -> list[str]:
     # Administrators (and containers) are refused without --allow-root; the address is this machine's alone and needs a token either way.
     root_user = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     quiet = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # nothing is asked of the network
-    return [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{shown}", "--ServerApp.ip=127.0.0.1", *quiet, *root_user]
+    ending = "--ServerApp.answer_yes=True"  # Ctrl-C ends it at once, like the probe: it has nothing to lose
+    return [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{shown}", "--ServerApp.ip=127.0.0.1", ending, *quiet, *root_user]
 
 
 def show(path: Path, *, browser: bool = True) -> None:
@@ -120,10 +126,10 @@ def show(path: Path, *, browser: bool = True) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """The command. Exit status 2 with one line if there is nothing to open, 1 if JupyterLab is not installed."""
+    """The command. Exit status 2 with one line if there is nothing to open."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib open", description="Open the executed copy of a run's notebook in JupyterLab.")
     parser.add_argument("number", help="the notebook, for example 04")
-    parser.add_argument("run", nargs="?", default="", help="name of the run's folder in results/ (default: the run made last)")
+    parser.add_argument("run", nargs="?", default="", help="name of the run's folder in results/ (default: the last run that has this notebook)")
     parser.add_argument("--out", default="", help="folder that results/ lies in; default: the project")
     parser.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     parser.add_argument("--print", dest="only_print", action="store_true", help="print the path and whether it is trusted, open and sign nothing")
@@ -137,9 +143,4 @@ def main(argv: list[str]) -> int:
     except (NotThere, OSError) as error:
         print(f"open: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("jupyterlab", "nbformat"):
-            raise
-        print(f"open: {error.name} is not installed here; set up the environment with ./run_tests.sh and use .venv/bin/python", file=sys.stderr)
-        return 1
     return 0

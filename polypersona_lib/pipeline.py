@@ -8,7 +8,9 @@ Exit status: 0 all stages done, 1 a stage failed, 2 bad arguments or bad input, 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,8 @@ from typing import Any
 
 from polypersona_lib import execute, manifest, progress
 from polypersona_lib.paths import ROOT
-from polypersona_lib.stages import READS, BadRequest, Run, check_parameters, find_stages, of_profile
+from polypersona_lib.registry import MODELS
+from polypersona_lib.stages import READS, BadRequest, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,7 +62,7 @@ def run_stages(
         stages = of_profile(find_stages(notebooks), (parameters or {}).get("profile", ""))
         for number in filter(None, (first, only)):
             if number not in stages:
-                raise BadRequest(f"there is no stage {number!r} (stages: {', '.join(stages)})")
+                raise BadRequest(no_stage(number, stages))
         chosen = check_parameters(stages, parameters or {})
         state = Run(run, reads=reads, project=project, library=library, lock=project / "requirements.lock")
         with manifest.run_lock(state.results):
@@ -81,11 +84,11 @@ def run_stages(
 def _run_chosen(state: Run, stages: dict[str, Path], chosen: dict, *, first: str, only: str, force: bool, variables: dict, say: Callable) -> int:
     """Run or skip each chosen stage; returns the exit status."""
     kernel = execute.kernel_environment(state.results / ".kernel", python_path=state.library.parent, extra=variables)
+    if lacking := [n for n in stages if n < (only or first) and state.manifest.stages.get(n, {}).get("status") != "done"]:
+        raise BadRequest(not_yet(lacking, state.results.name))
     for number, notebook in stages.items():
         title = f"{number} {notebook.stem[3:].replace('_', ' ')}"
         if (only and number < only) or (first and number < first):
-            if state.manifest.stages.get(number, {}).get("status") != "done":
-                raise BadRequest(f"stage {number} has not been run yet for {state.results.name}; run it first, or leave out --from/--only")
             if reason := state.why(number, state.parts(number, notebook, chosen[number])):
                 say(f"{title:34s} left as it is, although {reason}")
             continue
@@ -123,7 +126,8 @@ def _report_failure(outcome: execute.Outcome, notebook: Path, say: Callable) -> 
     if outcome.status == "input":
         say(outcome.cause)
         return 2
-    say(f"error: {notebook.name}, cell {outcome.cell} of {outcome.cells}: {outcome.cause}")
+    place = f", cell {outcome.cell} of {outcome.cells}" if outcome.cell else ""
+    say(f"error: {notebook.name}{place}: {outcome.cause}")
     say(f"       the notebook up to there: {outcome.notebook or 'none was written'}")
     return 1
 
@@ -178,19 +182,50 @@ def print_summary(folder: Path, *, seconds: float, say: Callable[[str], None] = 
     say(f"\nresults in {folder}\ntotal time {seconds:.1f} s (all stages when last run: {work:.1f} s), peak memory {peak:,.0f} MB")
 
 
+GUIDE = f"""\
+profiles:
+  smoke      two nano twins on 200 records: does everything work here? Minutes
+  nano       all seven families as nano twins, all records: 25 minutes on 2 cores, no GPU
+  ablations  what LoRA and 4 bits cost (notebook 07), one twin: 26 minutes
+  sessions   the same personas asked again (notebook 11), after nano: 25 minutes
+  paper      the hub models in 4 bits: hours, a 24 GB GPU and their weights
+
+models:
+  {", ".join(list(MODELS)[:4])},
+  {", ".join(list(MODELS)[4:])}
+
+what a run writes:
+  results/<run>/report.html, tables/, scores/, notebooks/ (executed copies), and figures/<run>/
+
+examples:
+  ./run_all.sh smoke                              a first try
+  ./run_all.sh nano --only 04 --force             notebook 04 once more, in a run that has got so far
+  ./run_all.sh nano --split grouped               no persona in two splits; goes to results/nano-grouped
+  ./run_all.sh nano --models phi-2 --out ~/phi    one family, beside the other results
+
+other commands (the probe, scoring your own predictions, a pre-flight): python -m polypersona_lib --help
+"""
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line (see --help); exits with status 2 on a mistake."""
-    parser = argparse.ArgumentParser(prog="run_all.sh", description="Rebuild every table and figure of the paper; only what has changed is run again.")
-    parser.add_argument("profile", nargs="?", choices=("smoke", "nano", "ablations", "sessions", "paper"), help="default: paper with a CUDA GPU, else nano")
-    parser.add_argument("--from", dest="first", default="", metavar="NN", help="start at this notebook")
-    parser.add_argument("--only", default="", metavar="NN", help="run this notebook only")
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Rebuild every table and figure of the paper; only what has changed is run again.",
+        epilog=GUIDE,
+    )
+    profiles = ("smoke", "nano", "ablations", "sessions", "paper")
+    parser.add_argument("profile", nargs="?", choices=profiles, help="see below; default: paper with a CUDA GPU, else nano")
+    parser.add_argument("--from", dest="first", default="", metavar="NN", help="start at this notebook; the ones before it must have been run")
+    parser.add_argument("--only", default="", metavar="NN", help="run this notebook only; the ones before it must have been run")
     parser.add_argument("--force", action="store_true", help="run again what has not changed, too")
     parser.add_argument("--split", default="paper", choices=("paper", "grouped"), help="rows as in the paper, or no persona in two splits")
     parser.add_argument("--faults", default="stop", choices=("stop", "neutralise", "drop"), help="chat markers, leaks: stop, defuse, or drop rows")
     parser.add_argument("--data", default="", metavar="DIR", help="another data set instead of the embedded one")
     parser.add_argument("--out", default="", metavar="DIR", help="put results/ and figures/ here instead of the project folder")
-    parser.add_argument("--seed", type=int, default=42, metavar="N")
-    parser.add_argument("--models", default="", metavar="A,B", help="only these models (keys as in Table II)")
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="of training and sampling (default 42)")
+    parser.add_argument("--models", default="", metavar="A,B", help="only these models (see below)")
     options = parser.parse_args(argv)
     for name in ("first", "only"):
         if getattr(options, name).isdigit():
@@ -198,8 +233,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if options.first and options.only:
         parser.error("--from and --only exclude each other")
     options.data, options.out = (str(Path(text).expanduser().resolve()) if text else "" for text in (options.data, options.out))
-    if options.data and not Path(options.data).exists():
-        parser.error(f"--data: {options.data} does not exist")
+    if options.data and not Path(options.data).is_dir():
+        parser.error(f"--data: {options.data} {'is a file, not a folder with train, val and test' if Path(options.data).exists() else 'does not exist'}")
+    if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
+        parser.error(f"--out: {options.out} is a file, not a folder")
     return options
 
 
@@ -224,11 +261,19 @@ def main(argv: list[str] | None = None) -> int:
             run, ROOT / "notebooks", parameters=parameters, first=options.first, only=options.only, force=options.force, variables=offline, say=_say
         )
     except OSError as error:
-        print(f"error: {error}")
+        print(f"error: {_why_not_written(error, run.paths.results)}")
         return 1
     if status == 0:
         print_summary(Path(run.paths.results), seconds=time.monotonic() - began, say=_say)
     return status
+
+
+def _why_not_written(error: OSError, folder: Path) -> str:
+    """An error of the system in words; if nothing could be written, with the way out."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        return str(error)
+    room = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+    return f"cannot write to {error.filename or folder}: {os.strerror(error.errno).lower()}; {room}, or put results elsewhere with --out DIR"
 
 
 def main_guarded() -> int:

@@ -6,7 +6,7 @@ import ast
 import difflib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,21 @@ def of_profile(stages: Mapping[str, Path], profile: str) -> dict[str, Path]:
     """The stages that a profile runs: its own and stage 01 for a study that stands aside, all the others else."""
     own = {number for number, name in ASIDE.items() if name == profile}
     return {number: path for number, path in stages.items() if (number in own | {"01"} if own else number not in ASIDE)}
+
+
+def no_stage(number: str, stages: Mapping[str, Path]) -> str:
+    """Why a run of `stages` has no stage `number`, and which command would run it."""
+    if number == "00":
+        return "notebook 00 is no part of a run; open it in JupyterLab, or: python -m polypersona_lib probe"
+    if number in ASIDE:
+        return f"notebook {number} is no part of this run; it is run by ./run_all.sh {ASIDE[number]}"
+    return f"there is no stage {number!r} (stages: {', '.join(stages)})"
+
+
+def not_yet(lacking: Sequence[str], run: str) -> str:
+    """What to do when stages before the chosen one are not done."""
+    named = f"stage {lacking[0]} has" if len(lacking) == 1 else f"stages {', '.join(lacking)} have"
+    return f"{named} not been run yet for {run}; without --from/--only all are run (opened in JupyterLab, a notebook shows the published results at once)"
 
 
 def declared_parameters(path: Path) -> dict[str, Any]:

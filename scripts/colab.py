@@ -3,8 +3,8 @@
     %run scripts/colab.py             # in a cell, in the project's folder: install what is missing, then the pre-flight
 
 Installed is what requirements.lock names and the environment lacks or has in another version. Kept as they are: PyTorch, which fits the service's GPU
-driver, and the packages that the service talks to its kernel with. `%run` and not `!python`, so that it sees what this kernel has loaded already: a replaced
-package that is loaded needs a new session. Standard library only: it runs before anything is installed.
+driver, the packages that the service talks to its kernel with, and those that its page draws widgets with. `%run` and not `!python`, so that it sees
+what this kernel has loaded already: a replaced package that is loaded needs a new session. Standard library only: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ KEPT = {
         "ptyprocess pyzmq setuptools terminado tornado traitlets".split(),
         "the service talks to its kernel through it",
     ),
+    **dict.fromkeys("ipywidgets jupyterlab-widgets widgetsnbextension".split(), "the service's page draws widgets of its own version"),
 }
 """Packages that are never replaced if they are there, and why. One that is missing is installed."""
 

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BATCH = 20
+ROOM_GB = 2.5  # the environment takes 2.1 on Linux without a GPU; PyTorch's CUDA build takes more
 
 
 def canonical(name: str) -> str:
@@ -83,7 +84,8 @@ def pip(*arguments: str, show_errors: bool = True) -> int:
     """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: up front it would cost a minute."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
     environment = {key: value for key, value in os.environ.items() if key not in ("PIP_USER", "PIP_TARGET", "PYTHONHOME")}
-    return subprocess.run([*command, *arguments], env=environment, stderr=None if show_errors else subprocess.DEVNULL).returncode
+    quiet = {} if show_errors else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.run([*command, *arguments], env=environment, **quiet).returncode
 
 
 def torch_attempts(version: str, gpu: bool) -> list[list[str]]:
@@ -108,7 +110,10 @@ def install_torch(version: str) -> None:
         if pip(*arguments, show_errors=number == len(attempts)) == 0:
             return
     python = platform.python_version()
-    sys.exit(f"set-up: no PyTorch {version} for Python {python} could be installed; set POLYPERSONA_TORCH_INDEX to a wheel index that has it")
+    sys.exit(
+        f"set-up: no PyTorch {version} for Python {python} could be installed; pip says why above. If it is the address of the wheels: "
+        "set POLYPERSONA_TORCH_INDEX to a wheel index that has it"
+    )
 
 
 def torch_fits() -> bool:
@@ -119,20 +124,23 @@ def torch_fits() -> bool:
         return False
 
 
-def drop_half_installed() -> None:
-    """Forget packages whose installation was cut off: pip writes RECORD last, so a dist-info folder without it is unfinished."""
+def drop_half_installed(pins: dict[str, str]) -> None:
+    """Forget packages of the lock whose installation was cut off: pip writes RECORD last, so a dist-info folder without it is unfinished."""
     for entry in {Path(path) for path in sys.path if path.endswith("site-packages")}:
         for folder in entry.glob("*.dist-info"):
-            if not (folder / "RECORD").exists():
+            if canonical(folder.name.split("-")[0]) in pins and not (folder / "RECORD").exists():
                 shutil.rmtree(folder)
 
 
 def install() -> None:
     """Install what the lock wants and this environment lacks, in batches, with a line of progress for each."""
     began = time.monotonic()
-    drop_half_installed()
     pins = read_lock(LOCK)
+    drop_half_installed(pins)
     missing = {line.split(" ", 1)[0] for line in problems(pins)}
+    free = shutil.disk_usage(sys.prefix).free / 1e9
+    if "torch" in missing and free < ROOM_GB:
+        sys.exit(f"set-up: {free:.1f} GB free where {sys.prefix} lies, {ROOM_GB} needed; make room and run the same command again")
     if "setuptools" in missing and pip("-qq", f"setuptools=={pins['setuptools']}"):
         sys.exit("set-up: pip could not install setuptools (is the package registry reachable?)")
     if "torch" in missing or not torch_fits():
@@ -167,4 +175,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\nset-up: stopped; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(130)

@@ -68,6 +68,10 @@ setup_python() {
     if setup_venv_ready; then
         return 0
     fi
+    if [ ! -w "$ROOT" ]; then
+        setup_say "set-up: $ROOT is not writable for you; clone the project into a folder of your own"
+        return 1
+    fi
     if command -v flock >/dev/null 2>&1; then
         exec 9>"$ROOT/.venv.lock"
         flock -n 9 || { setup_say "== set-up: another set-up is running in this folder, waiting for it"; flock 9; }

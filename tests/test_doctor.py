@@ -54,3 +54,24 @@ def test_a_small_card_is_told_which_models_it_cannot_hold(monkeypatch):
     assert found["BF16"].status == doctor.WARN and "Phi-2" in found["BF16"].fix
     assert {key: found[key].status for key in MODELS} == {key: doctor.WARN if key == "qwen1.5-moe" else doctor.OK for key in MODELS}
     assert "GB are usable" in found["qwen1.5-moe"].found and "--models phi-2," in found["qwen1.5-moe"].fix
+
+
+def test_without_the_packages_it_says_how_to_get_them_instead_of_failing(monkeypatch, capsys):
+    """The first thing somebody types is `python -m polypersona_lib doctor`, often with the system's Python."""
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert doctor.main([]) == 1
+    said = capsys.readouterr().out
+    assert "not here: psutil" in said and "./run_all.sh --help makes .venv" in said and "memory" not in said and "browser" in said
+
+
+def test_a_folder_that_cannot_be_written_to_fails(monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    assert report("nano")["results"].status == doctor.FAIL and "--out DIR" in report("nano")["results"].fix
+
+
+@pytest.mark.parametrize(("profile", "enough"), [("nano", True), ("smoke", True), ("sessions", False)])
+def test_every_profile_has_its_own_need_of_memory(profile, enough, monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: namedtuple("Memory", "available")(4.5e9))
+    assert (report(profile)["memory"].status == doctor.OK) == enough

@@ -7,6 +7,7 @@ import importlib.metadata as metadata
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -177,13 +178,36 @@ def test_a_gpu_counts_only_if_nvidia_smi_works(tmp_path, monkeypatch):
 
 def test_a_half_installed_package_is_installed_again(tmp_path, monkeypatch):
     site = tmp_path / "site-packages"
-    for name, files in {"whole-1.0": ["METADATA", "RECORD"], "half-1.0": ["METADATA"]}.items():
+    for name, files in {"whole-1.0": ["METADATA", "RECORD"], "half-1.0": ["METADATA"], "someone_elses-1.0": ["METADATA"]}.items():
         (site / f"{name}.dist-info").mkdir(parents=True)
         for file in files:
             (site / f"{name}.dist-info" / file).write_text("", encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(site)])
-    setup_env.drop_half_installed()
-    assert [path.name for path in site.iterdir()] == ["whole-1.0.dist-info"]
+    setup_env.drop_half_installed({"whole": "1.0", "half": "1.0"})
+    assert sorted(path.name for path in site.iterdir()) == ["someone_elses-1.0.dist-info", "whole-1.0.dist-info"]
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr(setup_env.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12 - 10**9, 10**9))
+    monkeypatch.setattr(setup_env, "problems", lambda pins: ["torch is not installed (the lock wants x)"])
+    monkeypatch.setattr(setup_env, "pip", lambda *arguments, **options: pytest.fail("pip was called"))
+    with pytest.raises(SystemExit, match=r"1.0 GB free where .*, 2.5 needed"):
+        setup_env.install()
+
+
+def test_a_set_up_that_is_interrupted_says_how_it_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "run", stop)
+    monkeypatch.setattr(sys, "argv", ["setup_env.py", "stamp"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / "scripts" / "setup_env.py"), run_name="__main__")
+    assert left.value.code == 130 and "run the same command again" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -222,6 +246,16 @@ def test_without_a_fitting_python_the_set_up_says_what_is_needed(clone, tmp_path
     done = start(clone, PATH=str(tools))
     assert done.returncode == 1 and "no Python 3.11, 3.12 or 3.13" in done.stderr
     assert not (clone / ".venv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="an administrator may write everywhere")
+def test_a_project_folder_that_is_not_writable_is_named(clone, tmp_path):
+    clone.chmod(0o555)
+    try:
+        done = start(clone, PATH=f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    finally:
+        clone.chmod(0o755)
+    assert done.returncode == 1 and f"{clone} is not writable" in done.stderr and "waiting" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["run_all.sh", "run_tests.sh", ".ci/run", "scripts/setup_env.sh"])

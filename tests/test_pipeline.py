@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -165,6 +166,41 @@ def test_from_only_force_and_parameters(toy):
     assert toy.ran() == ["01", "02"] and (toy.results / "tables/b.txt").read_text() == "HELLO7"
 
 
+def test_what_has_to_be_run_first_is_named_at_once(toy, capsys):
+    assert toy.go(only="90") == 2
+    assert "stages 01, 02, 03 have not been run yet for nano" in toy.lines[-1] and not toy.ran()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [("07", "./run_all.sh ablations"), ("11", "./run_all.sh sessions"), ("00", "polypersona_lib probe"), ("x", "stages: 01, 02")],
+)
+def test_a_notebook_outside_the_run_comes_with_the_command_that_runs_it(toy, number, says):
+    assert toy.go(only=number) == 2 and says in toy.lines[-1] and not toy.results.exists()
+
+
+def test_a_kernel_that_never_starts_is_reported_without_a_cell(toy, monkeypatch):
+    monkeypatch.setattr(pipeline.execute, "run_notebook", lambda *given, **named: pipeline.execute.Outcome("failed", "RuntimeError: no answer", 0, 5))
+    assert toy.go() == 1
+    assert "error: 01_data.ipynb: RuntimeError: no answer" in toy.lines
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "cannot write to {}: no space left on device; make room there, or put results elsewhere with --out DIR"),
+        (errno.EROFS, "cannot write to {}: read-only file system; make it writable, or put"),
+    ],
+)
+def test_a_full_or_closed_folder_is_named_with_the_way_out(number, says, tmp_path, monkeypatch, capsys):
+    def fail(*given, **named):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pipeline, "run_stages", fail)
+    assert pipeline.main(["smoke", "--out", str(tmp_path)]) == 1
+    assert says.format(tmp_path / "results" / "smoke") in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -181,7 +217,6 @@ def test_bad_parameters_are_refused_before_any_cell(toy, given, message):
 
 
 def test_bad_notebooks_and_stages_are_refused(toy):
-    assert toy.go(only="07") == 2 and "no stage '07'" in toy.lines[-1]
     toy.notebook("02_look", "pass", parameters="seed = int('4')")
     assert toy.go(parameters={}) == 2 and "name = literal" in toy.lines[-1]
     toy.write("notebooks/02_look.ipynb", "not json")
@@ -291,6 +326,11 @@ def test_progress_goes_to_the_runner(tmp_path, monkeypatch, capsys):
 def test_command_line(tmp_path, capsys):
     options = pipeline.parse(["smoke", "--from", "4", "--data", str(tmp_path), "--out", "elsewhere"])
     assert options.first == "04" and Path(options.data).is_absolute() and options.out == str(Path("elsewhere").resolve())
+    (tmp_path / "file").write_text("")
+    for option in ("--out", "--data"):
+        with pytest.raises(SystemExit):
+            pipeline.parse([option, str(tmp_path / "file")])
+        assert f"{option}: {tmp_path / 'file'} is a file, not a folder" in capsys.readouterr().err
     for wrong in (["huge"], ["--split", "rows"], ["--seed", "x"], ["--data", "/no/such/folder"], ["--from", "1", "--only", "2"]):
         with pytest.raises(SystemExit) as stop:
             pipeline.parse(wrong)
