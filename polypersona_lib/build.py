@@ -36,8 +36,8 @@ configs:
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module; exit status 2 with one line for bad input."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib build", description="Build the PolyPersona data set.")
-    parser.add_argument("--out", type=Path, default=paths.DATASET)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--out", type=Path, default=paths.DATASET, help="folder to write (default: the published data set is replaced)")
+    parser.add_argument("--seed", type=int, default=42, help="of the population, its attitudes and answers (default 42)")
     parser.add_argument("--personahub", default="", help="a JSON-lines file of PersonaHub personas, or proj-persona/PersonaHub")
     arguments = parser.parse_args(argv)
     cards, funnel = None, None

@@ -210,11 +210,14 @@ def build(keys: list[str], out: Path, steps: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib.nano", description="Rebuild the nano twins.")
-    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated keys")
+    parser.add_argument("--models", default=",".join(MODELS), help=f"comma-separated keys (default: all of {', '.join(MODELS)})")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 6,300 tokens each)")
-    parser.add_argument("--out", type=Path, default=paths.NANO_MODELS)
+    parser.add_argument("--out", type=Path, default=paths.NANO_MODELS, help="folder that gets a folder a twin (default: the shipped ones are replaced)")
     arguments = parser.parse_args(argv)
-    build(arguments.models.split(","), arguments.out, arguments.steps)
+    keys = arguments.models.split(",")
+    if unknown := [key for key in keys if key not in MODELS]:
+        parser.error(f"--models: unknown {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+    build(keys, arguments.out, arguments.steps)
     return 0
 
 

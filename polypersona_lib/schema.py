@@ -82,7 +82,8 @@ def find_split_files(folder: str | Path) -> dict[str, Path]:
         elif len(found[split]) > 1:
             problems.append(Problem(show(folder.name, 80)[1:-1], 0, "", f"several {split} files: {', '.join(p.name for p in found[split])}; keep one"))
     if problems:
-        raise InputError(problems)
+        inside = [show(p.parent.name) for p in sorted(folder.glob("*/train.*"))] if not any(found.values()) else []
+        raise InputError(problems, footer=f"the data are in {' or '.join(inside)} in that folder: name one of them" if inside else "")
     return {split: found[split][0] for split in SPLITS}
 
 

@@ -117,3 +117,9 @@ def test_all_twins_together_are_small_and_read_as_much():
     assert sum(p.stat().st_size for p in paths.NANO_MODELS.rglob("*") if p.is_file()) <= 25e6
     read = [int(re.search(r"Pre-trained on ([\d,]+) tokens", (paths.NANO_MODELS / key / "README.md").read_text())[1].replace(",", "")) for key in MODELS]
     assert max(read) <= 1.05 * min(read), "the families are compared at equal reading"
+
+
+def test_an_unknown_family_is_named_before_anything_is_built(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        nano.main(["--models", "phi-2,nonsense"])
+    assert stopped.value.code == 2 and "unknown nonsense; choose from phi-2," in capsys.readouterr().err

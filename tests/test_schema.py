@@ -130,6 +130,11 @@ def test_splits_must_be_there_and_clear(tmp_path):
         import_dataset(tmp_path, "ignore")
 
 
+def test_a_folder_of_data_sets_names_them():
+    with pytest.raises(InputError, match="the data are in 'grouped' or 'paper' in that folder: name one of them"):
+        import_dataset(paths.DATASET)
+
+
 def test_all_errors_are_listed_across_files(tmp_path):
     train = [record(0, persona=["x"], question=""), "{", record(2, question_type="opn", reference=...)]
     folder(tmp_path, train, [record(0), record(1, id="same")], [record(2, id="same"), record(3, persona=CARD | {"age": 121})])
