@@ -150,7 +150,7 @@ class Evidence:
 
     def scale_note(self) -> str:
         """What kind of models something was found on, and what it can show."""
-        twins = "Found on nano twins (one size, bases of ours): this tells architectures apart and what is learnt at that size, not the hub models"
+        twins = "Found on nano twins (one size, bases of ours): it tells architectures apart and what that size can learn, not the hub models"
         kind = twins if self.profile.scale == "nano" else "Found on the hub models"
         return f"{kind}{f' on {self.foreign}' if self.foreign else ''}"
 

@@ -19,12 +19,13 @@ import pandas as pd
 
 from . import claim_contradictions, claim_order_rules, claim_rules, claim_score_rules, paths  # noqa: F401  (importing the rules registers them)
 from .cells import csv_text
-from .claim_evidence import BASES, REPRODUCED, RULES, VERDICTS, Evidence
+from .claim_evidence import BASES, MEASURED, REPRODUCED, RULES, VERDICTS, Evidence
 from .claim_facts import all_scores, dataset_facts, domain_scores, run_facts
 from .config import Profile
 
 __all__ = [
-    "BASES", "VERDICTS", "all_scores", "choose", "dataset_facts", "domain_scores", "judge", "load_claims", "rests_on", "run_facts", "summarise", "write_claims",
+    "BASES", "VERDICTS", "all_scores", "choose", "dataset_facts", "domain_scores", "judge", "listed", "load_claims", "rests_on", "run_facts", "summarise",
+    "write_claims",
 ]  # fmt: skip
 
 COLUMNS = ("id", "place", "quote", "subject", "metric", "domain", "value", "unit", "kind", "test", "note")
@@ -122,13 +123,15 @@ def _overview(ledger: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _listed(chosen: pd.DataFrame) -> str:
-    """One paragraph a claim: place, quote, ours, verdict, reason."""
+def listed(chosen: pd.DataFrame, *, width: int = 79) -> str:
+    """The claims as text, `width` columns wide: one paragraph each with place, quote, how it was tested, ours, verdict, what it rests on, reason."""
     blocks = [f"\n{len(chosen)} claim{'s' * (len(chosen) != 1)}"]
     for row in chosen.to_dict("records"):
         rest = f" ({row['basis']})" if "basis" in row else ""
         lines = [f'{row["id"]}, {row["place"]}: "{row["quote"]}"', f"ours: {row['ours']}", f"{row['verdict']}{rest}: {row['reason']}"]
-        blocks.append("\n" + "\n".join(textwrap.fill(line, 79, initial_indent="  " * bool(n), subsequent_indent="    ") for n, line in enumerate(lines)))
+        if row.get("basis") == MEASURED:
+            lines.insert(1, f"tested: {row['how']}")
+        blocks.append("\n" + "\n".join(textwrap.fill(line, width, initial_indent="  " * bool(n), subsequent_indent="    ") for n, line in enumerate(lines)))
     return "\n".join(blocks)
 
 
@@ -156,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     ledger = pd.read_csv(path, dtype=str, keep_default_na=False)
     wanted = {name: value for name in ("verdict", "kind", "basis", "place", "text") if (value := getattr(options, name))}
     try:
-        print("\n".join([_overview(ledger), *([_listed(choose(ledger, **wanted))] if wanted else [])]), flush=True)
+        print("\n".join([_overview(ledger), *([listed(choose(ledger, **wanted))] if wanted else [])]), flush=True)
     except ValueError as error:
         print(f"claims: {error}", file=sys.stderr)
         return 2

@@ -183,6 +183,12 @@ def test_transcription_agrees_with_the_paper_itself():
     assert len(found) > 120 and wrong.empty, wrong[["quote", "ours", "reason"]].to_string()
 
 
+def test_table_one_of_the_figures_notebook_is_the_ledgers():
+    features = pd.read_csv(paths.DATA / "table1_features.csv", dtype=str, keep_default_na=False)
+    said = {f"{row.framework.replace('polypersona', 'PolyPersona')}, {row.feature}: {row.cell}" for row in features.itertuples()}
+    assert said == set(LEDGER.loc[LEDGER["place"] == "Table I", "quote"]) and (features != "").all().all()
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
