@@ -127,7 +127,8 @@ def listed(chosen: pd.DataFrame, *, width: int = 79) -> str:
     """The claims as text, `width` columns wide: one paragraph each with place, quote, how it was tested, ours, verdict, what it rests on, reason."""
     blocks = [f"\n{len(chosen)} claim{'s' * (len(chosen) != 1)}"]
     for row in chosen.to_dict("records"):
-        rest = f" ({row['basis']})" if "basis" in row else ""
+        basis = row.get("basis", "")
+        rest = f" ({basis})" if basis and not row["reason"].startswith(basis) else ""
         lines = [f'{row["id"]}, {row["place"]}: "{row["quote"]}"', f"ours: {row['ours']}", f"{row['verdict']}{rest}: {row['reason']}"]
         if row.get("basis") == MEASURED:
             lines.insert(1, f"tested: {row['how']}")
