@@ -17,7 +17,7 @@ def dataset_facts(parts: dict[str, pd.DataFrame], *, source: str = "embedded") -
 
     Args:
         parts: split name -> frame of `dataset.read_split`. source: "embedded", or the name of foreign data; verdicts then say so.
-    Returns: facts; shares in [0, 1], `balance.split` in percentage points. What foreign data do not have (persona types, instruments) is left out.
+    Returns: facts; shares in [0, 1], `balance.*` in percentage points. What foreign data do not have (persona types, instruments) is left out.
     """
     frame = pd.concat([part.assign(part=name) for name, part in parts.items()], ignore_index=True)
     n = len(frame)
@@ -37,11 +37,12 @@ def dataset_facts(parts: dict[str, pd.DataFrame], *, source: str = "embedded") -
         "share.records_with_type_and_domain": float((frame["question_type"].fillna("").ne("") & frame["domain"].fillna("").ne("")).mean()),
         "answers.distinct": frame["reference"].nunique() / n,
         "answers.length_cv": float(frame["reference"].str.len().std() / frame["reference"].str.len().mean()),
-        "balance.split": _imbalance(frame),
+        "balance.split": _imbalance(frame, "domain", "question_type"),
     }
     kinds = frame["persona"].map(lambda card: card.get("category") if isinstance(card, dict) else None)
     if kinds.notna().all():
         facts |= {f"share.rows_type.{k}": float((kinds == k).mean()) for k in sorted(set(kinds))}
+        facts["balance.split.category"] = _imbalance(frame.assign(category=kinds), "category")
         own = kinds[people.index]
         facts |= {f"share.personas_type.{k}": float((own == k).mean()) for k in sorted(set(own))} | {"categories": own.nunique()}
     if source == "embedded":
@@ -50,10 +51,10 @@ def dataset_facts(parts: dict[str, pd.DataFrame], *, source: str = "embedded") -
     return facts
 
 
-def _imbalance(frame: pd.DataFrame) -> float:
-    """Largest distance, in percentage points, between a split's share of a domain or question type and the share of it in all rows."""
+def _imbalance(frame: pd.DataFrame, *columns: str) -> float:
+    """Largest distance, in percentage points, between a split's share of a value of the columns and the share of it in all rows."""
     gaps = [0.0]
-    for column in ("domain", "question_type"):
+    for column in columns:
         within, overall = pd.crosstab(frame["part"], frame[column], normalize="index"), frame[column].value_counts(normalize=True)
         gaps.append(float((within - overall).abs().to_numpy().max() * 100))
     return max(gaps)

@@ -1,7 +1,7 @@
 """Verdict rules for facts of the data and for the method: one small function for each name in the ledger's `test` column.
 
-Every rule takes (claim, evidence) and returns a `Finding`. Rules about scores are in `claim_score_rules`, rules about the paper's own
-consistency in `claim_contradictions`.
+Every rule takes (claim, evidence) and returns a `Finding`; its first docstring line is the ledger's column `how`. Rules about scores are in
+`claim_score_rules`, about orders in `claim_order_rules`, about the paper's own consistency in `claim_contradictions`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from .cells import DASH
-from .claim_evidence import NEEDS_DATA, NOT_REPRODUCED, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, names, rule, verdict
+from .claim_evidence import BUILT, MEASURED, NEEDS_DATA, NOT_REPRODUCED, PAPER_RUN, REPRODUCED, SOURCE, UNTESTED, Evidence, Finding, names, rule, verdict
 from .question_bank import DOMAINS
 from .registry import MODELS, PAPER_TARGETS
 
@@ -31,9 +31,11 @@ def _data(ev: Evidence, metric: str) -> Finding | None:
     return None
 
 
-def _where(ev: Evidence) -> str:
-    own = "counted in our embedded data set, which is built to the paper's counts; this says nothing about the original data"
-    return f"counted in the foreign data {ev.foreign}" if ev.foreign else own
+def _counted(ev: Evidence, ours: str, holds: bool, note: str = DASH) -> Finding:
+    """A finding about the data set: by construction in ours, which is built to the paper's counts, measured in foreign data."""
+    own = "by construction: our embedded data set is built to match the paper here, which says nothing about the original data"
+    where = f"counted in the foreign data {ev.foreign}" if ev.foreign else own
+    return Finding(ours, verdict(holds), where if note == DASH else f"{where}; {note}", MEASURED if ev.foreign else BUILT)
 
 
 @rule("data")
@@ -43,8 +45,7 @@ def data_number(claim: pd.Series, ev: Evidence) -> Finding:
         return lack
     ours = ev.facts[claim["metric"]] * (100 if claim["unit"] == "%" else 1)
     shown = f"{ours:.{_decimals(claim['value'])}f}"
-    note = "" if claim["note"] == DASH else f"; {claim['note']}"
-    return Finding(shown, verdict(float(shown) == float(claim["value"])), _where(ev) + note)
+    return _counted(ev, shown, float(shown) == float(claim["value"]), claim["note"])
 
 
 @rule("present")
@@ -52,10 +53,11 @@ def data_present(claim: pd.Series, ev: Evidence) -> Finding:
     """Something that must occur at least once."""
     count = ev.facts.get(claim["metric"], 0)
     if ev.foreign:
-        return _data(ev, claim["metric"]) or Finding(str(count), verdict(count > 0), _where(ev))
+        return _data(ev, claim["metric"]) or _counted(ev, str(count), count > 0)
     if not ev.trained_enough and not count:
         return _data(ev, claim["metric"])
-    return Finding(f"{count} items", verdict(count > 0), "our question bank names the instrument that inspired each item (our own wording)")
+    why = "by construction: our question bank names the instrument that inspired each item (our own wording)"
+    return Finding(f"{count} items", verdict(count > 0), why, BUILT)
 
 
 @rule("varied")
@@ -65,7 +67,7 @@ def data_varied(claim: pd.Series, ev: Evidence) -> Finding:
         return lack
     distinct, spread = ev.facts["answers.distinct"], ev.facts["answers.length_cv"]
     shown = f"{distinct:.1%} distinct, length varies by {spread:.0%}"
-    return Finding(shown, verdict(distinct >= 0.99 and spread > 0.1), f"Paper: not quantified; we ask for 99 % distinct answers. {_where(ev)}")
+    return _counted(ev, shown, distinct >= 0.99 and spread > 0.1, "Paper: not quantified; we ask for 99 % distinct answers and lengths that vary by 10 %")
 
 
 @rule("largest_domain")
@@ -74,16 +76,16 @@ def data_largest(claim: pd.Series, ev: Evidence) -> Finding:
     if lack := _data(ev, "rows.demographics"):
         return lack
     top = max(DOMAINS, key=lambda d: ev.facts.get(f"rows.{d}", 0))
-    return Finding(top, verdict(top == claim["value"]), _where(ev))
+    return _counted(ev, top, top == claim["value"])
 
 
 @rule("balanced_splits")
 def data_balanced(claim: pd.Series, ev: Evidence) -> Finding:
-    """Splits keep the shares of domains and question types, up to the printed number of percentage points."""
-    if lack := _data(ev, "balance.split"):
+    """Splits keep the shares in all rows, up to a number of percentage points (ours)."""
+    if lack := _data(ev, claim["metric"]):
         return lack
-    gap = ev.facts["balance.split"]
-    return Finding(f"{gap:.1f} percentage points at most", verdict(gap <= float(claim["value"])), f"{claim['note']} {_where(ev)}")
+    gap = ev.facts[claim["metric"]]
+    return _counted(ev, f"{gap:.1f} percentage points at most", gap <= float(claim["value"]), claim["note"])
 
 
 # --- the method ----------------------------------------------------------------------------------------------------------------
@@ -95,7 +97,7 @@ def recipe(claim: pd.Series, ev: Evidence) -> Finding:
     ours = getattr(ev.profile.train, claim["metric"])
     ours = (4 if ours else 16) if claim["metric"] == "four_bit" else ours
     if float(ours) == float(claim["value"]):
-        return Finding(f"{ours:g}", REPRODUCED, f"used as printed in the {ev.profile.name} profile")
+        return Finding(f"{ours:g}", REPRODUCED, f"by construction: the {ev.profile.name} profile uses it as printed", BUILT)
     return Finding(f"{ours:g}", UNTESTED, f"the {ev.profile.name} profile differs: {ev.profile.why}. {PAPER_RUN} uses the paper's value")
 
 
@@ -103,14 +105,14 @@ def recipe(claim: pd.Series, ev: Evidence) -> Finding:
 def gpu_only(claim: pd.Series, ev: Evidence) -> Finding:
     """Settings that only exist on a CUDA GPU."""
     if ev.facts.get("cuda"):
-        return Finding(claim["value"], REPRODUCED, "used on the GPU of this run")
+        return Finding(claim["value"], REPRODUCED, "by construction: used on the GPU of this run", BUILT)
     return Finding("not on this machine", UNTESTED, f"{claim['note']}; {PAPER_RUN} on a CUDA GPU uses it")
 
 
 @rule("implemented")
 def implemented(claim: pd.Series, ev: Evidence) -> Finding:
     """A step of the method that the code takes; the note names where."""
-    return Finding("done in this run", REPRODUCED, claim["note"])
+    return Finding("a step of our code", REPRODUCED, f"by construction: {claim['note']}", BUILT)
 
 
 @rule("untested")
@@ -125,18 +127,29 @@ def needs_data(claim: pd.Series, ev: Evidence) -> Finding:
     return Finding("not available", NEEDS_DATA, claim["note"])
 
 
+@rule("undefined")
+def undefined(claim: pd.Series, ev: Evidence) -> Finding:
+    """A metric that the paper names but does not define or report: ours is shown, nothing can be compared."""
+    values = [s.value for key in MODELS if (s := ev.ours(key, claim["metric"]))]
+    if not values:
+        return Finding("not available", NEEDS_DATA, claim["note"])
+    kind = "nano twins" if ev.profile.scale == "nano" else "hub models"
+    return Finding(f"{min(values):.3f} to {max(values):.3f} ({len(values)} {kind})", NEEDS_DATA, claim["note"])
+
+
 @rule("base_model")
 def base_model(claim: pd.Series, ev: Evidence) -> Finding:
     """The registry's base is the one that the paper names."""
     spec = MODELS[claim["subject"]]
     twin = "; this run uses its nano twin, the same architecture in small" if ev.profile.scale == "nano" else ""
-    return Finding(spec.hub_id, verdict(claim["value"].lower() in spec.hub_id.lower()), f"registry: {spec.hub_id} at revision {spec.revision[:8]}{twin}")
+    why = f"by construction: our registry takes {spec.hub_id} at revision {spec.revision[:8]}{twin}"
+    return Finding(spec.hub_id, verdict(claim["value"].lower() in spec.hub_id.lower()), why, BUILT)
 
 
 @rule("wrong_base")
 def wrong_base(claim: pd.Series, ev: Evidence) -> Finding:
     """A statement about a base that its published card does not bear out."""
-    return Finding("Qwen2.5-Math-1.5B", NOT_REPRODUCED, claim["note"])
+    return Finding("Qwen2.5-Math-1.5B", NOT_REPRODUCED, claim["note"], SOURCE)
 
 
 @rule("model_size")
@@ -144,7 +157,7 @@ def model_size(claim: pd.Series, ev: Evidence) -> Finding:
     """Parameters counted from the published configuration, in billions at the paper's decimals."""
     count = MODELS[claim["subject"]].parameters
     shown = f"{count / 1e9:.{_decimals(claim['value'])}f}"
-    return Finding(shown, verdict(shown == claim["value"]), f"{count:,} parameters, counted from the published configuration (not from a nano twin)")
+    return Finding(shown, verdict(shown == claim["value"]), f"{count:,} parameters, counted from the published configuration (not from a nano twin)", SOURCE)
 
 
 @rule("template")
@@ -152,29 +165,41 @@ def template(claim: pd.Series, ev: Evidence) -> Finding:
     """A model with a chat template uses it, one without gets the ChatML fallback."""
     spec = MODELS[claim["subject"]]
     used = "the ChatML fallback" if spec.template == "none" else "its own chat template"
-    why = f"{spec.display} is trained and asked with {used}; the template's hash is in the run record"
-    return Finding(used, verdict((spec.template == "none") == (claim["value"] == "none")), why)
+    why = f"by construction: {spec.display} is trained and asked with {used}; the template's hash is in the run record"
+    return Finding(used, verdict((spec.template == "none") == (claim["value"] == "none")), why, BUILT)
 
 
 @rule("lora_targets")
 def lora_targets(claim: pd.Series, ev: Evidence) -> Finding:
     """The paper's seven module names are the ones adapted."""
     spec = MODELS[claim["subject"]]
-    why = f"adapted in {spec.display}; a name that matched no module would stop the run"
-    return Finding(", ".join(spec.lora_targets), verdict(set(spec.lora_targets) == set(PAPER_TARGETS)), why)
+    why = f"by construction: adapted in {spec.display}; a name that matched no module would stop the run"
+    return Finding(", ".join(spec.lora_targets), verdict(set(spec.lora_targets) == set(PAPER_TARGETS)), why, BUILT)
+
+
+def _trainable() -> dict[str, float]:
+    """Per cent of each hub model's parameters that LoRA at r = 16 trains, from the published configurations."""
+    return {key: 100 * m.trainable / m.parameters for key, m in MODELS.items()}
 
 
 @rule("fewer_parameters")
 def fewer_parameters(claim: pd.Series, ev: Evidence) -> Finding:
     """Each model trains at least this share fewer parameters (half a percentage point below is still "approximately")."""
-    saved = {key: 100 * (1 - m.trainable / m.parameters) for key, m in MODELS.items()}
+    saved = {key: 100 - share for key, share in _trainable().items()}
     least, most = min(saved, key=saved.get), max(saved, key=saved.get)
-    twins = ", ".join(f"{k.removeprefix('share.trainable.')} {100 * (1 - v):.1f} %" for k, v in ev.facts.items() if k.startswith("share.trainable."))
-    here = f"; in the models of this run {twins}" if twins else ""
-    return Finding(
-        f"{saved[least]:.1f} to {saved[most]:.1f} %", verdict(saved[least] >= float(claim["value"]) - 0.5),
-        f"counted from the published configurations at r = 16: least {names([least])}, most {names([most])}{here}",
-    )  # fmt: skip
+    run = [100 * (1 - v) for k, v in ev.facts.items() if k.startswith("share.trainable.")]
+    here = f"; the small models of this run save {min(run):.1f} to {max(run):.1f} %, as their rank is as large" if run and ev.profile.scale == "nano" else ""
+    why = f"counted from the published configurations at r = 16: least {names([least])}, most {names([most])}{here}"
+    return Finding(f"{saved[least]:.1f} to {saved[most]:.1f} %", verdict(saved[least] >= float(claim["value"]) - 0.5), why, SOURCE)
+
+
+@rule("trainable_share")
+def trainable_share(claim: pd.Series, ev: Evidence) -> Finding:
+    """The trained share of every model lies in the printed range, at the paper's decimals."""
+    shares, (low, high) = _trainable(), (float(end) for end in claim["value"].split(" to "))
+    outside = [key for key, share in shares.items() if not low <= round(share) <= high]
+    why = f"counted from the published configurations at r = 16; outside {claim['value']} %: {names(outside) or 'none'}"
+    return Finding(f"{min(shares.values()):.1f} to {max(shares.values()):.1f} %", verdict(not outside), why, SOURCE)
 
 
 @rule("retained_gain")
@@ -187,8 +212,8 @@ def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
     quantized = f", QLoRA {100 * ev.facts['ablation.retained_qlora']['share']:.1f} %" if "ablation.retained_qlora" in ev.facts else ""
     why = f"gain in loss on {found['n']} records, nano twin, three seeds each (./run_all.sh ablations){quantized}; the paper does not say which gains it means"
     if low < float(claim["value"]) < high:
-        return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", UNTESTED, f"the interval includes the paper's figure: {why}")
-    return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", verdict(low >= float(claim["value"])), why)
+        return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", UNTESTED, f"too close to call: the interval includes the paper's figure: {why}", MEASURED)
+    return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", verdict(low >= float(claim["value"])), why, MEASURED)
 
 
 @rule("memory_saved")
@@ -199,7 +224,7 @@ def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
         shown = ", ".join(f"{m['label']} {100 * m['saved']:.0f} %" for m in measured)
         close = any(abs(100 * m["saved"] - float(claim["value"])) <= near for m in measured)
         why = f'peak memory at full size on {measured[0]["device"]}, random weights, against AdamW with 32-bit states; "around" read as within {near} points'
-        return Finding(f"measured: {shown}", verdict(close), why)
+        return Finding(f"measured: {shown}", verdict(close), why, MEASURED)
     found = ev.facts.get("ablation.budget")
     if not found:
         return Finding("not measured", UNTESTED, "./run_all.sh ablations calculates it; a measurement needs an accelerator (python benchmarks/full_size.py)")
@@ -207,7 +232,7 @@ def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
     twin = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ev.facts["ablation.saved"].items() if share)
     run = "python benchmarks/full_size.py"
     why = f"calculated against AdamW in mixed precision; stored by a nano twin, activations apart: {twin}; a measurement needs an accelerator ({run})"
-    return Finding(f"calculated: {spans}", UNTESTED, why)
+    return Finding(f"calculated: {spans}", UNTESTED, why, SOURCE)
 
 
 @rule("models_run")
@@ -216,7 +241,8 @@ def models_run(claim: pd.Series, ev: Evidence) -> Finding:
     found, lack = ev.field("bleu")
     if lack:
         return lack._replace(ours=f"{len(found)} of 7")
-    return Finding(str(len(found)), verdict(len(found) == int(claim["value"])), f"all tuned and scored here ({ev.scale_note()})")
+    what = "nano twins of all seven families" if ev.profile.scale == "nano" else "all seven hub models"
+    return Finding(str(len(found)), verdict(len(found) == int(claim["value"])), f"by construction: {what} were tuned and scored alike here", BUILT)
 
 
 @rule("measured")
@@ -227,4 +253,4 @@ def measured(claim: pd.Series, ev: Evidence) -> Finding:
     if len(have) < len(wanted):
         lacking = ", ".join(m for m in wanted if m not in have)
         return Finding(", ".join(have) or "none", UNTESTED, f"no score of {lacking} in this run; ./run_all.sh {ev.profile.name} computes it")
-    return Finding(", ".join(have), REPRODUCED, "all of them are computed in this run")
+    return Finding(", ".join(have), REPRODUCED, "by construction: all of them are computed in this run", BUILT)
