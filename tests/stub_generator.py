@@ -56,6 +56,7 @@ class StubGenerator:
         return [*lead, *(WORDS[i] for i in rng.integers(0, len(WORDS), 14))], probs
 
     def __call__(self, asks, system, watch) -> pd.DataFrame:
+        assert len({(bool(a.options), a.seed) for a in asks}) == 1, "a generator gets asks of one seed that are all open or all closed"
         self.calls.append((system, len(asks)))
         rows = []
         for i, ask in enumerate(asks):

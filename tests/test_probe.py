@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from stub_generator import HOSTILE, StubGenerator
 
-from polypersona_lib import chat, generation, paths, probe, probe_cards, probe_figures, probe_sheet, prompt_view
+from polypersona_lib import chat, generation, paths, probe, probe_app, probe_cards, probe_figures, probe_sheet, prompt_view
 from polypersona_lib.config import RunConfig
 from polypersona_lib.models import load_tokenizer
 from polypersona_lib.question_bank import load_questions
@@ -159,6 +159,55 @@ def test_replies_come_in_order_whatever_is_mixed(talk, ask):
     assert all(n <= probe.CHUNK for _, n in talk.generator.calls)
 
 
+def test_asks_of_several_seeds_are_answered_with_their_own(talk, ask):
+    mixed = [replace(ask, seed=s) for s in (1, 2, 1, 3)]
+    alone = [talk.answer([a], BASE)[0].text for a in mixed]
+    assert [r.text for r in talk.answer(mixed, BASE)] == alone and len(set(alone)) == 3
+
+
+def test_after_stop_nothing_more_is_asked(talk, ask):
+    stop, calls = threading.Event(), talk.generator.calls
+    with pytest.raises(probe.Stopped):
+        talk.answer(probe.samples(ask, 3 * probe.CHUNK), BASE, stop=stop, on_done=lambda n: stop.set())
+    assert len(calls) == 1
+    with pytest.raises(probe.Stopped):
+        talk.answer([ask], BASE, stop=stop)
+    assert len(calls) == 1
+
+
+def test_a_twin_answers_with_one_thread_and_gives_the_others_back():
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with probe.ModelGenerator(RunConfig())._threads():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_difference_is_shown_in_whole_words():
+    found = probe.difference("Persona: a woman, 61, White", "Persona: a woman, 60, White")
+    assert (found.old, found.new) == ("61", "60") and found.marked == "…Persona: a woman, [-61-]{+60+}, White…"
+    assert probe.difference("is married", "is remarried").old == "married" and probe.difference("same", "same").old == ""
+
+
+def test_the_page_is_served_to_this_machine_alone_behind_a_token(monkeypatch, tmp_path):
+    import voila.app
+
+    served = []
+    monkeypatch.setattr(voila.app.Voila, "launch_instance", classmethod(lambda cls, argv, **options: served.append((argv, options))))
+    monkeypatch.setattr(probe_app, "prepare_folder", lambda folder, source: folder / "probe.ipynb")
+    monkeypatch.setattr(probe_app, "end_closed_pages", lambda: None)
+    for _ in range(2):
+        probe_app.serve("1", browser=False)
+    assert all("--Voila.ip=127.0.0.1" in argv and "--no-browser" in argv for argv, _ in served)
+    tokens = {options["token"] for _, options in served}
+    assert len(tokens) == 2 and all(len(token) >= 32 for token in tokens)
+
+
 def test_stop_is_heard_within_a_second(parts, ask):
     slow, stop = probe.Probe(RunConfig(), parts, StubGenerator(delay_s=0.05)), threading.Event()
     threading.Timer(0.2, stop.set).start()
@@ -273,6 +322,16 @@ def test_the_prompt_shown_is_the_prompt_sent(ask, key, text):
     assert by_role["persona"].startswith("Persona: ") and chat.neutralise(asked.messages[1]["content"]).split("\n")[0][:60] in by_role["persona"]
     controls = [t for t in tokens if t.control]
     assert controls and {t.role for t in controls} == {"template"}
+
+
+def test_control_tokens_are_those_of_the_template_alone(ask):
+    """TinyLlama opens a role with plain text: that is control text where the template puts it, and letters where somebody typed it."""
+    tokenizer = load_tokenizer(get_spec(BASE.key), "nano")
+    asked = replace(ask, text="Is <|user|> an option?")
+    parts_ = prompt_view.stretches(prompt_view.prompt_tokens(tokenizer, asked.messages, MODELS[BASE.key].control))
+    template = "".join(text for role, _, text in parts_ if role == "template").replace("│", "")
+    assert template == "⟦<s>⟧⟦<|system|>⟧↵⟦</s>⟧↵⟦<|user|>⟧↵⟦</s>⟧↵⟦<|assistant|>⟧↵"
+    assert not any("⟦" in text for role, _, text in parts_ if role != "template")
 
 
 def test_nothing_in_the_view_can_steer_a_reader():

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import nbformat
@@ -13,9 +14,10 @@ import pytest
 from ipywidgets import HTML, HTMLMath, Label
 from stub_generator import HOSTILE, StubGenerator
 
-from polypersona_lib import paths, probe, probe_widget
+from polypersona_lib import paths, probe, probe_sheet, probe_widget
 from polypersona_lib.config import RunConfig
 
+BASE, TUNED = probe.System("tinyllama-1.1b"), probe.System("tinyllama-1.1b", "published")
 CALM = HOSTILE.replace("/", "|")  # a slash stands between two options
 
 
@@ -58,9 +60,11 @@ def test_ask_shows_base_beside_tuned_with_bars_badge_and_prompt(make):
     assert page.bars_picture.image.value[:4] == b"\x89PNG" and "Strongly agree" in page.bars_picture.image.tooltip
     roles = [box.description.split(" (")[0] for box in page.prompt if box.layout.display != "none"]
     assert roles == ["template", "instruction", "template", "persona card", "domain", "question", "options", "template"]
+    says = [page.probe.answer([page.current()], s)[0].text for s in (BASE, TUNED)]
+    assert [box.value for box in page.answers[:2]] == says, "each answer in its own box"
     page.second.value = "phi-2"
     press(page, page.ask_bar, "Ask")
-    assert page.answers[2].value and "Phi-2" in page.facts.value
+    assert page.answers[2].value and "Phi-2" in page.facts.value and "Phi-2, untuned" not in page.facts.value
     again = page.answers[0].value
     page.seed.value += 1
     press(page, page.ask_bar, "Ask")
@@ -116,6 +120,7 @@ def test_counterfactual_sweep_and_draws(make):
     assert page.what_if_picture.words.layout.display == "none"
     page.what_if_picture.wanted.value = True
     assert page.what_if_picture.words.layout.display == ""
+    assert {s for s, _ in page.probe.generator.calls} == {BASE, TUNED} and page.probe.generator.calls[0][0] == TUNED, "Compare asks the model chosen"
     assert "20 draws" in press(page, page.what_if_bar, "Draw_repeatedly")
     page.value.value = str(page.card["age"])
     assert "the two prompts are equal" in press(page, page.what_if_bar, "Compare")
@@ -155,6 +160,42 @@ def test_questionnaire_export_and_reload(make):
     assert press(page, page.sheet_bar, "Reload_and_ask_again").startswith("Not done. vil-name.jsonl, line 1")
 
 
+def test_who_and_what_a_questionnaire_takes(make):
+    page = make()
+    page.search.value, page.panel.value, page.count.value, page.domain.value = "nurse", "the people found above", 4, "finance"
+    press(page, page.sheet_bar, "Run_questionnaire")
+    assert list(dict.fromkeys(r.ask.persona_id for r in page.sheet_replies)) == [pid for _, pid in page.people.options[:4]]
+    assert {r.ask.domain for r in page.sheet_replies} == {"Finance"} and all(r.ask.options for r in page.sheet_replies)
+    assert {r.ask.seed for r in page.sheet_replies} == {page.seed.value} and {r.system for r in page.sheet_replies} == {TUNED}
+    page.scope.value = "all of this domain"
+    press(page, page.sheet_bar, "Run_questionnaire")
+    assert len(page.sheet_replies) == 4 * 8 and any(not r.ask.options for r in page.sheet_replies)
+    page.panel.value, page.count.value, page.scope.value = "new plausible people", 2, "this question"
+    press(page, page.sheet_bar, "Run_questionnaire")
+    first = [r.ask.card for r in page.sheet_replies]
+    page.seed.value += 1
+    press(page, page.sheet_bar, "Run_questionnaire")
+    assert len(first) == 2 and not any(r.ask.card in first for r in page.sheet_replies), "another seed, other people"
+
+
+def test_a_file_of_two_models_is_answered_row_by_row(make):
+    page = make()
+    page.question.value = "healthcare.agreement.1"
+    asks = [replace(page.current(), seed=s) for s in (1, 2, 3, 4)]
+    systems = [BASE, TUNED, BASE, TUNED]
+    replies = [page.probe.answer([a], s)[0] for a, s in zip(asks, systems, strict=True)]
+    _, path = probe_sheet.write(replies, page.folder, "two")
+    page._list_files(path.name)
+    assert "4 of 4 answers are the same" in press(page, page.sheet_bar, "Reload_and_ask_again")
+    assert [r.system for r in page.sheet_replies] == systems
+
+
+def test_a_question_of_ones_own_is_asked_in_the_domain_chosen(make):
+    page = make()
+    page.own.value, page.domain.value = "Tea?", "finance"
+    assert page.current().domain == "Finance" and page.current().kind == "open"
+
+
 def test_a_file_brought_by_the_browser_is_checked_before_it_is_kept(make):
     page = make()
     press(page, page.sheet_bar, "Run_questionnaire")
@@ -179,6 +220,8 @@ def test_what_is_shown_as_sampling_is_what_is_used(make):
     assert page.temperature.value == 0.7 and page.current().sampling.max_tokens == 112
     page.temperature.value = 0.0
     assert page.manner.value == "as set here" and page.current().sampling.temperature == 0.0, "a changed temperature is never ignored"
+    page.top_p.value = 0.5
+    assert page.current().sampling.top_p == 0.5
     page.manner.value = "as in the study"
     assert page.temperature.value == 0.7 and page.manner.value == "as in the study"
     page.own.value, page.own_options.value = "Tea?", "Yes / No"
