@@ -62,7 +62,7 @@ class Layout:
         cards = self.probe.cards
         kinds = sorted({str(c.get("category", "")) for c in cards.values()})
         lands = sorted({str(c.get("country", "")) for c in cards.values()})
-        self.search = field(widgets.Text, "Search", placeholder="nurse Ohio")
+        self.search = field(widgets.Text, "Search", placeholder="nurse California")
         self.category = field(widgets.Dropdown, "Kind of work", "1 1 160px", options=[ANY, *kinds])
         self.country = field(widgets.Dropdown, "Country", "1 1 160px", options=[ANY, *lands])
         self.people = field(widgets.Select, "People", WIDE, options=[], rows=5)

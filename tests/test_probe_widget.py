@@ -76,6 +76,8 @@ def test_ask_shows_base_beside_tuned_with_bars_badge_and_prompt(make):
 
 def test_people_are_found_picked_rolled_edited_and_described(make):
     page = make()
+    page.search.value = page.search.placeholder
+    assert page.people.options, "the example in the field finds somebody"
     page.search.value = "nurse"
     assert 0 < len(page.people.options) < 433 and page.card == page.probe.cards[page.people.value]
     page.search.value = "no such person"
