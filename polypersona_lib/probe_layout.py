@@ -86,6 +86,7 @@ class Layout:
         )
         self.words.layout.display = "none"
         self.who, self.card_text, self.warnings = shown("Who", 1, "1 1 150px"), shown("As the model reads it", 2, "5 1 420px"), shown("Contradictions", 1)
+        self.warnings.add_class("pp-warning")
         self.card_box = widgets.VBox([row(*self.editors.values()), row(self.undo)])
         self.list_box = widgets.VBox([row(self.search, self.category, self.country), self.people])
         for widget in (self.search, self.category, self.country):
@@ -215,7 +216,7 @@ class Layout:
             box.add_class("pp-part")
         head = widgets.HTML(
             "<h2>7. The prompt, as it was sent</h2><p>Part by part, a colour and a name for each. │ stands between two tokens, "
-            "⟦ ⟧ encloses a control token, ↵ is a line end.</p>"
+            "⟦ ⟧ encloses a control token, ↵ is a line end, ‥ one more token of the character before it.</p>"
         )
         return [head, self.prompt_facts, *self.prompt]
 

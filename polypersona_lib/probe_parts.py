@@ -36,6 +36,7 @@ CSS = """<style>
 .pp textarea:disabled {field-sizing: content; height: auto; min-height: 1.9em; resize: none}
 .pp .pp-part.widget-inline-hbox {flex-direction: row} .pp .pp-part > .widget-label {flex: 0 0 130px; width: 130px; margin-top: 6px}
 .pp .pp-part.widget-inline-hbox > textarea {flex: 1 1 auto; width: auto}
+.pp .pp-warning textarea:disabled {border-left: 4px solid #b35900; background: #fff6ec}
 .pp-cells {border-top: 1px solid #d5d5d5} .pp .pp-cells .widget-label {position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)}
 .pp-cells textarea:disabled {border: 0; background: transparent; padding-left: 2px}
 .pp .pp-template textarea:disabled {color: #595959; -webkit-text-fill-color: #595959; border-left: 6px dotted #595959}

@@ -287,7 +287,10 @@ class Page(Panel):
     def _draw(self, asks: list[Ask], system: System) -> str:
         replies = self._answer(asks, system, on_done=lambda n: self.say(f"{n} of {len(asks)} drawn", self.what_if_bar))
         first = f"The first {min(10, len(asks))} draws\n" + probe_figures.say_answers({i + 1: r for i, r in enumerate(replies[:10])})
-        self._show_what_if(diff=f"{len(asks)} times the same prompt, each with random numbers of its own", answers=first)
+        sharp = f"{len(asks)} times the same prompt, each with random numbers of its own, at temperature {asks[0].sampling.temperature:g}"
+        if asks[0].options and asks[0].sampling.temperature < 1:
+            sharp += ": colder than 1, so the draws pile up on what is most probable; the model's own probabilities are those at temperature 1"
+        self._show_what_if(diff=sharp, answers=first)
         if not asks[0].options:
             return f"{len(asks)} draws, {len({r.text for r in replies})} different answers"
         unread = sum(r.option is None for r in replies)

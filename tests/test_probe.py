@@ -334,6 +334,13 @@ def test_control_tokens_are_those_of_the_template_alone(ask):
     assert not any("⟦" in text for role, _, text in parts_ if role != "template")
 
 
+def test_a_character_of_several_tokens_is_shown_once(ask):
+    asked = replace(ask, text="Is 🙃 an option?")
+    tokens = prompt_view.prompt_tokens(load_tokenizer(get_spec(BASE.key), "nano"), asked.messages, MODELS[BASE.key].control)
+    question = [t.text for t in tokens if t.role == "question"]
+    assert "".join(question).replace(prompt_view.AGAIN, "") == "\nQuestion: Is 🙃 an option?" and question.count(prompt_view.AGAIN) >= 3
+
+
 def test_nothing_in_the_view_can_steer_a_reader():
     tokens = [prompt_view.Token("a\x1b[31m\u202eb\n", "persona", False), prompt_view.Token("<s>", "template", True)]
     assert prompt_view.stretches(tokens) == [("persona", 1, "a[31mb↵"), ("template", 1, "⟦<s>⟧")]

@@ -124,6 +124,10 @@ def test_counterfactual_sweep_and_draws(make):
     assert page.what_if_picture.words.layout.display == ""
     assert {s for s, _ in page.probe.generator.calls} == {BASE, TUNED} and page.probe.generator.calls[0][0] == TUNED, "Compare asks the model chosen"
     assert "20 draws" in press(page, page.what_if_bar, "Draw_repeatedly")
+    assert "at temperature 0.3: colder than 1" in page.diff.value, "why the draws are not spread as the probabilities are"
+    page.temperature.value = 1.0
+    press(page, page.what_if_bar, "Draw_repeatedly")
+    assert page.diff.value.endswith("at temperature 1")
     page.value.value = str(page.card["age"])
     assert "the two prompts are equal" in press(page, page.what_if_bar, "Compare")
     page.attribute.value = "values"
