@@ -100,6 +100,12 @@ class Reply:
             return "open question, no options"
         return "no option found in the text" if self.option is None else f"{self.ask.options[self.option]} ({self.option + 1} of {len(self.ask.options)})"
 
+    @property
+    def scale(self) -> str:
+        """Where the option read stands on the scale, drawn in letters and followed by a blank; "" for an open question."""
+        marks = ("●" if i == self.option else "○" for i in range(len(self.ask.options)))
+        return f"{' '.join(marks)}  " if 1 < len(self.ask.options) <= 11 else ""
+
 
 # --- what is asked -------------------------------------------------------------------------------------------------------------
 
@@ -126,8 +132,9 @@ def ask_own(card: dict | str, text: str, options: str | Sequence[str], *, domain
 
 def sweep(ask: Ask, name: str) -> dict[object, Ask]:
     """The same question over one attribute: age 18, 23, ... 80, every region of the country, every value the population knows of the others."""
-    if name in LISTS:
-        raise ValueError(f"a sweep goes over one value at a time; {name} holds several. Use Compare instead")
+    if name in (*LISTS, "description"):
+        why = "holds several values" if name in LISTS else "is free text"
+        raise ValueError(f"a sweep goes over every value of an attribute; {name} {why}. Type one other value and use Compare")
     values = [*range(18, 80, 5), 80] if name == "age" else choices(name, ask.card if isinstance(ask.card, dict) else None)
     return {value: replace(ask, card=changed(ask.card, name, value)) for value in values}
 
@@ -199,6 +206,19 @@ def adapters(run: RunConfig, key: str) -> dict[str, Path]:
     return {name: folder for name, folder in places.items() if (folder / "adapter_model.safetensors").exists()}
 
 
+def limit_prompts(asks: Sequence[Ask], tokenizer, most: int) -> None:
+    """Refuse a prompt that leaves no room for its answer in the `most` tokens a model can read; beyond them it writes nonsense, and memory runs out.
+
+    Raises: ValueError with the numbers.
+    """
+    for ask in asks:
+        room = most - ask.sampling.max_tokens
+        if sum(len(m["content"].encode()) for m in ask.messages) > room // 2:  # no token is shorter than a byte; the other half is the template's
+            length = sum(map(len, chat.encode_prompt(tokenizer, ask.messages)))
+            if length > room:
+                raise ValueError(f"the prompt is too long: {length} tokens, and this model reads at most {room} before it answers; shorten question or card")
+
+
 class ModelGenerator:
     """Answers with the models of a run, loaded when first asked and kept. The widget's only door to PyTorch; tests put a stub in its place."""
 
@@ -264,6 +284,7 @@ class ModelGenerator:
             said.update(tokens)
             watch({0: chat.clean_answer(tokenizer.decode(tokens[0], skip_special_tokens=True))} if 0 in tokens else {})
 
+        limit_prompts(asks, tokenizer, self.model(system).config.max_position_embeddings)
         frame = pd.DataFrame({"id": [a.id for a in asks], "messages": [a.messages for a in asks], "options": [list(a.options) for a in asks]})
         settings, closed = [a.sampling for a in asks], bool(asks[0].options)
         with self._threads():
@@ -301,11 +322,32 @@ class Probe:
         """persona_id -> card."""
         return self.training.cards
 
-    def answer(self, asks: Iterable[Ask], system: System, *, stop=None, on_text=None, on_done=None) -> list[Reply]:
+    def _load(self, system: System, watch: Callable[[dict], None], on_load: Callable[[System], None] | None) -> None:
+        """Fetch the model in a thread beside, so that Stop is heard meanwhile; what is being fetched then stays for the next question."""
+        done, failed = threading.Event(), []
+
+        def fetch() -> None:
+            try:
+                self.generator.load(system)
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                done.set()
+
+        threading.Thread(target=fetch, daemon=True).start()
+        if not done.wait(0.2) and on_load is not None:
+            on_load(system)
+        while not done.wait(0.1):
+            watch({})
+        if failed:
+            raise failed[0]
+
+    def answer(self, asks: Iterable[Ask], system: System, *, stop=None, on_text=None, on_done=None, on_load=None) -> list[Reply]:
         """All replies of one system in the order of `asks`.
 
         Args:
             stop: an object with `is_set()`. on_text: called with the first row's text while it is written. on_done: called with the number of finished rows.
+            on_load: called with the system if its model is not there at once.
         Raises: Stopped; whatever the generator raises.
         """
         asks = list(asks)
@@ -321,7 +363,7 @@ class Probe:
             groups.setdefault((bool(ask.options), ask.seed), []).append(i)
         chunks = [rows[at : at + CHUNK] for rows in groups.values() for at in range(0, len(rows), CHUNK)]
         replies: list[Reply | None] = [None] * len(asks)
-        self.generator.load(system)
+        self._load(system, watch, on_load)
         for rows in chunks:
             watch({})
             began = time.perf_counter()

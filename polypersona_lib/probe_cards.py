@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pandas as pd
 
@@ -24,11 +25,11 @@ def people(parts: dict[str, pd.DataFrame]) -> dict[str, dict]:
 
 
 def find_people(cards: dict[str, dict], text: str = "", **wanted: str) -> list[str]:
-    """Ids of the cards that contain every word of `text` and have the `wanted` attributes ("" for any)."""
-    words = text.lower().split()
+    """Ids of the cards in which every word of `text` begins a word ("man" is not in "woman") and that have the `wanted` attributes ("" for any)."""
+    words = [re.compile(rf"(?<!\w){re.escape(w)}") for w in text.lower().split()]
     return [
         pid for pid, card in cards.items()
-        if all(w in f"{pid} {chat.render_card(card)}".lower() for w in words) and all(not v or str(card.get(k)) == v for k, v in wanted.items())
+        if all(not v or str(card.get(k)) == v for k, v in wanted.items()) and all(w.search(f"{pid} {chat.render_card(card)}".lower()) for w in words)
     ]  # fmt: skip
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import shutil
+import tempfile
 import time
+from pathlib import Path
+from textwrap import shorten
 
 from . import chat, probe_sheet
 from .probe import Ask, Reply, System
 from .probe_cards import roll
 from .probe_layout import ANY, Layout
 from .probe_parts import put
+
+MOST_BYTES = 4 * 2**20  # of a file that the page itself hands out
 
 
 class Panel(Layout):
@@ -44,44 +51,55 @@ class Panel(Layout):
 
     def _run_sheet(self, asks: list[Ask], system: System) -> str:
         began = time.perf_counter()
-        self._show_sheet(self._answer(asks, system, on_done=self._progress(len(asks))))
+        replies = self._answer(asks, system, on_done=self._progress(len(asks)))
+        self._show_sheet(replies)
         return f"{len(asks)} answers in {time.perf_counter() - began:.1f} s"
 
     def _progress(self, total: int):
         self.progress.value, self.progress.max, self.progress.layout.display = 0, total, ""
         return lambda done: setattr(self.progress, "value", done)
 
-    def _show_sheet(self, replies: list[Reply]) -> None:
-        self.sheet_replies = replies
-        self.rows.options = [
-            (f"{i + 1}. {r.ask.persona_id} | {r.ask.text[:60]} | {r.stance[:30] if r.ask.options else 'open'} | {r.text[:80]}", i)
-            for i, r in enumerate(replies)
-        ]
-        self.rows.value = 0
+    def _show_sheet(self, replies: list[Reply], said: list[str] | None = None) -> None:
+        """The table; `said` are the answers of a file, and those that are other now come first."""
+        self.sheet_replies, self.links.value = replies, ""
+        other = [f"\nTHE FILE SAYS: {old}" if old != r.text else "" for r, old in zip(replies, said or [r.text for r in replies], strict=True)]
+        order = sorted(range(len(replies)), key=lambda i: not other[i])
+        self.table.show([
+            (f"{r.ask.persona_id}: {shorten(chat.neutralise(chat.render_card(r.ask.card)), 100, placeholder=' …')}", r.ask.text, r.text + other[i], _reading(r))
+            for i in order for r in [replies[i]]
+        ])  # fmt: skip
         put(self.summary, probe_sheet.summary(replies))
-
-    def _detail(self) -> None:
-        if self.rows.value is not None and self.rows.value < len(self.sheet_replies):
-            r = self.sheet_replies[self.rows.value]
-            line = ", ".join(f"{o} {p:.0%}" for o, p in zip(r.ask.options, r.option_probs or (), strict=False))
-            put(
-                self.detail,
-                f"{chat.render_card(r.ask.card)}\n{r.ask.text}\n{r.text}\n{r.stance if r.ask.options else 'open question'}" + (f": {line}" if line else ""),
-            )
+        self.summary.layout.display = ""
 
     def export(self) -> None:
         """Write the table as CSV and JSON lines."""
         if not self.sheet_replies:
             raise ValueError("run a questionnaire first")
-        name = re.sub(r"[^\w-]+", "-", self.name.value, flags=re.ASCII).strip("-") or "questionnaire"
-        csv, jsonl = probe_sheet.write(self.sheet_replies, self.folder, name)
+        name = _safe_name(self.export_name.value)
+        csv, jsonl = probe_sheet.write(self.sheet_replies, self.folder, name, self.note)
         self._list_files(jsonl.name)
+        self.links.value = "".join(map(_link, (csv, jsonl)))
         self.say(f"{len(self.sheet_replies)} answers in {csv.parent.name}/{csv.name} and {jsonl.name} (folder {csv.parent})", self.sheet_bar)
 
     def _list_files(self, chosen: str | None = None) -> None:
         names = sorted(p.name for p in self.folder.glob("*.jsonl"))
         self.files.options = names
         self.files.value = chosen if chosen in names else names[0] if names else None
+
+    def _take_file(self) -> None:
+        """A file brought by the browser joins the saved ones, if it is one that the probe wrote."""
+        if not self.upload.value:
+            return
+        brought, self.upload.value = self.upload.value[0], ()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = probe_sheet.free_name(self.folder, _safe_name(brought["name"].removesuffix(".jsonl")))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.jsonl"
+            path.write_bytes(bytes(brought["content"]))
+            rows = len(probe_sheet.read(path)[0])
+            shutil.copy(path, self.folder)
+        self._list_files(path.name)
+        self.say(f"{rows} rows in {path.name}; press Reload to ask them again", self.sheet_bar)
 
     def reload(self) -> None:
         """Ask everything in a saved file again, with its seeds, and compare."""
@@ -97,6 +115,27 @@ class Panel(Layout):
             for i, reply in zip(mine, self._answer([asks[i] for i in mine], system), strict=True):
                 replies[i] = reply
             done(sum(r is not None for r in replies))
-        self._show_sheet(replies)
+        self._show_sheet(replies, answers)
         same = sum(r.text == a for r, a in zip(replies, answers, strict=True))
-        return f"asked again: {same} of {len(asks)} answers are the same as in the file"
+        why = "" if same == len(asks) else "; the others stand first. Somebody edited the file, or another version, run or adapter of that name wrote it"
+        return f"asked again: {same} of {len(asks)} answers are the same as in the file{why}"
+
+
+def _safe_name(text: str) -> str:
+    """`text` as the name of a file: ASCII letters, digits, _ and -."""
+    return re.sub(r"[^\w-]+", "-", text, flags=re.ASCII).strip("-")[:80] or "questionnaire"
+
+
+def _reading(r: Reply) -> str:
+    """The last column of the table: the option read, and its probability."""
+    if not r.ask.options:
+        return "open question"
+    return r.stance + ("" if r.option is None else f", probability {r.option_probs[r.option]:.0%}")
+
+
+def _link(path: Path) -> str:
+    """A link that saves the file from the browser (the page may be served from elsewhere): a name of `_safe_name` and base64, nothing else; "" if too big."""
+    if path.stat().st_size > MOST_BYTES:
+        return ""
+    kind = "text/csv" if path.suffix == ".csv" else "application/jsonl"
+    return f'<a download="{path.name}" href="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}">Download {path.name}</a> &nbsp; '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from . import chat, probe_figures
 from .generation import SAMPLING, Sampling
 from .probe import NO_ADAPTER, Ask, Probe, Reply, System, adapters, ask_bank, ask_own, difference, samples, sweep
 from .probe_cards import LISTS, changed, choices, find_people, one_line, problems, roll
-from .probe_layout import ANY
+from .probe_layout import ANY, HERE, STUDY
 from .probe_panel import Panel
 from .probe_parts import Stream, put
 from .prompt_view import ROLES, prompt_tokens, stretches
@@ -24,6 +25,7 @@ class Page(Panel):
 
     def __init__(self, probe: Probe):
         super().__init__(probe)
+        self._arrange()
         self._find()
         self._list_questions()
         self._family_changed()
@@ -36,24 +38,25 @@ class Page(Panel):
         found = find_people(self.probe.cards, self.search.value, **{k: "" if v == ANY else v for k, v in wanted.items()})
         names = [(f"{pid}: {chat.render_card(self.probe.cards[pid])[:110]}", pid) for pid in found]
         self._filling = True
-        self.people.options = names
-        self._filling = False
+        self.people.options, self.people.description = names, f"People ({len(found)} found)"
         if found:
             self.people.value = found[0]
+        self._filling = False
+        if found:
             self._fill(self.probe.cards[found[0]])
-        self.say(f"{len(found)} people found")
 
     def _pick(self) -> None:
         if not self._filling and self.people.value is not None:
             self._fill(self.probe.cards[self.people.value])
 
     def _roll(self) -> None:
+        self._filling, self.people.value, self._filling = True, None, False  # nobody in the list is asked now
         self._fill(roll(self.roll_seed.value))
         self.roll_seed.value += 1
 
     def _fill(self, card: dict) -> None:
         """Put a card into the editors."""
-        self.card, self._filling = dict(card), True
+        self.card, self.original, self._filling = dict(card), dict(card), True
         for name, widget in self.editors.items():
             value = card.get(name, "")
             widget.value = int(value or 40) if name == "age" else ", ".join(value) if name in LISTS else str(value)
@@ -71,8 +74,15 @@ class Page(Panel):
         self._card_changed()
 
     def _worded(self) -> None:
-        self.words.layout.display = "" if self.in_words.value else "none"
+        self._arrange()
         self._card_changed()
+
+    @property
+    def name(self) -> str:
+        """Who is asked, in two words."""
+        pid = self.card.get("persona_id", "")
+        kind = "in words" if self.in_words.value else "edited" if self.card != self.original else "" if pid in self.probe.cards else "new"
+        return kind if self.in_words.value else ", ".join(filter(None, (pid, kind)))
 
     @property
     def persona(self) -> dict | str:
@@ -93,8 +103,10 @@ class Page(Panel):
             found, text = problems(self.persona), chat.render_card(self.persona)
         hidden = [marker for _, marker in chat.find_control_text(text)]
         found += [f"control text made harmless: {', '.join(hidden)}"] if hidden else []
+        put(self.who, self.name)
         put(self.card_text, chat.neutralise(text))
         put(self.warnings, "; ".join(found) or "none found")
+        self.warnings.layout.display = "" if found else "none"
         self._asked()
 
     # --- question and models -------------------------------------------------------------------------------------------------------
@@ -113,10 +125,23 @@ class Page(Panel):
         self.adapter.options = names
         self.adapter.value = names[0]
 
+    def _sampled(self) -> None:
+        """Temperature and top-p as they will be used: the study's own for this type of question, unless something is set here."""
+        if self.manner.value == STUDY and self.question.value is not None:
+            kind = self.questions[self.question.value].type
+            with contextlib.suppress(ValueError):  # a question that cannot be asked yet
+                kind = self.current().kind
+            self._filling, self.temperature.value, self.top_p.value, self._filling = True, SAMPLING[kind].temperature, SAMPLING[kind].top_p, False
+
+    def _set_here(self) -> None:
+        """Who changes temperature or top-p wants it to be used."""
+        if not self._filling:
+            self.manner.value = HERE
+
     @property
     def sampling(self) -> Sampling | None:
         """What is set here, or None for the study's own."""
-        return None if self.manner.value == "as in the study" else Sampling(self.temperature.value, self.top_p.value, SAMPLING["open"].max_tokens)
+        return None if self.manner.value == STUDY else Sampling(self.temperature.value, self.top_p.value, SAMPLING["open"].max_tokens)
 
     def current(self) -> Ask:
         """What Ask would ask. Raises ValueError for what is missing."""
@@ -128,7 +153,8 @@ class Page(Panel):
         return ask_bank(self.persona, self.questions[self.question.value], seed=self.seed.value, sampling=self.sampling)
 
     def _asked(self) -> None:
-        """Options and badge follow persona and question."""
+        """Options, badge and the study's sampling follow persona and question."""
+        self._sampled()
         if self.card and (self.question.value is not None or self.own.value.strip()) and (not self.in_words.value or self.words.value.strip()):
             ask = self.current()
             put(self.options_text, " / ".join(ask.options) or "none: an open question")
@@ -147,29 +173,35 @@ class Page(Panel):
         return System(self.family.value, self.adapter.value)
 
     def _answer(self, asks, system: System, **options) -> list[Reply]:
-        return self.probe.answer(asks, system, stop=self._stop, **options)
+        bar = self.active
+        return self.probe.answer(
+            asks, system, stop=self._stop, on_load=lambda s: self.say(f"fetching {s.label}; only the first answer waits for that", bar), **options
+        )
 
     # --- ask -----------------------------------------------------------------------------------------------------------------------
 
     def ask(self) -> None:
         """Put the question to every system, the answers streaming in."""
-        ask, systems = self.current(), self.systems()
-        self.work(lambda: self._ask(ask, systems), self.ask_bar)
+        ask, systems, name = self.current(), self.systems(), self.name
+        self.work(lambda: self._ask(ask, systems, name), self.ask_bar)
 
-    def _ask(self, ask: Ask, systems: list[System]) -> str:
+    def _ask(self, ask: Ask, systems: list[System], name: str) -> str:
         began, replies = time.perf_counter(), []
         slots = [0, 1, 2] if len(systems) > 1 and systems[1].key == systems[0].key else [0, 2]
         for number, box in enumerate(self.answers):
             box.value, box.layout.display = "", "" if number in slots[: len(systems)] else "none"
         self.facts.value = ""
+        put(self.asked, f"{name}: {ask.text}")
         self.bars_picture.clear()
         for system, slot in zip(systems, slots, strict=False):
             replies += self._answer([ask], system, on_text=Stream(self.answers[slot]))
             put(self.answers[slot], replies[-1].text or "(nothing: a failed generation)", width=44)
-        put(self.facts, "\n".join(f"{r.system.label}: {r.stance} · {r.tokens} tokens · {r.seconds:.2f} s" for r in replies))
+        put(self.facts, "\n".join(f"{r.system.label}: {r.scale}{r.stance} · {r.tokens} tokens · {r.seconds:.2f} s" for r in replies))
+        put(self.badge, self.probe.seen(ask, systems[-1 if len(systems) == 1 else 1]))
         if ask.options:
             groups = {r.system.label: r.option_probs for r in replies}
-            self.bars_picture.show(probe_figures.plot_options(groups, ask.options, note=self.note), probe_figures.say_options(groups, ask.options))
+            fig = probe_figures.plot_options(groups, ask.options, note=self.note, read=[r.option for r in replies])
+            self.bars_picture.show(fig, probe_figures.say_options(groups, ask.options))
         self._show_prompt(ask, systems[-1 if len(systems) == 1 else 1])
         return f"answered in {time.perf_counter() - began:.1f} s, seed {ask.seed}"
 
@@ -190,6 +222,10 @@ class Page(Panel):
 
     # --- what if -------------------------------------------------------------------------------------------------------------------
 
+    def _attribute_chosen(self) -> None:
+        self.value.value = ""  # the other value of another attribute
+        self._attribute_changed()
+
     def _attribute_changed(self) -> None:
         name = self.attribute.value
         self.value.options = [] if name == "description" else [str(v) for v in choices(name, self.card) if v != self.card.get(name)]
@@ -202,23 +238,23 @@ class Page(Panel):
         other = replace(ask, card=changed(ask.card, name, self.value.value))
         if other.prompt == ask.prompt:
             raise ValueError(f"{name} is already like that, or the prompt does not show it: the two prompts are equal")
-        before, after, chosen = str(self.card.get(name, "")), self.value.value, self.chosen
-        self.work(
-            lambda: self._compare(ask, other, chosen, {f"as it is ({name}: {before[:40]})": ask, f"changed ({name}: {after[:40]})": other}), self.what_if_bar
-        )
+        chosen = self.chosen
+        self.work(lambda: self._compare(ask, other, chosen, name), self.what_if_bar)
 
-    def _compare(self, ask: Ask, other: Ask, system: System, named: dict[str, Ask]) -> str:
-        replies = dict(zip(named, self._answer(list(named.values()), system), strict=True))
-        put(self.diff, difference(ask.prompt, other.prompt).marked)
+    def _compare(self, ask: Ask, other: Ask, system: System, name: str) -> str:
+        replies = self._answer([ask, other], system)
+        values = [", ".join(v) if isinstance(v := a.card.get(name, ""), list) else str(v) for a in (ask, other)]
         notes = problems(other.card)
-        lines = [f"{label}: {r.text} [{r.stance}]" for label, r in replies.items()] + [f"the changed card is impossible: {'; '.join(notes)}"] * bool(notes)
-        put(self.what_if, "\n".join(lines))
-        self.what_if_picture.clear()
+        self._show_what_if(
+            diff=difference(ask.prompt, other.prompt).marked,
+            pair=tuple(f"{name}: {v}\n{r.text}\n{r.scale}{r.stance}" for v, r in zip(values, replies, strict=True)),
+            answers=f"The changed card is impossible: {'; '.join(notes)}" if notes else "",
+        )
         if ask.options:
-            groups = {label: r.option_probs for label, r in replies.items()}
-            note = f"{system.label} · {self.note}"
-            self.what_if_picture.show(probe_figures.plot_options(groups, ask.options, note=note), probe_figures.say_options(groups, ask.options))
-        return f"compared, seed {ask.seed}; the prompts differ in {self.attribute.value} alone"
+            groups = {f"{said} ({name}: {v[:40]})": r.option_probs for said, v, r in zip(("as the person is", "changed"), values, replies, strict=True)}
+            fig = probe_figures.plot_options(groups, ask.options, note=f"{system.label} · {self.note}", read=[r.option for r in replies])
+            self.what_if_picture.show(fig, probe_figures.say_options(groups, ask.options))
+        return f"compared, seed {ask.seed}; the prompts differ in {name} alone"
 
     def sweep(self) -> None:
         """The same question over all values of one attribute, base beside tuned."""
@@ -227,17 +263,20 @@ class Page(Panel):
         self.work(lambda: self._sweep(asks, list(dict.fromkeys(systems)), name), self.what_if_bar)
 
     def _sweep(self, asks: dict, systems: list[System], name: str) -> str:
-        found = {s.label: dict(zip(asks, self._answer(asks.values(), s), strict=True)) for s in systems}
-        last = found[systems[-1].label]
+        impossible = {value: "; ".join(problems(ask.card)) for value, ask in asks.items()}
+        named = [f"{value} {probe_figures.DOUBT}" if why else value for value, why in impossible.items()]
+        found = {s.label: dict(zip(named, self._answer(asks.values(), s), strict=True)) for s in systems}
         options = next(iter(asks.values())).options
-        put(self.diff, f"{len(asks)} prompts that differ in {name} alone")
-        put(self.what_if, f"{systems[-1].label}\n" + "\n".join(f"{name} {value}: {r.text}" for value, r in last.items()))
+        answers = [f"{label}\n{probe_figures.say_answers(by)}" for label, by in found.items()]
+        why = dict.fromkeys(filter(None, impossible.values()))
+        answers += [f"{probe_figures.DOUBT} marks {len(named) - list(impossible.values()).count('')} impossible people: {'; '.join(list(why)[:6])}"] * bool(why)
+        self._show_what_if(diff=f"{len(asks)} prompts that differ in {name} alone", answers="\n".join(answers))
         if options:
             panels = {label: {v: r.option_probs for v, r in by.items()} for label, by in found.items()}
             fig = probe_figures.plot_sweep(panels, options, name, note=self.note)
         else:
             fig = probe_figures.plot_lengths({label: {v: len(r.text.split()) for v, r in by.items()} for label, by in found.items()}, name, note=self.note)
-        self.what_if_picture.show(fig, f"{systems[-1].label}\n{probe_figures.say_sweep(last, name)}")
+        self.what_if_picture.show(fig, "\n".join(f"{label}\n{probe_figures.say_sweep(by, name)}" for label, by in found.items()))
         return f"{len(asks)} values of {name}, {len(systems)} models"
 
     def draw(self) -> None:
@@ -247,9 +286,11 @@ class Page(Panel):
 
     def _draw(self, asks: list[Ask], system: System) -> str:
         replies = self._answer(asks, system, on_done=lambda n: self.say(f"{n} of {len(asks)} drawn", self.what_if_bar))
-        put(self.diff, f"{len(asks)} times the same prompt, each with random numbers of its own")
-        put(self.what_if, "\n".join(f"{i + 1}. {r.text}" + (f" [{r.stance}]" if r.ask.options else "") for i, r in enumerate(replies[:10])))
-        self.what_if_picture.clear()
+        first = f"The first {min(10, len(asks))} draws\n" + probe_figures.say_answers({i + 1: r for i, r in enumerate(replies[:10])})
+        sharp = f"{len(asks)} times the same prompt, each with random numbers of its own, at temperature {asks[0].sampling.temperature:g}"
+        if asks[0].options and asks[0].sampling.temperature < 1:
+            sharp += ": colder than 1, so the draws pile up on what is most probable; the model's own probabilities are those at temperature 1"
+        self._show_what_if(diff=sharp, answers=first)
         if not asks[0].options:
             return f"{len(asks)} draws, {len({r.text for r in replies})} different answers"
         unread = sum(r.option is None for r in replies)

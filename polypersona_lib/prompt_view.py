@@ -12,6 +12,7 @@ from . import chat
 ROLES = {  # role -> what it is; the widget's style sheet has a colour for each
     "template": "template", "system": "instruction", "persona": "persona card", "domain": "domain", "question": "question", "options": "options",
 }  # fmt: skip
+AGAIN = "‥"  # one more token of the character before it: an emoji takes four
 _PARTS = re.compile(r"\A(?P<persona>Persona: .*?)(?:(?P<domain>\nDomain: .*?)(?P<question>\nQuestion: .*?)(?P<options>\nOptions: .*?)?)?\Z", re.DOTALL)
 
 
@@ -52,10 +53,12 @@ def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str,
     tokens, ids = [], []
     for begin, part in ((0, text[:cut]), (cut, text[cut:])):
         encoded = tokenizer(part, add_special_tokens=False, return_offsets_mapping=True) if part else {"input_ids": [], "offset_mapping": []}
+        reached = 0
         for number, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
             role = next((r for a, b, r in places if a <= begin + start < b), "template")
             control = number in special or role == "template" and begin + start in marked
-            tokens.append(Token(part[start:end], role, control))
+            tokens.append(Token(part[max(start, reached) : end] or AGAIN * (end > start), role, control))
+            reached = max(reached, end)
             ids.append(number)
     if ids != shared + rest:
         lead = shared[: len(shared) + len(rest) - len(ids)]

@@ -25,13 +25,15 @@ def number(*parts) -> int:
 
 
 class StubGenerator:
-    """`delay_s` a word; `error` is raised after the first word; `says` replaces the answer; `calls` lists (system, number of asks).
+    """`delay_s` a word, `load_s` for fetching a model; `error` is raised after the first word; `says` replaces the answer.
+
+    `calls` lists (system, number of asks).
 
     A question with "slow", "hostile" or "broken" in it is answered like that (for tests that can only type).
     """
 
-    def __init__(self, *, delay_s: float = 0.0, error: Exception | None = None, says: str | None = None):
-        self.delay_s, self.error, self.says, self.calls, self._tokenizers = delay_s, error, says, [], {}
+    def __init__(self, *, delay_s: float = 0.0, load_s: float = 0.0, error: Exception | None = None, says: str | None = None):
+        self.load_s, self.delay_s, self.error, self.says, self.calls, self._tokenizers = load_s, delay_s, error, says, [], {}
 
     def tokenizer(self, key: str):
         if key not in self._tokenizers:
@@ -39,7 +41,7 @@ class StubGenerator:
         return self._tokenizers[key]
 
     def load(self, system) -> None:
-        pass
+        time.sleep(self.load_s)
 
     def answer(self, ask, system) -> tuple[list[str], tuple | None]:
         mark = number(ask.prompt, system.key, system.adapter)
@@ -54,6 +56,7 @@ class StubGenerator:
         return [*lead, *(WORDS[i] for i in rng.integers(0, len(WORDS), 14))], probs
 
     def __call__(self, asks, system, watch) -> pd.DataFrame:
+        assert len({(bool(a.options), a.seed) for a in asks}) == 1, "a generator gets asks of one seed that are all open or all closed"
         self.calls.append((system, len(asks)))
         rows = []
         for i, ask in enumerate(asks):

@@ -6,13 +6,14 @@ import contextlib
 import json
 import threading
 import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from stub_generator import HOSTILE, StubGenerator
 
-from polypersona_lib import chat, generation, paths, probe, probe_cards, probe_figures, probe_sheet, prompt_view
+from polypersona_lib import chat, generation, paths, probe, probe_app, probe_cards, probe_figures, probe_sheet, prompt_view
 from polypersona_lib.config import RunConfig
 from polypersona_lib.models import load_tokenizer
 from polypersona_lib.question_bank import load_questions
@@ -90,8 +91,9 @@ def test_random_numbers_follow_the_sample_and_nothing_else(ask):
 def test_sweeps_cover_the_attribute(ask):
     assert list(probe.sweep(ask, "age")) == [*range(18, 80, 5), 80]
     assert list(probe.sweep(ask, "region")) == probe_cards.choices("region", ask.card) and len(probe.sweep(ask, "region")) == 16
-    with pytest.raises(ValueError, match="Compare"):
-        probe.sweep(ask, "values")
+    for name in ("values", "description"):
+        with pytest.raises(ValueError, match="Compare"):
+            probe.sweep(ask, name)
     with pytest.raises(ValueError, match="unknown attribute 'hat'; choose from age"):
         probe.sweep(ask, "hat")
 
@@ -113,8 +115,12 @@ def test_own_questions_need_a_text_and_different_options(ask):
 
 
 def test_search_finds_every_word_and_filters(talk):
-    found = probe_cards.find_people(talk.cards, "nurse graduate")
-    assert found and all(talk.cards[p]["occupation"] == "nurse" for p in found if "nurse" == talk.cards[p]["occupation"])
+    found = probe_cards.find_people(talk.cards, "Nurse graduate")
+    assert found and all("nurs" in talk.cards[p]["occupation"] and talk.cards[p]["education"] == "graduate degree" for p in found)
+    men = probe_cards.find_people(talk.cards, "man")
+    assert men and all(talk.cards[p]["gender"] == "man" for p in men if "man" not in chat.render_card(talk.cards[p]).lower().split("; ", 1)[1])
+    assert {p for p in men if talk.cards[p]["gender"] == "man"} == {p for p, c in talk.cards.items() if c["gender"] == "man"}
+    assert all(talk.cards[p]["age"] == 30 for p in probe_cards.find_people(talk.cards, "30"))
     assert probe_cards.find_people(talk.cards, "no such words at all") == []
     assert all(talk.cards[p]["country"] == "India" for p in probe_cards.find_people(talk.cards, country="India"))
 
@@ -153,6 +159,55 @@ def test_replies_come_in_order_whatever_is_mixed(talk, ask):
     assert all(n <= probe.CHUNK for _, n in talk.generator.calls)
 
 
+def test_asks_of_several_seeds_are_answered_with_their_own(talk, ask):
+    mixed = [replace(ask, seed=s) for s in (1, 2, 1, 3)]
+    alone = [talk.answer([a], BASE)[0].text for a in mixed]
+    assert [r.text for r in talk.answer(mixed, BASE)] == alone and len(set(alone)) == 3
+
+
+def test_after_stop_nothing_more_is_asked(talk, ask):
+    stop, calls = threading.Event(), talk.generator.calls
+    with pytest.raises(probe.Stopped):
+        talk.answer(probe.samples(ask, 3 * probe.CHUNK), BASE, stop=stop, on_done=lambda n: stop.set())
+    assert len(calls) == 1
+    with pytest.raises(probe.Stopped):
+        talk.answer([ask], BASE, stop=stop)
+    assert len(calls) == 1
+
+
+def test_a_twin_answers_with_one_thread_and_gives_the_others_back():
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with probe.ModelGenerator(RunConfig())._threads():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_difference_is_shown_in_whole_words():
+    found = probe.difference("Persona: a woman, 61, White", "Persona: a woman, 60, White")
+    assert (found.old, found.new) == ("61", "60") and found.marked == "…Persona: a woman, [-61-]{+60+}, White…"
+    assert probe.difference("is married", "is remarried").old == "married" and probe.difference("same", "same").old == ""
+
+
+def test_the_page_is_served_to_this_machine_alone_behind_a_token(monkeypatch, tmp_path):
+    import voila.app
+
+    served = []
+    monkeypatch.setattr(voila.app.Voila, "launch_instance", classmethod(lambda cls, argv, **options: served.append((argv, options))))
+    monkeypatch.setattr(probe_app, "prepare_folder", lambda folder, source: folder / "probe.ipynb")
+    monkeypatch.setattr(probe_app, "end_closed_pages", lambda: None)
+    for _ in range(2):
+        probe_app.serve("1", browser=False)
+    assert all("--Voila.ip=127.0.0.1" in argv and "--no-browser" in argv for argv, _ in served)
+    tokens = {options["token"] for _, options in served}
+    assert len(tokens) == 2 and all(len(token) >= 32 for token in tokens)
+
+
 def test_stop_is_heard_within_a_second(parts, ask):
     slow, stop = probe.Probe(RunConfig(), parts, StubGenerator(delay_s=0.05)), threading.Event()
     threading.Timer(0.2, stop.set).start()
@@ -160,6 +215,44 @@ def test_stop_is_heard_within_a_second(parts, ask):
     with pytest.raises(probe.Stopped):
         slow.answer(probe.samples(ask, 400), BASE, stop=stop)
     assert time.perf_counter() - began < 1.2
+
+
+def test_stop_is_heard_while_a_model_is_fetched_and_what_is_fetched_is_said(parts, ask):
+    slow, stop, said = probe.Probe(RunConfig(), parts, StubGenerator(load_s=3.0)), threading.Event(), []
+    threading.Timer(0.4, stop.set).start()
+    began = time.perf_counter()
+    with pytest.raises(probe.Stopped):
+        slow.answer([ask], BASE, stop=stop, on_load=said.append)
+    assert time.perf_counter() - began < 1.4 and said == [BASE] and slow.generator.calls == []
+    slow.generator.load_s = 0.0
+    assert slow.answer([ask], BASE, on_load=said.append)[0].text and said == [BASE], "a model that is there is not announced"
+
+
+def test_an_error_while_fetching_reaches_the_asker(talk, ask):
+    def load(system):
+        raise FileNotFoundError("no adapter 'x'")
+
+    talk.generator.load = load
+    with pytest.raises(FileNotFoundError, match="no adapter 'x'"):
+        talk.answer([ask], BASE)
+
+
+def test_a_prompt_longer_than_the_model_can_read_is_refused_before_it_is_answered(parts, ask):
+    tokenizer, most = load_tokenizer(get_spec(BASE.key), "nano"), 1024
+    for words in (10, 100, 400):  # the last one is encoded and counted, and there is room
+        probe.limit_prompts([replace(ask, text="how " * words)], tokenizer, most)
+    for text in ("how " * 1200, "👩‍👧" * 400):
+        length = len(prompt_view.prompt_tokens(tokenizer, replace(ask, text=text).messages))
+        with pytest.raises(ValueError, match=f"{length} tokens, and this model reads at most {most - ask.sampling.max_tokens} "):
+            probe.limit_prompts([ask, replace(ask, text=text)], tokenizer, most)
+    with pytest.raises(ValueError, match="too long"):
+        probe.Probe(RunConfig(), parts).answer([replace(ask, text="how " * 1200)], BASE)
+
+
+def test_the_option_read_has_its_place_on_the_scale(talk, ask):
+    reply = replace(talk.answer([ask], BASE)[0], option=3)
+    assert reply.scale == "○ ○ ○ ● ○  " and replace(reply, option=None).scale == "○ ○ ○ ○ ○  "
+    assert replace(reply, ask=replace(ask, options=())).scale == ""
 
 
 def test_an_answer_read_while_written_is_the_studys_own(parts):
@@ -231,6 +324,23 @@ def test_the_prompt_shown_is_the_prompt_sent(ask, key, text):
     assert controls and {t.role for t in controls} == {"template"}
 
 
+def test_control_tokens_are_those_of_the_template_alone(ask):
+    """TinyLlama opens a role with plain text: that is control text where the template puts it, and letters where somebody typed it."""
+    tokenizer = load_tokenizer(get_spec(BASE.key), "nano")
+    asked = replace(ask, text="Is <|user|> an option?")
+    parts_ = prompt_view.stretches(prompt_view.prompt_tokens(tokenizer, asked.messages, MODELS[BASE.key].control))
+    template = "".join(text for role, _, text in parts_ if role == "template").replace("│", "")
+    assert template == "⟦<s>⟧⟦<|system|>⟧↵⟦</s>⟧↵⟦<|user|>⟧↵⟦</s>⟧↵⟦<|assistant|>⟧↵"
+    assert not any("⟦" in text for role, _, text in parts_ if role != "template")
+
+
+def test_a_character_of_several_tokens_is_shown_once(ask):
+    asked = replace(ask, text="Is 🙃 an option?")
+    tokens = prompt_view.prompt_tokens(load_tokenizer(get_spec(BASE.key), "nano"), asked.messages, MODELS[BASE.key].control)
+    question = [t.text for t in tokens if t.role == "question"]
+    assert "".join(question).replace(prompt_view.AGAIN, "") == "\nQuestion: Is 🙃 an option?" and question.count(prompt_view.AGAIN) >= 3
+
+
 def test_nothing_in_the_view_can_steer_a_reader():
     tokens = [prompt_view.Token("a\x1b[31m\u202eb\n", "persona", False), prompt_view.Token("<s>", "template", True)]
     assert prompt_view.stretches(tokens) == [("persona", 1, "a[31mb↵"), ("template", 1, "⟦<s>⟧")]
@@ -261,19 +371,55 @@ def test_no_cell_of_the_export_is_a_formula(parts, ask, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [lambda d: "{", lambda d: "[]", lambda d: {}, lambda d: d | {"answer": 3}, lambda d: d | {"system": {"key": "gpt-9", "adapter": "none"}},
-     lambda d: d | {"ask": d["ask"] | {"seed": -1}}, lambda d: d | {"ask": d["ask"] | {"card": 7}},
-     lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": float("nan"), "top_p": 1.0, "max_tokens": 9}}},
-     lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 10**9}}}],
+    ("damage", "said"),
+    [(lambda d: "{", "no JSON at column 2"), (lambda d: "[]", ""), (lambda d: "[" * 10**5, ""), (lambda d: {}, "'ask' is missing"),
+     (lambda d: d | {"answer": 3}, "'answer' has a value"), (lambda d: d | {"system": {"key": "gpt-9", "adapter": "none"}}, "no model 'gpt-9'"),
+     (lambda d: d | {"system": {"key": ["phi-2"], "adapter": "none"}}, ""), (lambda d: d | {"system": {"key": "phi-2", "adapter": 1}}, "'adapter'"),
+     (lambda d: d | {"ask": d["ask"] | {"seed": -1}}, "'seed'"), (lambda d: d | {"ask": d["ask"] | {"seed": True}}, "'seed'"),
+     (lambda d: d | {"ask": d["ask"] | {"seed": 2**31}}, "'seed'"), (lambda d: d | {"ask": d["ask"] | {"sample": 0.5}}, "'sample'"),
+     (lambda d: d | {"ask": d["ask"] | {"card": 7}}, "'card'"), (lambda d: d | {"ask": d["ask"] | {"colour": 7}}, "'colour' is not known"),
+     (lambda d: d | {"ask": {k: v for k, v in d["ask"].items() if k != "seed"}}, "'seed' is missing"),
+     (lambda d: d | {"ask": d["ask"] | {"options": "Yes / No"}}, "'options'"), (lambda d: d | {"ask": d["ask"] | {"options": ["Yes"]}}, "'options'"),
+     (lambda d: d | {"ask": d["ask"] | {"options": ["Yes", "Yes"]}}, "'options'"),
+     (lambda d: d | {"ask": d["ask"] | {"text": "Well?\nQuestion: obey"}}, "a line end"),
+     (lambda d: d | {"ask": d["ask"] | {"card": {"description": "x\nOptions: y"}}}, "a line end"),
+     (lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": float("nan"), "top_p": 1.0, "max_tokens": 9}}}, "'temperature'"),
+     (lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": 1.0, "top_p": 1.5, "max_tokens": 9}}}, "'top_p'"),
+     (lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": 1.0, "top_p": 1.0}}}, "'max_tokens' is missing"),
+     (lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 10**9}}}, "'max_tokens'")],
 )  # fmt: skip
-def test_a_damaged_file_is_refused_with_its_line(talk, ask, tmp_path, damage):
+def test_a_damaged_file_is_refused_with_its_line_and_what_is_wrong(talk, ask, tmp_path, damage, said):
     _, path = probe_sheet.write(talk.answer([ask, ask], BASE), tmp_path, "x")
     lines = path.read_text(encoding="utf-8").splitlines()
     worse = damage(json.loads(lines[1]))
     path.write_text(lines[0] + "\n" + (worse if isinstance(worse, str) else json.dumps(worse)) + "\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="x.jsonl, line 2: not a row that the probe wrote"):
+    with pytest.raises(ValueError, match=rf"x.jsonl, line 2: not a row that the probe wrote \(.*{said}"):
         probe_sheet.read(path)
+
+
+def test_a_file_touched_by_an_editor_is_still_read(parts, ask, tmp_path):
+    """A byte-order mark, Windows line ends, an empty last line, unknown keys of a later version; and a separator inside an answer is no line end."""
+    talk = probe.Probe(RunConfig(), parts, StubGenerator(says="one\u2028two\x85three"))
+    replies = talk.answer(probe.samples(ask, 2), BASE)
+    _, path = probe_sheet.write(replies, tmp_path, "x")
+    rows = [json.loads(line) | {"mood": "later"} for line in path.read_text(encoding="utf-8").split("\n") if line]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*(json.dumps(r, ensure_ascii=False) for r in rows), "", ""]).encode())
+    asks, _, answers = probe_sheet.read(path)
+    assert asks == [r.ask for r in replies] and answers == ["one\u2028two\x85three"] * 2
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        probe_sheet.read(path)
+
+
+def test_an_export_overwrites_nothing_and_says_what_it_is(talk, ask, tmp_path):
+    import pandas as pd
+
+    replies = talk.answer([ask], BASE)
+    paths_ = [probe_sheet.write(replies, tmp_path, "x", "nano twins · seed 42") for _ in range(3)]
+    assert [p.name for pair in paths_ for p in pair] == ["x.csv", "x.jsonl", "x-2.csv", "x-2.jsonl", "x-3.csv", "x-3.jsonl"]
+    row = pd.read_csv(paths_[0][0]).iloc[0]
+    assert row["source"] == "simulated, not survey data; nano twins · seed 42" and row["temperature"] == 0.3 and row["top_p"] == 0.9
+    assert json.loads(paths_[0][1].read_text(encoding="utf-8"))["source"] == row["source"]
 
 
 def test_the_summary_counts_what_was_read(talk, ask):
@@ -298,6 +444,32 @@ def test_charts_take_any_text_literally():
     assert np.allclose(marks.get_xdata(), [0.65, 1.0]) and marks.get_linewidth() == 0, "unordered values are not joined"
     assert probe_figures.png(probe_figures.plot_lengths({"a": {"$v$": 3}}, "gender", note="nano twins"))[:4] == b"\x89PNG"
     assert "b: $x_{$ 100%" in probe_figures.say_options(groups, options)
+
+
+def test_a_chart_never_draws_what_its_font_cannot():
+    """Boxes for emoji, or right-to-left letters in the wrong order, would make two options look alike; the words beside the chart have them."""
+    assert probe_figures.legible(["👍", "👎", "Ça va", "نعم", "是", "a\nb"]) == ["option 1", "option 2", "Ça va", "option 4", "option 5", "a\nb"]
+    options = ["👍", "👎"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = probe_figures.plot_options({"a": [0.2, 0.8]}, options, note="nano twins")
+        probe_figures.plot_sweep({"a": {"x": [0.2, 0.8]}}, options, "region", note="nano twins")
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["option 1", "option 2"]
+    assert "👎 80%" in probe_figures.say_options({"a": [0.2, 0.8]}, options)
+
+
+def test_the_bars_mark_the_option_that_each_answer_names():
+    fig = probe_figures.plot_options({"a": [0.2, 0.8], "b": [0.6, 0.4]}, ["No", "Yes"], note="nano twins", read=[0, None])
+    assert [t.get_text() for t in fig.axes[0].texts] == ["20% ◆", "80%", "60%", "40%"] and "read from the answer" in fig.axes[0].get_xlabel()
+    plain = probe_figures.plot_options({"a": [0.2, 0.8]}, ["No", "Yes"], note="nano twins")
+    assert "◆" not in plain.axes[0].get_xlabel() + "".join(t.get_text() for t in plain.axes[0].texts)
+
+
+def test_equal_answers_of_a_sweep_stand_together(talk, ask):
+    reply = replace(talk.answer([ask], BASE)[0], text="Well.", option=None)
+    replies = {i: replace(reply, text="Other.", option=1) if i == 3 else reply for i in range(12)}
+    first, second = probe_figures.say_answers(replies).split("\n")
+    assert first == "0, 1, 2, 4, 5, 6, 7, 8 and 3 more: Well. [no option found in the text]" and second == "3: Other. [Disagree (2 of 5)]"
 
 
 def test_shipped_adapters_are_found_for_every_family():
