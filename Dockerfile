@@ -14,4 +14,5 @@ COPY --chown=reader . .
 RUN python -c "from polypersona_lib import models; models.import_libraries()" && chown -R reader polypersona_lib
 USER reader
 EXPOSE 8888
-CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", "--ServerApp.root_dir=/companion"]
+CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", "--ServerApp.root_dir=/companion", \
+     "--MappingKernelManager.cull_idle_timeout=3600", "--MappingKernelManager.cull_interval=60"]

@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--port", type=int, default=PORT, help=f"default {PORT}, another one if that is taken")
     parser.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     parser.add_argument("--profile", choices=tuple(PROFILES), default="nano", help="whose models and adapters (default nano: the shipped twins)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"of the adapters (default {DEFAULT_SEED})")
     parser.add_argument("--out", default="", help="folder that a run's results lie in; default: the project")
     chosen = parser.parse_args(argv)
     parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": str(Path(chosen.out).resolve()) if chosen.out else ""}
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name != "voila":
             raise
-        print("the probe needs voila; set up the environment with ./run_tests.sh, or open notebooks/00_probe_a_persona.ipynb in JupyterLab", file=sys.stderr)
+        print("the probe needs voila; set up the environment with ./run_all.sh --help, or open notebooks/00_probe_a_persona.ipynb in JupyterLab", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         pass
