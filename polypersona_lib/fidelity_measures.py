@@ -92,8 +92,8 @@ VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
     "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in GRAMS},
 }  # fmt: skip
 BLOCKS = {  # the blocks of the ladder
-    "chosen options": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
-    "words": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],
+    "What it chooses": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
+    "How it speaks": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],
 }  # fmt: skip
 LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no good direction: a caricature gives away more than a person does
     ("stance_acc", "", "chooses the respondent's option"),
@@ -107,6 +107,13 @@ LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no g
     ("swap_gap_rouge1_masked", "", "words fit the own person better"),
     ("card_auc", "", "answer resembles the own card (the paper's)"),
 )
+COMPARED = {(metric, detail) for metric, detail, _ in LADDER}  # the measures in which systems are compared, on the same resampled people
+
+
+def line(metric: str, detail: str, system: str, found: Mapping, n: int, shuffled: float = np.nan, p_holm: float = np.nan, draws=None) -> dict:
+    """One number: `found` holds value, lo, hi; `draws` its values for resampled people, kept for comparisons of systems."""
+    return {"section": MEASURES[metric].section, "metric": metric, "detail": detail, "system": system, "n": n, "shuffled": shuffled,
+            "p_holm": p_holm, "draws": draws} | {k: found[k] for k in ("value", "lo", "hi")}  # fmt: skip
 
 
 def levels(lines: list[dict]) -> pd.DataFrame:
