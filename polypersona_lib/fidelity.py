@@ -231,12 +231,23 @@ def load_sheets(run: RunConfig) -> tuple[dict[str, pd.DataFrame], dict[str, shee
     return sheets, panels | {TRUTH: first.true_sheets()}, cards
 
 
+def effects_table(run: RunConfig) -> pd.DataFrame:
+    """`scores/fidelity_effects.csv`, written by `measure`: `effects.clear_effects` of every system."""
+    return pd.read_csv(study.find(run, "scores/fidelity_effects.csv"), keep_default_na=False).round(3)
+
+
 def conditions(run: RunConfig) -> pd.DataFrame | None:
-    """`scores/conditions.csv`, written by the study of other conditions (sparse, contradictory or implicit cards, sessions, examples); None without it."""
+    """`scores/conditions.csv`, written by notebook 11 (sparse, contradictory or implicit cards, examples in the prompt); None without it."""
     try:
         return pd.read_csv(study.find(run, "scores/conditions.csv"))
     except FileNotFoundError:
         return None
+
+
+def truth_in_other_hands(panels: dict[str, sheet.Panel], seed: int) -> dict[str, float]:
+    """System -> the probability that its sheets give to the true options of other people."""
+    orders = sheet.deals(len(next(iter(panels.values())).people), seed)
+    return {s: float(np.mean([sheet.of_chosen(p.probs[o], p.truth).mean() for o in orders])) for s, p in panels.items()}
 
 
 def training_log(run: RunConfig) -> pd.DataFrame:

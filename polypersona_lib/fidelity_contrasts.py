@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -92,11 +92,22 @@ def summary(compared: pd.DataFrame, table: pd.DataFrame, keys: Sequence[str]) ->
         asked = each["contrast"].value_counts()
         means = {side: part[part["system"].isin([f"{k}{end}" for k in keys])] for side, end in _SIDES.items()}
         row = {"": label, "floor": means["tuned"]["floor"].mean(), **{side: found["value"].mean() for side, found in means.items()}}
-        row |= {"ceiling": part["ceiling"].iloc[0], "n": f"{int(means['tuned']['n'].max()):,} {MEASURES[metric].unit}"}
-        counted = {"untuned above the floor": (above, 0), "tuned above the floor": (above, 1), "tuning helped": (above, 2), "tuning hurt": (hurt, 2)}
+        row |= {"ceiling": part["ceiling"].iloc[0]}
+        counted = {"untuned clear of the floor": (above, 0), "tuned clear of the floor": (above, 1), "tuning helped": (above, 2), "tuning hurt": (hurt, 2)}
         row |= {name: f"{(found['contrast'] == CONTRASTS[i]).sum()} of {asked.get(CONTRASTS[i], 0)}" for name, (found, i) in counted.items()}
-        rows.append(row)
+        rows.append(row | {"n": f"{int(means['tuned']['n'].max()):,} {MEASURES[metric].unit}"})
     return pd.DataFrame(rows).set_index("").round(3) if rows else pd.DataFrame()
+
+
+def in_words(compared: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> str:
+    """What tuning did, a sentence for each block of measures: in how many comparisons it clearly helped or hurt (Holm, 5 %)."""
+    change, lines = compared[(compared["contrast"] == CONTRASTS[2]) & (compared["model"] != MEAN)], []
+    for heading, metrics in groups.items():
+        mine = change[change["metric"].isin(metrics)]
+        clear = mine[mine["p_holm"] < 0.05]
+        asked = f"{len(mine)} comparisons ({mine['metric'].nunique()} measures x {mine['model'].nunique()} models)"
+        lines += [f"{heading}: of {asked} tuning clearly helped in {clear['toward'].sum()} and hurt in {(~clear['toward']).sum()}"] if len(mine) else []
+    return "\n".join(lines)
 
 
 def scaled_means(compared: pd.DataFrame, ladder: pd.DataFrame) -> pd.DataFrame:

@@ -84,6 +84,14 @@ def clear_effects(panels: Mapping[str, Panel], cards: Sequence[dict]) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
+def flips(effects: pd.DataFrame, system: str) -> pd.DataFrame:
+    """The effects of one system that have the wrong sign, beside the respondents'. `effects`: from `clear_effects`."""
+    key = ["construct", "attribute"]
+    own = effects[effects["system"] == "truth"].set_index(key)["value"].rename("respondents")
+    found = effects[(effects["system"] == system) & (effects["flip"] != "")].set_index(key)
+    return own.to_frame().join(found[["value", "lo", "hi", "flip"]].rename(columns={"value": "model"}), how="inner").reset_index()
+
+
 def coefficient_agreement(sheets: Panel, x: np.ndarray, clear: np.ndarray) -> dict[str, Stat]:
     """Do attributes pull the answers the way they pull the respondents'? Per construct, implied attitudes are regressed on the attributes.
 

@@ -123,7 +123,7 @@ def option_swap(sheets: Panel) -> dict[str, Stat]:
         probabilities, in [-1, 1]), `option_auc` (how often the own true option is the likelier one; equal counts half).
     """
     given, n = sheets.probs, len(sheets.people)
-    own = _of_chosen(given, sheets.truth)
+    own = of_chosen(given, sheets.truth)
     wins = np.mean([_ahead(own[:, j], given[:, j][:, sheets.truth[:, j]]) for j in range(len(sheets.items))], axis=0)
     found = {"option_gap": against_others(_on_truth(given, sheets.truth)), "option_auc": against_others(-wins, own=np.zeros(n))}
     if (given.max(2) < 1 - LEAST).any():
@@ -131,7 +131,7 @@ def option_swap(sheets: Panel) -> dict[str, Stat]:
     return found
 
 
-def _of_chosen(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def of_chosen(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The value of each person's true option under their own sheet: (people, items)."""
     return np.take_along_axis(values, truth[:, :, None], axis=2)[:, :, 0]
 

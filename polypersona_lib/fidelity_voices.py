@@ -75,11 +75,10 @@ def picks_by_questionnaire(sheets: Mapping[str, pd.DataFrame], asked: pd.DataFra
     return lines
 
 
-def facts(pool: pd.DataFrame, by_domain: Mapping[str, text.TextProbe]) -> str:
-    """What the probes were trained on, in one sentence."""
-    if not by_domain:
-        return "too few answers for a probe"
-    sizes = [len(pool[~pool["persona_id"].isin(set(pool.loc[pool["domain"] == d, "persona_id"]))]) for d in by_domain]
+def facts(pool: pd.DataFrame) -> str:
+    """What the probes of `fit_by_domain` are trained on and asked, in one sentence."""
+    inside = pool.groupby("domain")["persona_id"].agg(set)
+    known = [int((~pool["persona_id"].isin(people)).sum()) for people in inside]
     asked = pool.groupby("question_id")["persona_id"].nunique()
-    return (f"{len(by_domain)} probes, one a domain, each trained on {min(sizes):,} to {max(sizes):,} reference answers of people who answered nothing in it; "
-            f"the candidates are the {asked.min()} to {asked.max()} people who answered the question, none of whom the probe has read")  # fmt: skip
+    return (f"{len(inside)} probes, one a domain, each trained on the {min(known):,} to {max(known):,} reference answers of people who answered nothing in "
+            f"that domain; candidates: the {asked.min()} to {asked.max()} people who answered the question")  # fmt: skip
