@@ -77,10 +77,11 @@ def _row(ax: Axes, y: float, rows: pd.DataFrame, dots: pd.DataFrame, means: pd.D
         ax.plot(np.clip(each.value, *_KEPT), at, linestyle="none", markersize=6.2, markeredgewidth=1.2, zorder=4, **look.points())
         if each.kind == "tuned":
             apart = not each.lo <= 0 <= each.hi  # True without an interval
-            end = max(each.value, np.nan_to_num(each.hi), *dots.loc[dots["kind"] == "tuned", "value"])
+            inside = np.clip([v for v in (each.value, each.lo, each.hi, *dots.loc[dots["kind"] == "tuned", "value"]) if np.isfinite(v)], *_KEPT)
+            full = inside.max() > _KEPT[1] - 0.12  # no room to the right: to the left of everything
             share = f"{100 * each.value:.0f} %".replace("-0 %", "0 %").replace("-", "\N{MINUS SIGN}")
-            ax.text(np.clip(end + 0.02, 0.02, _KEPT[1] - 0.1), at, share, fontsize=7, fontweight="bold" if apart else "normal",
-                    color=look.color if apart else GREY, va="center_baseline", zorder=5)  # fmt: skip
+            ax.text(inside.min() - 0.02 if full else max(inside.max(), 0) + 0.02, at, share, fontsize=7, fontweight="bold" if apart else "normal",
+                    ha="right" if full else "left", color=look.color if apart else GREY, va="center_baseline", zorder=5)  # fmt: skip
     again = rows.loc[(rows["system"] == "resample") & np.isfinite(rows["value"].astype(float)), "value"]
     ax.plot(np.clip(again, *_KEPT), [y] * len(again), zorder=1.5, color=GREY, marker="|", markersize=11, markeredgewidth=1.4, linestyle="none")
 

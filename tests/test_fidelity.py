@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from polypersona_lib import card_worth, fidelity, figures, paths, study
+from polypersona_lib import card_worth, fidelity, figure_style, figures, paths, study
 from polypersona_lib import fidelity_contrasts as contrasts
 from polypersona_lib import fidelity_effects as effects
 from polypersona_lib import fidelity_measures as measures
@@ -444,6 +444,19 @@ def test_the_ladder_is_drawn_between_floor_and_ceiling(published):
     assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1] and fig.get_supxlabel() == NOTE
     order = ["truth", "oracle_card", "tinyllama-1.1b--base", "tinyllama-1.1b"]
     figures.plot_attributes(table[(table["metric"] == "recover") & table["system"].isin(order)], note=NOTE, order=order, names={})
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.4, 1.3])
+def test_the_share_of_the_way_is_never_written_over_its_own_mark(published, value):
+    rows = measures.ladder(published[1]).query("metric == 'stance_acc'")
+    rows.loc[rows["system"] == "tinyllama-1.1b", "value"] = value
+    means = pd.DataFrame({"metric": "stance_acc", "kind": ["tuned"], "value": value, "lo": value - 0.2, "hi": value + 0.2})
+    fig, ax = figures.plot_fidelity(rows, note=NOTE, means=means)
+    fig.canvas.draw()
+    said = next(t for t in ax.texts if t.get_text().endswith("%")).get_window_extent()
+    marks = [line for line in ax.lines if line.get_color() == figure_style.KINDS["tuned"].color and len(line.get_xdata())]
+    drawn = [ax.transData.transform((x, y)) for line in marks for x, y in zip(*line.get_data(), strict=True)]
+    assert len(drawn) >= 3 and not any(said.x0 <= x <= said.x1 for x, _ in drawn)
 
 
 def test_what_tuning_did_is_read_off_pairs(published):
