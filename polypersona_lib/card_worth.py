@@ -43,6 +43,59 @@ def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) 
     return table
 
 
+def overview(table: pd.DataFrame, references: pd.DataFrame, other_hands: Mapping[str, float], labels: Mapping[str, str]) -> pd.DataFrame:
+    """The probability of the true option under each card, one row a system, `value [interval]`; a star: differs from the full card (Holm, 5 %).
+
+    Args: table: `scores/conditions.csv`. references: `scores/administration.csv` (floors and bounds that need no card condition). other_hands: system -> its
+        value with the sheets of the full card in other people's hands. labels: the systems' names, in order.
+    Returns: text; n stands in the heading. A row "a perfect reader of that card" says what each card can give at most.
+    """
+    truth = table[table["metric"] == "truth_prob"]
+    columns = {}
+    for name in (BASELINE, *(n for n, c in CONDITIONS.items() if c.kind == "card")):
+        part = truth[truth["condition"] == name].set_index("system")
+        cells = {s: f"{_cell(r)}{'*' if r['p_holm'] < 0.05 else ''}" for s, r in part.iterrows()}
+        known = {BASELINE: "full card", "no_card": "no card", "sparse": "sparse card"}.get(name)
+        top = truth[truth["system"] == f"oracle: {known}"]
+        cells |= {"perfect": f"{top['value'].iloc[0]:.3f}".lstrip("0")} if len(top) else {}
+        if name == BASELINE:
+            fixed = references[(references["metric"] == "truth_prob") & references["system"].isin({"uniform", "majority", "resample"})]
+            cells |= {r["system"]: _cell(r) for _, r in fixed.iterrows()}
+        if len(part):
+            columns[f"{'full card' if name == BASELINE else CONDITIONS[name].label} (n = {int(part['n'].max()):,})"] = cells
+            if name == BASELINE:
+                columns["full card, other people's sheets"] = {s: f"{v:.3f}".lstrip("0") for s, v in other_hands.items() if s in cells}
+    names = dict(labels) | {"perfect": "a perfect reader of that card"}
+    found = pd.DataFrame(columns).reindex([s for s in names if any(s in c for c in columns.values())])
+    return found.fillna("–").rename(index=names)
+
+
+def _cell(row: Mapping) -> str:
+    return f"{row['value']:.3f} [{row['lo']:.3f}, {row['hi']:.3f}]".replace("0.", ".")
+
+
+def changes(table: pd.DataFrame) -> pd.DataFrame:
+    """What each card does to the probability of the true option against the full card, and what examples and tuning do: one row each, untuned and tuned.
+
+    Args: table: `scores/conditions.csv`. Returns: the mean difference over the models, and for how many it is clearly lower and higher (Holm, 5 %).
+    """
+    truth, rows = table[table["metric"] == "truth_prob"], []
+    for name, condition in CONDITIONS.items():
+        part = truth[(truth["condition"] == name) & truth["gap"].notna()]
+        if condition.kind == "card" and len(part):
+            base = part["system"].str.endswith("--base")
+            label = f"{condition.label} (few-shot), less none" if name == "few_shot" else f"{condition.label}, less full card"
+            rows.append({"": label, "untuned": _counted(part[base], "gap"), "tuned": _counted(part[~base], "gap")})
+    step = truth[truth["condition"] == "tuning"]
+    rows += [{"": "tuned, less untuned with three examples", "tuned": _counted(step, "value")}] if len(step) else []
+    return pd.DataFrame(rows).set_index("").fillna("–") if rows else pd.DataFrame()
+
+
+def _counted(part: pd.DataFrame, column: str) -> str:
+    clear = part.loc[part["p_holm"] < 0.05, column]
+    return f"{part[column].mean():+.4f} (clearly lower {(clear < 0).sum()}, higher {(clear > 0).sum()} of {len(part)})" if len(part) else "–"
+
+
 def few_shot(frames: Frames, *, seed: int) -> pd.DataFrame:
     """Three examples in the prompt against tuning, on the rows asked with examples: system (the family), step, metric, value, lo, hi, n, p, p_holm.
 

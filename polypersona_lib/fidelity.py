@@ -1,7 +1,7 @@
 """Persona fidelity: what of a persona is in a model's answers, each measure between its floor and its ceiling.
 
 Nothing is generated here. Measures come from the stored administrations (every closed item answered by fresh people whose truth is known), predictions and
-row scores. `measure` writes `scores/fidelity.csv`.
+row scores. `measure` writes `scores/fidelity.csv`, `scores/fidelity_contrasts.csv` (what tuning did) and `scores/fidelity_effects.csv` (coefficients).
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from . import evaluation, stats, study
+from . import fidelity_contrasts as contrasts
 from . import fidelity_effects as effects
 from . import fidelity_probes as probes
 from . import fidelity_sheet as sheet
 from . import fidelity_text as text
+from . import fidelity_voices as voices
 from .administration import questionnaire
 from .config import RunConfig
 from .controls import BOUNDS, FLOORS
 from .dataset import SPLITS, fresh_personas
-from .fidelity_measures import MEASURES, PICKS, TRUTH, levels
+from .fidelity_candidates import Candidates
+from .fidelity_measures import COMPARED, MEASURES, PICKS, TRUTH, levels, line
 from .respondents import option_probabilities, true_attitude
 from .swap import SEMANTIC_OTHERS
 
-PROBE_PEOPLE, PROBE_PENALTY, LEAST_TEXTS = 400, 50.0, 50
-
-
-def _line(metric: str, detail: str, system: str, found: dict, n: int, shuffled: float = np.nan, p_holm: float = np.nan) -> dict:
-    return {"section": MEASURES[metric].section, "metric": metric, "detail": detail, "system": system, "n": n, "shuffled": shuffled,
-            "p_holm": p_holm} | {k: found[k] for k in ("value", "lo", "hi")}  # fmt: skip
+PROBE_PEOPLE, PROBE_PENALTY = 400, 50.0
+CENTRED, SHARES = ("swap", "identification", "coefficients"), ("coef_flips", "option_auc", "pick_")  # whose intervals are centred, which are shares
 
 
 def _mean(values: np.ndarray, people: Iterable, seed: int) -> tuple[dict, int]:
@@ -40,16 +39,26 @@ def _mean(values: np.ndarray, people: Iterable, seed: int) -> tuple[dict, int]:
     return {"value": found["mean"], "lo": found["lo"], "hi": found["hi"]}, found["n"]
 
 
+def _draws(values: np.ndarray, rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """The mean of answers for resampled people. Everybody in `rows` is drawn from, failed answers or not, so that systems can be compared draw by draw."""
+    table = pd.DataFrame({"sum": np.nan_to_num(values), "n": np.isfinite(values)}).groupby(rows["persona_id"].to_numpy()).sum()
+    return sheet.measured(sheet.ratio(table["sum"].to_numpy(), table["n"].to_numpy()), len(table), seed=seed)[1]
+
+
 # --- stored scores and texts -----------------------------------------------------------------------------------------------------------------
 
 
-def from_scores(systems: pd.DataFrame, administered: pd.DataFrame | None) -> list[dict]:
-    """What notebook 04 scored already: swap scores (`scores/systems.csv`) and stances (`scores/administration.csv`)."""
+def from_scores(systems: pd.DataFrame, administered: pd.DataFrame | None, rows: pd.DataFrame, seed: int) -> list[dict]:
+    """What notebook 04 scored already: swap scores (`scores/systems.csv`) and stances (`scores/administration.csv`). `rows`: the swap score of each answer."""
     both = [systems[systems["metric"].str.startswith("swap_")]]
     both += [] if administered is None else [administered[administered["metric"].isin(["stance_acc", "stance_qwk"])]]
-    chance = {"swap_gap": 0.0, "swap_auc": 0.5}
-    return [_line(r.metric, "", r.system, {"value": r.value, "lo": r.lo, "hi": r.hi}, r.n, chance.get(r.metric[:8], np.nan))
-            for r in pd.concat(both).itertuples() if r.metric in MEASURES and r.n]  # fmt: skip
+    chance, of, lines = {"swap_gap": 0.0, "swap_auc": 0.5}, dict(list(rows.groupby("system", sort=False))), []
+    for r in (r for r in pd.concat(both).itertuples() if r.metric in MEASURES and r.n):
+        by_row = (r.metric, "") in COMPARED and r.metric.startswith("swap_") and r.system in of
+        draws = _draws(of[r.system][r.metric].to_numpy(dtype=float), of[r.system], seed) if by_row else None
+        found = {"value": r.value, "lo": r.lo, "hi": r.hi}
+        lines.append(line(r.metric, "", r.system, found, r.n, chance.get(r.metric[:8], np.nan), draws=draws))
+    return lines
 
 
 def picks_by_text(rows: pd.DataFrame, pool: pd.DataFrame, seed: int) -> list[dict]:
@@ -59,31 +68,10 @@ def picks_by_text(rows: pd.DataFrame, pool: pd.DataFrame, seed: int) -> list[dic
         for system, part in rows.groupby("system", sort=False):
             others, auc = text.compared_with(part, pool, most), part[f"swap_auc_{score}"].to_numpy()
             for k in PICKS:
-                found, n = _mean(text.picked(auc, others, k), part["persona_id"], seed)
-                lines += [_line(metric, f"k={k}", system, found, n, 1 / k)] if n else []
-    return lines
-
-
-def text_probe(pool: pd.DataFrame, tested: set[str]) -> text.TextProbe | None:
-    """The probe that reads a card off words, trained on the references of everybody who has no test row; None if they are too few."""
-    known = pool[~pool["persona_id"].isin(tested)]
-    enough = len(known) >= LEAST_TEXTS and probes.card_labels(known["persona"].tolist(), fewest=probes.FEWEST).shape[1]
-    return text.TextProbe(known["reference"].tolist(), known["persona"].tolist()) if enough else None
-
-
-def picks_by_card(preds: pd.DataFrame, pool: pd.DataFrame, probe: text.TextProbe, seed: int) -> list[dict]:
-    """Whose card does a test answer's wording tell, among k people who answered the same question?
-
-    The copy from the nearest persona is left out: its sentences are the ones that the probe was trained on, so they betray who wrote them.
-    """
-    lines = []
-    for system, part in preds[preds["system"] != "nearest_train"].groupby("system", sort=False):
-        part = part[part["status"] != "failed"]
-        cards, own, groups = text.candidate_table(part, pool)
-        read = probe.read(part["prediction"])
-        for k in PICKS:
-            found, n = _mean(probe.pick(read - read.mean(0), own, cards, k, groups), part["persona_id"], seed)
-            lines += [_line("pick_card_answer", f"k={k}", system, found, n, 1 / k)] if n else []
+                values = text.picked(auc, others, k)
+                found, n = _mean(values, part["persona_id"], seed)
+                draws = _draws(values, part, seed) if (metric, f"k={k}") in COMPARED else None
+                lines += [line(metric, f"k={k}", system, found, n, 1 / k, draws=draws)] if n else []
     return lines
 
 
@@ -92,11 +80,16 @@ def consistency(preds: pd.DataFrame, seed: int) -> list[dict]:
 
     Of the controls only the persona-blind copy, the same respondent again and the oracle that reads the card are embedded: the encoder is what takes time.
     """
-    lines, spared = [], {*FLOORS, *BOUNDS} - {"persona_blind", "resample", "oracle_card"}
-    for system, part in text.card_similarity(preds[~preds["system"].isin(spared)]).groupby("system", sort=False):
-        for metric, column, chance in (("card_sim", "own", part["others"].mean()), ("card_auc", "auc", 0.5)):
-            found, n = _mean(part[column], part["persona_id"], seed)
-            lines += [_line(metric, "", system, found, n, chance)] if n else []
+    spared = {*FLOORS, *BOUNDS} - {"persona_blind", "resample", "oracle_card"}
+    rows, people, near = text.card_cosines(preds[~preds["system"].isin(spared)])
+    column, lines = {p: i for i, p in enumerate(people)}, []
+    for system, part in rows.groupby("system", sort=False):
+        mine, others, nearer = text.card_likeness(near[part.index], part["persona_id"].map(column).to_numpy())
+        found, n = _mean(mine, part["persona_id"], seed)
+        lines.append(line("card_sim", "", system, found, n, others))
+        if nearer.rows(2):
+            value, draws = sheet.measured(nearer.auc(), len(people), seed=seed)
+            lines.append(line("card_auc", "", system, sheet.interval(value, draws, centred=True), n, 0.5, draws=draws))
     return lines
 
 
@@ -108,7 +101,7 @@ def memory(preds: pd.DataFrame, train: pd.DataFrame, seed: int) -> list[dict]:
     for system, part in text.memorised(said, train["reference"]).groupby("system", sort=False):
         for metric in ("verbatim", *(f"run{n}" for n in text.GRAMS)):
             found, n = _mean(part[metric], part["persona_id"], seed)
-            lines += [_line(metric, "", system, found, n)] if n else []
+            lines += [line(metric, "", system, found, n)] if n else []
     return lines
 
 
@@ -130,22 +123,27 @@ def _centred(values: np.ndarray) -> np.ndarray:
     return values - values.mean(0)
 
 
-def panel_stats(panel: sheet.Panel, cards: Sequence[dict], probe: probes.Probe, x: np.ndarray, clear: np.ndarray) -> dict[tuple[str, str], sheet.Stat]:
-    """All measures of one system's sheets that compare them with their own people: (metric, detail) -> measure."""
+def panel_stats(panel: sheet.Panel, cards: np.ndarray, probe: probes.Probe, x: np.ndarray, clear: np.ndarray) -> dict[tuple[str, str], sheet.Stat]:
+    """All measures of one system's sheets that compare them with their own people: (metric, detail) -> measure. `cards`: the probe's coordinates of them."""
     found = {(name, ""): stat for name, stat in (sheet.option_swap(panel) | sheet.attitude_agreement(panel)).items()}
-    likely = sheet.option_likelihood(panel)
-    cardlike = probes.likeness(probe, probe.read(_centred(sheet.item_scores(panel))), cards)
+    likely = Candidates.of(sheet.option_likelihood(panel))
+    cardlike = Candidates.of(probes.likeness(probe.read(_centred(sheet.item_scores(panel))), cards))
     for k in PICKS:
-        found["pick_options", f"k={k}"], found["pick_card_options", f"k={k}"] = (sheet.ratio(sheet.pick_from(s, k)) for s in (likely, cardlike))
+        found["pick_options", f"k={k}"], found["pick_card_options", f"k={k}"] = likely.pick(k), cardlike.pick(k)
     return found | {(name, ""): stat for name, stat in effects.coefficient_agreement(panel, x, clear).items()}
 
 
-def stance_in_other_hands(panel: sheet.Panel, orders: list[np.ndarray]) -> float:
-    """Share of true options hit by sheets in other people's hands (as `administration.score` counts them)."""
-    best = panel.probs.argmax(2)
-    flat = np.array([[np.ptp(p[: len(q.options)]) < 1e-6 for p, q in zip(row, panel.items, strict=True)] for row in panel.probs])
-    share = np.array([1 / len(q.options) for q in panel.items])
-    return float(np.mean([np.where(flat[o], share, best[o] == panel.truth).mean() for o in orders]))
+def with_other_hands(lines: list[dict], panels: dict[str, sheet.Panel], seed: int) -> None:
+    """Adds to the stances that notebook 04 scored what the same sheets reach in other people's hands, and the draws of resampled people."""
+    people = len(next(iter(panels.values())).people)
+    orders = sheet.deals(people, seed)
+    for found in (each for each in lines if each["section"] == "attitude" and each["system"] in panels):
+        panel = panels[found["system"]]
+        if found["metric"] == "stance_acc":
+            found["shuffled"] = float(np.mean([sheet.hits(panel.dealt(o)).mean() for o in orders]))
+            found["draws"] = sheet.measured(sheet.ratio(sheet.hits(panel).mean(1)), people, seed=seed)[1]
+        if found["metric"] == "stance_qwk":
+            found["shuffled"] = float(np.mean([sheet.five_point_kappa(panel.dealt(o)) for o in orders]))
 
 
 def from_sheets(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int) -> list[dict]:
@@ -154,20 +152,21 @@ def from_sheets(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int
     others, theirs = other_respondents(first, PROBE_PEOPLE, seed)
     probe = probes.fit_probe(_centred(sheet.item_scores(theirs)), others, penalty=PROBE_PENALTY)
     people, orders, one = len(first.people), sheet.deals(len(first.people), seed), np.ones((1, len(first.people)))
-    x = effects.design(cards)[0]
+    x, places = effects.design(cards)[0], probe.coordinates(cards)
     clear = effects.significant(x, sheet.implied_attitudes(first.true_sheets()))
     sizes = {"answers": first.truth.size, "personas": people, "attitudes": first.theta.size, "clear coefficients": int(clear.sum()),
              "coefficients": (x.shape[1] - 1) * len(first.constructs)}  # fmt: skip
     for system, panel in panels.items():
-        found, dealt = panel_stats(panel, cards, probe, x, clear), [panel_stats(panel.dealt(o), cards, probe, x, clear) for o in orders]
+        found, dealt = panel_stats(panel, places, probe, x, clear), [panel_stats(panel.dealt(o), places, probe, x, clear) for o in orders]
         for (metric, detail), stat in found.items():
             chance = 1 / int(detail[2:]) if metric.startswith("pick_") else float(np.mean([d[metric, detail](one)[0] for d in dealt]))
-            value = sheet.estimate(stat, people, seed=seed, centred=MEASURES[metric].section == "coefficients")
-            if metric == "coef_flips":  # a share
-                value |= {end: float(np.clip(value[end], 0, 1)) for end in ("lo", "hi")}
-            lines.append(_line(metric, detail, system, value, sizes[MEASURES[metric].unit], chance))
+            value, draws = sheet.measured(stat, people, seed=seed)
+            ends = sheet.interval(value, draws, centred=MEASURES[metric].section in CENTRED)
+            ends |= {end: float(np.clip(ends[end], 0, 1)) for end in ("lo", "hi") if metric.startswith(SHARES)}
+            lines.append(line(metric, detail, system, ends, sizes[MEASURES[metric].unit], chance, draws=draws))
         for metric, (stat, chance, pairs) in sheet.contradictions(panel).items():
-            lines.append(_line(metric, "", system, sheet.estimate(stat, people, seed=seed), pairs * people, chance))
+            value, draws = sheet.measured(stat, people, seed=seed)
+            lines.append(line(metric, "", system, sheet.interval(value, draws), pairs * people, chance, draws=draws))
     return lines
 
 
@@ -176,31 +175,18 @@ def attributes(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int)
     labels, lines = probes.card_labels(cards, fewest=probes.FEWEST), []
     for system, panel in panels.items() if labels.shape[1] else ():
         for row in probes.recover(sheet.item_scores(panel), labels, seed=seed).itertuples():
-            lines.append(_line("recover", row.attribute, system, row._asdict(), len(labels), row.floor, row.p_holm))
-    return lines
-
-
-def picks_by_words(sheets: dict[str, pd.DataFrame], asked: pd.DataFrame, probe: text.TextProbe, seed: int) -> list[dict]:
-    """Whose card does the wording of a whole questionnaire tell, among k people? `asked`: the questionnaire with the respondents' own words."""
-    people = asked.drop_duplicates("persona_id").sort_values("persona_id")
-    said = {s: f.set_index("id")["answer"].reindex(asked["id"]).fillna("") for s, f in sheets.items() if f["answer"].str.strip().any()}
-    said[TRUTH] = asked["reference"]
-    lines = []
-    for system, answers in said.items():
-        read = pd.DataFrame(probe.read(answers)).groupby(asked["persona_id"].to_numpy()).mean().to_numpy()
-        for k in PICKS:
-            found, n = _mean(probe.pick(_centred(read), np.arange(len(people)), people["persona"].tolist(), k), people["persona_id"], seed)
-            lines += [_line("pick_card_words", f"k={k}", system, found, n, 1 / k)] if n else []
+            lines.append(line("recover", row.attribute, system, row._asdict(), len(labels), row.floor, row.p_holm))
     return lines
 
 
 # --- all together ---------------------------------------------------------------------------------------------------------------------------
 
 
-def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every measure of every system; writes `scores/fidelity.csv`. Foreign data have no questionnaire and no known attributes: only texts are measured.
+def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every measure of every system, and what tuning did to each. Foreign data have no questionnaire and no known attributes: only texts are measured.
 
-    Returns: columns `COLUMNS`; intervals are 95 %, clustered by persona; `shuffled` is the same system's level with its answers in other people's hands.
+    Returns: the measures (columns `COLUMNS`; intervals are 95 %, clustered by persona; `shuffled` is the same system's level with its answers in other
+        people's hands), and `contrasts.compare` of them. Writes both, and the coefficients that are clear in the respondents, to `scores/`.
     """
     shown = study.system_labels(run)
     preds = evaluation.load_predictions(study.find(run, "preds"))
@@ -209,20 +195,24 @@ def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     rows, systems = (f[f["system"].isin(shown)] for f in (rows, systems))
     administered = None if run.data else pd.read_csv(study.find(run, "scores/administration.csv")).query("system in @shown")
     pool, seed = pd.concat([parts[p] for p in SPLITS], ignore_index=True), run.seed
-    lines = from_scores(systems, administered) + picks_by_text(rows, pool, seed) + consistency(preds, seed) + memory(preds, parts["train"], seed)
+    lines = from_scores(systems, administered, rows, seed) + picks_by_text(rows, pool, seed) + consistency(preds, seed) + memory(preds, parts["train"], seed)
     if not run.data:
         sheets, panels, cards = load_sheets(run)
         with threadpool_limits(1):  # many small products: a second thread only waits (measured: three times the processor time beside other work)
             lines += from_sheets(panels, cards, seed) + attributes(panels, cards, seed)
-        orders = sheet.deals(len(cards), seed)
-        for line in (found for found in lines if found["metric"] == "stance_acc" and found["system"] in panels):
-            line["shuffled"] = stance_in_other_hands(panels[line["system"]], orders)
-        if probe := text_probe(pool, set(parts["test"]["persona_id"])):
-            asked = questionnaire(len(cards), seed)
-            lines += picks_by_card(preds, pool, probe, seed) + picks_by_words(sheets, asked, probe, seed)
-    table = levels(lines)
-    table.round(6).to_csv(run.paths.folder("scores") / "fidelity.csv", index=False)
-    return table
+            lines += voices.picks_by_answer(preds, pool, voices.fit_by_domain(pool), seed)
+            if probe := voices.fit(pool):  # the questionnaires are of people who are in no split
+                lines += voices.picks_by_questionnaire(sheets, questionnaire(len(cards), seed), probe, seed)
+        with_other_hands(lines, panels, seed)
+        _write(run, "fidelity_effects", effects.clear_effects(panels, cards))
+    table, compared = levels(lines), contrasts.compare(lines, run.model_keys)
+    _write(run, "fidelity", table)
+    _write(run, "fidelity_contrasts", compared)
+    return table, compared
+
+
+def _write(run: RunConfig, name: str, table: pd.DataFrame) -> None:
+    table.round(6).to_csv(run.paths.folder("scores") / f"{name}.csv", index=False)
 
 
 def load_sheets(run: RunConfig) -> tuple[dict[str, pd.DataFrame], dict[str, sheet.Panel], list[dict]]:
@@ -241,12 +231,23 @@ def load_sheets(run: RunConfig) -> tuple[dict[str, pd.DataFrame], dict[str, shee
     return sheets, panels | {TRUTH: first.true_sheets()}, cards
 
 
+def effects_table(run: RunConfig) -> pd.DataFrame:
+    """`scores/fidelity_effects.csv`, written by `measure`: `effects.clear_effects` of every system."""
+    return pd.read_csv(study.find(run, "scores/fidelity_effects.csv"), keep_default_na=False).round(3)
+
+
 def conditions(run: RunConfig) -> pd.DataFrame | None:
-    """`scores/conditions.csv`, written by the study of other conditions (sparse, contradictory or implicit cards, sessions, examples); None without it."""
+    """`scores/conditions.csv`, written by notebook 11 (sparse, contradictory or implicit cards, examples in the prompt); None without it."""
     try:
         return pd.read_csv(study.find(run, "scores/conditions.csv"))
     except FileNotFoundError:
         return None
+
+
+def truth_in_other_hands(panels: dict[str, sheet.Panel], seed: int) -> dict[str, float]:
+    """System -> the probability that its sheets give to the true options of other people."""
+    orders = sheet.deals(len(next(iter(panels.values())).people), seed)
+    return {s: float(np.mean([sheet.of_chosen(p.probs[o], p.truth).mean() for o in orders])) for s, p in panels.items()}
 
 
 def training_log(run: RunConfig) -> pd.DataFrame:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
-from . import personas
+from . import personas, stats
 from .fidelity_sheet import Panel, Stat, implied_attitudes
 
 
@@ -35,19 +36,60 @@ def coefficients(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarra
     return np.linalg.solve(inner, np.einsum("bp,pk,pc->bkc", weights, x, y, optimize=True))[:, 1:]
 
 
+def slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ordinary least squares, each outcome by itself: slopes without the constant, half the width of their 95 % intervals, and their p-values.
+
+    Args: x: (people, columns), a constant first; y: (people, outcomes). Each result: (columns - 1, outcomes). Source: statsmodels OLS.
+    """
+    import statsmodels.api as sm
+
+    fits = [sm.OLS(column, x).fit() for column in y.T]
+    wide = np.stack([np.ptp(fit.conf_int(), axis=1)[1:] / 2 for fit in fits], axis=1)
+    return np.stack([fit.params[1:] for fit in fits], axis=1), wide, np.stack([fit.pvalues[1:] for fit in fits], axis=1)
+
+
 def significant(x: np.ndarray, y: np.ndarray, level: float = 0.05) -> np.ndarray:
     """Which slopes of ordinary least squares differ from 0 after Holm's correction over all of them, shape (columns - 1, outcomes).
 
     None do with fewer than ten people more than columns.
     """
-    import statsmodels.api as sm
-
-    from .stats import holm
-
     if len(x) < x.shape[1] + 10:
         return np.zeros((x.shape[1] - 1, y.shape[1]), dtype=bool)
-    p = np.stack([sm.OLS(column, x).fit().pvalues[1:] for column in y.T], axis=1)
-    return (holm(p.ravel()) < level).reshape(p.shape)
+    p = slopes(x, y)[2]
+    return (stats.holm(p.ravel()) < level).reshape(p.shape)
+
+
+def clear_effects(panels: Mapping[str, Panel], cards: Sequence[dict]) -> pd.DataFrame:
+    """Every coefficient that is clear in the respondents (`significant`), in every system's answers.
+
+    Args: panels: system -> its sheets, with the respondents' own as "truth".
+    Returns: construct, attribute, system, value, lo, hi (change of the implied attitude, a share of the scale, with each attribute; 95 %), people, flip: "" or
+        "wrong sign", or "clearly wrong" if the interval lies on the wrong side of 0. Empty with fewer than ten people more than columns.
+    """
+    x, names = design(cards)
+    columns = ["construct", "attribute", "system", "value", "lo", "hi", "people", "flip"]
+    own = implied_attitudes(panels["truth"])
+    rows, clear = [], significant(x, own)
+    theirs = slopes(x, own)[0] if clear.any() else None
+    for system, panel in panels.items() if clear.any() else ():
+        implied = implied_attitudes(panel)
+        if np.ptp(implied, axis=0).max() < 1e-9:  # everybody gets the same answers: nothing pulls
+            continue
+        value, wide, _ = slopes(x, implied)
+        for j, i in zip(*np.nonzero(clear.T), strict=True):
+            against = value[i, j] * theirs[i, j] < 0
+            flip = "" if not against else "clearly wrong" if abs(value[i, j]) > wide[i, j] else "wrong sign"
+            ends = (value[i, j], value[i, j] - wide[i, j], value[i, j] + wide[i, j])
+            rows.append((panel.constructs[j], names[1:][i], system, *ends, len(cards), flip))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def flips(effects: pd.DataFrame, system: str) -> pd.DataFrame:
+    """The effects of one system that have the wrong sign, beside the respondents'. `effects`: from `clear_effects`."""
+    key = ["construct", "attribute"]
+    own = effects[effects["system"] == "truth"].set_index(key)["value"].rename("respondents")
+    found = effects[(effects["system"] == system) & (effects["flip"] != "")].set_index(key)
+    return own.to_frame().join(found[["value", "lo", "hi", "flip"]].rename(columns={"value": "model"}), how="inner").reset_index()
 
 
 def coefficient_agreement(sheets: Panel, x: np.ndarray, clear: np.ndarray) -> dict[str, Stat]:

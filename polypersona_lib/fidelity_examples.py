@@ -78,13 +78,16 @@ def contradiction_example(panel: sheet.Panel, construct: str, person: int = 0) -
 
 
 def effects_example(panels: dict[str, sheet.Panel], cards: Sequence[dict], construct: str, count: int = 6) -> pd.DataFrame:
-    """The strongest attributes of the first panel's people on one construct: every panel's coefficients, and whether the first's differs from 0."""
+    """The strongest attributes of the first panel's people on one construct: every panel's coefficients as `value [95 % interval]`, and whether the first's
+    differs from 0."""
     x, names = effects.design(cards)
     first = next(iter(panels.values()))
-    column, one = first.constructs.index(construct), np.ones((1, len(cards)))
-    found = {name: effects.coefficients(x, sheet.implied_attitudes(p), one)[0][:, column] for name, p in panels.items()}
+    column = first.constructs.index(construct)
+    fits = {name: [part[:, column] for part in effects.slopes(x, sheet.implied_attitudes(p))] for name, p in panels.items()}
+    found = {name: [f"{v:+.3f} [{v - w:+.3f}, {v + w:+.3f}]" for v, w in zip(value, wide, strict=True)] for name, (value, wide, _) in fits.items()}
     table = pd.DataFrame(found, index=names[1:]).assign(clear=effects.significant(x, sheet.implied_attitudes(first))[:, column])
-    return table.sort_values(table.columns[0], key=abs, ascending=False).head(count).round(3)
+    strongest = np.argsort(-np.abs(next(iter(fits.values()))[0]), kind="stable")
+    return table.iloc[strongest[:count]]
 
 
 def memory_example(answer: str, train: Iterable[str]) -> str:

@@ -10,74 +10,98 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import figure_style as fs
-from .figure_style import GREY, INK, LIGHT, PAGE, style
+from .figure_style import GREY, LIGHT, PAGE, style
 
-_LANES = {"base": -0.19, "tuned": 0.19}
-_SPREAD = 0.2  # of the models within a lane, so that equal values do not hide each other
-_EDGES, _KEPT = (-0.35, 1.25), (-0.25, 1.17)  # the axis, and where marks may be: clear of the numbers at both ends
+_LANES = {"base": -0.17, "tuned": 0.17}
+_EDGES, _KEPT = (-0.31, 1.22), (-0.2, 1.1)  # the axis, and where marks may be: clear of the numbers at both ends
+_GAP = 0.75  # above a block's first row, for its heading
 
 
 @style()
-def plot_fidelity(rows: pd.DataFrame, *, note: str, groups: dict[str, list[str]] | None = None) -> tuple[Figure, Axes]:
-    """Floor, model, ceiling: one row a measure, every model a mark; the floor is at 0 and the ceiling at 1 whatever the measure.
+def plot_fidelity(rows: pd.DataFrame, *, note: str, groups: dict[str, list[str]] | None = None, means: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
+    """Floor, model, ceiling: one row a measure; the floor is at 0 and the ceiling at 1 whatever the measure.
 
-    Untuned models are hollow and in the upper lane of a row, tuned ones filled and in the lower. A grey tick is the same respondent asked again.
+    The large marks are the means over the models, untuned above and tuned below, with the share of the way to the ceiling in words; a dot is one model, a
+    grey tick the same respondent asked again.
 
     Args:
         rows: from `fidelity.ladder`: metric, label, system, value, lo, hi (rescaled), floor, ceiling (in the measure's own unit), told, in the order drawn.
         groups: headings of blocks of rows: heading -> metrics. Default: no headings.
+        means: from `fidelity_contrasts.scaled_means`: the means with their intervals. Default: the mean of the dots, without an interval.
     Raises: ValueError for an unknown system or a missing column.
     """
     fs.need(rows, ("metric", "label", "system", "value", "lo", "hi", "floor", "ceiling", "told"), "plot_fidelity")
-    shown = rows[rows["system"].map(lambda s: s != "truth" and fs.system_kind(s) in ("base", "tuned"))]
-    order = list(dict.fromkeys(rows["metric"]))
-    systems = sorted(shown["system"].unique(), key=fs.system_order)
-    keys = list(dict.fromkeys(s.removesuffix("--base") for s in systems))
-    place = dict(zip(keys, np.linspace(-_SPREAD, _SPREAD, len(keys)) / 2 if len(keys) > 1 else [0.0], strict=True))
-    fig, ax = plt.subplots(figsize=(PAGE, 1.35 + 0.4 * len(order)))
-    fs.name_rows(ax, [fs.wrap(rows.loc[rows["metric"] == m, "label"].iloc[0], 26) for m in order])
-    for y in range(0, len(order), 2):
-        ax.axhspan(y - 0.5, y + 0.5, color="#f6f6f6", zorder=0)
-    for row in shown[np.isfinite(shown["value"])].itertuples():
-        look = fs.model_look(row.system)
-        y = order.index(row.metric) + _LANES[fs.system_kind(row.system)] + place[row.system.removesuffix("--base")]
-        lo, hi = np.clip([row.lo, row.hi], *_KEPT)
-        ax.plot([lo, hi], [y, y], color=look.color, linewidth=0.5, alpha=0.55, zorder=2)
-        ax.plot(np.clip(row.value, *_KEPT), y, linestyle="none", markersize=4.2, markeredgewidth=0.8, zorder=3, **look.points())
-    for metric in rows.loc[~rows["told"].astype(bool), "metric"].unique():
-        ax.text(0.5, order.index(metric), "does not tell even its ceiling from its floor", ha="center", va="center", fontsize=7, style="italic", color=GREY)
-    again = rows[(rows["system"] == "resample") & np.isfinite(rows["value"])]
-    ticks = {"color": GREY, "marker": "|", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
-    ax.plot(np.clip(again["value"], *_KEPT), [order.index(m) for m in again["metric"]], zorder=1.5, **ticks)
-    _ends(ax, rows, order)
-    if not shown["value"].dropna().between(*_KEPT).all():
-        ax.set_xlabel(f"{ax.get_xlabel()}\n(marks at the very edge lie beyond it)")
-    handles = [Line2D([], [], linestyle="none", label=fs.model_look(k).label, **fs.model_look(k).points()) for k in keys]
-    handles += [Line2D([], [], linestyle="none", marker="o", color=INK, markerfacecolor=face, label=label) for face, label in (("white", "hollow: untuned"),
-                (INK, "filled: tuned"))] + [Line2D([], [], **(ticks | {"markersize": 9}), label="same respondent again")]  # fmt: skip
+    dots = rows[rows["system"].map(lambda s: s != "truth" and fs.system_kind(s) in _LANES) & np.isfinite(rows["value"].astype(float))]
+    dots = dots.assign(kind=[fs.system_kind(s) for s in dots["system"]])
+    means = dots.groupby(["metric", "kind"], as_index=False)["value"].mean().assign(lo=np.nan, hi=np.nan) if means is None else means
+    places = _places(list(dict.fromkeys(rows["metric"])), groups or {})
+    fig, ax = plt.subplots(figsize=(PAGE, 1.25 + 0.37 * (max(places.values()) + 1)))
+    ax.set_yticks(list(places.values()), [fs.wrap(rows.loc[rows["metric"] == m, "label"].iloc[0], 30) for m in places], linespacing=1.05)
+    ax.set_ylim(max(places.values()) + 0.6, -0.6 if not groups else -0.1)
+    ax.grid(False)
+    for metric, y in places.items():
+        _row(ax, y, rows[rows["metric"] == metric], dots[dots["metric"] == metric], means[means["metric"] == metric])
     for heading, metrics in (groups or {}).items():
-        found = [order.index(m) for m in metrics if m in order]
-        if found and min(found):
-            ax.axhline(min(found) - 0.5, color=GREY, linewidth=0.7)
-        if found:
-            ax.annotate(heading, (1, (min(found) + max(found)) / 2), xycoords=("axes fraction", "data"), xytext=(5, 0), textcoords="offset points", fontsize=7,
-                        rotation=270, va="center", color=GREY, annotation_clip=False)  # fmt: skip
-    fs.legend_above(fig, ax, handles=handles, ncols=4)
+        if found := [places[m] for m in metrics if m in places]:
+            ax.annotate(heading, (0, min(found) - 0.72), xycoords=("axes fraction", "data"), xytext=(-4, 0), textcoords="offset points", fontsize=8,
+                        fontweight="bold", ha="right", va="center", annotation_clip=False)  # fmt: skip
+    _ends(ax, min(places.values()))
+    if not pd.concat([dots["value"], means["value"]]).dropna().between(*_KEPT).all():
+        ax.set_xlabel(f"{ax.get_xlabel()}\n(marks at the very edge lie beyond it)")
+    fs.legend_above(fig, ax, handles=_legend(dots["system"].str.removesuffix("--base").nunique()), ncols=4)
     return fs.finish(fig, note), ax
 
 
-def _ends(ax: Axes, rows: pd.DataFrame, order: list[str]) -> None:
-    """The two lines that everything is measured between, and what they are worth in each measure's own unit."""
+def _places(metrics: list[str], groups: dict[str, list[str]]) -> dict[str, float]:
+    """Where each measure's row is, with a gap above each block."""
+    heads = {next((m for m in metrics if m in of), None) for of in groups.values()}
+    return {m: i + _GAP * sum(h in metrics[: i + 1] for h in heads) for i, m in enumerate(metrics)}
+
+
+def _row(ax: Axes, y: float, rows: pd.DataFrame, dots: pd.DataFrame, means: pd.DataFrame) -> None:
+    """One measure: the way from floor to ceiling with what its ends are worth, the models, their means, the same respondent again."""
+    ax.plot([0, 1], [y, y], color="#ececec", linewidth=15, solid_capstyle="butt", zorder=0.5)
+    for x, side, column in ((-0.03, "right", "floor"), (1.13, "left", "ceiling")):
+        ax.text(_EDGES[0] + 0.09 if side == "right" else x, y, f"{rows[column].median():.2f}".replace("-0.00", "0.00"), ha=side, va="center_baseline",
+                fontsize=7, color=GREY)  # fmt: skip
+    if not rows["told"].astype(bool).any():
+        ax.text(0.5, y, "does not tell even its ceiling from its floor", ha="center", va="center", fontsize=7, style="italic", color=GREY)
+    for kind, lane in _LANES.items():
+        mine = dots.loc[dots["kind"] == kind, "value"]
+        ax.plot(
+            np.clip(mine, *_KEPT), np.full(len(mine), y + lane), linestyle="none", marker=".", markersize=3.2, color=fs.KINDS[kind].color, alpha=0.55, zorder=2
+        )
+    for each in means[np.isfinite(means["value"])].itertuples():
+        look, at = fs.KINDS[each.kind], y + _LANES[each.kind]
+        ax.plot(np.clip([each.lo, each.hi], *_KEPT), [at, at], color=look.color, linewidth=1.1, zorder=3)
+        ax.plot(np.clip(each.value, *_KEPT), at, linestyle="none", markersize=6.2, markeredgewidth=1.2, zorder=4, **look.points())
+        if each.kind == "tuned":
+            apart = not each.lo <= 0 <= each.hi  # True without an interval
+            inside = np.clip([v for v in (each.value, each.lo, each.hi, *dots.loc[dots["kind"] == "tuned", "value"]) if np.isfinite(v)], *_KEPT)
+            full = inside.max() > _KEPT[1] - 0.12  # no room to the right: to the left of everything
+            share = f"{100 * each.value:.0f} %".replace("-0 %", "0 %").replace("-", "\N{MINUS SIGN}")
+            ax.text(inside.min() - 0.02 if full else max(inside.max(), 0) + 0.02, at, share, fontsize=7, fontweight="bold" if apart else "normal",
+                    ha="right" if full else "left", color=look.color if apart else GREY, va="center_baseline", zorder=5)  # fmt: skip
+    again = rows.loc[(rows["system"] == "resample") & np.isfinite(rows["value"].astype(float)), "value"]
+    ax.plot(np.clip(again, *_KEPT), [y] * len(again), zorder=1.5, color=GREY, marker="|", markersize=11, markeredgewidth=1.4, linestyle="none")
+
+
+def _legend(models: int) -> list[Line2D]:
+    base, tuned = (fs.KINDS[kind] for kind in _LANES)
+    several = f", mean of {models} (dots: each)" if models > 1 else ""
+    bare = {"linestyle": "none", "markersize": 6.2, "markeredgewidth": 1.2}
+    return [Line2D([], [], label=f"untuned{several}", **bare, **base.points()), Line2D([], [], label=f"tuned{several}", **bare, **tuned.points()),
+            Line2D([], [], label="same respondent again", color=GREY, marker="|", markersize=9, markeredgewidth=1.4, linestyle="none")]  # fmt: skip
+
+
+def _ends(ax: Axes, first: float) -> None:
+    """The two lines that everything is measured between."""
     for x, style_, colour in ((0, "--", fs.KINDS["floor"].color), (1, ":", fs.KINDS["ceiling"].color)):
         ax.axvline(x, linestyle=style_, linewidth=1.2, color=colour, zorder=1)
-    for y, metric in enumerate(order):
-        part = rows[rows["metric"] == metric]
-        for x, side, value in ((_EDGES[0] + 0.01, "left", part["floor"].median()), (_EDGES[1] - 0.01, "right", part["ceiling"].median())):
-            ax.annotate(f"{value:.2f}".replace("-0.00", "0.00"), (x, y), ha=side, va="center_baseline", fontsize=6.5, color=GREY)
-    for x, side, text in ((_EDGES[0] + 0.01, "left", "floor"), (_EDGES[1] - 0.01, "right", "ceiling")):
-        ax.annotate(text, (x, -0.52), ha=side, va="bottom", fontsize=6.5, color=GREY, annotation_clip=False)
-    ax.set(xlim=_EDGES, xlabel="Share of the way from the floor (0) to the ceiling (1), 95 % intervals")
-    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0\nnothing of\nthe person", "0.25", "0.5", "0.75", "1\nthe card read perfectly,\nor the person asked again"])
+    for x, side, text in ((_EDGES[0] + 0.09, "right", "floor"), (1.13, "left", "ceiling")):
+        ax.annotate(text, (x, first - 0.62), ha=side, va="center", fontsize=7, color=GREY, annotation_clip=False)
+    ax.set(xlim=_EDGES, xlabel="Share of the way from the floor to the ceiling; lines: 95 % intervals of the means")
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["nothing of\nthe person", "25 %", "50 %", "75 %", "the card read perfectly,\nor the person asked again"])
 
 
 @style()

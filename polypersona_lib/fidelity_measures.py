@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +92,8 @@ VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
     "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in GRAMS},
 }  # fmt: skip
 BLOCKS = {  # the blocks of the ladder
-    "chosen options": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
-    "words": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],
+    "What it chooses": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
+    "How it speaks": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],
 }  # fmt: skip
 LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no good direction: a caricature gives away more than a person does
     ("stance_acc", "", "chooses the respondent's option"),
@@ -107,6 +107,14 @@ LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no g
     ("swap_gap_rouge1_masked", "", "words fit the own person better"),
     ("card_auc", "", "answer resembles the own card (the paper's)"),
 )
+_CEILINGS = {"oracle_card": "oracle: card", "resample": "same respondent again", TRUTH: "the respondents"}
+COMPARED = {(metric, detail) for metric, detail, _ in LADDER}  # the measures in which systems are compared, on the same resampled people
+
+
+def line(metric: str, detail: str, system: str, found: Mapping, n: int, shuffled: float = np.nan, p_holm: float = np.nan, draws=None) -> dict:
+    """One number: `found` holds value, lo, hi; `draws` its values for resampled people, kept for comparisons of systems."""
+    return {"section": MEASURES[metric].section, "metric": metric, "detail": detail, "system": system, "n": n, "shuffled": shuffled,
+            "p_holm": p_holm, "draws": draws} | {k: found[k] for k in ("value", "lo", "hi")}  # fmt: skip
 
 
 def levels(lines: list[dict]) -> pd.DataFrame:
@@ -166,3 +174,23 @@ def shown(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Ma
         columns[f"{heading} (n = {most:,} {MEASURES[metric].unit})"] = cells.where(part["value"].notna())
     found = pd.DataFrame(columns).reindex([s for s in labels if any(s in c.index for c in columns.values())])
     return found.dropna(how="all").fillna("–").rename(index=dict(labels))
+
+
+def reading(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], keys: Sequence[str]) -> pd.DataFrame:
+    """A table of `shown` in short, one row a column of it: floor, the range of the untuned and of the tuned models, ceiling and whose it is.
+
+    "off it": in how many of the models the 95 % interval excludes the floor.
+    """
+    rows = []
+    for (metric, detail), heading in wanted.items():
+        part = table[(table["metric"] == metric) & (table["detail"] == detail)].set_index("system")
+        row = {"": heading, "floor": f"{part['floor'].median() + 0.0:.3f}" if part["floor"].notna().any() else "–"}
+        for kind, end in (("untuned", "--base"), ("tuned", "")):
+            mine = part.reindex([f"{k}{end}" for k in keys]).dropna(subset=["value"])
+            apart = ((mine["lo"] > mine["floor"]) | (mine["hi"] < mine["floor"])).sum()
+            row[kind] = f"{mine['value'].min():.3f} to {mine['value'].max():.3f}" if len(mine) else "–"
+            row[f"{kind}, off it"] = f"{apart} of {len(mine)}" if mine["floor"].notna().any() else "–"
+        row["ceiling, yardstick"] = f"{part['ceiling'].median():.3f}, {_CEILINGS[MEASURES[metric].ceiling]}" if part["ceiling"].notna().any() else "–"
+        rows += [row] if len(part) else []
+    found = pd.DataFrame(rows).set_index("") if rows else pd.DataFrame()
+    return found.replace(r"-0\.000", "0.000", regex=True)

@@ -160,6 +160,6 @@ def fit_probe(features, cards: Sequence[dict], *, penalty: float) -> Probe:
     return Probe(Ridge(alpha=penalty).fit(features, y), labels.columns, y.mean(0), y.std(0))
 
 
-def likeness(probe: Probe, read: np.ndarray, cards: Sequence[dict]) -> np.ndarray:
-    """Cosine of what was read (rows) and each card (columns), in [-1, 1]; 0 throughout where nothing was read."""
-    return _unit(read) @ probe.coordinates(cards).T
+def likeness(read: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """Cosine of what was read (rows, from `Probe.read`) and each card (columns, from `Probe.coordinates`), in [-1, 1]; 0 where nothing was read."""
+    return _unit(read) @ coordinates.T

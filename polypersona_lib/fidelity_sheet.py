@@ -6,19 +6,18 @@ of all measures, and dealing a system's sheets to other people gives their floor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.special import comb
 
+from .fidelity_candidates import LEAST, Stat, against_others, pick_rate
 from .question_bank import Question, load_questions
+from .stats import kappa_of_tables
 
-N_BOOT, N_DEALS, LEAST = 500, 12, 1e-6
-Stat = Callable[[np.ndarray], np.ndarray]
-"""A measure: weights of the people, shape (draws, people) -> its values, shape (draws,)."""
+N_BOOT, N_DEALS = 500, 12
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,29 @@ def deals(people: int, seed: int, count: int = N_DEALS) -> list[np.ndarray]:
     return found
 
 
-def estimate(stat: Stat, people: int, *, seed: int, n_boot: int = N_BOOT, centred: bool = False) -> dict[str, float]:
-    """`{"value", "lo", "hi"}` of a measure; people are resampled for the 95 % interval (NaN with fewer than two).
+def measured(stat: Stat, people: int, *, seed: int, n_boot: int = N_BOOT) -> tuple[float, np.ndarray]:
+    """(the measure, its values for resampled people, shape (n_boot,)); no draws with fewer than two people. The same seed resamples the same people."""
+    value = float(stat(np.ones((1, people)))[0])
+    if people < 2 or not np.isfinite(value):
+        return value, np.zeros(0)
+    return value, stat(np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=n_boot).astype(float))
 
-    Args: centred: the value +- 1.96 standard deviations of the resampled values, instead of their percentiles. For regression slopes: a resample holds
-        fewer different people, so its slopes are noisier, and percentiles of their correlation lie below the value itself (measured: .29-.50 about .51).
+
+def interval(value: float, draws: np.ndarray, *, centred: bool = False) -> dict[str, float]:
+    """`{"value", "lo", "hi"}`, 95 %, from `measured`; NaN without draws.
+
+    Args: centred: the value +- 1.96 standard deviations of the draws, instead of their percentiles. For measures whose draws lie to one side: a resample
+        holds fewer different people, so regression slopes are noisier (their correlation: draws of .29-.50 about .51) and candidates are alike.
     """
-    value, lo, hi = float(stat(np.ones((1, people)))[0]), np.nan, np.nan
-    if people > 1 and np.isfinite(value):
-        draws = stat(np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=n_boot).astype(float))
-        lo, hi = (value + z * np.nanstd(draws) for z in (-1.96, 1.96)) if centred else np.nanquantile(draws, [0.025, 0.975])
+    if not len(draws):
+        return {"value": value, "lo": np.nan, "hi": np.nan}
+    lo, hi = (value + z * np.nanstd(draws) for z in (-1.96, 1.96)) if centred else np.nanquantile(draws, [0.025, 0.975])
     return {"value": value, "lo": float(lo), "hi": float(hi)}
+
+
+def estimate(stat: Stat, people: int, *, seed: int, n_boot: int = N_BOOT, centred: bool = False) -> dict[str, float]:
+    """`interval` of `measured`."""
+    return interval(*measured(stat, people, seed=seed, n_boot=n_boot), centred=centred)
 
 
 def ratio(above: np.ndarray, below: np.ndarray | None = None) -> Stat:
@@ -112,26 +123,28 @@ def option_swap(sheets: Panel) -> dict[str, Stat]:
         probabilities, in [-1, 1]), `option_auc` (how often the own true option is the likelier one; equal counts half).
     """
     given, n = sheets.probs, len(sheets.people)
-    chosen = np.eye(given.shape[2])[sheets.truth]
-    others = chosen.sum(0) - chosen  # (people, items, options): how many other people chose each option
-    own = (given * chosen).sum(2, keepdims=True)
-    wins = (others * ((own > given + LEAST) + (np.abs(own - given) <= LEAST) / 2)).sum(2)
-    found = {"option_gap": own[:, :, 0] - (others * given).sum(2) / (n - 1), "option_auc": wins / (n - 1)}
+    own = of_chosen(given, sheets.truth)
+    wins = np.mean([_ahead(own[:, j], given[:, j][:, sheets.truth[:, j]]) for j in range(len(sheets.items))], axis=0)
+    found = {"option_gap": against_others(_on_truth(given, sheets.truth)), "option_auc": against_others(-wins, own=np.zeros(n))}
     if (given.max(2) < 1 - LEAST).any():
-        logs = np.log(np.clip(given, LEAST, 1))
-        found["option_gap_log"] = (logs * chosen).sum(2) - (others * logs).sum(2) / (n - 1)
-    return {name: ratio(values.mean(1)) for name, values in found.items()}
+        found["option_gap_log"] = against_others(option_likelihood(sheets) / len(sheets.items))
+    return found
 
 
-def pick_rate(wins: np.ndarray, ties: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
-    """How often the own candidate is picked among itself and k - 1 others drawn at random, exactly; equal candidates share.
+def of_chosen(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The value of each person's true option under their own sheet: (people, items)."""
+    return np.take_along_axis(values, truth[:, :, None], axis=2)[:, :, 0]
 
-    Args: wins, ties, others: how many of the other candidates are below and level with the own one, and how many there are. NaN with fewer than k - 1.
-    """
-    total = comb(others, k - 1)
-    picked = sum(comb(ties, j) * comb(wins, k - 1 - j) / (j + 1) for j in range(k))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, picked / total, np.nan)
+
+def _on_truth(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Everybody's true options (columns) under each sheet (rows), averaged over items: (people, people)."""
+    flat = np.eye(values.shape[2])[truth].reshape(len(values), -1)
+    return values.reshape(len(values), -1) @ flat.T / truth.shape[1]
+
+
+def _ahead(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """1 where the own value is the higher one, one half where they are level: own (people,), theirs (people, people)."""
+    return (own[:, None] > theirs + LEAST) + (np.abs(own[:, None] - theirs) <= LEAST) / 2
 
 
 def pick_from(scores: np.ndarray, k: int) -> np.ndarray:
@@ -143,8 +156,23 @@ def pick_from(scores: np.ndarray, k: int) -> np.ndarray:
 
 def option_likelihood(sheets: Panel) -> np.ndarray:
     """Log-likelihood of everybody's true options (columns) under each sheet (rows), summed over items: shape (people, people)."""
-    logs = np.log(np.clip(sheets.probs, LEAST, 1)).reshape(len(sheets.people), -1)
-    return logs @ np.eye(sheets.probs.shape[2])[sheets.truth].reshape(len(sheets.people), -1).T
+    return _on_truth(np.log(np.clip(sheets.probs, LEAST, 1)), sheets.truth) * len(sheets.items)
+
+
+def hits(sheets: Panel) -> np.ndarray:
+    """1 where the most probable option is the true one, 0 where not, its chance where all are equally probable (as `administration.score` counts):
+    (people, items)."""
+    share = np.array([1 / len(q.options) for q in sheets.items])
+    flat = np.stack([np.ptp(sheets.probs[:, j, : len(q.options)], axis=1) < LEAST for j, q in enumerate(sheets.items)], axis=1)
+    return np.where(flat, share, sheets.probs.argmax(2) == sheets.truth)
+
+
+def five_point_kappa(sheets: Panel) -> float:
+    """Quadratic kappa of the most probable and the true option over the five-point items; NaN if there are none or nobody varies."""
+    five = np.array([len(q.options) == 5 for q in sheets.items])
+    table = np.zeros((5, 5))
+    np.add.at(table, (sheets.probs[:, five].argmax(2).ravel(), sheets.truth[:, five].ravel()), 1)
+    return float(kappa_of_tables(table[None])[0])
 
 
 # --- attitudes -----------------------------------------------------------------------------------------------------------------------

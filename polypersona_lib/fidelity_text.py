@@ -11,7 +11,7 @@ import pandas as pd
 from . import fidelity_probes as probes
 from . import swap
 from .encoder import Encoder, load_encoder
-from .fidelity_sheet import LEAST, pick_rate
+from .fidelity_candidates import Candidates, pick_rate
 
 GRAMS, MOST, PENALTY = (4, 8, 12), 119, 1.0
 
@@ -38,7 +38,7 @@ def picked(auc: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
 
 
 class TextProbe:
-    """Reads a speaker's attributes off the words (TF-IDF of one and two words), trained on references of people who are not tested."""
+    """Reads a speaker's attributes off the words (TF-IDF of one and two words), trained on references of people who are no candidates."""
 
     def __init__(self, references: Sequence[str], cards: Sequence[dict]):
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -52,14 +52,9 @@ class TextProbe:
         blank = np.array([not t.strip() for t in texts])
         return np.where(blank[:, None], 0.0, self.probe.read(self.words.transform(texts)))
 
-    def pick(self, read: np.ndarray, own: np.ndarray, cards: Sequence[dict], k: int, groups: Sequence | None = None) -> np.ndarray:
-        """How often the own card (column `own` of each row) is picked among k of the `cards`; candidates of row i: the cards with its group, or all."""
-        near = probes.likeness(self.probe, read, cards)
-        mine = near[np.arange(len(read)), own][:, None]
-        allowed = np.ones_like(near, dtype=bool) if groups is None else np.asarray(groups)
-        allowed = allowed & (np.arange(len(cards)) != own[:, None])
-        level = (np.abs(near - mine) <= LEAST) & allowed
-        return pick_rate(((near < mine - LEAST) & allowed).sum(1), level.sum(1), allowed.sum(1), k)
+    def likeness(self, read: np.ndarray, cards: Sequence[dict]) -> np.ndarray:
+        """How much each card (columns) is like what was read (rows), in [-1, 1]."""
+        return probes.likeness(read, self.probe.coordinates(cards))
 
 
 def candidate_table(rows: pd.DataFrame, pool: pd.DataFrame) -> tuple[list[dict], np.ndarray, np.ndarray]:
@@ -76,29 +71,27 @@ def candidate_table(rows: pd.DataFrame, pool: pd.DataFrame) -> tuple[list[dict],
 # --- likeness to the card --------------------------------------------------------------------------------------------------------------
 
 
-def card_similarity(preds: pd.DataFrame, *, most: int = MOST, encoder: Encoder | None = None) -> pd.DataFrame:
-    """The paper's persona consistency: cosine of an answer's and the card's embeddings, beside that of the same answer and other people's cards.
+def card_cosines(preds: pd.DataFrame, *, most: int = MOST, encoder: Encoder | None = None) -> tuple[pd.DataFrame, list[str], np.ndarray]:
+    """The paper's persona consistency, for every card: cosine of an answer's embedding and each card's.
 
     Args: preds: every system's predictions (system, id, persona_id, persona, prediction, status); most: about so many test records are taken, evenly.
-    Returns: system, id, persona_id, own, others (mean over the other cards), auc (how often the own card is the more similar one); failed answers are NaN.
-    Source: paper, Algorithm 2, line 9 ("persona-embedding similarity"), the floor is ours.
+    Returns: the rows taken (failed answers left out), the people whose cards they are compared with, and the cosines (rows, people).
+    Source: paper, Algorithm 2, line 9 ("persona-embedding similarity").
     """
     encoder = encoder or load_encoder()
     records = sorted(preds["id"].unique())
-    chosen = records[:: max(1, len(records) // most)]
-    rows = preds[preds["id"].isin(chosen)].reset_index(drop=True)
-    shown = rows.drop_duplicates("persona_id").reset_index(drop=True)
-    cards = encoder.embed(shown["persona"].astype(str))
-    own = rows["persona_id"].map({p: i for i, p in enumerate(shown["persona_id"])}).to_numpy()
-    near = encoder.embed(rows["prediction"].astype(str)) @ cards.T
-    mine, others = near[np.arange(len(rows)), own], len(cards) - 1
-    ahead = (near < mine[:, None] - LEAST).sum(1) + ((np.abs(near - mine[:, None]) <= LEAST).sum(1) - 1) / 2
-    found = rows[["system", "id", "persona_id"]].assign(own=mine, others=np.nan, auc=np.nan)
-    if others:
-        found = found.assign(others=(near.sum(1) - mine) / others, auc=ahead / others)
-    failed = (rows["status"] == "failed").to_numpy() if "status" in rows else np.zeros(len(rows), dtype=bool)
-    found.loc[failed, ["own", "others", "auc"]] = np.nan
-    return found
+    rows = preds[preds["id"].isin(records[:: max(1, len(records) // most)])]
+    shown = rows.drop_duplicates("persona_id")
+    rows = rows[rows["status"] != "failed"] if "status" in rows else rows
+    near = encoder.embed(rows["prediction"].astype(str)) @ encoder.embed(shown["persona"].astype(str)).T
+    return rows.reset_index(drop=True), shown["persona_id"].tolist(), near
+
+
+def card_likeness(near: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float, Candidates]:
+    """From cosines of answers and cards: that of each answer and its own card, the mean of those with other people's, and whose card is nearer."""
+    found = Candidates.of(near, own)
+    others = near[found.others].mean() if found.others.any() else np.nan
+    return near[np.arange(len(near)), own], float(others), found
 
 
 # --- copied from train? --------------------------------------------------------------------------------------------------------------------

@@ -10,14 +10,19 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from polypersona_lib import fidelity, figures, paths, study
+from polypersona_lib import card_worth, fidelity, figure_style, figures, paths, study
+from polypersona_lib import fidelity_contrasts as contrasts
 from polypersona_lib import fidelity_effects as effects
 from polypersona_lib import fidelity_measures as measures
 from polypersona_lib import fidelity_probes as probes
 from polypersona_lib import fidelity_sheet as sheet
 from polypersona_lib import fidelity_text as text
+from polypersona_lib import fidelity_voices as voices
 from polypersona_lib.config import RunConfig
+from polypersona_lib.dataset import SPLITS
+from polypersona_lib.fidelity_candidates import Candidates, against_others, pick_rate
 from polypersona_lib.question_bank import load_questions
+from polypersona_lib.respondents import card_probabilities
 
 NOTE = "nano twins · paper split · seed 42"
 ITEMS = tuple(q for q in load_questions().values() if q.options)
@@ -126,15 +131,64 @@ def test_pick_rate_is_the_share_of_all_draws(wins, ties, lost, k):
     others = ["below"] * wins + ["level"] * ties + ["above"] * lost
     drawn = list(combinations(others, k - 1))
     expected = np.mean([0 if "above" in d else 1 / (1 + d.count("level")) for d in drawn])
-    assert sheet.pick_rate(np.array([wins]), np.array([ties]), np.array([len(others)]), k)[0] == pytest.approx(expected)
+    assert pick_rate(np.array([wins]), np.array([ties]), np.array([len(others)]), k)[0] == pytest.approx(expected)
     auc = np.array([(wins + ties / 2) / len(others)])
     if ties < 2:
         assert text.picked(auc, np.array([len(others)]), k)[0] == pytest.approx(expected)
 
 
 def test_too_few_candidates_are_no_number():
-    assert np.isnan(sheet.pick_rate(np.array([2]), np.array([0]), np.array([3]), 5)[0])
+    assert np.isnan(pick_rate(np.array([2]), np.array([0]), np.array([3]), 5)[0])
     assert np.isnan(text.picked(np.array([np.nan, 1.0]), np.array([4, 0]), 2)).all()
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_picks_under_weights_are_those_of_a_panel_with_people_twice_but_never_against_themselves(k):
+    rng = np.random.default_rng(4)
+    scores, weights = rng.normal(size=(9, 9)).round(1), rng.integers(0, 3, 9)
+    who = np.repeat(np.arange(9), weights)
+    by_hand = []
+    for i in who:
+        others = [j for j in who if j != i]
+        drawn = [[scores[i, j] for j in each] for each in combinations(others, k - 1)]
+        by_hand.append(np.mean([0 if max(d) > scores[i, i] else 1 / (1 + d.count(scores[i, i])) for d in drawn]))
+    assert Candidates.of(scores).pick(k)(weights[None].astype(float))[0] == pytest.approx(np.mean(by_hand))
+    gap = np.mean([scores[i, i] - np.mean([scores[i, j] for j in who if j != i]) for i in who])
+    assert against_others(scores)(weights[None].astype(float))[0] == pytest.approx(gap)
+
+
+@pytest.fixture(scope="module")
+def many():
+    """(a large population, the probabilities that its cards imply, those of everybody together)."""
+    cards, panel = respondents(1000, seed=5)
+    implied = np.zeros((1000, len(ITEMS), 5))
+    for i, card in enumerate(cards):
+        for j, q in enumerate(ITEMS):
+            implied[i, j, : len(q.options)] = card_probabilities(card, q)
+    return panel, implied, implied.mean(0, keepdims=True)
+
+
+@pytest.mark.parametrize("knows", [0.05, 0.3, 1.0])
+def test_intervals_of_swaps_and_picks_are_as_wide_as_samples_differ(many, knows):
+    panel, implied, everybody = many
+    rng, found = np.random.default_rng(int(100 * knows)), {}
+    for seed in range(80):
+        who = rng.choice(1000, 100, replace=False)
+        probs = (1 - knows) * everybody + knows * implied[who]
+        one = sheet.Panel(tuple(map(str, who)), ITEMS, probs, panel.truth[who], panel.theta[who])
+        stats = {name: stat for name, stat in sheet.option_swap(one).items() if name != "option_auc"}
+        for name, stat in (stats | {"pick_5": Candidates.of(sheet.option_likelihood(one)).pick(5)}).items():
+            found.setdefault(name, []).append(list(sheet.estimate(stat, 100, seed=seed, n_boot=100, centred=True).values()))
+    for name, (value, lo, hi) in ((n, np.array(rows).T) for n, rows in found.items()):
+        assert (hi - lo).mean() / 3.92 == pytest.approx(value.std(), rel=0.3), f"{name}: with rows resampled alone up to five times too wide"
+        assert np.mean((lo <= value.mean()) & (value.mean() <= hi)) >= 0.87, name
+
+
+def test_sheets_that_do_not_know_the_person_have_no_interval_to_speak_of(many):
+    panel, _, everybody = many
+    same = sheet.Panel(panel.people[:100], ITEMS, np.repeat(everybody, 100, axis=0), panel.truth[:100], panel.theta[:100])
+    found = sheet.estimate(Candidates.of(sheet.option_likelihood(same)).pick(5), 100, seed=1, centred=True)
+    assert found["value"] == pytest.approx(0.2) and found["hi"] - found["lo"] < 0.02, "they are at chance in every sample of people"
 
 
 # --- contradictions ----------------------------------------------------------------------------------------------------------------
@@ -196,6 +250,19 @@ def test_the_centred_interval_holds_its_value(world):
     assert found["lo"] < found["value"] < found["hi"] and found["hi"] - found["lo"] < 0.6
 
 
+def test_clear_effects_tell_a_flip_from_a_clear_one(world):
+    cards, panel = world
+    turned = with_probs(panel, np.eye(5)[np.array([len(q.options) - 1 for q in ITEMS]) - panel.truth])
+    found = effects.clear_effects({"truth": panel, "turned": turned, "flat": uniform(panel)}, cards)
+    assert set(found["system"]) == {"truth", "turned"}, "the same answer for everybody: nothing pulls"
+    own, other = (found[found["system"] == s].reset_index(drop=True) for s in ("truth", "turned"))
+    assert len(own) > 5 and (own["flip"] == "").all() and (np.sign(own["lo"]) == np.sign(own["hi"])).all() and (other["flip"] == "clearly wrong").all()
+    turned_round = effects.flips(found, "turned")
+    assert len(turned_round) == len(own) and effects.flips(found, "truth").empty
+    assert turned_round["model"].to_numpy() == pytest.approx(-turned_round["respondents"].to_numpy())
+    assert other["value"].to_numpy() == pytest.approx(-own["value"].to_numpy()) and other["lo"].to_numpy() == pytest.approx(-own["hi"].to_numpy())
+
+
 # --- attributes and probes -----------------------------------------------------------------------------------------------------------
 
 
@@ -254,9 +321,9 @@ def test_the_option_probe_finds_respondents_it_never_saw(world):
     others, theirs = respondents(300, seed=11)
     probe = probes.fit_probe(fidelity._centred(sheet.item_scores(theirs)), others, penalty=50.0)
     scores = sheet.item_scores(panel)
-    near = probes.likeness(probe, probe.read(fidelity._centred(scores)), cards)
+    near = probes.likeness(probe.read(fidelity._centred(scores)), probe.coordinates(cards))
     assert sheet.pick_from(near, 5).mean() > 0.6
-    blank = probes.likeness(probe, probe.read(np.zeros_like(scores)), cards)
+    blank = probes.likeness(probe.read(np.zeros_like(scores)), probe.coordinates(cards))
     assert sheet.pick_from(blank, 5) == pytest.approx(np.full(80, 0.2))
 
 
@@ -285,9 +352,13 @@ def test_likeness_to_the_card_beside_other_cards():
     cards = {"p1": "aaa b", "p2": "ccc d", "p3": "eee f"}
     rows = [{"system": s, "id": p, "persona_id": p, "persona": c, "prediction": c if s == "echo" else "aaa ccc eee", "status": "ok"}
             for s in ("echo", "same") for p, c in cards.items()]  # fmt: skip
-    found = text.card_similarity(pd.DataFrame(rows), encoder=Letters()).groupby("system").mean(numeric_only=True)
-    assert found.loc["echo", "own"] == pytest.approx(1) and found.loc["echo", "auc"] == 1 and found.loc["echo", "others"] < 0.01
-    assert found.loc["same", "auc"] == 0.5 and found.loc["same", "own"] == pytest.approx(found.loc["same", "others"])
+    rows, people, near = text.card_cosines(pd.DataFrame(rows), encoder=Letters())
+    assert people == list(cards) and near.shape == (6, 3)
+    one, found = np.ones((1, 3)), {s: text.card_likeness(near[part.index], np.arange(3)) for s, part in rows.groupby("system")}
+    mine, others, nearer = found["echo"]
+    assert mine == pytest.approx(1) and others < 0.01 and nearer.auc()(one)[0] == 1
+    mine, others, nearer = found["same"]
+    assert nearer.auc()(one)[0] == 0.5 and mine.mean() == pytest.approx(others)
 
 
 def test_the_word_probe_reads_a_habit_and_is_at_chance_without_one(world):
@@ -296,12 +367,34 @@ def test_the_word_probe_reads_a_habit_and_is_at_chance_without_one(world):
     probe = text.TextProbe(said, [c for c in cards for _ in range(3)])
     own = np.arange(80)
     read = probe.read(["mind you, the bus", *["to my mind the bus" if "warm" in c["traits"] else "mind you, the bus" for c in cards]])[1:]
-    assert probe.pick(read - read.mean(0), own, cards, 2).mean() > 0.6
-    assert probe.pick(np.zeros_like(read), own, cards, 5) == pytest.approx(np.full(80, 0.2))
+    one, near = np.ones((1, 80)), probe.likeness(read - read.mean(0), cards)
+    assert Candidates.of(near).pick(2)(one)[0] > 0.6
+    assert Candidates.of(probe.likeness(np.zeros_like(read), cards)).pick(5)(one)[0] == pytest.approx(0.2)
     groups = np.zeros((80, 80), dtype=bool)
     groups[:, :3] = True
-    assert np.isnan(probe.pick(read, own, cards, 5, groups)).all() and np.isfinite(probe.pick(read, own, cards, 2, groups)).all()
+    few = Candidates.of(near, own, groups)
+    assert few.rows(5) == 0 and np.isnan(few.pick(5)(one)[0]) and few.rows(2) == 80 and np.isfinite(few.pick(2)(one)[0])
     assert (probe.read(["", "  "]) == 0).all()
+
+
+def test_the_word_probe_has_not_read_any_candidate_so_a_copy_of_someone_else_is_at_chance(tmp_path, monkeypatch):
+    monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
+    parts = study.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path)))
+    pool = pd.concat([parts[p] for p in SPLITS], ignore_index=True)
+    domains = ["lifestyle", "healthcare", "technology"]
+    fitted = {}
+    monkeypatch.setattr(
+        voices, "fit", lambda known: fitted.setdefault(len(fitted), known) is None or text.TextProbe(known["reference"], known["persona"].tolist())
+    )
+    by_domain = voices.fit_by_domain(pool[pool["domain"].isin(domains)])
+    for domain, known in zip(sorted(by_domain), fitted.values(), strict=True):
+        assert not set(known["persona_id"]) & set(pool.loc[pool["domain"] == domain, "persona_id"])
+    test = parts["test"][parts["test"]["domain"].isin(domains)]
+    typical = pool.groupby("question_id")["reference"].first()
+    said = [("blind", test["question_id"].map(typical)), ("own", test["reference"])]
+    preds = pd.concat([test.assign(system=s, prediction=p, status="ok") for s, p in said], ignore_index=True)
+    found = {each["system"]: each for each in voices.picks_by_answer(preds, pool, by_domain, 1) if each["detail"] == "k=5"}
+    assert found["blind"]["lo"] < 0.2 < found["blind"]["hi"] and found["own"]["lo"] > 0.2 and found["own"]["n"] == len(test)
 
 
 def test_sheets_of_other_people_are_refused(tmp_path, monkeypatch):
@@ -316,17 +409,17 @@ def test_sheets_of_other_people_are_refused(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """The study of one family of the published run, with a toy encoder. Returns (run, table)."""
+    """The study of one family of the published run, with a toy encoder. Returns (run, table, contrasts)."""
     run = RunConfig(models="tinyllama-1.1b", out=str(tmp_path_factory.mktemp("out")))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("POLYPERSONA_NONCE", raising=False)
         patch.setattr(text, "load_encoder", Letters)
         patch.setattr(probes.recover, "__kwdefaults__", {"n_perm": 60, "n_boot": 60})
-        return run, fidelity.measure(run, study.load_data(run))
+        return run, *fidelity.measure(run, study.load_data(run))
 
 
 def test_every_measure_of_the_published_run_lies_between_its_limits(published):
-    run, table = published
+    run, table, _ = published
     assert list(table.columns) == measures.COLUMNS and not table.duplicated(["metric", "detail", "system"]).any() and (table["n"] > 0).all()
     assert set(table["metric"]) == set(measures.MEASURES)
     known = table[table["lo"].notna()]
@@ -342,15 +435,91 @@ def test_every_measure_of_the_published_run_lies_between_its_limits(published):
 
 
 def test_the_ladder_is_drawn_between_floor_and_ceiling(published):
-    run, table = published
+    run, table, compared = published
     rows = measures.ladder(table)
     told = rows[rows["told"].astype(bool)]
     assert told[told["system"] == "oracle_card"].set_index("metric").loc["stance_acc", "value"] == pytest.approx(1)
     assert (rows.loc[~rows["told"].astype(bool), "value"].isna()).all() and len(told["metric"].unique()) >= 7
-    fig, ax = figures.plot_fidelity(rows, note=NOTE, groups={"options": ["stance_acc"]})
+    fig, ax = figures.plot_fidelity(rows, note=NOTE, groups=measures.BLOCKS, means=contrasts.scaled_means(compared, rows))
     assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1] and fig.get_supxlabel() == NOTE
     order = ["truth", "oracle_card", "tinyllama-1.1b--base", "tinyllama-1.1b"]
     figures.plot_attributes(table[(table["metric"] == "recover") & table["system"].isin(order)], note=NOTE, order=order, names={})
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.4, 1.3])
+def test_the_share_of_the_way_is_never_written_over_its_own_mark(published, value):
+    rows = measures.ladder(published[1]).query("metric == 'stance_acc'")
+    rows.loc[rows["system"] == "tinyllama-1.1b", "value"] = value
+    means = pd.DataFrame({"metric": "stance_acc", "kind": ["tuned"], "value": value, "lo": value - 0.2, "hi": value + 0.2})
+    fig, ax = figures.plot_fidelity(rows, note=NOTE, means=means)
+    fig.canvas.draw()
+    said = next(t for t in ax.texts if t.get_text().endswith("%")).get_window_extent()
+    marks = [line for line in ax.lines if line.get_color() == figure_style.KINDS["tuned"].color and len(line.get_xdata())]
+    drawn = [ax.transData.transform((x, y)) for line in marks for x, y in zip(*line.get_data(), strict=True)]
+    assert len(drawn) >= 3 and not any(said.x0 <= x <= said.x1 for x, _ in drawn)
+
+
+def test_what_tuning_did_is_read_off_pairs(published):
+    run, table, compared = published
+    known = table.set_index(["metric", "detail", "system"])
+    for row in compared.itertuples():
+        tuned, base = (known.loc[(row.metric, row.detail, f"{row.model}{end}")] for end in ("", "--base"))
+        floor = {"untuned - floor": base["value"] - base["floor"], "tuned - floor": tuned["value"] - tuned["floor"]}
+        assert row.value == pytest.approx(floor.get(row.contrast, tuned["value"] - base["value"])), (row.metric, row.contrast)
+        assert row.lo < row.value < row.hi and 0 <= row.p <= row.p_holm <= 1
+    wide = known["hi"] - known["lo"]
+    change = compared[(compared["contrast"] == "tuned - untuned")].set_index("metric")
+    apart = np.hypot(wide["stance_acc", "", "tinyllama-1.1b"], wide["stance_acc", "", "tinyllama-1.1b--base"])
+    assert change.loc["stance_acc", "hi"] - change.loc["stance_acc", "lo"] < 0.7 * apart, "the same people: narrower than two separate intervals"
+    seen = contrasts.summary(compared, table, ["tinyllama-1.1b"])
+    assert len(seen) == len(set(compared["metric"])) and seen.loc["card picked out of 5 by wording", "tuning helped"] == "1 of 1"
+    assert table.loc[table["metric"] == "stance_qwk", "shuffled"].abs().max() < 0.2, "kappa in other people's hands"
+
+
+def test_a_table_in_short_counts_the_intervals_that_exclude_the_floor():
+    rows = [("phi-2", 0.5, 0.4, 0.6), ("qwen2-1.5b", 0.3, 0.1, 0.4), ("phi-2--base", 0.1, 0.0, 0.15), ("oracle_card", 0.9, 0.8, 0.95)]
+    lines = [measures.line("option_auc", "", s, {"value": v, "lo": lo, "hi": hi}, 9, 0.2) for s, v, lo, hi in rows]
+    row = measures.reading(measures.levels(lines), {("option_auc", ""): "AUC"}, ["phi-2", "qwen2-1.5b"]).loc["AUC"]
+    assert row["tuned"] == "0.300 to 0.500" and row["tuned, off it"] == "1 of 2" and row["untuned, off it"] == "1 of 1", "below is off it, too"
+    assert row["floor"] == "0.200" and row["ceiling, yardstick"] == "0.900, oracle: card"
+
+
+def test_other_cards_stand_between_their_floors_and_what_a_reader_of_that_card_could_reach(published):
+    run, _, _ = published
+    table, levels = fidelity.conditions(run), pd.read_csv(study.find(run, "scores/administration.csv"))
+    panels, labels = fidelity.load_sheets(run)[1], measures.system_labels(run)
+    other = fidelity.truth_in_other_hands(panels, run.seed)
+    assert other["uniform"] == pytest.approx(levels.set_index(["system", "metric"]).loc[("uniform", "truth_prob"), "value"], abs=1e-4)
+    assert other["oracle_card"] < 0.35 < sheet.of_chosen(panels["oracle_card"].probs, panels["oracle_card"].truth).mean()
+    seen = card_worth.overview(table, levels, other, labels)
+    assert {"uniform", "majority", labels["tinyllama-1.1b"], "a perfect reader of that card"} <= set(seen.index) and "Phi-2" not in seen.index
+    assert seen.loc["a perfect reader of that card", "full card (n = 4,700)"].startswith(".5") and "three examples (n = 2,350)" in seen
+    known = table.set_index(["system", "condition", "metric"]).loc[("tinyllama-1.1b", "no_card", "truth_prob")]
+    assert seen.loc[labels["tinyllama-1.1b"], "no card (n = 4,700)"].endswith("*") == (known["p_holm"] < 0.05)
+    assert (
+        card_worth.changes(table)
+        .loc["no card, less full card", "tuned"]
+        .startswith(
+            f"{table[(table['condition'] == 'no_card') & (table['metric'] == 'truth_prob') & ~table['system'].str.endswith('--base')]['gap'].mean():+.4f}"
+        )
+    )
+
+
+def stand_in(system, value, draws, shuffled=0.0):
+    return measures.line("coef_r", "", system, {"value": value, "lo": 0, "hi": 0}, 9, shuffled, draws=np.asarray(draws))
+
+
+def test_a_change_is_clear_by_its_draws_and_corrected_for_all_models():
+    noise = np.random.default_rng(0).normal(size=400)
+    lines = [stand_in("oracle_card", 0.9, 0.9 + 0.01 * noise)]
+    for key, gain in (("phi-2", 0.1), ("qwen2-1.5b", -0.05), ("llama-2-7b", 0.0)):
+        lines += [stand_in(f"{key}--base", 0.4, 0.4 + 0.3 * noise), stand_in(key, 0.4 + gain, 0.4 + gain + 0.3 * noise + 0.02 * noise[::-1])]
+    found = contrasts.compare(lines, ["phi-2", "qwen2-1.5b", "llama-2-7b"]).set_index(["contrast", "model"])
+    change = found.loc["tuned - untuned"]
+    assert change.loc["phi-2", "hi"] - change.loc["phi-2", "lo"] == pytest.approx(3.92 * 0.02, rel=0.1), "what both share is no noise of the difference"
+    assert change["toward"].drop("llama-2-7b").to_dict() == {"phi-2": True, "qwen2-1.5b": False, contrasts.MEAN: True}
+    assert change.loc["phi-2", "p_holm"] == pytest.approx(3 * change.loc["phi-2", "p"]) and change.loc["llama-2-7b", "p_holm"] > 0.9
+    assert np.isnan(change.loc[contrasts.MEAN, "p_holm"]) and found.loc[("tuned - floor", "phi-2"), "p_holm"] > 0.05, "noisy levels, clear change"
 
 
 def test_a_measure_that_cannot_tell_its_ends_apart_is_not_scaled(published):
@@ -370,6 +539,7 @@ def test_foreign_data_have_texts_only(tmp_path, monkeypatch):
         (run.paths.results / name).symlink_to(paths.ROOT / "results" / "shipped" / name)
     parts = study.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path / "other")))
     monkeypatch.setattr(type(run.paths), "folder", lambda self, name: tmp_path)
-    table = fidelity.measure(run, parts)
+    table, compared = fidelity.measure(run, parts)
+    assert set(compared["metric"]) == {"pick_meaning", "swap_gap_rouge1_masked", "card_auc"}
     assert set(table["section"]) == {"swap", "identification", "consistency", "memory"} and not table["metric"].str.contains("card_options|card_words").any()
     assert len(measures.ladder(table)) > 0
