@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from fnmatch import fnmatch
 
@@ -50,6 +51,39 @@ def test_three_exercises_that_name_what_to_change(path):
         replaced = re.findall(r"(?:`[^`]+`|\*\w+\*|\d) for `([^`]+)`|in place of `([^`]+)`|(?:to|in) `(\w[^`]*[(=][^`]*)`", text)
         assert not [piece for found in replaced for piece in found if piece and piece not in code], f"{title}: {replaced}"
         assert set(re.findall(r"\bsections? (\d+)", text)) <= sections, f"{title}: names a section that is not there"
+
+
+def always_run(nb) -> str:
+    """The lines of a notebook's code that run with the shipped data: without the bodies of an `if` that waits for foreign data or for something rare."""
+    kept = []
+    for source in (cell.source for cell in nb.cells if cell.cell_type == "code"):
+        bodies = [node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.If) and re.search(r"^run\.data$|\.any\(\)", ast.unparse(node.test))]
+        hidden = {line for body in bodies for line in range(body[0].lineno, body[-1].end_lineno + 1)}
+        kept += [line for number, line in enumerate(source.splitlines(), 1) if number not in hidden]
+    return "\n".join(kept)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_an_exercise_changes_is_there_and_is_run(path):
+    """A variable that an exercise names exists; a piece of code that it replaces is not in a branch that the shipped data never enter."""
+    nb = read(path)
+    run = always_run(nb)
+    nodes = [node for cell in nb.cells if cell.cell_type == "code" for node in ast.walk(ast.parse(cell.source))]
+    names = {*METRICS, *distributions.LIMITS} | {
+        getattr(node, field) for node in nodes for field in ("id", "attr", "arg", "name") if isinstance(getattr(node, field, None), str)
+    }
+    for title, text in exercises(nb):
+        missing = [name for name in re.findall(r"`([a-z_]\w+)`(?! for `)", text) if name not in names]
+        assert not missing, f"{title}: no {missing} in this notebook"
+        replaced = [piece for found in re.findall(r"`[^`]+` for `([^`]+)`|in place of `([^`]+)`", text) for piece in found if piece]
+        assert not [piece for piece in replaced if piece not in run], f"{title}: {replaced} would change nothing"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_cells_can_be_run_again(path):
+    """A cell that deletes what it needs fails the second time, and exercises ask for a second time."""
+    trees = [ast.parse(cell.source) for cell in read(path).cells if cell.cell_type == "code"]
+    assert not [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Delete)]
 
 
 def test_a_malformed_cell_of_exercises_is_refused():
@@ -151,6 +185,14 @@ def test_the_glossary_covers_every_metric_and_every_verdict():
     assert not [m for m in wanted if not any(fnmatch(m, name) for name in known)]
     terms = [term.lower() for term, *_ in entries()]
     assert all(f"*{verdict}*" in text for verdict in VERDICTS) and all(v in terms for v in VERDICTS if "paper" not in v)
+
+
+@pytest.mark.parametrize("term", ["TF-IDF", "k-means", "type-token ratio", "learning rate", "AdamW", "gradient checkpointing", "master copy", "activations",
+                                  "singular values", "stop token", "rank correlation", "dropout", "turn of phrase", "tokenizer", "persona_sim"])  # fmt: skip
+def test_the_glossary_has_the_technical_terms_of_the_prose(term):
+    prose = "\n".join(cell.source for path in NOTEBOOKS for cell in read(path).cells if cell.cell_type == "markdown")
+    assert term.lower() in prose.lower(), "no notebook uses it any more"
+    assert any(term.lower() in f"{name} {text}".lower() for name, text, _ in entries())
 
 
 def test_readers_find_the_solutions_and_the_glossary():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -13,10 +14,27 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from polypersona_lib import ablation_findings, ablations, adapter_view, figures, hand_offs, map_figure, paths, probe, prompt_view, records, study
+from polypersona_lib import (
+    ablation_findings,
+    ablations,
+    adapter_view,
+    audit,
+    dataset,
+    figures,
+    hand_offs,
+    map_figure,
+    paths,
+    probe,
+    probe_cards,
+    prompt_view,
+    records,
+    respondents,
+    study,
+)
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figure_style import OURS, PAGE
 from polypersona_lib.prompt_view import Token
+from polypersona_lib.question_bank import DOMAINS, load_questions
 from polypersona_lib.stages import READS
 
 SHIPPED = paths.ROOT / "results" / "shipped"
@@ -272,6 +290,67 @@ def test_a_study_reads_as_published_what_it_found_itself():
 def test_the_probe_names_its_sources(tmp_path, alone):
     said = probe.sources(RunConfig(out=str(tmp_path)))
     assert said == "read: cards of data/polypersona/paper; adapters: 0 of run nano, 7 published ones (results/shipped/adapters) of 7 families"
+
+
+# --- what the prose says ------------------------------------------------------------------------------------------------------------------
+
+
+def prose(number):
+    import nbformat
+
+    nb = nbformat.read(next(paths.NOTEBOOKS.glob(f"{number}_*.ipynb")), as_version=4)
+    return "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+
+
+@pytest.fixture(scope="module")
+def everyone():
+    """All records, by split."""
+    return {
+        split: pd.concat([dataset.read_split(paths.DATASET / split, part).assign(part=part) for part in dataset.SPLITS], ignore_index=True)
+        for split in ("paper", "grouped")
+    }
+
+
+def test_the_type_of_a_question_decides_the_length_of_an_answer_and_the_domain_does_not(everyone):
+    """02, Fig. 5: domains do not differ by their mix of types; they hardly differ."""
+    frame = everyone["paper"]
+    chars = frame["reference"].str.len()
+    between = {name: chars.groupby(frame[name]).transform("mean").var() / chars.var() for name in ("domain", "question_type")}
+    assert between["domain"] < 0.02 and between["question_type"] > 0.6 and "decides most of an answer's length" in prose("02")
+
+
+def test_the_split_is_as_balanced_as_notebook_01_says(everyone):
+    gaps = {split: audit.split_balance(frame).max(axis=1) for split, frame in everyone.items()}
+    assert gaps["paper"].max() < 1 and 1 < gaps["grouped"]["category"] < 5 and "below one percentage point" in prose("01")
+
+
+def test_the_papers_share_of_parameters_is_quoted_as_printed():
+    quoted = {number: re.findall(r"(\d+) ?%\"? fewer", prose(number)) for number in ("03", "06", "07")}
+    assert all(set(found) == {"98"} for found in quoted.values()), quoted
+
+
+def test_the_number_of_trainings_is_that_of_the_arms():
+    chosen = ablations.arms(RunConfig().train_spec, list(DOMAINS))
+    trainings = sum(arm.method != "none" for arm in chosen) + len(ablations.SEEDS) - 1  # full fine-tuning's other seeds
+    assert f"{trainings} trainings of about" in prose("07")
+
+
+def test_dropout_is_why_lora_keeps_more_activations(monkeypatch):
+    from polypersona_lib import models
+
+    kept = {method: ablations.measured_memory("tinyllama-1.1b", method, rows=4)["activations"] for method in ("full", "lora")}
+    add_lora = models.add_lora
+    monkeypatch.setattr(models, "add_lora", lambda *args, **options: add_lora(*args, **options | {"dropout": 0.0}))
+    without = ablations.measured_memory("tinyllama-1.1b", "lora", rows=4)["activations"]
+    assert without < kept["full"] < kept["lora"] and "because of its dropout" in prose("07")
+
+
+def test_a_perfect_reader_is_moved_by_the_two_cards_of_notebook_03():
+    card, question = probe_cards.roll(42), load_questions()["healthcare.agreement.1"]
+    calm, anxious = (
+        respondents.card_probabilities(probe_cards.changed(card, "traits", t), question) @ np.linspace(0, 1, 5) for t in ("calm, warm", "anxious, blunt")
+    )
+    assert anxious - calm > 0.5, "the statement is a complaint"
 
 
 # --- the clock -----------------------------------------------------------------------------------------------------------------------------
