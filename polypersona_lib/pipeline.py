@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from polypersona_lib import execute, manifest, progress
+from polypersona_lib.hand_offs import READS
 from polypersona_lib.paths import ROOT
 from polypersona_lib.registry import MODELS
-from polypersona_lib.stages import READS, BadRequest, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
+from polypersona_lib.stages import BadRequest, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
 
 
 class Interrupted(KeyboardInterrupt):

@@ -12,41 +12,7 @@ from typing import Any
 
 from polypersona_lib import manifest
 from polypersona_lib.execute import Outcome
-
-EARLIER = "*"
-ASIDE = {"07": "ablations", "11": "sessions"}
-"""Stages outside the default run, and the profile that runs each of them (after stage 01)."""
-WORLD = ("project:data/phrase_bank", "project:data/question_bank.json", "project:data/population.yaml", "project:data/attitudes.yaml")
-CLAIMS = "project:data/paper_claims.csv"
-READS: dict[str, tuple[str, ...]] = {
-    "01": (*WORLD, "parameter:data"),
-    "02": ("dataset",),
-    "03": ("dataset", "project:data/models"),
-    "04": ("dataset", "adapters", "runs/*.json", "project:data/models", *WORLD),
-    "05": ("scores", "dataset", "preds"),
-    "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
-    "07": ("dataset", "project:data/models", "project:results/full_size", "project:results/shipped/*--paper--*.json"),
-    "08": ("dataset", "preds", "administration", "scores", "runs/*.json", *WORLD),
-    "09": ("preds", "scores/rows.parquet", "ratings/*.jsonl"),
-    "10": ("administration", "preds", *WORLD),
-    "11": (
-        "dataset",
-        *(f"{place}/{folder}" for place in ("out:results/nano*", "project:results/shipped") for folder in ("adapters", "administration")),
-        "project:data/models",
-        "project:data/negated_items.yaml",
-        "project:data/implicit_cards.yaml",
-        *WORLD,
-    ),
-    "90": (
-        EARLIER,
-        CLAIMS,
-        "project:results/ablations/ablations.json",
-        "project:results/shipped/ablations.json",
-        "project:polypersona_lib/templates/report.html.j2",
-    ),
-}
-"""What each stage reads: paths and patterns in the run's results folder, `out:` where all runs lie, `project:` in the project,
-`parameter:` the path a parameter holds, `*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""
+from polypersona_lib.hand_offs import ASIDE, EARLIER
 
 
 class BadRequest(ValueError):

@@ -14,7 +14,7 @@ from .cells import csv_text
 from .chat import PROMPT_VERSION
 from .config import RunConfig, fingerprint
 from .generation import ADMINISTRATION, SAMPLING
-from .stages import ASIDE
+from .hand_offs import ASIDE
 from .stance import StanceReader, stance_sentences
 
 PUBLISHED = ("nano", *ASIDE.values())  # names of the runs whose results are shipped: default seed and split, embedded data

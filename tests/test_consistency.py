@@ -17,6 +17,7 @@ from polypersona_lib import (
     consistency,
     dataset,
     figures,
+    hand_offs,
     models,
     paths,
     personas,
@@ -403,7 +404,7 @@ def test_the_study_stands_aside_of_the_default_run(tmp_path):
     own = tmp_path / "results" / "nano" / "adapters" / "phi-2" / "adapter_model.safetensors"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"x")
-    state = stages.Run(run, reads=stages.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=paths.ROOT / "requirements.lock")
+    state = stages.Run(run, reads=hand_offs.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=paths.ROOT / "requirements.lock")
     read = state.inputs("11", {})
     wanted = {"results/nano/adapters/phi-2/adapter_model.safetensors", "results/shipped/administration/phi-2.parquet", "data/negated_items.yaml"}
     assert wanted <= read.keys() and read[min(wanted - {"data/negated_items.yaml"})] == own

@@ -33,9 +33,9 @@ from polypersona_lib import (
 )
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figure_style import OURS, PAGE
+from polypersona_lib.hand_offs import READS
 from polypersona_lib.prompt_view import Token
 from polypersona_lib.question_bank import DOMAINS, load_questions
-from polypersona_lib.stages import READS
 
 SHIPPED = paths.ROOT / "results" / "shipped"
 ADAPTER = SHIPPED / "adapters" / "tinyllama-1.1b"

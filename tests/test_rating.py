@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from polypersona_lib import agreement, evaluation, manifest, paths, publish, rating, rating_scores, rating_session, rating_widget, stages
+from polypersona_lib import agreement, evaluation, hand_offs, manifest, paths, publish, rating, rating_scores, rating_session, rating_widget, stages
 from polypersona_lib.cells import Estimate, Missing
 
 GAP = np.nan
@@ -554,7 +554,7 @@ def test_export_joins_the_key_and_is_removed_with_the_ratings(items, tmp_path):
 
 def test_ratings_are_an_input_never_an_output_and_never_published(tmp_path):
     run = SimpleNamespace(name="nano", paths=paths.run_paths("nano", str(tmp_path)))
-    state = stages.Run(run, reads=stages.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=tmp_path / "none")
+    state = stages.Run(run, reads=hand_offs.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=tmp_path / "none")
     (run.paths.folder("preds") / "a.jsonl").write_text("{}")
     before = state.inputs("09", {})
     rating_session.append_rating(run.paths.results / "ratings" / "r1.jsonl", "x", "realism", 3, seconds=1)
