@@ -8,7 +8,9 @@ import pandas as pd
 
 from . import stats
 from .cells import Estimate
-from .claim_evidence import VERDICTS
+from .claim_evidence import BUILT, MEASURED, VERDICTS
+from .fidelity_contrasts import in_words
+from .fidelity_measures import BLOCKS
 from .metrics import METRICS
 from .report_tables import DEFINED, place, score_cell, system_kind, system_name
 
@@ -33,10 +35,13 @@ def _above_zero(found: dict[str, Estimate]) -> str:
     return f"{sum(e.lo > 0 for e in found.values())} of {len(found)}"
 
 
-def brief(systems: pd.DataFrame, administration: pd.DataFrame, findings: pd.DataFrame, ledger: list[dict], keys: Sequence[str]) -> list[dict]:
-    """Up to six sentences, each with the section that tells more: [{"text", "section"}]; what a run has not measured is left out.
+def brief(
+    systems: pd.DataFrame, administration: pd.DataFrame, findings: pd.DataFrame, compared: pd.DataFrame, ledger: list[dict], keys: Sequence[str]
+) -> list[dict]:
+    """Up to seven sentences, each with the section that tells more: [{"text", "section"}]; what a run has not measured is left out.
 
-    Args: systems, administration, findings: the run's score files (may be empty). ledger: `report_parts.read_ledger`. keys: the run's models.
+    Args: systems, administration, findings: the run's score files (may be empty). compared: from `fidelity_contrasts.compare` (may be empty).
+        ledger: `report_parts.read_ledger`. keys: the run's models.
     """
     bases, out = [f"{key}--base" for key in keys], []
 
@@ -44,11 +49,14 @@ def brief(systems: pd.DataFrame, administration: pd.DataFrame, findings: pd.Data
         out.append({"section": section, "text": text})
 
     if ledger:
-        order = [c for c in ledger if c["kind"] in ("order", "shape")]
-        held, decided = (sum(c["verdict"] in verdicts for c in order) for verdicts in (VERDICTS[:1], VERDICTS[:2]))
-        all_held = sum(c["verdict"] == VERDICTS[0] for c in ledger)
-        say("verdicts", f"Of {len(ledger)} claims {all_held} are reproduced, most of them counts and steps that hold by construction; of the {decided} claims "
-            f"about order and shape that this run can decide, {held} hold.")  # fmt: skip
+        reproduced = [c for c in ledger if c["verdict"] == VERDICTS[0]]
+        built = sum(c["basis"] == BUILT for c in reproduced)
+        order = [c for c in ledger if c["kind"] in ("order", "shape") and c["basis"] == MEASURED]
+        held, failed = (sum(c["verdict"] == verdict for c in order) for verdict in VERDICTS[:2])
+        close = len(order) - held - failed
+        measured = f" Of the {len(order)} claims about order and shape that this run measures {held} hold, {failed} fail, and {close} are too close to call."
+        say("verdicts", f"Of {len(ledger)} claims {len(reproduced)} are reproduced, {built} of them by construction: counts and steps that this companion was "
+            f"built to match.{measured if order else ''}")  # fmt: skip
     overlap, copy = _values(systems, "rouge1", keys), _values(systems, "rouge1", ["persona_blind"])
     if overlap and copy:
         blind = copy["persona_blind"].value
@@ -63,6 +71,8 @@ def brief(systems: pd.DataFrame, administration: pd.DataFrame, findings: pd.Data
     chosen = _values(systems, "swap_gap_option", keys)
     if chosen:
         say("controls", f"On the chosen option alone, where no wording can help, the gap is above zero for {_above_zero(chosen)}.")
+    if changed := "" if compared.empty else in_words(compared, BLOCKS):
+        say("controls", f"What does tuning change? {'; '.join(changed.splitlines())} (5 % after Holm's correction).")
     hits, ends = _values(administration, "stance_acc", keys), _values(administration, "stance_acc", ["majority", "oracle_card"])
     if hits and len(ends) == 2:
         before = _values(administration, "stance_acc", bases)
@@ -72,7 +82,7 @@ def brief(systems: pd.DataFrame, administration: pd.DataFrame, findings: pd.Data
     if not findings.empty:
         found = sorted(set(findings.loc[findings["severity"] == "problem", "system"]), key=place)
         bad = [system_name(system) for system in found if system_kind(system) in ("tuned", "untuned")]
-        say("findings", f"Systems with a problem to explain before their scores are used: {', '.join(bad) if bad else 'none of the models'}.")
+        say("findings", f"Systems with a problem to explain before their scores are used: {'; '.join(bad) if bad else 'none of the models'}.")
     return out
 
 

@@ -30,7 +30,8 @@ FIGURES = (  # pattern of the file's name -> caption, alt text
      "Dot plot: BLEU of the tuned models with intervals, the paper's values as ticks, baselines and oracles below. The numbers are in Table II above."),
     (r"fig5|lengths", "Fig. 5. Length of the generated answers by domain, beside the references.",
      "Box plots: characters per answer in each domain, generated and reference answers side by side."),
-    (r"fidelity_ladder", "How much of the person is in the answers: each measure from its floor (0) to its ceiling (1).",
+    (r"fidelity_ladder", "How much of the person is in the answers: each measure from its floor to its ceiling. "
+     "Rings: untuned, discs: tuned (means of the models with 95 % intervals); dots: each model.",
      "Dot plot: each measure of persona fidelity, untuned and tuned models between an answerer without the person and the most that can be known."),
     (r"fidelity_attributes", "Which attributes of a person can be read off the answers.",
      "Dot plot: how well each attribute of the card is recovered from the answers of respondents and models, beside chance."),

@@ -12,9 +12,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from polypersona_lib import claims, report, report_brief, report_parts, tables
-from polypersona_lib.claim_evidence import VERDICTS
+from polypersona_lib import claims, paths, publish, report, report_brief, report_parts, tables
+from polypersona_lib.claim_evidence import BUILT, MEASURED, NOTHING, VERDICTS
 from polypersona_lib.config import RunConfig
+from polypersona_lib.fidelity_contrasts import CONTRASTS
 from polypersona_lib.question_bank import DOMAINS
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" {{ 7 * 7 }} </style>"
@@ -184,6 +185,15 @@ def test_same_files_same_page(tmp_path):
     assert report.write_report(run).read_bytes() == report.write_report(run).read_bytes()
 
 
+def test_the_published_report_is_there_and_pictures_make_no_large_page():
+    """README sends readers to it; `publish` leaves out what is larger than 4 MB."""
+    shipped = paths.ROOT / "results" / "shipped"
+    text = (shipped / "report.html").read_text(encoding="utf-8")
+    assert len(text) < publish.MOST_BYTES / 2 and "PolyPersona, rebuilt: run" in text
+    drawn = report.figures(paths.ROOT / "figures" / "shipped")
+    assert len(drawn) > 15 and sum(len(f["data"]) for f in drawn) < publish.MOST_BYTES / 2
+
+
 def test_captions_of_figures_can_be_given(tmp_path):
     run = RunConfig(out=str(tmp_path))
     write_run(run)
@@ -210,16 +220,21 @@ def test_the_brief_says_what_the_scores_say():
     known = {"phi-2": 0.4, "mistral-7b": 0.5, "majority": 0.35, "oracle_card": 0.6}
     sheets = pd.DataFrame([score(s, "stance_acc", v) for s, v in known.items()])
     findings = pd.DataFrame([{"system": "mistral-7b", "severity": "problem"}, {"system": "uniform", "severity": "problem"}])
-    ledger = [{"kind": k, "verdict": v} for k, v in (("fact", VERDICTS[0]), ("order", VERDICTS[0]), ("order", VERDICTS[1]), ("shape", VERDICTS[3]))]
-    found = " ".join(b["text"] for b in report_brief.brief(systems, sheets, findings, ledger, ("phi-2", "mistral-7b")))
+    claimed = [("fact", VERDICTS[0], BUILT), *(("order", v, MEASURED) for v in VERDICTS[:2]), ("shape", VERDICTS[3], MEASURED), ("order", VERDICTS[3], NOTHING)]
+    ledger = [dict(zip(("kind", "verdict", "basis"), claim, strict=True)) for claim in claimed]
+    changed = {"contrast": CONTRASTS[2], "metric": "stance_acc", "model": ["phi-2", "mistral-7b"], "toward": [True, False], "p_holm": [0.2, 0.01]}
+    found = " ".join(b["text"] for b in report_brief.brief(systems, sheets, findings, pd.DataFrame(changed), ledger, ("phi-2", "mistral-7b")))
     expected = [
-        "Of 4 claims 2 are reproduced", "of the 2 claims about order", ", 1 hold", "ROUGE-1 0.200", "0.100 to 0.300; 1 of 2 are above it",
+        "Of 5 claims 2 are reproduced, 1 of them by construction",
+        "Of the 3 claims about order and shape that this run measures 1 hold, 1 fail, and 1 are too close",
+        "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
+        "ROUGE-1 0.200", "0.100 to 0.300; 1 of 2 are above it",
         "for 1 of 2 tuned models; it is 0.010 to 0.020", "in 0.400 to 0.500 of the cases; the majority answer does in 0.350", "are used: Mistral 7B.",
     ]  # fmt: skip
     for words in expected:
         assert words in found, words
     empty = pd.DataFrame()
-    assert report_brief.brief(empty, empty, empty, [], ("phi-2",)) == []
+    assert report_brief.brief(empty, empty, empty, empty, [], ("phi-2",)) == []
 
 
 def test_samples_begin_with_the_best_the_median_and_the_worst_answer(tmp_path):
