@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from . import administration, stats
+from . import stats
 from .cells import Missing, estimate
 from .conditions import BASELINE, CONDITIONS, SUBSET
 from .question_bank import load_questions
@@ -19,6 +19,7 @@ from .respondents import Speaker
 SESSIONS, N_BOOT = 3, 1000
 WORDINGS = (BASELINE, "paraphrase_1", "paraphrase_2")
 ORDERS = (BASELINE, "options_reversed", "options_shuffled")
+ITEM_ORDERS = (BASELINE, "after_related", "after_unrelated")
 DRIFTS = ("again", "paraphrase_1", "paraphrase_2", "options_reversed", "options_shuffled", "after_related", "after_unrelated")
 RESPONDENTS = "respondents"  # the simulated people themselves, asked again
 SCORED = ("id", "persona_id", "question_id", "domain", "question_type", "truth", "session")
@@ -57,8 +58,8 @@ def respondents(sheet: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 def agreement(first: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> list[dict]:
     """How far the answers in `other` are those of `first`: rows (metric, value, lo, hi, n).
 
-    `same_option`: share that take the same option; `kappa`: the same for five-point items, chance removed, near misses counted as near (quadratic
-    weights); `shift`: mean absolute difference of the expected scores, 0 to 1; `drift`: its mean with its sign.
+    `same_option`: share that take the same option; `kappa`: the same with chance removed item by item (see `kappa`); `shift`: mean absolute difference of
+    the expected scores, 0 to 1; `drift`: its mean with its sign.
 
     Args: first, other: from `likely` or `spoken`; `other` may hold several sessions.
     """
@@ -67,10 +68,7 @@ def agreement(first: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> list[di
         return []
     people = list(both["persona_id"])
     lines = [{"metric": "same_option", **mean(both["option_a"] == both["option_b"], people, seed)}]
-    five = both[both["question_type"] != "yesno"]
-    if len(five):
-        table = pd.DataFrame({"persona_id": five["persona_id"], "chosen": five["option_b"], "truth": five["option_a"]})
-        lines.append({"metric": "kappa", **administration.kappa(table, seed)})
+    lines.append({"metric": "kappa", **kappa(both, both["question_id"], seed)})
     gap = (both["score_b"] - both["score_a"]).to_numpy()
     return lines + [{"metric": "shift", **mean(abs(gap), people, seed)}, {"metric": "drift", **mean(gap, people, seed)}]
 
@@ -78,6 +76,28 @@ def agreement(first: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> list[di
 def paired(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """The rows that two sets of answers both have: `option` and `score` of the first ("_a") and of the other ("_b"), every session of the latter."""
     return other.merge(first[["id", "option", "score"]], on="id", suffixes=("_b", "_a"))
+
+
+def kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
+    """Quadratic kappa of paired answers, near misses counted as near, chance taken item by item: {"value", "lo", "hi", "n"}.
+
+    1 - disagreement / disagreement expected if the same answers to an item were dealt to its respondents at random; disagreement is the squared distance on
+    the item's scale from 0 to 1, so that items with two and with five options go together (with two options: Cohen's kappa). Over all items at once,
+    everybody giving the same answer to each item would look like agreement; here that counts nothing.
+
+    Args: both: from `paired`. items: what chance is taken within, one a row. Returns NaN where nobody differs from anybody.
+    Source: Cohen 1968 (weighted kappa); of one item it is the ICC(A,1) but for terms of 1/n (Fleiss and Cohen 1973).
+    """
+    a, b = (both[side] / (sizes(both) - 1) for side in ("option_a", "option_b"))
+    (who, people), (item, cells) = pd.factorize(both["persona_id"]), pd.factorize(items)
+    sums = np.zeros((len(people), len(cells), 5))
+    np.add.at(sums, (who, item), np.stack([np.ones(len(both)), a, b, a * a + b * b, a * b], axis=1))
+
+    def form(s: np.ndarray) -> np.ndarray:
+        n, a, b, squares, product = np.moveaxis(s.reshape(*s.shape[:-1], len(cells), 5), -1, 0)
+        return 1 - (squares - 2 * product).sum(-1) / (squares - 2 * a * b / np.maximum(n, 1)).sum(-1)
+
+    return {**ratio(sums.reshape(len(people), -1), form, seed), "n": len(both)}
 
 
 def mean(values: Iterable, people: list, seed: int) -> dict:
@@ -180,29 +200,30 @@ def agreements(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFra
 
 
 def variances(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """ICC of every tuned model over sessions, wordings and orders of the options: system, over, value, lo, hi, n, between, within.
+    """ICC of every tuned model over sessions, wordings, orders of the options and of the items: system, over, value, lo, hi, n, between, within.
 
     Over sessions the score is that of the option said; over wordings and orders the expected score of the option probabilities.
     """
     lines = [{"system": RESPONDENTS, "over": "sessions", **icc(cube([people]), seed=seed)}]
     for system in tuned(frames):
         lines.append({"system": system, "over": "sessions", **icc(cube([spoken(frames[system, n]) for n in (BASELINE, "again")]), seed=seed)})
-        for over, names in (("wordings", WORDINGS), ("orders of the options", ORDERS)):
+        for over, names in (("wordings", WORDINGS), ("orders of the options", ORDERS), ("orders of the items", ITEM_ORDERS)):
             lines.append({"system": system, "over": over, **icc(cube([likely(frames[system, n]) for n in names]), seed=seed)})
     return pd.DataFrame(lines)
 
 
 def drift(frames: Frames, by: str, *, seed: int) -> pd.DataFrame:
-    """Agreement by question type or domain, all tuned models together: `by`, condition, metric (same_option, shift), value, lo, hi, n.
+    """Agreement by question type or domain, all tuned models together: `by`, condition, metric (same_option, kappa, shift), value, lo, hi, n.
 
-    Args: by: "question_type" or "domain". Intervals resample personas, who are the same for all models.
+    Chance is removed within each model and item. Args: by: "question_type" or "domain". Intervals resample personas, who are the same for all models.
     """
     lines = []
     for name in DRIFTS:
-        both = pd.concat([paired(*in_sessions(frames, system, name)) for system in tuned(frames)])
+        both = pd.concat([paired(*in_sessions(frames, system, name)).assign(system=system) for system in tuned(frames)], ignore_index=True)
         for key, part in both.groupby(by, sort=False):
             who = list(part["persona_id"])
             lines.append({by: key, "condition": name, "metric": "same_option", **mean(part["option_a"] == part["option_b"], who, seed)})
+            lines.append({by: key, "condition": name, "metric": "kappa", **kappa(part, part["system"] + part["question_id"], seed)})
             lines.append({by: key, "condition": name, "metric": "shift", **mean(abs(part["score_b"] - part["score_a"]), who, seed)})
     return pd.DataFrame(lines)
 
@@ -233,18 +254,13 @@ def temperatures(frames: Frames, *, seed: int) -> pd.DataFrame:
 def wide(table: pd.DataFrame, *, rows: Mapping[str, str], columns: Mapping[str, str], by: tuple[str, str], reason: str = "not asked") -> pd.DataFrame:
     """A long table as readers see it: one line a row, one column a column, each cell a value with its interval (a dash with the reason if there is none).
 
+    The last line is `n`, what the values of a column rest on (least and most, if rows differ).
+
     Args: rows, columns: key -> name, in order. by: the columns of `table` that hold the keys of rows and of columns.
     """
+    table = table[table[by[0]].isin(rows) & table[by[1]].isin(columns)]
     known = {(r, c): estimate(v, lo, hi) for r, c, v, lo, hi in table[[*by, "value", "lo", "hi"]].itertuples(index=False)}
-    return pd.DataFrame([{"": name} | {label: known.get((key, c), Missing(reason)) for c, label in columns.items()} for key, name in rows.items()])
-
-
-def nested(table: pd.DataFrame, *keys: str) -> dict:
-    """A long table as nested dictionaries: one level a key, at the end [value, lo, hi] with four decimals (None: no number)."""
-    found: dict = {}
-    for row in table.to_dict("records"):
-        place = found
-        for key in keys[:-1]:
-            place = place.setdefault(str(row[key]), {})
-        place[str(row[keys[-1]])] = [round(float(row[k]), 4) if np.isfinite(row[k]) else None for k in ("value", "lo", "hi")]
-    return found
+    lines = [{"": name} | {label: known.get((key, c), Missing(reason)) for c, label in columns.items()} for key, name in rows.items()]
+    n = table.groupby(by[1])["n"].agg(["min", "max"]).astype(int)
+    sizes = {label: "–".join(f"{v:,}" for v in dict.fromkeys(n.loc[c])) if c in n.index else Missing(reason) for c, label in columns.items()}
+    return pd.DataFrame([*lines, {"": "n", **sizes}])

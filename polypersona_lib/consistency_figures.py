@@ -35,6 +35,7 @@ def plot_consistency(agreement: pd.DataFrame, *, note: str, labels: Mapping[str,
             ax.axvline(level, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
         _dodged(ax, found, systems, list(labels))
         ax.set_xlabel(f"{name} (95 % interval)")
+        ax.locator_params(axis="x", nbins=5, prune="both")  # a label at the very edge would run into that of the next panel
     handles = _handles(systems) + [Line2D([], [], color=GREY, linestyle="--", label="simulated people, asked again")]
     fs.legend_above(fig, axes[0, 0], handles=handles, ncols=3)
     return fs.finish(fig, note), axes[0]

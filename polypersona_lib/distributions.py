@@ -2,13 +2,14 @@
 
 Everything is computed on administrations (every closed item answered by every fresh persona; `administration.questionnaire`), never on the
 test rows, which hold about four answers a question. Beside each value stand what a uniform answerer gets and what the same respondents
-reach when they are asked again: an answerer who knows nothing already scores high on alignment.
+reach when they are asked again: an answerer who knows nothing already scores high on alignment. Distances grow with the luck of few answers,
+so sampled answers stand beside a floor and a ceiling of as many sampled answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +25,7 @@ LIMITS = {  # metric -> smallest and largest value it can have
     "alignment": (0, 1), "js_divergence": (0, 1), "sd_ratio": (0, np.inf), "entropy_ratio": (0, np.inf), "top_share": (0, 1),
     "individual_r": (-1, 1), "individual_accuracy": (0, 1), "coverage": (0, 1), "one_option_items": (0, 1),
 }  # fmt: skip
+EVEN_DRAWS = 200  # of a uniform answerer's sampled answers, whose mean is the floor of sampled answers
 COLUMNS = ["system", "source", "level", "name", "metric", "value", "lo", "hi", "n", "uniform", "ceiling"]
 
 
@@ -126,6 +128,7 @@ def interval(draws: np.ndarray, limits: tuple[float, float] = (-np.inf, np.inf))
         spread = np.full(draws.shape[1:], np.nan)
         if known.any():
             spread[known] = np.nanstd(np.where(np.isfinite(draws[1:]), draws[1:], np.nan)[:, known], axis=0, ddof=1)
+        spread[spread < 1e-12] = 0  # rounding of sums, not luck
         value = draws[0]
         return value, np.clip(value - Z * spread, *limits), np.clip(value + Z * spread, *limits)
 
@@ -186,7 +189,7 @@ def _cells(sheets: Mapping[str, pd.DataFrame], read: Mapping[str, np.ndarray] | 
     if not sheets:
         raise ValueError("no administrations: notebook 04 writes them (not for foreign data, whose truth is unknown)")
     sources = [(s, "probabilities", None) for s in sheets] + [(s, "answers", r) for s, r in (read or {}).items()]
-    ceiling, weights, first = None, None, None
+    ceiling, again, weights, first = None, None, None, None
     for system, source, options in [("resample", None, None)] * ("resample" in sheets) + sources:
         sheet = arrays(sheets[system], options)
         if first is None:
@@ -197,9 +200,20 @@ def _cells(sheets: Mapping[str, pd.DataFrame], read: Mapping[str, np.ndarray] | 
             raise ValueError(f"{system}: not the same personas, items and true answers as {next(iter(sheets))}; administrations of one run belong together")
         draws = _draws(sheet, weights)
         if source is None:
-            ceiling = draws
-        else:
+            ceiling, again = draws, sheet
+        elif source == "probabilities":
             yield system, source, sheet, draws, uniform, ceiling
+        else:
+            best = None if again is None else _draws(replace(again, probs=again.probs * sheet.seen[..., None]), weights[:1])
+            yield system, source, sheet, draws, uniform | _even_answers(sheet, flat, seed), best
+
+
+def _even_answers(sheet: Sheet, flat: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """What a uniform answerer's *sampled* answers get on average, as many for each item as `sheet` has: metric of `compare` -> shape (1, items)."""
+    counts = np.maximum(sheet.seen.sum(0), 1)
+    drawn = np.random.default_rng(seed).multinomial(counts, flat, size=(EVEN_DRAWS, len(counts)))
+    found = compare(drawn / counts[:, None], sheet.respondents().mean(0), sheet.sizes)
+    return {metric: values.mean(0, keepdims=True) for metric, values in found.items()}
 
 
 def _lines(key: dict, draws: np.ndarray, metric: str, n, uniform, ceiling) -> pd.DataFrame:
@@ -214,7 +228,8 @@ def by_item(sheets: Mapping[str, pd.DataFrame], *, read: Mapping[str, np.ndarray
         sheets: system -> administration. read: from `read_answers`; adds the rows of source "answers" (sampled answers that hold a stance, against all
         respondents) to those of source "probabilities" (option probabilities, averaged over personas).
     Returns: the metrics of `compare` and `individual`, and `coverage` (share of answers with a stance). `n`: answers behind the value. `lo`, `hi`: 95 %
-        interval, personas resampled. `uniform`, `ceiling`: the value of a uniform answerer, and of the same respondents asked again (NaN without "resample").
+        interval, personas resampled. `uniform`, `ceiling`: the value of a uniform answerer, and of the same respondents asked again (NaN without "resample");
+        for source "answers" of as many sampled answers as the system gave to each item.
     Raises: ValueError for incomplete administrations, or administrations of different people.
     """
     parts = []

@@ -93,7 +93,8 @@ def _within_questions(rows: pd.DataFrame, encoded: set[str], encoder, seed: int)
             middle = float(np.mean(values)) if values else np.nan
             half = Z * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
             line = {"system": system, "metric": metric, "value": middle, "lo": max(middle - half, 0.0), "hi": middle + half}
-            lines.append(line | {"n": len(values), "size": min(asked.values(), default=0)})
+            most = ENCODED if metric == "semantic_spread" else np.inf
+            lines.append(line | {"n": len(values), "size": min([*asked.values(), most]) if asked else 0})
     return pd.DataFrame(lines)
 
 

@@ -68,12 +68,26 @@ def upper_end(first: pd.DataFrame, *, seed: int) -> dict:
 def carry_over(first: pd.DataFrame, after: pd.DataFrame, *, seed: int) -> dict:
     """By how much an answer moves towards the one given just before, per unit of that one: {"metric": "carry_over", "value", "lo", "hi", "n"}.
 
+    The weight of the earlier answer in a regression of the score on it and on the score without it: a person's two answers go together, so an answer that
+    merely falls back towards everybody's would otherwise seem to move away from the earlier one.
+
     Scores are turned so that high means more of the construct; each item's means are taken out, so it is the person's answer that pulls, not the item.
     """
     questions, known = load_questions(), first.assign(place=first["option"] / (sizes(first) - 1)).set_index("id")
     earlier = [f"{p}-{q}" for p, q in zip(after["persona_id"], after["before"], strict=True)]
-    moved = (after["score"].to_numpy() - known.loc[after["id"], "score"].to_numpy()) * [questions[q].key for q in after["question_id"]]
-    pull = known.loc[earlier, "place"].to_numpy() * [questions[q].key for q in after["before"]]
-    moved, pull = (pd.Series(v) - pd.Series(v).groupby(after["question_id"].to_numpy()).transform("mean") for v in (moved, pull))
-    sums = pd.DataFrame({"xy": moved * pull, "xx": pull * pull}).groupby(after["persona_id"].to_numpy()).sum().to_numpy()
-    return {"metric": "carry_over", **ratio(sums, lambda s: s[..., 0] / s[..., 1], seed), "n": len(after)}
+    key, key_before = (np.array([questions[q].key for q in after[c]]) for c in ("question_id", "before"))
+    values = {
+        "y": after["score"].to_numpy() * key,
+        "x": known.loc[after["id"], "score"].to_numpy() * key,
+        "z": known.loc[earlier, "place"].to_numpy() * key_before,
+    }
+    t = pd.DataFrame(values)
+    t -= t.groupby(after["question_id"].to_numpy()).transform("mean")
+    products = pd.DataFrame({"xx": t.x * t.x, "zz": t.z * t.z, "xz": t.x * t.z, "xy": t.x * t.y, "zy": t.z * t.y})
+    sums = products.groupby(after["persona_id"].to_numpy()).sum().to_numpy()
+
+    def weight(s: np.ndarray) -> np.ndarray:
+        xx, zz, xz, xy, zy = np.moveaxis(s, -1, 0)
+        return (xx * zy - xz * xy) / (xx * zz - xz * xz)
+
+    return {"metric": "carry_over", **ratio(sums, weight, seed), "n": len(after)}

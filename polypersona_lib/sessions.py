@@ -1,7 +1,7 @@
-"""Asks the models of the last nano run again, under every condition (`conditions`), and keeps what they answered.
+"""Asks the models of the last nano run again, under every condition (`conditions`), keeps what they answered, and what follows from it as tables.
 
 A system (a twin or its untuned base) is one job: it is loaded once and goes through its conditions. `conditions/<system>--<condition>.parquet` is kept
-as long as the rows, the adapter and the sampling stay the same.
+as long as the rows, the adapter and the sampling stay the same. The answers stay with the run; the tables are published.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import paths, records
+from . import card_worth, consistency, paths, records, response_styles, study
 from .administration import administer
 from .chat import PROMPT_VERSION
 from .conditions import BASELINE, CONDITIONS, Condition, mapped_back, of_system, rows_of
@@ -22,7 +22,7 @@ from .config import RunConfig, fingerprint
 from .generation import ADMINISTRATION, Sampling, respond
 from .models import folder_hash, load_for_inference, load_tokenizer
 from .question_bank import load_questions
-from .registry import get_spec
+from .registry import MODELS, get_spec
 from .stance import StanceReader, stance_sentences
 from .workers import side_by_side
 
@@ -163,6 +163,83 @@ def answers_of(model, tokenizer, rows: pd.DataFrame, condition: Condition, *, se
     return pd.concat(parts, ignore_index=True)
 
 
-def write_summary(run: RunConfig, summary: dict) -> None:
-    """Write `consistency.json`, what is published and may be quoted."""
+def ask_now(run: RunConfig, key: str, sheet: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """One tuned twin asked here and now about a few people, nothing kept: condition -> answers with `option_probs` (conditions that sample are left out).
+
+    About two seconds a person. Args: sheet: all items of these people.
+    """
+    asking, plain = _Asking(run, key, trained(run)), replace(CONDITIONS[BASELINE], sessions=())
+    found = {BASELINE: asking.answers(rows_of(BASELINE, sheet, seed=run.seed), plain)}
+    chosen = found[BASELINE].set_index("id")["chosen"]
+    for name, condition in CONDITIONS.items():
+        if not condition.sessions:
+            found[name] = asking.answers(rows_of(name, sheet, seed=run.seed, chosen=chosen, train=train), condition)
+    return found
+
+
+# --- what follows, and where it is kept ------------------------------------------------------------------------------------------------
+
+
+def measure(frames: consistency.Frames, sheet: pd.DataFrame, *, seed: int) -> dict[str, pd.DataFrame]:
+    """Every long table of the study, from stored answers: agreement, icc, style, temperature, question_type and domain (drift), card, side, few_shot."""
+    people = consistency.respondents(sheet, seed=seed)
+    return {
+        "agreement": consistency.agreements(frames, people, seed=seed),
+        "icc": consistency.variances(frames, people, seed=seed),
+        "style": response_styles.styles(frames, people, seed=seed),
+        "temperature": consistency.temperatures(frames, seed=seed),
+        "question_type": consistency.drift(frames, "question_type", seed=seed),
+        "domain": consistency.drift(frames, "domain", seed=seed),
+        "card": card_worth.worth(frames, card_worth.ceilings(sheet), seed=seed),
+        "side": card_worth.sides(frames, seed=seed),
+        "few_shot": card_worth.few_shot(frames, seed=seed),
+    }
+
+
+def write_tables(run: RunConfig, found: dict[str, pd.DataFrame]) -> None:
+    """Write what `measure` found: `scores/consistency.csv`, `scores/conditions.csv` and `consistency.json`; `read_tables` has it back."""
+    folder = run.paths.folder("scores")
+    long = [found["agreement"].assign(measure="agreement"), found["icc"].rename(columns={"over": "condition"}).assign(measure="icc", metric="icc")]
+    long += [found["style"].assign(measure="style"), found["temperature"].rename(columns={"temperature": "condition"}).assign(measure="temperature")]
+    long += [found[by].assign(measure="drift") for by in ("question_type", "domain")]
+    columns = ["measure", "system", "question_type", "domain", "condition", "metric", "value", "lo", "hi", "n", "between", "within"]
+    pd.concat(long)[columns].round(6).to_csv(folder / "consistency.csv", index=False)
+    shots = found["few_shot"].rename(columns={"step": "condition"})
+    pd.concat([found["card"], found["side"], shots]).round(6).to_csv(folder / "conditions.csv", index=False)
+    style = found["style"].assign(measure=lambda t: t["metric"].where(t["metric"] != "carry_over", t["condition"]))
+    keys = {"agreement": ("system", "condition", "metric"), "icc": ("system", "over"), "styles": ("system", "measure")}
+    keys |= {"temperature": ("system", "temperature", "metric"), "cards": ("system", "condition", "metric"), "sides": ("system",)}
+    keys["few_shot"] = ("system", "step", "metric")
+    tables = found | {"styles": style, "cards": found["card"], "sides": found["side"]}
+    summary = {name: nested(tables[name], *by) for name, by in keys.items()}
     records.write_atomically(run.paths.results / "consistency.json", json.dumps(summary, indent=1) + "\n")
+
+
+def read_tables(run: RunConfig) -> dict[str, pd.DataFrame]:
+    """What `measure` found in the last sessions run here, else in the published one (said in one line); six decimals, the models of `run` alone.
+
+    Raises: FileNotFoundError with the command to run, for a seed or split of which nothing is published.
+    """
+    run = replace(run, profile="sessions")
+    first, cards = (pd.read_csv(study.find(run, f"scores/{name}.csv")) for name in ("consistency", "conditions"))
+    cards["condition"] = cards["condition"].fillna("")  # floors and ceilings have none
+    by_measure = {name: part.dropna(axis=1, how="all").drop(columns="measure") for name, part in first.groupby("measure", sort=False)}
+    drift, step = by_measure.pop("drift"), cards["condition"].isin(["examples", "tuning"])
+    found = by_measure | {by: drift[drift[by].notna()].dropna(axis=1, how="all") for by in ("question_type", "domain")}
+    found["icc"] = found["icc"].rename(columns={"condition": "over"})
+    found["temperature"] = found["temperature"].rename(columns={"condition": "temperature"}).astype({"temperature": float})
+    found |= {"card": cards[~step & (cards["metric"] != "side")], "side": cards[cards["metric"] == "side"]}
+    found["few_shot"] = cards[step].rename(columns={"condition": "step"})
+    left_out = {key for key in MODELS if key not in run.model_keys}
+    return {n: (t[~t["system"].str.removesuffix("--base").isin(left_out)] if "system" in t else t).reset_index(drop=True) for n, t in found.items()}
+
+
+def nested(table: pd.DataFrame, *keys: str) -> dict:
+    """A long table as nested dictionaries: one level a key, at the end [value, lo, hi] with four decimals (None: no number)."""
+    found: dict = {}
+    for row in table.to_dict("records"):
+        place = found
+        for key in keys[:-1]:
+            place = place.setdefault(str(row[key]), {})
+        place[str(row[keys[-1]])] = [round(float(row[k]), 4) if np.isfinite(row[k]) else None for k in ("value", "lo", "hi")]
+    return found

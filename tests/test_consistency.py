@@ -32,6 +32,7 @@ from polypersona_lib.registry import MODELS
 from polypersona_lib.stance import read_option
 
 QUESTIONS = {q.id: q for q in load_questions().values() if q.options}
+QUESTIONS_BOTH = conditions.partners(related=True).keys() & conditions.partners(related=False).keys()
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,31 @@ def test_agreement_of_planted_answers():
     assert value(consistency.agreement(scored(first), both, seed=1), "same_option")["value"] == pytest.approx(0.9), "every session is compared"
 
 
+def test_kappa_takes_chance_within_each_item():
+    rng = np.random.default_rng(4)
+    items = list(QUESTIONS)[:20]
+    popular = np.array([rng.choice([0.0, 1.0]) for _ in items])  # everybody answers an item nearly alike, and which of them deviates is luck
+    twice = [np.abs(popular[:, None] - (rng.random((20, 200)) < 0.15)) for _ in range(2)]
+    found = consistency.agreement(scored(twice[0], items=items), scored(twice[1], items=items), seed=1)
+    assert value(found, "same_option")["value"] > 0.7 and abs(value(found, "kappa")["value"]) < 0.05, "knowing the popular answer is no agreement of persons"
+    assert value(found, "kappa")["lo"] < 0 < value(found, "kappa")["hi"] and value(found, "kappa")["n"] == 4000
+    constant = consistency.agreement(scored(np.ones((2, 30))), scored(np.ones((2, 30))), seed=1)
+    assert np.isnan(value(constant, "kappa")["value"]), "nobody differs from anybody"
+
+
+def test_kappa_of_one_item_is_that_of_scikit_learn_and_nearly_the_icc():
+    from sklearn.metrics import cohen_kappa_score
+
+    rng = np.random.default_rng(5)
+    for item, points in (("environment.likert.1", 5), ("finance.yesno.1", 2)):
+        attitude = rng.normal(size=400)
+        a, b = (np.clip(np.round((attitude + rng.normal(0, 0.8, 400)) + (points - 1) / 2), 0, points - 1) / (points - 1) for _ in range(2))
+        found = value(consistency.agreement(scored([a], items=[item]), scored([b], items=[item]), seed=1), "kappa")["value"]
+        weights = "quadratic" if points > 2 else None
+        assert found == pytest.approx(cohen_kappa_score((a * (points - 1)).astype(int), (b * (points - 1)).astype(int), weights=weights))
+        assert found == pytest.approx(consistency.icc(np.stack([a, b], axis=1)[None], seed=1)["value"], rel=0.01)
+
+
 def test_icc_of_shrout_and_fleiss():
     ratings = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float)[None]  # their table 2
     found = consistency.icc(ratings, seed=1)
@@ -264,6 +290,11 @@ def test_carry_over_of_a_planted_pull():
     pulled = after.assign(score=after["score"] - 0.3 * earlier + 0.1)  # the two are keyed oppositely: towards the construct is away from the option
     assert response_styles.carry_over(first, pulled, seed=1)["value"] == pytest.approx(0.3)
     assert response_styles.carry_over(first, after, seed=1)["value"] == pytest.approx(0)
+    person = np.clip(rng.normal(0.5, 0.25, 80), 0, 1)
+    alike = scored(np.stack([np.round(person * 4) / 4, 1 - np.round(person * 4) / 4]), items=items)  # both answers are the same attitude
+    alike["score"] += rng.normal(0, 0.05, len(alike))
+    fading = alike.assign(before=alike["question_id"].map(before), score=0.5 * alike["score"] + rng.normal(0, 0.01, len(alike)))
+    assert abs(response_styles.carry_over(alike, fading, seed=1)["value"]) < 0.05, "falling back to the middle is no move away from the earlier answer"
 
 
 def test_the_side_taken_is_the_share_of_the_way():
@@ -304,7 +335,9 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     heat = consistency.temperatures(frames, seed=1)
     assert len(heat) == 12 and (heat["value"] == 1).all() and set(heat["temperature"]) == {0.3, 1.0, 1.5}
     drift = consistency.drift(frames, "question_type", seed=1)
-    assert set(drift["question_type"]) == {"likert", "yesno", "agreement"} and drift.query("metric == 'shift'")["value"].max() == pytest.approx(0)
+    assert icc.loc[("phi-2", "orders of the items"), "n"] == len(QUESTIONS_BOTH) * 4
+    assert set(drift["question_type"]) == {"likert", "yesno", "agreement"} and (drift.query("metric == 'kappa'")["value"] == 1).all()
+    assert drift.query("metric == 'shift'")["value"].max() == pytest.approx(0)
     worth = card_worth.worth(frames, card_worth.ceilings(sheet), seed=1).set_index(["system", "condition", "metric"])
     assert worth.loc[("phi-2", "no_card", "truth_prob"), "gap"] == pytest.approx(-0.3) and worth.loc[("phi-2", "sparse", "truth_prob"), "gap"] == pytest.approx(
         -0.2
@@ -318,17 +351,46 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     assert level["oracle: no card"] < level["oracle: full card"]
     style = response_styles.styles(frames, people, seed=1)
     assert set(style["metric"]) == {"acquiescence", "contradiction", "negation_r", "upper_end", "carry_over"}
-    nested = consistency.nested(agreed.reset_index().assign(lo=0.0, hi=np.nan), "system", "condition", "metric")
+    nested = sessions.nested(agreed.reset_index().assign(lo=0.0, hi=np.nan), "system", "condition", "metric")
     assert nested["phi-2"]["again"]["same_option"] == [1.0, 0.0, None]
     labels = {n: c.label for n, c in CONDITIONS.items()}
     long = consistency.agreements(frames, people, seed=1)
     wide = consistency.wide(long[long["metric"] == "kappa"], rows={"phi-2": "Phi-2", "x": "X"}, columns={"again": "again"}, by=("system", "condition"))
-    assert wide.iloc[0, 1].value == 1 and wide.iloc[1, 1].reason == "not asked"
+    assert wide.iloc[0, 1].value == 1 and wide.iloc[1, 1].reason == "not asked" and wide.iloc[2].tolist() == ["n", f"{2 * len(sheet):,}"]
     panels = {"same_option": "a", "kappa": "b"}
     drawn = figures.plot_consistency(long, note="n", labels=labels, metrics=panels, reference=consistency.RESPONDENTS)[0]
     truth = worth.reset_index().query("metric == 'truth_prob'")
     other = figures.plot_card_worth(truth, note="n", labels=labels, levels={"oracle: no card": "floor"}, xlabel="x")[0]
     assert all(p.stat().st_size > 5000 for n, fig in (("a", drawn), ("b", other)) for p in figures.save(fig, tmp_path / n))
+
+
+def test_tables_are_read_back_as_they_were_written(sheet, train, tmp_path, monkeypatch):
+    monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
+    run = RunConfig(profile="sessions", out=str(tmp_path), models="phi-2")
+    found = sessions.measure(everything(sheet, train), sheet, seed=1)
+    sessions.write_tables(run, found)
+    again = sessions.read_tables(replace(run, profile="nano"))
+    assert again.keys() == found.keys()
+    for name, table in found.items():
+        assert set(table.columns) <= set(again[name].columns) and len(table) == len(again[name]) > 0, name
+        pd.testing.assert_frame_equal(table.round(6).reset_index(drop=True), again[name][table.columns], check_dtype=False, rtol=1e-6)
+    assert (run.paths.results / "consistency.json").is_file()
+
+
+def test_opened_by_hand_the_published_study_is_read_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
+    run = RunConfig(out=str(tmp_path))
+    found = sessions.read_tables(run)
+    assert "published" in capsys.readouterr().out and not list(tmp_path.rglob("*.csv"))
+    agreed = found["agreement"]
+    assert set(agreed["system"]) == {consistency.RESPONDENTS, *run.model_keys}
+    assert set(agreed["condition"]) == {n for n, c in CONDITIONS.items() if n != BASELINE and c.kind != "negated"}
+    assert all(len(found[name]) and (found[name]["n"] > 0).all() for name in found), "every table with its n"
+    assert {"oracle: no card", "oracle: sparse card", "oracle: full card"} == set(found["card"].query("condition == ''")["system"])
+    few = sessions.read_tables(replace(run, models="phi-2"))
+    assert set(few["card"]["system"]) - set(few["card"].query("condition == ''")["system"]) == {"phi-2", "phi-2--base"}
+    with pytest.raises(FileNotFoundError, match="run_all.sh sessions --split grouped"):
+        sessions.read_tables(replace(run, split="grouped"))
 
 
 # --- asking ------------------------------------------------------------------------------------------------------------------------------
@@ -366,6 +428,18 @@ def test_a_twin_is_asked_kept_and_asked_again_when_something_changed(few, sheet,
         assert sessions.ask_system(run, "phi-2", source, some, train) == ["again"]
     finally:
         CONDITIONS["again"] = replace(CONDITIONS["again"], temperature=1.0)
+
+
+def test_one_twin_is_asked_at_once_without_keeping_anything(train, tmp_path):
+    run, people = RunConfig(out=str(tmp_path), models="phi-2"), administration.questionnaire(100, 42)  # those of the published run
+    one = people[people["persona_id"] == "f001"]
+    now = sessions.ask_now(run, "phi-2", one, train)
+    assert list(now) == [BASELINE, *(n for n, c in CONDITIONS.items() if not c.sessions)] and not list(tmp_path.rglob("*.parquet"))
+    stored = pd.read_parquet(paths.ROOT / "results" / "shipped" / "administration" / "phi-2.parquet").set_index("id")
+    assert all(
+        np.allclose(p, stored.loc[i, "option_probs"], atol=sessions.SAME) for i, p in zip(now[BASELINE]["id"], now[BASELINE]["option_probs"], strict=True)
+    )
+    assert len(now["after_related"]) == len(conditions.partners(related=True)) and (now["negated"]["question_id"].isin(conditions.negations())).all()
 
 
 def test_the_first_session_is_the_administration_of_the_same_model(few, sheet, train, tmp_path):

@@ -133,6 +133,23 @@ def test_answers_are_read_as_the_stance_reader_reads_them(sheets):
     assert table[(table["source"] == "answers") & (table["level"] == "all")]["n"].unique() == (read["x"] >= 0).sum()
 
 
+def test_sampled_answers_stand_beside_a_floor_and_a_ceiling_of_as_many_answers(sheets):
+    """Twenty answers an item lie further away by luck alone: whoever answers at random must not look worse than the floor."""
+    sheet = sheets["uniform"].assign(answer="x")
+    few = np.flatnonzero(sheet["persona_id"].isin(sorted(sheet["persona_id"].unique())[:20]))
+    draw = np.random.default_rng(3)
+    found = []
+    for _ in range(20):
+        read = np.full(len(sheet), -1)
+        read[few] = [draw.integers(len(p)) for p in sheet["option_probs"].iloc[few]]
+        table = distributions.by_domain({"uniform": sheet, "resample": sheets["resample"]}, read={"uniform": read}, n_boot=2)
+        found.append(table[(table["level"] == "all") & (table["metric"] == "alignment") & (table["system"] == "uniform")].set_index("source"))
+    even, sampled = found[0].loc["probabilities"], found[0].loc["answers"]
+    assert even["value"] == pytest.approx(even["uniform"]) and sampled["uniform"] < even["uniform"] - 0.02
+    assert np.mean([t.loc["answers", "value"] for t in found]) == pytest.approx(sampled["uniform"], abs=0.005)
+    assert 1 - sampled["ceiling"] > 1.3 * (1 - even["ceiling"]), "twenty people asked again are further from the hundred, too"
+
+
 def test_the_label_rule_reads_stances_behind_an_opener():
     """Answers whose first sentence decides nothing are read whole."""
     sheet = pd.DataFrame({"question_id": ["finance.yesno.1"] * 3, "answer": ["Honestly. Yes, I do.", "", "Green tea."]})
@@ -311,6 +328,8 @@ def test_diversity_at_its_limits():
     assert value(found, system="copies", metric="self_bleu") == pytest.approx(1) and value(found, system="copies", metric="semantic_spread") == pytest.approx(0)
     assert value(found, system="fresh", metric="self_bleu") < 0.1 and value(found, system="fresh", metric="semantic_spread") == pytest.approx(1)
     assert value(found, system="references", metric="distinct1") == 1 and value(found, system="copies", metric="distinct1") < 0.4
+    sizes = found.drop_duplicates("metric").set_index("metric")["size"]
+    assert (sizes["self_bleu"], sizes["semantic_spread"]) == (4, diversity.ENCODED), "what was compared, not what there was"
     assert (found["references"] == found["metric"].map(found[found["system"] == "references"].set_index("metric")["value"])).all()
     assert diversity.diversity(copies.assign(question_type="likert"), encoder=Letters()).empty
 
