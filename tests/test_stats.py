@@ -58,7 +58,7 @@ def test_many_columns_give_what_each_gives_alone():
 
 def test_intervals_agree_with_scipy():
     rng = np.random.default_rng(2)
-    values, people = rng.gamma(2, size=200), rng.integers(0, 25, 200)
+    values, people = rng.gamma(2, size=200), rng.integers(0, 60, 200)  # fewer people would be widened
     mine = stats.bootstrap_mean(values, n_boot=20_000)
     theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=3).confidence_interval
     assert [mine["lo"], mine["hi"]] == pytest.approx(list(theirs), abs=0.03 * (mine["hi"] - mine["lo"]))
@@ -76,6 +76,28 @@ def test_intervals_cover_the_truth():
     rows, clusters = stats.bootstrap_means(table), stats.bootstrap_means(table, clusters=people)
     covered = [float(((t["lo"] < 0) & (t["hi"] > 0)).mean()) for t in (rows, clusters)]
     assert covered[0] < 0.7 < 0.9 < covered[1] < 0.98  # rows of one person are not independent
+
+
+@pytest.mark.parametrize(("people", "plain"), [(5, 0.86), (10, 0.92)])
+def test_intervals_of_few_people_are_widened(people, plain):
+    """As above with few people: plain percentiles cover 83 and 90 times in 100, Student's interval of the people's means 95 (people of equal size)."""
+    rng = np.random.default_rng(6)
+    who = np.repeat(np.arange(people), 8)
+    table = rng.normal(size=(people, 600))[who] + rng.normal(size=(people * 8, 600))
+    found = stats.bootstrap_means(table, clusters=who, n_boot=1000)
+    covered = ((found["lo"] < 0) & (found["hi"] > 0)).mean()
+    means = table.reshape(people, 8, 600).mean(axis=1)
+    half = scipy_stats.t.ppf(0.975, people - 1) * means.std(axis=0, ddof=1) / np.sqrt(people)
+    assert plain < covered < 0.98
+    assert ((found["hi"] - found["lo"]) / 2).mean() == pytest.approx(half.mean(), rel=0.2 if people == 5 else 0.05)
+
+
+def test_tails_of_many_units_are_those_of_the_level():
+    assert stats.tails(stats.FEW) == pytest.approx([0.025, 0.975]) and stats.tails(100, level=0.9) == pytest.approx([0.05, 0.95])
+    assert stats.tails(2)[0] < 1e-6 and all(stats.tails(n)[0] < stats.tails(n + 1)[0] for n in range(2, stats.FEW - 1))
+    assert stats.tails(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
+    kappa = [stats.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, n_options=3, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)]
+    assert all(found["lo"] <= found["mean"] <= found["hi"] for found in kappa)
 
 
 def test_permutation_p_is_uniform_without_a_difference_and_agrees_with_scipy():
