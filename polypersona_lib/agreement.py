@@ -80,7 +80,7 @@ def krippendorff_alpha(
     if units > 1 and np.isfinite(result["alpha"]):
         drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=n_boot)
         found = _alphas((drawn @ pairs).reshape(n_boot, size, size), values, level)
-        result["lo"], result["hi"] = map(float, np.nanquantile(found, [(1 - stats.LEVEL) / 2, (1 + stats.LEVEL) / 2]))
+        result["lo"], result["hi"] = map(float, np.nanquantile(found, stats.tails(units)))
     return result
 
 

@@ -215,6 +215,18 @@ def diagnose(preds: pd.DataFrame, lines: pd.DataFrame, *, pool: pd.DataFrame | N
     return sorted(found, key=lambda f: f.severity != PROBLEM)
 
 
+def not_checked(preds: pd.DataFrame) -> list[str]:
+    """What `diagnose` cannot look for because `preds` lacks a column: one line each with the columns it needs."""
+    asked, person = "question" in preds or "question_id" in preds, "persona" in preds or "persona_id" in preds
+    lacking = {
+        "whether answers depend on the persona": [c for c, there in (("persona", person), ("question", asked)) if not there],
+        "whether answers repeat the question, or are other people's": [] if asked else ["question"],
+        "whether closed answers name an option": [] if "options" in preds else ["options"],
+        "whether open answers are whole": [] if "question_type" in preds else ["question_type"],
+    }
+    return [f"{what} (needs {' and '.join(columns)})" for what, columns in lacking.items() if columns]
+
+
 def _not_above_blind(rows: pd.DataFrame, system: str, seed: int) -> list[Finding]:
     """A note if ROUGE-1 is not above that of the persona-blind copy on the same rows (paired, people resampled)."""
     wide = rows[rows["system"].isin([system, "persona_blind"])].pivot(index=["id", "persona_id"], columns="system", values="rouge1")

@@ -35,6 +35,7 @@ ENCODERS = {
     "roberta-large": EncoderSpec("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59", 17, prefix=" "),
 }  # fmt: skip
 MAX_TOKENS, BATCH, ROUND = 512, 8, 8
+PAIRS = 10_000  # pairs that BERTScore holds the token vectors of at once (a whole study's; 0.6 GB at 20 tokens a text)
 
 
 def _rounded(length: int) -> int:
@@ -129,11 +130,18 @@ class Encoder:
 
     def bertscore_f1(self, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """BERTScore F1 of each pair, shape (n,); 0 where a text is blank. Source: bert_score.utils.greedy_cos_idf."""
+        pairs = list(dict.fromkeys((p, r) for p, r in zip(predictions, references, strict=True) if p.strip() and r.strip()))
+        found = {}
+        for start in range(0, len(pairs), PAIRS):
+            found |= self._pair_f1(pairs[start : start + PAIRS])
+        return np.array([found.get(pair, 0.0) for pair in zip(predictions, references, strict=True)], dtype=float)
+
+    def _pair_f1(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        """F1 of distinct pairs without blanks. All their token vectors are held at once, `keep` of them afterwards."""
         import torch
         from bert_score.utils import greedy_cos_idf
         from torch.nn.utils.rnn import pad_sequence
 
-        pairs = list(dict.fromkeys((p, r) for p, r in zip(predictions, references, strict=True) if p.strip() and r.strip()))
         needed = dict.fromkeys(text for pair in pairs for text in pair)
         for text in needed:
             if text in self._tokens:
@@ -154,17 +162,21 @@ class Encoder:
         held = sum(len(v) for v in self._tokens.values())
         while held > self.keep:
             held -= len(self._tokens.popitem(last=False)[1])
-        return np.array([found.get(pair, 0.0) for pair in zip(predictions, references, strict=True)], dtype=float)
+        return found
 
 
-@cache
 def load_encoder(name: str = "minilm", *, device: str = "cpu") -> Encoder:
-    """The encoder `name` ("minilm": from its package, weights verified; "roberta-large": from the hub cache).
+    """The encoder `name` ("minilm": from its package, weights verified; "roberta-large": from the hub cache), one object a process however it is asked for.
 
     Raises: ValueError for an unknown name or for weights that are not the pinned ones.
     """
     if name not in ENCODERS:
         raise ValueError(f"unknown encoder '{name}'; choose from {', '.join(ENCODERS)}")
+    return _load(name, device)
+
+
+@cache
+def _load(name: str, device: str) -> Encoder:
     spec = ENCODERS[name]
     if not spec.package:
         return Encoder(spec.name, spec, device=device)

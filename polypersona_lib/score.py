@@ -1,13 +1,14 @@
 """`score FILE [FILE ...]`: every metric that a file of predictions and references allows, and a paired comparison of several files.
 
-A file holds JSON lines with `id`, `prediction`, `reference`, optionally `status` (ok or failed), `persona`, `persona_id`, `domain`, `question`,
-`question_id`, `question_type`, `options`. What a missing column would add is named. Exit status 2, with one line an error, for bad input.
+A file holds `id`, `prediction`, `reference`, optionally `status` (ok or failed), `persona`, `persona_id`, `domain`, `question`, `question_id`,
+`question_type`, `options` (how it may be written: `score_input`). What a missing column would add is named. Exit status 2, with one line an error, for
+bad input.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
+import hashlib
 import itertools
 import json
 import math
@@ -15,122 +16,60 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from . import diagnosis, metrics, set_scores, stats, swap
+from . import diagnosis, distributions, metrics, score_print, set_scores, stats, swap
 from .cells import csv_text
+from .score_input import InputError, read_predictions, unused
 from .stance import read_option
 
-REQUIRED = ("id", "prediction", "reference")
-TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
-CHOICES = {"question_type": ("open", "likert", "yesno", "agreement"), "status": ("ok", "failed")}
-MAX_ERRORS = 20
-NO_INTERVAL = "too few different answers for an interval"
-
-
-class InputError(ValueError):
-    """Bad input; its message is one line an error, each with file, line and field."""
-
-
-# --- reading -----------------------------------------------------------------------------------------------------------------
-
-
-def _no_constant(name: str):
-    raise ValueError(f"{name} is not allowed")
-
-
-def _field_errors(row: dict) -> list[str]:
-    """What is wrong with one row, as `field: what` texts."""
-    found = [f"{name}: missing" for name in REQUIRED if name not in row]
-    failed = row.get("status") == "failed"
-    for name in ("id", "prediction", "reference", *TEXT_FIELDS):
-        value = row.get(name)
-        if name not in row or (value is None and (name in TEXT_FIELDS or (name == "prediction" and failed))) or (name == "id" and type(value) is int):
-            continue
-        if not isinstance(value, str):
-            found.append(f"{name}: expected text, found {type(value).__name__}")
-        elif name in ("id", "reference") and not value.strip():
-            found.append(f"{name}: empty")
-        elif name in CHOICES and value not in CHOICES[name]:
-            near = difflib.get_close_matches(value.lower(), CHOICES[name], n=1, cutoff=0.5)
-            found.append(f"{name}: unknown {value!r}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
-    if not isinstance(row.get("persona", ""), str | dict | None):
-        found.append(f"persona: expected text or an object, found {type(row['persona']).__name__}")
-    options = row.get("options")
-    if options is not None and not (
-        isinstance(options, list) and all(isinstance(o, str) and o.strip() for o in options) and len(set(options)) == len(options) != 1
-    ):
-        found.append("options: expected a list of two or more different texts")
-    return found
-
-
-def _parse_line(line: str) -> tuple[dict | None, list[str]]:
-    """(row, errors) of one line."""
-    try:
-        row = json.loads(line, parse_constant=_no_constant)
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return None, ["not text: an escape such as \\ud800 is half of a character"]
-    except json.JSONDecodeError as error:
-        return None, [f"not JSON: {error.msg} at column {error.colno}"]
-    except (ValueError, RecursionError) as error:
-        return None, [f"not JSON: {error}"]
-    return (row, _field_errors(row)) if isinstance(row, dict) else (None, [f"expected an object, found {type(row).__name__}"])
-
-
-def read_predictions(path: str | Path) -> pd.DataFrame:
-    """Read one file of predictions. Raises InputError that lists every error (at most 20) with file, line and field.
-
-    Returns: the given columns; an id becomes text, a blank prediction gets status "failed", a persona object becomes its card.
-    """
-    from .chat import render_card
-
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 (byte {error.start})") from None
-    rows, errors, seen = [], [], {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        row, found = _parse_line(line)
-        if row is not None and "id" in row and (first := seen.setdefault(str(row["id"]), number)) != number:
-            found.append(f"id: {row['id']!r} is already in line {first}")
-        errors += [f"{path}: line {number}: {what}" for what in found]
-        rows.append(row)
-    if errors:
-        more = [f"{path}: {len(errors) - MAX_ERRORS} more errors"] if len(errors) > MAX_ERRORS else []
-        raise InputError("\n".join(errors[:MAX_ERRORS] + more))
-    if not rows:
-        raise InputError(f"{path}: holds no rows")
-    names = [n for n in (*REQUIRED, "persona", *TEXT_FIELDS, "options") if any(row.get(n) is not None for row in rows)]
-    frame = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in dict.fromkeys([*REQUIRED, *names])})
-    frame["id"], frame["prediction"] = frame["id"].map(str), frame["prediction"].map(lambda p: p or "")
-    frame["status"] = [
-        ("failed" if s == "failed" or not p.strip() else "ok") for s, p in zip(frame.get("status", [None] * len(frame)), frame["prediction"], strict=True)
-    ]
-    if "persona" in frame:
-        frame["persona"] = frame["persona"].map(lambda p: render_card(p) if p else None)
-    return frame
+GROUPS = ("domain", "question_type")
+HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
+SWAP_ROWS = 2000  # rows of a larger file that the swap control looks at: its time grows with rows times people asked the same question
+ITEM_ANSWERS = 30  # answers to a closed question from which on their distribution is compared; with fewer, chance moves the alignment by .1 and more
+ITEM_DRAWS = 500  # bootstrap samples of people behind the intervals of the distributions
+TEST_FLOOR = 200  # sign flips a comparison: keeps the smallest Holm-corrected p-value at .005, however many files are compared
+DISTRIBUTIONS = ("alignment", "sd_ratio", "entropy_ratio")
 
 
 # --- scoring -----------------------------------------------------------------------------------------------------------------
 
 
+def respondents(frame: pd.DataFrame) -> pd.Series | None:
+    """Whose answer each row is: `persona_id`, else the card, else the row alone; None if the file names nobody."""
+    known = [frame[c] for c in ("persona_id", "persona") if c in frame]
+    if not known:
+        return None
+    found = known[0] if len(known) == 1 else known[0].fillna(known[1])
+    return found.astype(object).where(found.notna(), "row " + frame["id"])
+
+
+def _questions(frame: pd.DataFrame) -> pd.Series | None:
+    """What each row answers: `question_id`, else the wording."""
+    known = [frame[c] for c in ("question_id", "question") if c in frame]
+    return None if not known else known[0] if len(known) == 1 else known[0].fillna(known[1])
+
+
+def _sample(people: pd.Series) -> pd.Series:
+    """True for the rows of the people, in the order of their hash, who have no more than `SWAP_ROWS` rows together; for all rows of a file with no more."""
+    if len(people) <= SWAP_ROWS:
+        return pd.Series(True, index=people.index)
+    counts = people.value_counts()
+    order = sorted(counts.index, key=lambda p: hashlib.sha256(str(p).encode()).hexdigest())
+    return people.isin(counts[order].cumsum().loc[lambda total: total <= SWAP_ROWS].index)
+
+
 def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
-    """Persona-swap scores within the file: its own references are the other personas' answers."""
-    known = frame.assign(
-        persona_id=frame["persona_id"].fillna(frame["persona"]) if "persona_id" in frame else frame["persona"],
-        question_id=frame["question_id"].fillna(frame["question"])
-        if "question_id" in frame and "question" in frame
-        else frame.get("question_id", frame.get("question")),
-    ).dropna(subset=["persona", "persona_id", "question_id"])
+    """Persona-swap scores within the file: its own references are the other people's answers. Without cards nothing can be masked."""
+    known = frame.assign(persona_id=respondents(frame), question_id=_questions(frame), persona=frame["persona"] if "persona" in frame else "")
+    known = known.dropna(subset=["persona", "question_id"])
+    known = known[_sample(known["persona_id"])]
     pool = known
     if "options" in known:
         known, pool = (known.assign(chosen=_options_read(known, c, lost)) for c, lost in (("prediction", -1), ("reference", math.nan)))
-    return swap.swap_scores(known, pool.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder).assign(cluster=known["persona_id"])
+    found = swap.swap_scores(known, pool.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder)
+    return found[[c for c in found if c.startswith("swap_") and ("persona" in frame or "masked" not in c)]]
 
 
 def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
@@ -139,133 +78,177 @@ def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
     return [lost if r is None else r for r in read]
 
 
-def _stance_lines(frame: pd.DataFrame, seed: int) -> list[dict]:
-    """Stance accuracy and kappa by the label rule, over closed items whose reference names an option."""
+def _options_of_both(frame: pd.DataFrame) -> pd.DataFrame:
+    """The closed rows that did not fail and whose reference names an option: columns said (-1: none read), truth, size."""
     closed = frame[frame["options"].notna() & (frame["status"] == "ok")]
-    truth, read = ([read_option(t, o) for t, o in zip(closed[c], closed["options"], strict=True)] for c in ("reference", "prediction"))
-    pairs = [(r, t, len(o)) for r, t, o in zip(read, truth, closed["options"], strict=True) if t is not None]
-    hit = stats.bootstrap_mean([float(r == t) for r, t, _ in pairs], seed=seed)
-    lines = [{"metric": "stance_acc", "value": hit["mean"], "lo": hit["lo"], "hi": hit["hi"], "n": hit["n"]}] if pairs else []
-    sizes = [n for _, _, n in pairs]
-    if pairs and (size := max(set(sizes), key=sizes.count)) > 2:
-        read = [(r, t) for r, t, n in pairs if n == size and r is not None]
-        found = stats.bootstrap_kappa(*(zip(*read, strict=True) if read else ((), ())), n_options=size, seed=seed)
-        lines.append({"metric": "stance_qwk", "value": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"]})
-    return lines
+    found = pd.DataFrame({"said": _options_read(closed, "prediction", -1), "truth": _options_read(closed, "reference", math.nan)}, index=closed.index)
+    return found.assign(size=closed["options"].map(len)).dropna().astype(int)
+
+
+def _kappa_line(both: pd.DataFrame, people: pd.Series | None, seed: int) -> list[dict]:
+    """Stance kappa over the answers with an option, of the number of options that most closed rows have; [] for yes-no questions alone."""
+    if both.empty or (size := both["size"].mode()[0]) <= 2:
+        return []
+    read = both[(both["size"] == size) & (both["said"] >= 0)]
+    who = None if people is None else people[read.index].tolist()
+    found = stats.bootstrap_kappa(read["said"], read["truth"], n_options=size, clusters=who, seed=seed)
+    return [{"metric": "stance_qwk", "value": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"]}]
+
+
+def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = stats.SEED) -> tuple[list[dict], dict]:
+    """Distributions of the options, predictions against references, as means over the closed questions with `ITEM_ANSWERS` answers or more.
+
+    Returns: (lines; {"items", "uniform"}: how many questions, and the alignment of an answerer who takes every option equally often). ([], {}) without such
+        a question. Intervals resample people (rows if the file names nobody), as in notebook 10.
+    """
+    questions, people = _questions(frame), respondents(frame)
+    if questions is None or both.empty:
+        return [], {}
+    item = pd.Series(list(zip(questions[both.index], frame.loc[both.index, "options"].map(tuple), strict=True)), index=both.index)
+    counts = item[(both["said"] >= 0) & questions[both.index].notna()].value_counts()
+    kept = both[item.isin(counts.index[counts >= ITEM_ANSWERS])]
+    if kept.empty:
+        return [], {}
+    number, options = pd.factorize(item[kept.index])[0], int(kept["size"].max())
+    who = pd.factorize(people[kept.index] if people is not None else pd.Series(kept.index))[0]
+    sizes = kept.groupby(number)["size"].first().to_numpy()
+    weights = distributions.resampled(who.max() + 1, ITEM_DRAWS, seed)
+    said, truth = (_shares(weights, who, number * options + kept[c].to_numpy(), kept[c].to_numpy() >= 0, (len(sizes), options)) for c in ("said", "truth"))
+    found = distributions.compare(said, truth, sizes)
+    flat = (np.arange(options) < sizes[:, None]) / sizes[:, None]
+    limits, lines = {"alignment": (0, 1)}, []
+    for metric in DISTRIBUTIONS:
+        known = np.isfinite(found[metric][0])
+        if known.any():
+            value, lo, hi = map(float, distributions.interval(np.nanmean(found[metric][:, known], axis=1), limits.get(metric, (0, math.inf))))
+            lines.append({"metric": metric, "value": value, "lo": lo, "hi": hi, "n": len(kept)})
+    return lines, {"items": len(sizes), "uniform": float(distributions.compare(flat, truth[0], sizes)["alignment"].mean())}
+
+
+def _shares(weights: np.ndarray, who: np.ndarray, cell: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Shares of the options of each item for every row of `weights` (draws, people): shape (draws, items, options); NaN where a draw has no answer."""
+    from scipy import sparse
+
+    table = sparse.csr_matrix((np.ones(known.sum()), (who[known], cell[known])), shape=(weights.shape[1], shape[0] * shape[1]))
+    sums = (table.T @ weights.T).T.reshape(-1, *shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sums / sums.sum(-1, keepdims=True)
 
 
 def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
     """metric -> what would allow it, for every metric that `lines` lacks or could not compute."""
     done = set(lines.loc[lines["value"].notna(), "metric"])
+    asked, person = ("question" in frame or "question_id" in frame), ("persona" in frame or "persona_id" in frame)
+    rules = {
+        "row": [("question_type", "question_type" in frame), ("options", "options" in frame)],
+        "stance": [("options", "options" in frame)],
+        "swap": [("persona", person), ("question", asked)],
+        "distribution": [("question", asked), ("options", "options" in frame)],
+    }
+    otherwise = {
+        "swap": "two or more people who answer the same question", "stance": "closed questions whose references name an option", "set": "two or more rows",
+        "distribution": f"{ITEM_ANSWERS} or more readable answers to the same closed question",
+    }  # fmt: skip
     needs = {}
-    for metric in metrics.METRICS.values():
-        if metric.id in done:
-            continue
-        wanted = {
-            "row": ["question_type", "options"],
-            "stance": ["options"],
-            "swap": ["persona", "question"],
-        }.get(metric.scope, [])
-        lacking = [c for c in wanted if c not in frame]
+    for metric in (m for m in metrics.METRICS.values() if m.id not in done):
+        rule = rules.get(metric.scope, []) if metric.scope != "row" or metric.id in ("format_valid", "quality") else []
         if metric.id.endswith("_option"):
-            lacking = [c for c in ("persona", "question", "options") if c not in frame]
-        if metric.scope == "distribution":
-            needs[metric.id] = "an administration (many respondents an item), see notebook 04"
-        elif lacking:
-            needs[metric.id] = "column " + ", ".join(lacking)
-        else:
-            needs[metric.id] = {
-                "swap": "two or more personas that answer the same question" + (" and name an option" if metric.id.endswith("_option") else ""),
-                "stance": "closed items whose references name an option", "set": "two or more rows",
-            }.get(metric.scope, "rows that did not fail")  # fmt: skip
+            rule = [*rule, *rules["stance"]]
+        elif metric.id.endswith("_masked"):
+            rule = [("persona", "persona" in frame), rule[1]]
+        lacking = [name for name, there in rule if not there]
+        plural = "s" if len(lacking) > 1 else ""
+        reason = otherwise.get(metric.scope, "rows that did not fail") + (" and name an option" if metric.id.endswith("_option") else "")
+        needs[metric.id] = f"column{plural} {' and '.join(lacking)}" if lacking else reason
     return needs
 
 
 def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = stats.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
-    """Everything that can be said about one file.
+    """Everything that can be said about one file. If it names people, its intervals resample people: rows of one person are not independent.
 
-    Returns: (lines: metric, value, lo, hi, n, n_failed; rows: by id the row metrics and, if known, the swap's and `cluster`, the persona;
-        signatures).
+    Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
+        `cluster`, the person; notes: signatures, `people` (None: not named), `swap_rows`, and for the distributions `items` and `uniform`).
     """
-    encoder = encoder or metrics.load_encoder()
+    encoder, people = encoder or metrics.load_encoder(), respondents(frame)
     rows = metrics.score_rows(frame, encoder=encoder)
-    lines = metrics.summarise_rows(rows, metrics=metrics.ROW_METRICS, seed=seed).drop(columns="system").to_dict("records")
-    lines += set_scores.score_set(frame, seed=seed).to_dict("records")
-    if "options" in frame:
-        lines += _stance_lines(frame, seed)
-    if "persona" in frame and ("question" in frame or "question_id" in frame):
-        swapped = _swap_rows(frame, encoder)
-        names = [c for c in swapped if c.startswith("swap_")]
-        rows = rows.join(swapped[[*names, "cluster"]])
-        lines += metrics.summarise_rows(swapped.assign(failed=False), metrics=names, cluster="cluster", seed=seed).drop(columns="system").to_dict("records")
-    table = pd.DataFrame(lines)
-    table = table[table["value"].notna()].assign(n_failed=int((~metrics.answered(frame)).sum()))
+    both = _options_of_both(frame) if "options" in frame else pd.DataFrame(columns=["said", "truth", "size"])
+    rows["stance_acc"] = (both["said"] == both["truth"]).astype(float)
+    if people is not None:
+        rows["cluster"] = people
+        if _questions(frame) is not None:
+            rows = rows.join(_swap_rows(frame, encoder))
+    names = [m for m in metrics.METRICS if m in rows]
+    cluster = "cluster" if people is not None else None
+    whole = metrics.summarise_rows(rows, metrics=names, cluster=cluster, seed=seed).to_dict("records")
+    distribution, notes = item_lines(frame, both, seed=seed)
+    whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(both, people, seed) + distribution
+    table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
+    for name in (g for g in GROUPS if g in frame):
+        kept = [m for m in HEADLINES if m in names]
+        lines = metrics.summarise_rows(rows.dropna(subset=[name]), metrics=kept, by=name, cluster=cluster, seed=seed)
+        table = pd.concat([table, lines.assign(group=f"{name}: " + lines[name])])
     order = {m: i for i, m in enumerate(metrics.METRICS)}
-    table = table.sort_values("metric", key=lambda c: c.map(order)).reset_index(drop=True)
-    return table, rows.set_index("id"), {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
+    table = table[table["value"].notna()].sort_values("metric", key=lambda c: c.map(order), kind="stable")
+    table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
+    signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
+    notes |= {"people": None if people is None else people.nunique(), "signatures": signatures}
+    notes["swap_rows"] = int(rows[[c for c in rows if c.startswith("swap_")]].notna().any(axis=1).sum())
+    return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
+
+
+# --- comparing ---------------------------------------------------------------------------------------------------------------
+
+
+def _shared(a: str, b: str, left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.Index, list[str]]:
+    """The ids that can be compared, and what stands in the way of the others."""
+    both = left.set_index("id")[["reference", "status"]].join(right.set_index("id")[["reference", "status"]], how="inner", suffixes=("_a", "_b"))
+    same, notes = both[both["reference_a"] == both["reference_b"]], []
+    if not len(both):
+        return same.index, [f"{a} and {b} share no id: nothing to compare"]
+    if len(both) < max(len(left), len(right)):
+        notes.append(f"{a} ({len(left)} rows) and {b} ({len(right)} rows) share {len(both)} ids; the others are not compared")
+    if len(same) < len(both):
+        notes.append(f"{a} and {b}: {len(both) - len(same)} shared ids have different references and are not compared")
+    failed = same.index[(same["status_a"] == "failed") | (same["status_b"] == "failed")]
+    if len(failed):
+        notes.append(f"{a} and {b}: {len(failed)} shared rows failed in one of the files and are not compared; a system that fails on hard rows gains by it")
+    return same.index.difference(failed, sort=False), notes
 
 
 def compare(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame], *, seed: int = stats.SEED) -> tuple[pd.DataFrame, list[str]]:
-    """Paired comparison of every two files over the ids they share (equal references only), people resampled if the first file names them: (lines, notes)."""
-    lines, notes = [], []
+    """Paired comparison of every two files over the ids they share (equal references only); people are resampled, and flipped, if a file names them.
+
+    Returns: (lines: a, b, metric, difference, lo, hi, n, d (effect size), p (permutation), p_holm (over all lines); notes).
+    """
+    gaps, notes = {}, []
     for (a, left), (b, right) in itertools.combinations(files.items(), 2):
-        both = left.set_index("id")[["reference"]].join(right.set_index("id")[["reference"]], how="inner", suffixes=("_a", "_b"))
-        same = both.index[both["reference_a"] == both["reference_b"]]
-        if len(same) < len(both):
-            notes.append(f"{a} and {b}: {len(both) - len(same)} shared ids have different references and are not compared")
-        if len(same) < 2:
-            notes.append(f"{a} and {b}: {len(same)} comparable rows, so no comparison")
+        ids, found = _shared(a, b, left, right)
+        notes += found
+        if len(ids) < 2:
+            notes += [f"{a} and {b}: {len(ids)} comparable rows, so no comparison"] if not found or len(ids) else []
             continue
-        x, y = scored[a].loc[same], scored[b].loc[same]
+        x, y = scored[a].loc[ids], scored[b].loc[ids]
         wanted = [m for m in metrics.METRICS if m in x and m in y]
-        gaps = x[wanted].astype(float) - y[wanted].astype(float)
-        people = x["cluster"].fillna(pd.Series(same, index=same)).tolist() if "cluster" in x else None
-        found = stats.bootstrap_means(gaps, clusters=people, seed=seed).rename(columns={"mean": "difference"}).rename_axis("metric").reset_index()
-        found = found.assign(a=a, b=b, d=(gaps.mean() / gaps.std().replace(0, math.nan)).to_numpy(), p=stats.permutation_p(gaps, clusters=people, seed=seed))
+        named = next((t["cluster"].tolist() for t in (x, y) if "cluster" in t), None)
+        gaps[a, b] = (x[wanted].astype(float) - y[wanted].astype(float), named)
+    lines, tests = [], sum(gap.notna().any().sum() for gap, _ in gaps.values())
+    for (a, b), (gap, people) in gaps.items():
+        found = stats.bootstrap_means(gap, clusters=people, seed=seed).rename(columns={"mean": "difference"})
+        p = stats.permutation_p(gap, clusters=people, n_perm=max(stats.N_PERM, TEST_FLOOR * int(tests)), seed=seed)
+        spread = gap.std().where(lambda s: s > 1e-9)
+        found = found.assign(a=a, b=b, d=gap.mean() / spread, p=p).rename_axis("metric").reset_index()
         lines.append(found[found["n"] > 0])
+        units = len(set(people)) if people is not None else len(gap)
+        if (least := 2.0 ** (1 - units)) * tests > 0.05:
+            who = "rows" if people is None else "people"
+            notes.append(f"{a} and {b}: {units} {who} cannot give a p-value below {least:.2g}, however large the difference")
     if not lines:
         return pd.DataFrame(), notes
     table = pd.concat(lines, ignore_index=True)[["a", "b", "metric", "difference", "lo", "hi", "n", "d", "p"]]
     return table.assign(p_holm=stats.holm(table["p"])), notes
 
 
-# --- printing and writing ----------------------------------------------------------------------------------------------------
-
-
-def _interval(low: float, high: float) -> str:
-    return f"[{low:.4f}, {high:.4f}]" if low == low else "–"
-
-
-def _print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, signatures: dict, missing: dict[str, str], findings: list) -> None:
-    failed = int((frame["status"] == "failed").sum())
-    print(f"\n{name}: {len(frame)} rows" + (f", {failed} failed (counted, not scored)" if failed else ""))
-    print(f"  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
-    for line in lines.itertuples():
-        print(f"  {metrics.METRICS[line.metric].label:42} {line.value:7.4f}  {_interval(line.lo, line.hi):18} {line.n:6}")
-    if lines["lo"].isna().any():
-        print(f"  –: {NO_INTERVAL}")
-    for metric, text in signatures.items():
-        print(f"  {metrics.METRICS[metric].label}: {text}")
-    if missing:
-        print("  not computed:")
-    for reason, ids in itertools.groupby(sorted(missing, key=lambda m: missing[m]), key=lambda m: missing[m]):
-        print(f"    {', '.join(ids)}: needs {reason}")
-    print("  findings:" if findings else "  findings: none")
-    for found in findings:
-        print(f"    {found.severity}: {found.text} (n {found.n})")
-
-
-def _print_comparison(table: pd.DataFrame, notes: list[str]) -> None:
-    for (a, b), part in table.groupby(["a", "b"], sort=False) if len(table) else []:
-        print(f"\n{a} minus {b} (same ids; p: paired permutation, Holm-corrected over all comparisons)")
-        print(f"  {'metric':42} {'diff':>8}  {'95 % interval':20} {'n':>6} {'d':>6} {'p':>7}")
-        for line in part.itertuples():
-            print(
-                f"  {metrics.METRICS[line.metric].label:42} {line.difference:8.4f}  {_interval(line.lo, line.hi):20}"
-                f" {line.n:6} {line.d:6.2f} {line.p_holm:7.4f}"
-            )
-    for note in notes:
-        print(f"  note: {note}")
+# --- the command -------------------------------------------------------------------------------------------------------------
 
 
 def _plain(table: pd.DataFrame) -> list[dict]:
@@ -284,17 +267,33 @@ def _write(path: str, text: str) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def _check_output(path: str | None) -> None:
+def _check_output(path: str | None, names: list[str]) -> None:
     if path and not Path(path).absolute().parent.is_dir():
         raise InputError(f"{path}: its folder does not exist")
     if path and Path(path).is_dir():
         raise InputError(f"{path}: is a folder")
+    if path and Path(path).resolve() in [Path(n).resolve() for n in names]:
+        raise InputError(f"{path}: is one of the files to score; choose another name")
+
+
+def _report(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict, missing: dict, findings: list) -> dict:
+    """One file's part of what `--json` writes."""
+    known = [{**line, "label": metrics.METRICS[line["metric"]].label, "version": metrics.METRICS[line["metric"]].version} for line in _plain(lines)]
+    keys = ("value", "lo", "hi", "n", "label", "version")
+    return {
+        "file": name, "rows": len(frame), "n_failed": int((frame["status"] == "failed").sum()), "people": notes["people"],
+        "findings": [asdict(f) for f in findings], "not_checked": diagnosis.not_checked(frame),
+        "metrics": {line["metric"]: {k: line[k] for k in keys} for line in known if not line["group"]},
+        "groups": [{k: line[k] for k in ("group", "metric", *keys[:4])} for line in known if line["group"]],
+        "distributions": {k: notes[k] for k in ("items", "uniform") if k in notes}, "signatures": notes["signatures"], "missing": missing,
+        "unused_columns": frame.attrs.get("unused", []),
+    }  # fmt: skip
 
 
 def run(names: list[str], *, json_path: str | None = None, csv_path: str | None = None, seed: int = stats.SEED) -> dict:
     """Score and compare the files, print the tables, write what is asked for. Returns what `--json` writes. Raises InputError."""
     for path in (json_path, csv_path):
-        _check_output(path)
+        _check_output(path, names)
     errors, files = [], {}
     for name in names:
         try:
@@ -305,47 +304,35 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
         raise InputError("\n".join(errors))
     report, tables, scored = {"files": []}, [], {}
     for name, frame in files.items():
-        lines, scored[name], signatures = score_file(frame, seed=seed)
-        missing = missing_columns(frame, lines)
-        findings = diagnosis.diagnose(frame, lines)
-        _print_file(name, frame, lines, signatures, missing, findings)
-        tables.append(lines.assign(file=csv_text(name))[["file", "metric", "value", "lo", "hi", "n", "n_failed"]])
-        known = {
-            line["metric"]: {
-                **{k: line[k] for k in ("value", "lo", "hi", "n")},
-                "label": metrics.METRICS[line["metric"]].label,
-                "version": metrics.METRICS[line["metric"]].version,
-            }
-            for line in _plain(lines)
-        }
-        report["files"].append(
-            {
-                "file": name,
-                "rows": len(frame),
-                "n_failed": int((frame["status"] == "failed").sum()),
-                "metrics": known,
-                "signatures": signatures,
-                "missing": missing,
-                "findings": [asdict(f) for f in findings],
-            }
-        )
+        lines, scored[name], notes = score_file(frame, seed=seed)
+        missing, findings = missing_columns(frame, lines[lines["group"] == ""]), diagnosis.diagnose(frame, lines[lines["group"] == ""])
+        score_print.print_file(name, frame, lines, notes, missing, findings, unused(frame))
+        tables.append(lines.assign(file=csv_text(name), group=lines["group"].map(csv_text)))
+        report["files"].append(_report(name, frame, lines, notes, missing, findings))
     if len(files) > 1:
         table, notes = compare(files, scored, seed=seed)
-        _print_comparison(table, notes)
+        score_print.print_comparison(table, notes, only=HEADLINES if len(files) > 3 else None)
         report |= {"comparisons": _plain(table), "notes": notes}
+        if len(table):
+            pairs = [csv_text(f"{a} minus {b}") for a, b in zip(table["a"], table["b"], strict=True)]
+            tables.append(table.assign(file=pairs, group="", value=table["difference"]))
     if json_path:
         _write(json_path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     if csv_path:
-        _write(csv_path, pd.concat(tables).to_csv(index=False))
+        columns = ["file", "group", "metric", "value", "lo", "hi", "n", "n_failed", "d", "p", "p_holm"]
+        _write(csv_path, pd.concat(tables).reindex(columns=columns).astype({"n_failed": "Int64"}).to_csv(index=False))
     return report
 
 
 def main(argv: list[str]) -> int:
     """The `score` command. Exit status 0, or 2 for bad usage or bad input."""
-    parser = argparse.ArgumentParser(prog="python -m polypersona_lib score", description="Score predictions against references; compare files that share ids.")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON lines with id, prediction, reference; more columns allow more metrics")
-    parser.add_argument("--json", metavar="FILE", help="write everything that is printed as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="write the scores as CSV")
+    parser = argparse.ArgumentParser(
+        prog="python -m polypersona_lib score", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Score predictions against references; compare files that share ids.", epilog=HELP,
+    )  # fmt: skip
+    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON lines, a JSON array, Parquet, CSV or TSV")
+    parser.add_argument("--json", metavar="FILE", help="write everything that is printed, and more, as JSON")
+    parser.add_argument("--csv", metavar="FILE", help="write the scores and the comparisons as CSV")
     parser.add_argument("--seed", type=int, default=stats.SEED, help="seed of intervals and tests (default %(default)s)")
     try:
         options = parser.parse_args(argv)
@@ -358,6 +345,17 @@ def main(argv: list[str]) -> int:
         return 2
     return 0
 
+
+HELP = """columns:
+  id, prediction, reference   needed; an empty prediction is a failed generation
+  persona, persona_id         card (text or object), who it is: the swap control,
+                              intervals that resample people
+  question, question_id       the swap control, distributions, repeated prompts
+  question_type               open, likert, yesno or agreement: format, quality
+  options                     a list, or "No|Yes": stances, distributions
+  domain                      scores by domain
+  status                      ok or failed
+"""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

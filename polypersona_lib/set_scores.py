@@ -105,9 +105,8 @@ def _corpus_bleu(preds: pd.DataFrame, seed: int, n_boot: int = 1000) -> tuple[fl
         return np.nan, np.nan, np.nan
     if len(counts) < 2:
         return score(counts.sum(axis=0)), np.nan, np.nan
-    tail = (1 - stats.LEVEL) / 2
     drawn = [score(sums) for sums in stats.resampled_sums(counts, n_boot=n_boot, seed=seed)]
-    return score(counts.sum(axis=0)), *map(float, np.quantile(drawn, [tail, 1 - tail]))
+    return score(counts.sum(axis=0)), *map(float, np.quantile(drawn, stats.tails(len(counts))))
 
 
 def bleu_signature() -> str:

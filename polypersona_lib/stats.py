@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 from scipy.spatial import distance
 
 N_BOOT, N_PERM, N_SUB, LEVEL, SEED = 2000, 10_000, 100, 0.95, 42
+FEW = 40  # with fewer units, percentiles are taken further out; with 40 a plain percentile interval is 4 % too narrow, with 10 a fifth, with 5 a third
 _CHUNK = 2_000_000  # numbers drawn at once: keeps memory flat for long inputs
 
 
@@ -53,10 +54,22 @@ def resampled_sums(values: np.ndarray, *, n_boot: int = N_BOOT, seed: int = SEED
     return np.concatenate(found)
 
 
+def tails(units: int, *, level: float = LEVEL) -> list[float]:
+    """The two quantiles of a percentile bootstrap interval of `units` (two or more) resampled units: (1 - level) / 2 and its mirror, further out for few units.
+
+    Resampled means spread less than means do, by sqrt((units - 1) / units), and have no tails of Student's t: five people are covered 83 instead of 95
+    times in 100. Source: Hesterberg 2015 (What Teachers Should Know About the Bootstrap), expanded percentile interval; tests/test_stats.py measures it.
+    """
+    tail = (1 - level) / 2
+    if units < FEW:
+        tail = float(scipy_stats.norm.cdf(scipy_stats.t.ppf(tail, units - 1) * np.sqrt(units / (units - 1))))
+    return [tail, 1 - tail]
+
+
 def bootstrap_means(
     table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, level: float = LEVEL, seed: int = SEED
 ) -> pd.DataFrame:
-    """Mean of every column and its percentile bootstrap interval, all columns with the same draws.
+    """Mean of every column and its percentile bootstrap interval (`tails`), all columns with the same draws.
 
     NaN values are left out column by column; columns that miss the same rows are resampled together. What a column gets does not depend on the columns
     beside it, and columns of the same rows can be compared draw by draw.
@@ -76,7 +89,7 @@ def bootstrap_means(
         out[columns, 0] = kept.mean(axis=0)
         if mine.max() > 0:
             drawn = resampled_sums(_sums(np.column_stack([kept, np.ones(len(kept))]), mine), n_boot=n_boot, seed=seed)
-            out[columns, 1:] = np.quantile(drawn[:, :-1] / drawn[:, -1:], [(1 - level) / 2, (1 + level) / 2], axis=0).T
+            out[columns, 1:] = np.quantile(drawn[:, :-1] / drawn[:, -1:], tails(mine.max() + 1, level=level), axis=0).T
     return pd.DataFrame(out, index=frame.columns, columns=["mean", "lo", "hi"]).assign(n=np.isfinite(values).sum(axis=0))
 
 
@@ -204,7 +217,7 @@ def bootstrap_kappa(
         sums = resampled_sums(tables.reshape(len(tables), -1), n_boot=n_boot, seed=seed).reshape(-1, n_options, n_options)
         drawn = kappa_of_tables(sums)
         if np.isfinite(drawn).any():
-            result["lo"], result["hi"] = map(float, np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
+            result["lo"], result["hi"] = map(float, np.nanquantile(drawn, tails(len(tables), level=level)))
     return result
 
 

