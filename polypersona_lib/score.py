@@ -167,7 +167,8 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = stats.SEED) -> 
     """Everything that can be said about one file. If it names people, its intervals resample people: rows of one person are not independent.
 
     Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
-        `cluster`, the person; notes: signatures, `people` (None: not named), `swap_rows`, and for the distributions `items` and `uniform`).
+        `cluster`, the person; notes: `signatures`, `people` (None: not named), what the swap left out (`swap_rows`, `sampled`, `alone`), `partial` (closed
+        rows without options), and for the distributions `items` and `uniform`).
     """
     encoder, people = encoder or metrics.load_encoder(), respondents(frame)
     rows = metrics.score_rows(frame, encoder=encoder)
@@ -192,7 +193,11 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = stats.SEED) -> 
     table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
     signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
     notes |= {"people": None if people is None else people.nunique(), "signatures": signatures}
-    notes["swap_rows"] = int(rows[[c for c in rows if c.startswith("swap_")]].notna().any(axis=1).sum())
+    swapped = rows[[c for c in rows if c.startswith("swap_")]].notna().any(axis=1)
+    notes |= {"swap_rows": int(swapped.sum()), "sampled": bool(swapped.any()) and len(frame) > SWAP_ROWS}
+    notes["alone"] = int((~rows["failed"] & ~swapped).sum()) if swapped.any() else 0
+    closed = frame["question_type"].notna() & frame["question_type"].ne("open") & ~rows["failed"] if "question_type" in frame else rows["failed"] & False
+    notes["partial"] = int((closed & rows["format_valid"].isna()).sum()) if rows["format_valid"].notna().any() else 0
     return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
 
 
@@ -285,7 +290,7 @@ def _report(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict, mi
         "findings": [asdict(f) for f in findings], "not_checked": diagnosis.not_checked(frame),
         "metrics": {line["metric"]: {k: line[k] for k in keys} for line in known if not line["group"]},
         "groups": [{k: line[k] for k in ("group", "metric", *keys[:4])} for line in known if line["group"]],
-        "distributions": {k: notes[k] for k in ("items", "uniform") if k in notes}, "signatures": notes["signatures"], "missing": missing,
+        "notes": {k: v for k, v in notes.items() if k != "signatures"}, "signatures": notes["signatures"], "missing": missing,
         "unused_columns": frame.attrs.get("unused", []),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import pandas as pd
 from . import diagnosis, metrics
 from .intake import show
 
-WIDTH = 80
+WIDTH, MOST_GROUPS = 80, 15
 FEW_PEOPLE = 10  # fewer, and even the widened intervals cover too seldom (tests/test_stats.py)
 GROUP_COLUMNS = {  # metric -> heading in the tables by group
     "bleu": "BLEU", "rouge1": "ROUGE-1", "bertscore_f1": "BERTSc.", "quality": "quality", "stance_acc": "stance", "swap_gap_rouge1_masked": "swap gap",
@@ -77,8 +77,12 @@ def _print_footnotes(lines: pd.DataFrame, notes: dict, rows: int) -> None:
             f"alignment, spread and entropy: means over {notes['items']} closed question{'s' * (notes['items'] != 1)}; an answerer who takes every option"
             f" equally often has an alignment of {notes['uniform']:.4f} there"
         )
-    if 0 < notes["swap_rows"] < rows and rows > notes["swap_rows"] + (lines["n_failed"].max() if len(lines) else 0):
-        _say(f"swap: on {notes['swap_rows']} of the rows (a sample of people in a large file; rows whose question one person alone answered are left out)")
+    if notes["partial"]:
+        _say(f"format and quality: {notes['partial']} closed rows have no options and are left out; a column options would add them")
+    if notes["sampled"]:
+        _say(f"swap: a sample of people with {notes['swap_rows']} of the {rows} rows; all rows would take very long")
+    elif notes["alone"]:
+        _say(f"swap: without {notes['alone']} rows whose question nobody else answered")
 
 
 def _print_groups(by: str, lines: pd.DataFrame) -> None:
@@ -86,9 +90,11 @@ def _print_groups(by: str, lines: pd.DataFrame) -> None:
     count = lines.groupby("group")[["n", "n_failed"]].max()
     shown = [m for m in GROUP_COLUMNS if m in table]
     print(f"\n  {'by ' + by:20} {'n':>6} " + " ".join(f"{GROUP_COLUMNS[m]:>8}" for m in shown))
-    for group, row in table.iterrows():
+    for group, row in table.head(MOST_GROUPS).iterrows():
         text = show(group.partition(": ")[2], 20)[1:-1]
         print(f"  {text:20} {count.loc[group, 'n']:6} " + " ".join(f"{row[m]:8.3f}" if row[m] == row[m] else f"{'–':>8}" for m in shown))
+    if len(table) > MOST_GROUPS:
+        _say(f"... and {len(table) - MOST_GROUPS} more: --json or --csv")
 
 
 def print_comparison(table: pd.DataFrame, notes: list[str], *, only: tuple[str, ...] | None = None) -> None:

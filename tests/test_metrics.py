@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import encoder as encoders
-from polypersona_lib import metrics, set_scores, swap
+from polypersona_lib import evaluation, metrics, set_scores, stats, swap
 from polypersona_lib.phrase_bank import SCALES
 
 LONG = "I agree with this, because my neighbours help each other every week."
@@ -325,6 +325,20 @@ def test_swap_without_others_or_with_failures_is_nan(swap_data, encoder):
     failed = swap.swap_scores(preds.assign(status=["ok", "failed", "ok"]), pool, encoder=encoder)
     assert failed["swap_gap_rouge1"].isna().tolist() == [False, True, False]
     assert swap.swap_scores(preds.assign(status="failed"), pool, encoder=encoder)["swap_gap_rouge1"].isna().all()
+
+
+def test_the_scores_of_a_system_resample_people():
+    rng = np.random.default_rng(0)
+    people = np.repeat([f"p{i}" for i in range(45)], 8)
+    value = rng.normal(size=45)[np.repeat(np.arange(45), 8)] + rng.normal(size=360)
+    rows = pd.DataFrame({m: value for m in evaluation.MODEL_METRICS} | {"system": "s", "persona_id": people, "failed": False, "question_type": "likert"})
+    rows = rows.assign(chosen=(value > 0).astype(float), target=1.0)
+    preds = frame(*[(LONG, LONG)] * 360, system=["s"] * 360)
+    found = evaluation.score_systems(rows, preds, seed=1).set_index("metric")
+    wanted = stats.bootstrap_mean(value, clusters=people, seed=1)
+    assert found.loc["rouge1", ["lo", "hi"]].tolist() == pytest.approx([wanted["lo"], wanted["hi"]])
+    by_row = stats.bootstrap_mean(value > 0, seed=1)
+    assert found.loc["stance_acc", "hi"] - found.loc["stance_acc", "lo"] > 1.4 * (by_row["hi"] - by_row["lo"])
 
 
 def test_persona_similarity(encoder):

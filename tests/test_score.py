@@ -180,6 +180,18 @@ def test_intervals_resample_people_and_groups_are_scored(tmp_path, capsys):
     assert not [row for row in csv.DictReader((tmp_path / "o.csv").open()) if row["group"].startswith("=")]
 
 
+def test_rows_that_a_score_leaves_out_are_counted(tmp_path, capsys):
+    alone = rows(2, persona="A pilot.", question="Nobody else is asked this?", question_type="open")
+    content = [*person_rows(question_type="open"), *(row | {"id": f"a{i}", "question": f"{i}?"} for i, row in enumerate(alone))]
+    content += [row | {"id": f"c{i}"} for i, row in enumerate(person_rows(3, question_type="yesno"))]
+    _, _, notes = score.score_file(score.read_predictions(write(tmp_path / "l.jsonl", content)))
+    assert (notes["alone"], notes["partial"], notes["sampled"], notes["swap_rows"]) == (2, 3, False, 15)
+    many = [row | {"domain": f"d{i}"} for i, row in enumerate(content)]
+    assert score.main([write(tmp_path / "l.jsonl", many)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "without 2 rows whose question nobody else answered" in shown and "3 closed rows have no options" in shown and "... and 2 more" in shown
+
+
 def test_people_without_cards_are_swapped_without_a_mask(tmp_path):
     content = [{k: v for k, v in row.items() if k != "persona"} | {"persona_id": i % 4} for i, row in enumerate(person_rows())]
     frame = score.read_predictions(write(tmp_path / "p.jsonl", content))
