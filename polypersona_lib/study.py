@@ -206,9 +206,13 @@ def diagnose(run: RunConfig, parts: dict[str, pd.DataFrame], rows: pd.DataFrame,
 
 
 def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores and calibration of every administration: writes `scores/administration.csv` and `scores/calibration.csv`."""
+    """Scores and calibration of every administration: writes `scores/administration.csv` and `scores/calibration.csv`.
+
+    In the order of the tables, whether the answers are new or were kept: the same answers give the same bytes.
+    """
     scored, curves, domains = [], [], []
-    for system, answered in sheets.items():
+    for system in (name for name in system_labels(run) if name in sheets):
+        answered = sheets[system]
         found, curve = administration.score(answered, seed=run.seed)
         scored.append(found.assign(system=system))
         curves.append(curve.assign(system=system))

@@ -12,7 +12,8 @@ import pytest
 from scipy import stats as scipy_stats
 from scipy.spatial import distance
 
-from polypersona_lib import administration, dataset, distributions, diversity, figures, paths, personas, reliability, stats, subgroups
+from polypersona_lib import administration, dataset, distributions, diversity, figures, paths, personas, reliability, stats, study, subgroups
+from polypersona_lib.config import RunConfig
 from polypersona_lib.question_bank import load_questions
 from polypersona_lib.stance import read_option
 
@@ -415,3 +416,14 @@ def test_alpha_and_kappa_on_answers_of_people():
     assert stats.kappa_of_tables(table) == pytest.approx(kappa) and kappa > 0.2
     pingouin = pytest.importorskip("pingouin", reason="pingouin is not installed: alpha is compared with its stored numbers only")
     assert found == pytest.approx({name: pingouin.cronbach_alpha(scale)[0] for name, scale in scales.items()})
+
+
+def test_kept_answers_are_scored_in_the_order_of_new_ones(tmp_path):
+    run = RunConfig(profile="nano", out=str(tmp_path))
+    names = ("phi-2", "uniform", "phi-2--base")
+    sheets = {name: pd.read_parquet(paths.ROOT / "results" / "shipped" / "administration" / f"{name}.parquet") for name in names}
+    written = []
+    for order in (names, sorted(names)):
+        study.score_administrations(run, {name: sheets[name] for name in order})
+        written.append((run.paths.results / "scores" / "administration.csv").read_bytes())
+    assert written[0] == written[1] and b"phi-2--base" in written[0]
