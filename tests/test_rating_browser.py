@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -68,8 +69,6 @@ def until(holds, *, seconds: float = 20.0):
 
 
 def test_rated_by_keyboard_killed_and_resumed(browser, lab, tmp_path):
-    from axe_playwright_python.sync_playwright import Axe
-
     def saved():
         return rating_session.read_ratings(tmp_path / "r1.jsonl")[0]["value"].tolist()
 
@@ -90,7 +89,7 @@ def test_rated_by_keyboard_killed_and_resumed(browser, lab, tmp_path):
     assert panel.locator(".rate-silent").count() == 0
     shown = panel.inner_text().lower() + " ".join(panel.locator("textarea").evaluate_all("areas => areas.map(a => a.value)")).lower()
     assert NASTY[0] in shown and not [s for s in (*SYSTEMS[1:], "phi", "llama") if s in shown], "no system is named"
-    found = Axe().run(page, context=".polypersona-rating").response["violations"]
+    found = importlib.import_module("axe_playwright_python.sync_playwright").Axe().run(page, context=".polypersona-rating").response["violations"]
     assert not [v for v in found if v["impact"] in ("serious", "critical")], [(v["id"], v["nodes"][0]["html"][:200]) for v in found]
 
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
