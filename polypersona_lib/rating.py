@@ -26,6 +26,8 @@ SCALES = {
 }
 """Scale -> (question, the five anchors from 1 to 5, what to look at)."""
 POINTS = (1, 2, 3, 4, 5)
+AGAIN, REPEATED = "-again", 10
+"""What is added to an item's name when it is shown a second time, and which share of the core is: one answer in ten."""
 SHOWN = ("persona", "question", "options", "answer")
 _RATER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
@@ -101,13 +103,13 @@ def draw_rows(items: pd.DataFrame, rater: str, *, size: int, seed: int) -> tuple
     return core, _draw(rows[~rows["row"].isin(core)], size - size // 2, np.random.default_rng([seed, 1, name]))
 
 
-def _in_rounds(part: pd.DataFrame, rng: np.random.Generator) -> list[str]:
+def _in_rounds(part: pd.DataFrame, rng: np.random.Generator, last: str | None = None) -> list[str]:
     """The items of `part` in random order, in rounds of one item a record: the same card never comes twice running while others are left.
 
-    Somebody who stops early has then judged every record about equally often.
+    Somebody who stops early has then judged every record about equally often. `last`: the record shown before.
     """
     left = {row: list(rng.permutation(sorted(set(group["item"])))) for row, group in part.groupby("row")}
-    order, last = [], None
+    order = []
     while left:
         turn = list(rng.permutation(sorted(left)))
         if turn[0] == last:
@@ -120,9 +122,16 @@ def _in_rounds(part: pd.DataFrame, rng: np.random.Generator) -> list[str]:
 def rating_sheet(items: pd.DataFrame, rater: str, *, size: int, seed: int) -> pd.DataFrame:
     """What one rater sees, in order, the core first: item, persona, question, options, answer, core. Nothing in it names a system.
 
-    The same items, rater, size and seed give the same sheet, so that a rater can stop and go on. See `draw_rows`.
+    One answer in ten of the core comes a second time at the core's end, under the item's name with `AGAIN` at its end: do raters
+    agree with themselves? The same items, rater, size and seed give the same sheet, so that a rater can stop and go on. See `draw_rows`.
     """
     rng = np.random.default_rng([seed, 2, *rater_id(rater).encode()])
     core, own = (_in_rounds(items[items["row"].isin(rows)], rng) for rows in draw_rows(items, rater, size=size, seed=seed))
-    sheet = items.drop_duplicates("item").set_index("item").loc[core + own, list(SHOWN)].reset_index()
-    return sheet.assign(core=[True] * len(core) + [False] * len(own))
+    row_of = items.drop_duplicates("item").set_index("item")["row"]
+    early = row_of[rng.permutation(core[: len(core) // 2])]  # so that half of the core lies between
+    turns = early.groupby(early).cumcount().sort_values(kind="stable")  # of every record one, before a second of any
+    chosen = turns.index[: -(-len(core) // REPEATED)]
+    again = _in_rounds(items[items["item"].isin(chosen)], rng, row_of[core[-1]])
+    sheet = items.drop_duplicates("item").set_index("item").loc[[*core, *again, *own], list(SHOWN)].reset_index()
+    names = [*core, *(item + AGAIN for item in again), *own]
+    return sheet.assign(item=names, core=[True] * (len(core) + len(again)) + [False] * len(own))

@@ -9,15 +9,17 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from . import agreement, stats
 from .cells import Estimate, Missing, csv_text, estimate
 from .metrics import METRICS
-from .rating import POINTS, SCALES
+from .rating import AGAIN, POINTS, SCALES
 from .records import write_atomically
 
 FEWEST_SHARED, FEWEST_ROWS, FEWEST_SYSTEMS, FEWEST_PERSONAS = 10, 10, 5, 3
+HASTE_S = 1.0  # nobody reads a card, a question and an answer in this time
 COLUMNS = ["rater", "item", "scale", "value", "seconds", "row", "system", "persona_id", "question_id", "question_type", "domain", "answer"]
 EXPORTS, STEMS = ("ratings.csv", "ratings.jsonl"), ("human_agreement", "human_means", "human_metrics")
 
@@ -27,9 +29,10 @@ def join_key(ratings: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, 
 
     Args:
         ratings: from `rating_session.load_ratings`. items: from `rating.load_items`.
-    Returns: the columns `COLUMNS`; remarks, such as how many ratings belong to answers that no system of this run gives.
+    Returns: the columns `COLUMNS`, without what was shown a second time (`rater_table` tells of that);
+        remarks, such as how many ratings belong to answers that no system of this run gives.
     """
-    key = items[["item", *COLUMNS[5:]]]
+    key, ratings = items[["item", *COLUMNS[5:]]], ratings[~ratings["item"].str.endswith(AGAIN)]
     lost = ratings[~ratings["item"].isin(key["item"])]
     texts = f"{lost['item'].nunique()} answers" if len(lost) else ""
     remarks = [f"{len(lost)} ratings of {texts} left out: the systems chosen here give no such answer (another seed, or trained again)"] if len(lost) else []
@@ -60,6 +63,29 @@ def agreement_table(joined: pd.DataFrame, *, seed: int = stats.SEED) -> pd.DataF
         alpha = Missing(few) if found["n"] < FEWEST_SHARED else estimate(found["alpha"], found["lo"], found["hi"], reason=flat)
         rows.append({"Scale": scale, "Raters": len(table), "Ratings": len(part), "Shared answers": found["n"], "Alpha": alpha})
     return pd.DataFrame(rows, columns=["Scale", "Raters", "Ratings", "Shared answers", "Alpha"])
+
+
+def rater_table(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Is anybody rating without reading? One line a rater; nothing in it says which system was rated how.
+
+    Args: ratings: from `rating_session.load_ratings`.
+    Returns: Rater; Answers (fully rated); Median seconds an answer (both scales); In haste: share of the answers with under `HASTE_S` for both scales; for each
+        scale the share of its most frequent point; Both scales alike: share of the answers with the same point on both; Shown again: how many, and of their
+        ratings the share within one point of the first and the share equal to it. No rows without ratings. Shares are 0-1, NaN where there is nothing to count.
+    """
+    rows = []
+    for rater, given in ratings.groupby("rater", sort=True):
+        points = given.pivot(index="item", columns="scale", values="value").reindex(columns=list(SCALES)).astype(float)
+        whole, seconds = points.dropna(), given.groupby("item")["seconds"].sum(min_count=1)
+        seconds = seconds[seconds.index.isin(whole.index)]
+        again = points[points.index.str.endswith(AGAIN)].rename(index=lambda item: item.removesuffix(AGAIN))
+        apart = (again - points.reindex(again.index)).abs().stack().dropna()
+        row = {"Rater": rater, "Answers": len(whole), "Median seconds": seconds.median(), "In haste": (seconds < HASTE_S).mean()}
+        row |= {f"{scale}, most frequent point": points[scale].value_counts(normalize=True).max() for scale in SCALES}
+        row |= {"Both scales alike": (whole.nunique(axis=1) == 1).mean() if len(whole) else np.nan, "Shown again": len(again)}
+        rows.append(row | {"within a point": (apart <= 1).mean(), "equal": (apart == 0).mean()})
+    columns = ["Rater", "Answers", "Median seconds", "In haste", *(f"{scale}, most frequent point" for scale in SCALES), "Both scales alike"]
+    return pd.DataFrame(rows, columns=[*columns, "Shown again", "within a point", "equal"]).round(2)
 
 
 def means_table(joined: pd.DataFrame, labels: Mapping[str, str], *, seed: int = stats.SEED) -> pd.DataFrame:
@@ -93,23 +119,28 @@ def means_table(joined: pd.DataFrame, labels: Mapping[str, str], *, seed: int = 
 def metric_table(joined: pd.DataFrame, rows: pd.DataFrame, *, seed: int = stats.SEED) -> pd.DataFrame:
     """Spearman's rank correlation of every automatic row metric with the human ratings, answer by answer and system by system; intervals resample personas.
 
+    From every rating the rater's own mean on the scale is taken, so that answers that fell to a strict rater do not look bad for that; then the ratings of an
+    answer are averaged.
+
     Args:
         joined: from `join_key`; the reference has no scores and drops out. rows: `scores/rows.parquet`.
-    Returns: Metric, then for each scale "<scale>, by answer" and "<scale>, by system"; the metrics in the order of `METRICS` and, as a warning, the plain
-        length of the answer; no rows without ratings.
+    Returns: Metric, Answers and Systems (how many the correlations rest on), then for each scale "<scale>, by answer" and "<scale>, by system"; the
+        metrics in the order of `METRICS` and, as a warning, the plain length of the answer; no rows without ratings.
     """
-    columns = ["Metric", *(f"{scale}, by {unit}" for scale in SCALES for unit in ("answer", "system"))]
+    columns = ["Metric", "Answers", "Systems", *(f"{scale}, by {unit}" for scale in SCALES for unit in ("answer", "system"))]
     rows = rows.assign(stance_acc=(rows["chosen"] == rows["target"]).astype(float).where(rows["target"].notna()))
     names = {m.id: m.label for m in METRICS.values()} | {"length_chars": "(answer length, characters)"}
     known = [m for m in names if m in rows]
     rated = joined[joined["system"].isin(set(rows["system"]))]
     if rated.empty:
         return pd.DataFrame(columns=columns)
+    rated = rated.assign(value=rated["value"] - rated.groupby(["rater", "scale"])["value"].transform("mean"))
     human = {scale: part.groupby(["system", "row", "persona_id"], as_index=False)["value"].mean() for scale, part in _by_scale(rated)}
     scored = {scale: part.merge(rows[["system", "id", *known]], left_on=["system", "row"], right_on=["system", "id"]) for scale, part in human.items()}
     found = []
     for metric in known:
-        line = {"Metric": names[metric]}
+        there = [part[part[metric].notna()] for part in scored.values()]
+        line = {"Metric": names[metric], "Answers": max(map(len, there)), "Systems": max(part["system"].nunique() for part in there)}
         for scale in SCALES:
             line[f"{scale}, by answer"], line[f"{scale}, by system"] = _correlations(scored.get(scale), metric, seed)
         found.append(line)

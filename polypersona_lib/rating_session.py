@@ -35,7 +35,7 @@ def read_ratings(path: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises: ValueError with one line (file, line, what) for a name that is no rater's or a judgement that is none.
     """
     rater, given, remarks = rater_id(path.stem), {}, []
-    text = path.read_bytes().decode("utf-8", errors="replace") if path.exists() else ""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace") if path.exists() else ""
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

@@ -20,10 +20,25 @@ STYLE = """<style>
 .polypersona-rating .rate-scale { border-left: 4px solid transparent; padding-left: 6px; margin-top: 8px; }
 .polypersona-rating .rate-here { border-left-color: #0072B2; }
 .polypersona-rating .rate-ask { font-weight: bold; }
+.polypersona-rating .rate-silent { border: 2px solid #a3270f; color: #a3270f; font-weight: bold; padding: 6px; margin: 4px 0; }
 </style>"""
 KEYS = """
 (() => {
   const moves = {Enter: '.rate-on', ArrowRight: '.rate-next', ArrowLeft: '.rate-back'};
+  const said = panel => (panel.querySelector('.rate-count') || {}).textContent;
+  const listen = panel => {  // the kernel counts what it was asked; if the count stands still, it is dead or busy
+    const before = said(panel);
+    setTimeout(() => {
+      let line = panel.querySelector('.rate-silent');
+      if (said(panel) === before && !line) {
+        line = document.createElement('div');
+        line.className = 'rate-silent';
+        line.setAttribute('role', 'alert');
+        line.textContent = 'The kernel does not answer: what you give now is NOT saved. Restart the kernel and run all cells: all ratings until here are kept.';
+        panel.prepend(line);
+      } else if (said(panel) !== before && line) line.remove();
+    }, 4000);
+  };
   const panelOf = event => event.target.closest && event.target.closest('.polypersona-rating');
   if (!window.polypersonaRating) {
     window.polypersonaRating = true;
@@ -39,6 +54,7 @@ KEYS = """
     }, true);
     window.addEventListener('click', event => {
       const panel = panelOf(event);
+      if (panel && event.target.closest('button')) listen(panel);
       if (panel && event.detail) panel.focus({preventScroll: true});  // after the mouse, the keys are for the panel again
     });
   }
@@ -68,6 +84,8 @@ class RatingPanel:
         self.bar = widgets.IntProgress(max=len(session.items), description="Rated", layout={"width": "20em"})
         self.place, self.status = widgets.Label(), widgets.Label()
         self.status.add_class("rate-status")
+        self.count = widgets.Label("0", layout={"display": "none"})  # of answers to the panel: its keys see by it that the kernel is alive
+        self.count.add_class("rate-count")
         self.buttons: dict[tuple[str, int], widgets.Button] = {}
         self.scales = {scale: self._scale(scale, *words) for scale, words in SCALES.items()}
         moves = [
@@ -78,7 +96,7 @@ class RatingPanel:
         keys = [self._button(str(value), "", f"rate-key-{value}", lambda value=value: session.rate(value)) for value in POINTS]  # fast typists: here the scale
         moves += [widgets.HBox(keys, layout={"display": "none"})]  # is the kernel's, which takes the keys one by one, not the one last drawn
         rows = [widgets.HBox([self.bar, self.place]), *self.texts.values(), *self.scales.values(), widgets.HBox(moves), self.status, widgets.Label(HELP)]
-        self.box = widgets.VBox([widgets.HTML(STYLE), *rows])
+        self.box = widgets.VBox([widgets.HTML(STYLE), *rows, self.count])
         self.box.add_class("polypersona-rating")
         self._refresh("; ".join(session.remarks))
 
@@ -105,6 +123,7 @@ class RatingPanel:
             self._refresh(action() or "")
         except Exception as error:
             self.status.value = f"NOT saved: {type(error).__name__}: {error}"
+        self.count.value = str(int(self.count.value) + 1)
 
     def _go_on(self) -> str:
         """Go on, but not past an item that is only half rated by mistake."""

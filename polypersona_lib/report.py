@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from . import report_brief
+from . import report_brief, report_figures
 from . import report_parts as parts
 from .cells import DASH
 from .claim_evidence import VERDICTS
@@ -23,8 +22,20 @@ from .controls import BOUNDS, FLOORS
 from .metrics import METRICS
 from .records import write_atomically
 from .registry import MODELS
-from .report_tables import ADMINISTRATION_METRICS, CONTROL_METRICS, MORE_METRICS, domain_table, find_table, read_csv, read_table, slug, system_table
-from .report_tables import findings_table as list_findings
+from .report_tables import (
+    ADMINISTRATION_METRICS,
+    CONTROL_METRICS,
+    MORE_METRICS,
+    UNSEEN_METRICS,
+    domain_table,
+    fidelity_table,
+    find_table,
+    findings_table,
+    read_csv,
+    read_table,
+    slug,
+    system_table,
+)
 
 TEMPLATE = "report.html.j2"
 TABLES = {"table2": "Table II", "table3": "Table III", "table1": "Table I"}
@@ -34,10 +45,24 @@ ARTEFACTS = (  # artefact of the paper, its files without ending, the notebook t
     ("Fig. 4", "fig4_bleu", "04"), ("Fig. 5", "fig5_response_lengths", "05"),
 )  # fmt: skip
 HEADLINE = ("bleu", "rouge1", "bertscore_f1", "quality")
+WORDS = (  # what a reader of this page alone needs
+    ("Persona, card", "A simulated person, and the line of text that describes this person to a model: age, job, values, traits and so on."),
+    ("Reference", "The answer that the simulated person gave. Text from a grammar over phrases written for this project; no human answered anything here."),
+    ("Nano twin", "A model with the architecture of one of the paper's models, about a thousandth of its size or less."),
+    ("Untuned, tuned", "A model before and after it was trained on personas and their answers by QLoRA: a small trained addition to a model kept in 4 bits."),
+    ("Floor", "An answerer without a model: what can be had without knowing the person."),
+    ("Bound", "An answerer that knows the truth behind the simulated people: what the best reader of the card, or of the mind, could reach."),
+    ("Swap gap", "How much better an answer matches its own person's reference than other people's answers to the same question. 0: the person is ignored."),
+    ("Administration", "All closed questions put to every system on behalf of people who are in no split."),
+    ("By construction", "A claim that holds because the data or the code were built to the paper's description; it could not have come out otherwise."),
+    ("95 % interval", "From a bootstrap: the test rows, or whole people, are drawn anew with replacement, and the middle 95 % of the results is given."),
+)
 LEADS = ("fidelity_ladder", "controls_ladder")  # the figure at the top: the first of these that the run has drawn
+PLACES = {"verdicts": "Verdicts", "controls": "Controls", "fidelity": "the numbers of the figure", "administration": "Administration", "findings": "Findings"}
 LIMITS = (
-    "A nano twin says nothing about the real model: it shares the architecture, not the size and not the training. Its numbers check the method, the metrics "
-    "and the code; they are not estimates of what the paper's models score.",
+    "A nano twin says nothing about the real model: it has the same architecture with about 1.7 million parameters instead of one to fifteen billion, and has "
+    "read nothing but our own simulated survey talk. Its numbers check the method, the metrics and the code; they are not estimates of what the paper's models "
+    "score.",
     "Not a replacement for people: every answer here is simulated. Use such answers to try out a questionnaire or a method, never as survey data about "
     "a population.",
     "The paper's data are not public. Our data set is built to the paper's counts, with answers of our own; agreement with the paper's counts is by "
@@ -49,7 +74,6 @@ LIMITS = (
 SCRIPT = """
 (function () {
   var box = document.getElementById('claims-tools'), rows = document.querySelectorAll('#claims-table tbody tr');
-  if (!box) { return; }
   var chosen = '', search = document.getElementById('claims-search'), count = document.getElementById('claims-count');
   function show() {
     var text = search.value.toLowerCase(), seen = 0;
@@ -60,25 +84,27 @@ SCRIPT = """
     });
     count.textContent = seen + ' of ' + rows.length + ' claims shown';
   }
-  box.querySelectorAll('button').forEach(function (button) {
-    button.addEventListener('click', function () {
-      chosen = button.dataset.verdict;
-      open_list();
-      box.querySelectorAll('button').forEach(function (other) { other.setAttribute('aria-pressed', String(other === button)); });
-      show();
-    });
-  });
-  search.addEventListener('input', show);
-  search.addEventListener('input', open_list);
   function open_list() { document.getElementById('claims-table').closest('details').open = true; }
-  function open_all() { document.querySelectorAll('details').forEach(function (d) { d.open = true; }); }
+  function open_short() { document.querySelectorAll('details:not(.long)').forEach(function (d) { d.open = true; }); }
   function open_target() {
     var target = location.hash && document.getElementById(location.hash.slice(1)), around = target && target.closest('details');
     if (around) { around.open = true; target.scrollIntoView(); }
   }
-  window.addEventListener('beforeprint', open_all);
+  window.addEventListener('beforeprint', open_short);
   window.addEventListener('hashchange', open_target);
   open_target();
+  if (!box) { return; }
+  function choose(verdict) {
+    chosen = verdict;
+    open_list();
+    box.querySelectorAll('button').forEach(function (button) { button.setAttribute('aria-pressed', String(button.dataset.verdict === verdict)); });
+    show();
+  }
+  document.querySelectorAll('button[data-verdict], a[data-verdict]').forEach(function (way) {
+    way.addEventListener('click', function () { choose(way.dataset.verdict); });
+  });
+  search.addEventListener('input', show);
+  search.addEventListener('input', open_list);
   box.hidden = false;
   show();
 })();
@@ -89,7 +115,8 @@ def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     """Write `results/<run>/report.html` from the files of the run and return its path; parts whose file is missing say so.
 
     Reads: claims.csv, tables/table*.csv (captions: .md), scores/rows.parquet,
-    scores/{systems,systems_unseen_pairs,findings,administration,domain_accuracy}.csv, preds/*.jsonl, runs/*.json, dataset/report.json, manifest.json,
+    scores/{systems,systems_unseen_pairs,findings,administration,domain_accuracy,fidelity,fidelity_contrasts}.csv,
+    preds/*.jsonl, runs/*.json, dataset/report.json, manifest.json,
     and the figures' PNG files (captions.json beside them may override caption and alt text).
     """
     path = path or run.paths.results / "report.html"
@@ -137,24 +164,30 @@ def context(run: RunConfig) -> dict:
     dataset, ledger = parts.read_json(results / "dataset" / "report.json"), parts.read_ledger(results / "claims.csv")
     systems, findings, compared = (read_csv(results / "scores" / f"{name}.csv") for name in ("systems", "findings", "fidelity_contrasts"))
     administration, rows = read_csv(results / "scores" / "administration.csv"), parts.read_rows(results / "scores" / "rows.parquet")
-    drawn = figures(run.paths.figures)
+    measured = fidelity_table(read_csv(results / "scores" / "fidelity.csv"), compared, run.model_keys)
+    texts = {"fidelity_ladder": report_figures.fidelity_text(measured), "fig4_bleu": report_figures.bleu_text(systems)}
+    drawn = report_figures.figures(run.paths.figures, texts)
     shown = {stem: find_table(results / "tables", stem) for stem in TABLES}
-    more = [read_table(f) for f in sorted((results / "tables").glob("*.csv")) if not f.stem.startswith(tuple(TABLES))]
+    more = [read_table(f) for f in sorted((results / "tables").glob("*.csv")) if f.with_suffix(".md").is_file() and not f.stem.startswith((*TABLES, "claims_"))]
     return {
-        "run": {"name": run.name, "profile": run.profile, "scale": run.settings.scale, "data": run.data and Path(run.data).name},
+        "run": {"name": run.name, "profile": run.profile, "scale": run.settings.scale, "data": run.data and Path(run.data).name,
+                "split": run.split, "seed": run.seed},
         "facts": parts.run_facts(run, records, dataset), "models": parts.model_facts(records),
         "verdicts": _verdicts(ledger), "rests_on": _rests_on(ledger), "claims": ledger, "marks": parts.MARKS,
         "tables": [{"name": name, **(shown[stem] or {})} for stem, name in TABLES.items()], "more_tables": more,
         "controls": system_table(systems, CONTROL_METRICS), "control_meanings": [*FLOORS.values(), *BOUNDS.values()],
-        "findings": list_findings(findings), "brief": report_brief.brief(systems, administration, findings, compared, ledger, run.model_keys),
+        "findings": findings_table(findings), "fidelity": measured,
+        "brief": report_brief.brief(systems, administration, findings, compared, ledger, run.model_keys), "places": PLACES,
         "types": report_brief.type_table(rows),
-        "unseen": system_table(read_csv(results / "scores" / "systems_unseen_pairs.csv"), CONTROL_METRICS),
+        "unseen": system_table(read_csv(results / "scores" / "systems_unseen_pairs.csv"), UNSEEN_METRICS),
         "administration": system_table(administration, ADMINISTRATION_METRICS),
         "domains": domain_table(read_csv(results / "scores" / "domain_accuracy.csv")),
         "why": run.settings.why, "recipe": _recipe(run, records), "adapted": any(r.get("adapted_base") for r in records),
-        "definitions": _definitions(), "figures": drawn, "lead": next((s for s in LEADS if any(f["stem"] == s for f in drawn)), ""), "dataset": dataset,
-        "samples": parts.sample_answers(results / "preds", run.model_keys, report_brief.telling(rows, run.model_keys)),
-        "costs": parts.costs(records), "stages": parts.stages(results / "manifest.json"), "limits": LIMITS,
+        "definitions": _definitions(), "words": WORDS, "figures": drawn, "dataset": dataset,
+        "lead": next((s for s in LEADS if any(f["stem"] == s for f in drawn)), ""),
+        "samples": parts.sample_answers(results / "preds", run.model_keys, report_brief.telling(rows, run.model_keys)), "told_by": report_brief.TOLD_BY,
+        "costs": parts.costs(records), "limits": LIMITS,
+        "stages": parts.stages(results / "manifest.json", [(name, stage) for name, _, stage in ARTEFACTS]),
     }  # fmt: skip
 
 
@@ -192,27 +225,6 @@ def _definitions() -> list[dict]:
     known = [{"id": m.id, "label": m.label, "text": m.definition, "direction": m.direction, "version": m.version} for m in METRICS.values()]
     more = MORE_METRICS.items()
     return known + [{"id": key, "label": label, "text": text, "direction": direction, "version": "1"} for key, (label, text, direction) in more]
-
-
-def figures(folder: Path) -> list[dict]:
-    """The PNG files of a folder with caption, alt text, width in inches (300 dpi) and base64 data; the paper's figures first.
-
-    In the page they have 256 colours each: charts look the same, and the page is less than half as large.
-    """
-    from PIL import Image
-
-    captions, found = parts.read_json(folder / "captions.json"), []
-    for file in sorted(folder.glob("*.png"), key=lambda f: (not f.stem.startswith("fig"), f.stem)):
-        try:
-            picture = Image.open(file, formats=["PNG"]).convert("RGB")
-        except (OSError, SyntaxError):  # no picture, or a damaged one
-            continue
-        (width, height), packed = picture.size, io.BytesIO()
-        picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
-        caption, alt = parts.figure_texts(file.stem, captions)
-        size = {"width": width, "height": height, "inches": round(width / 300, 2)}
-        found.append({"stem": file.stem, "caption": caption, "alt": alt, **size, "data": base64.b64encode(packed.getvalue()).decode()})
-    return found
 
 
 def render(values: dict) -> str:

@@ -1,7 +1,8 @@
-"""What a reader with five minutes should know, in sentences made from the run's scores; and the views behind them: question types, telling samples."""
+"""What a reader with five minutes should know, as questions and answers from the run's scores; and the views behind them: question types, samples."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,8 +12,8 @@ from .cells import Estimate
 from .claim_evidence import BUILT, MEASURED, VERDICTS
 from .fidelity_contrasts import in_words
 from .fidelity_measures import BLOCKS
-from .metrics import METRICS
-from .report_tables import DEFINED, place, score_cell, system_kind, system_name
+from .report_parts import TYPE_LABELS
+from .report_tables import DEFINED, place, row_head, score_cell, system_kind, system_name
 
 TYPE_METRICS = ("rouge1", "quality")
 TOLD_BY = "swap_gap_rouge1_masked"  # what orders the samples: how much better an answer fits its own person than others, without the card's words
@@ -31,59 +32,99 @@ def _span(found: dict[str, Estimate]) -> str:
     return f"{low:.3f}" if len(found) == 1 else f"{low:.3f} to {high:.3f}"
 
 
+def _of(count: int, total: int) -> str:
+    """ "none of 7", "3 of 7", "all 7"."""
+    return f"all {total}" if count == total > 1 else f"{count or 'none'} of {total}"
+
+
 def _above_zero(found: dict[str, Estimate]) -> str:
-    return f"{sum(e.lo > 0 for e in found.values())} of {len(found)}"
+    return _of(sum(e.lo > 0 for e in found.values()), len(found))
 
 
 def brief(
     systems: pd.DataFrame, administration: pd.DataFrame, findings: pd.DataFrame, compared: pd.DataFrame, ledger: list[dict], keys: Sequence[str]
 ) -> list[dict]:
-    """Up to seven sentences, each with the section that tells more: [{"text", "section"}]; what a run has not measured is left out.
+    """Up to six questions with their answers: [{"ask", "text", "section", "metric"}]; what a run has not measured is left out.
 
     Args: systems, administration, findings: the run's score files (may be empty). compared: from `fidelity_contrasts.compare` (may be empty).
         ledger: `report_parts.read_ledger`. keys: the run's models.
+    Returns: `section` is the part of the page that tells more, `metric` the definition that the answer needs ("": none).
     """
-    bases, out = [f"{key}--base" for key in keys], []
+    answers = (
+        ("What of the paper holds here?", _ledger_says(ledger), "verdicts", ""),
+        ("How far does overlap get without a persona?", _overlap_says(systems, keys), "controls", "rouge1"),
+        ("Do answers fit their own person better than others?", _swap_says(systems, keys), "controls", TOLD_BY),
+        ("What does tuning change?", _tuning_says(compared), "fidelity", ""),
+        ("How often is the person's own option chosen?", _options_say(administration, keys), "administration", "stance_acc"),
+        ("What is wrong with the models' answers?", _findings_say(findings, keys), "findings", ""),
+    )
+    return [{"ask": ask, "text": text, "section": section, "metric": metric} for ask, text, section, metric in answers if text]
 
-    def say(section: str, text: str) -> None:
-        out.append({"section": section, "text": text})
 
-    if ledger:
-        reproduced = [c for c in ledger if c["verdict"] == VERDICTS[0]]
-        built = sum(c["basis"] == BUILT for c in reproduced)
-        order = [c for c in ledger if c["kind"] in ("order", "shape") and c["basis"] == MEASURED]
-        held, failed = (sum(c["verdict"] == verdict for c in order) for verdict in VERDICTS[:2])
-        close = len(order) - held - failed
-        measured = f" Of the {len(order)} claims about order and shape that this run measures {held} hold, {failed} fail, and {close} are too close to call."
-        say("verdicts", f"Of {len(ledger)} claims {len(reproduced)} are reproduced, {built} of them by construction: counts and steps that this companion was "
-            f"built to match.{measured if order else ''}")  # fmt: skip
+def _ledger_says(ledger: list[dict]) -> str:
+    if not ledger:
+        return ""
+    reproduced = [c for c in ledger if c["verdict"] == VERDICTS[0]]
+    built = sum(c["basis"] == BUILT for c in reproduced)
+    order = [c for c in ledger if c["kind"] in ("order", "shape") and c["basis"] == MEASURED]
+    held, failed = (sum(c["verdict"] == verdict for c in order) for verdict in VERDICTS[:2])
+    close = len(order) - held - failed
+    measured = f" Of the {len(order)} claims about order and shape that this run measures {held} hold, {failed} fail, and {close} are too close to call."
+    return (f"Of {len(ledger)} claims {len(reproduced)} are reproduced, {built} of them by construction: our data and code were built to match these counts "
+            f"and steps, so they say nothing about the paper's findings.{measured if order else ''}")  # fmt: skip
+
+
+def _overlap_says(systems: pd.DataFrame, keys: Sequence[str]) -> str:
     overlap, copy = _values(systems, "rouge1", keys), _values(systems, "rouge1", ["persona_blind"])
-    if overlap and copy:
-        blind = copy["persona_blind"].value
-        beaten = sum(e.value > blind for e in overlap.values())
-        say("controls", f"How far does overlap go without a persona? One typical answer for everybody scores ROUGE-1 {blind:.3f}, the tuned models "
-            f"{_span(overlap)}; {beaten} of {len(overlap)} are above it.")  # fmt: skip
-    gaps, before = _values(systems, TOLD_BY, keys), _values(systems, TOLD_BY, bases)
-    if gaps:
-        untuned = f" (untuned: {_above_zero(before)})" if before else ""
-        say("controls", f"Do answers fit their own persona better than other people's? The swap gap without the card's words is above zero, interval and all, "
-            f"for {_above_zero(gaps)} tuned models{untuned}; it is {_span(gaps)}.")  # fmt: skip
-    chosen = _values(systems, "swap_gap_option", keys)
-    if chosen:
-        say("controls", f"On the chosen option alone, where no wording can help, the gap is above zero for {_above_zero(chosen)}.")
-    if changed := "" if compared.empty else in_words(compared, BLOCKS):
-        say("controls", f"What does tuning change? {'; '.join(changed.splitlines())} (5 % after Holm's correction).")
+    if not overlap or not copy:
+        return ""
+    blind = copy["persona_blind"].value
+    beaten = _of(sum(e.value > blind for e in overlap.values()), len(overlap))
+    return f"One typical answer, given to everybody, scores ROUGE-1 {blind:.3f}. The tuned models score {_span(overlap)}; {beaten} score higher than that copy."
+
+
+def _swap_says(systems: pd.DataFrame, keys: Sequence[str]) -> str:
+    gaps, chosen = _values(systems, TOLD_BY, keys), _values(systems, "swap_gap_option", keys)
+    before = _values(systems, TOLD_BY, [f"{key}--base" for key in keys])
+    if not gaps:
+        return ""
+    untuned = f" (untuned: {_above_zero(before)})" if before else ""
+    option = f" Looking at the chosen option alone, where no turn of phrase can help, it is above zero for {_above_zero(chosen)}." if chosen else ""
+    return (f"The swap gap, on words that are not on the person's card, is above zero with its whole interval for {_above_zero(gaps)} tuned models{untuned}; "
+            f"it is {_span(gaps)}.{option}")  # fmt: skip
+
+
+def _tuning_says(compared: pd.DataFrame) -> str:
+    changed = "" if compared.empty else in_words(compared, BLOCKS)
+    return f"{'; '.join(changed.splitlines())}. (Clearly: at 5 % after Holm's correction for asking so often.)" if changed else ""
+
+
+def _options_say(administration: pd.DataFrame, keys: Sequence[str]) -> str:
     hits, ends = _values(administration, "stance_acc", keys), _values(administration, "stance_acc", ["majority", "oracle_card"])
-    if hits and len(ends) == 2:
-        before = _values(administration, "stance_acc", bases)
-        untuned = f", untuned {_span(before)}" if before else ""
-        say("administration", f"Asked as fresh people, the tuned models choose the respondent's option in {_span(hits)} of the cases{untuned}; "
-            f"the majority answer does in {ends['majority'].value:.3f}, a perfect reader of the card in {ends['oracle_card'].value:.3f}.")  # fmt: skip
-    if not findings.empty:
-        found = sorted(set(findings.loc[findings["severity"] == "problem", "system"]), key=place)
-        bad = [system_name(system) for system in found if system_kind(system) in ("tuned", "untuned")]
-        say("findings", f"Systems with a problem to explain before their scores are used: {'; '.join(bad) if bad else 'none of the models'}.")
-    return out
+    if not hits or len(ends) < 2:
+        return ""
+    before = _values(administration, "stance_acc", [f"{key}--base" for key in keys])
+    untuned = f", the untuned in {_span(before)}" if before else ""
+    return (f"Answering for people who are in no split, the tuned models choose the option that the person really took in {_span(hits)} of the cases{untuned}. "
+            f"The majority answer does in {ends['majority'].value:.3f}, a perfect reader of the person's card in {ends['oracle_card'].value:.3f}.")  # fmt: skip
+
+
+def _findings_say(findings: pd.DataFrame, keys: Sequence[str]) -> str:
+    """Every kind of finding once, problems first, with how many of the models have it."""
+    if findings.empty:
+        return ""
+    found = findings[[system_kind(s) in ("tuned", "untuned") for s in findings["system"]]]
+    if not (found["severity"] == "problem").any():
+        return "No problem was found that must be explained before the scores are used."
+    lines = []
+    for (severity, _), part in found.groupby(["severity", "id"], sort=False):
+        tuned = [s for s in sorted(part["system"].unique(), key=place) if system_kind(s) == "tuned"]
+        names = f": {'; '.join(map(system_name, tuned))}" if 0 < len(tuned) < len(keys) and severity == "problem" else ""
+        heads = {re.sub(r"\d+ %", "many", text.partition(":")[0]) for text in part["text"]}
+        untuned = _of(part["system"].nunique() - len(tuned), len(keys))
+        lines.append((severity != "problem", f"{min(heads)} ({untuned} untuned, {_of(len(tuned), len(keys))} tuned{names})"))
+    worded = {flag: "; ".join(line for note, line in lines if note == flag) for flag in (False, True)}
+    return f"A problem to explain before the scores are used: {worded[False]}.{f' Worth knowing: {worded[True]}.' if worded[True] else ''}"
 
 
 def type_table(rows: pd.DataFrame, *, seed: int = stats.SEED) -> dict | None:
@@ -98,8 +139,8 @@ def type_table(rows: pd.DataFrame, *, seed: int = stats.SEED) -> dict | None:
         for metric, kind in columns:
             found = stats.bootstrap_mean(mine.loc[mine["question_type"] == kind, metric], n_boot=500, seed=seed)
             cells.append(score_cell({"value": found["mean"], "lo": found["lo"], "hi": found["hi"]}))
-        lines.append({"name": system_name(system), "kind": system_kind(system), "cells": cells, "failed": 0})
-    return {"columns": [{"name": f"{DEFINED[metric]}, {kind}", "metric": metric} for metric, kind in columns], "rows": lines}
+        lines.append(row_head(system) | {"cells": cells})
+    return {"columns": [{"name": f"{DEFINED[metric]}, {TYPE_LABELS.get(kind, kind)}", "metric": metric} for metric, kind in columns], "rows": lines}
 
 
 def telling(rows: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, str]]:
@@ -111,5 +152,5 @@ def telling(rows: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, str]]:
     if mine.empty:
         return []
     places = {"worst": 0, "median": (len(mine) - 1) // 2, "best": len(mine) - 1}
-    label = METRICS[TOLD_BY].label
-    return [(mine["id"].iloc[at], f"{name} answer of {system_name(key)} by {label}: {mine[TOLD_BY].iloc[at]:+.3f}") for name, at in reversed(places.items())]
+    by = "swap gap on words that are not on the card"
+    return [(mine["id"].iloc[at], f"{name} answer of {system_name(key)} by {by}: {mine[TOLD_BY].iloc[at]:+.3f}") for name, at in reversed(places.items())]

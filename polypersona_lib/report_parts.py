@@ -6,7 +6,6 @@ Tables and score tables are read in `report_tables`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,40 +17,14 @@ from .config import RunConfig
 from .report_tables import plain, slug, system_kind, system_name
 
 MARKS = dict(zip(VERDICTS, ("✓", "✗", "≠", "○", "?"), strict=True))
+TYPE_LABELS = {"open": "open", "likert": "Likert", "yesno": "yes/no", "agreement": "agreement"}
 OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "processes")
-FIGURES = (  # pattern of the file's name -> caption, alt text
-    (r"fig1|domain_counts", "Fig. 1. Records by domain; the tick is the paper's count.",
-     "Bar chart: number of records in each of the domains, with the paper's count marked on each bar."),
-    (r"fig2|question_types", "Fig. 2. Share of each question type; the tick is the paper's share.",
-     "Bar chart: share of open, Likert, yes/no and agreement questions, ours beside the paper's."),
-    (r"fig3|lora", "Fig. 3. Where the LoRA adapters sit.",
-     "Diagram: one transformer block with adapters at the attention projections and at the feed-forward projections."),
-    (r"fig4|bleu", "Fig. 4. BLEU of each model with its 95 % interval, beside the paper's value and the controls.",
-     "Dot plot: BLEU of the tuned models with intervals, the paper's values as ticks, baselines and oracles below. The numbers are in Table II above."),
-    (r"fig5|lengths", "Fig. 5. Length of the generated answers by domain, beside the references.",
-     "Box plots: characters per answer in each domain, generated and reference answers side by side."),
-    (r"fidelity_ladder", "How much of the person is in the answers: each measure from its floor to its ceiling. "
-     "Rings: untuned, discs: tuned (means of the models with 95 % intervals); dots: each model.",
-     "Dot plot: each measure of persona fidelity, untuned and tuned models between an answerer without the person and the most that can be known."),
-    (r"fidelity_attributes", "Which attributes of a person can be read off the answers.",
-     "Dot plot: how well each attribute of the card is recovered from the answers of respondents and models, beside chance."),
-    (r"alignment_by", "Answer distributions by domain, between the uniform answerer and the same respondents asked again.",
-     "Dot plot: alignment of each model's answer distributions with the respondents', one line a domain, floor and ceiling as a bar."),
-    (r"subgroup", "Differences between groups of people: the models' against the respondents'.",
-     "Scatter plots: gap of each group from everybody else in a model's answers against the true gap, with the diagonal."),
-    (r"ladder", "Floor, model, ceiling: every system on the main metrics.",
-     "Dot plots, one panel a metric: baselines, untuned bases, tuned models and oracles with 95 % intervals."),
-    (r"training", "Training loss by step and validation loss by epoch.",
-     "Line charts: training loss falling over steps; validation loss by epoch with the chosen checkpoint ringed."),
-    (r"calibration", "Calibration on the administration: confidence against accuracy.",
-     "Line chart: accuracy of the most probable option against its probability, one line a model."),
-    (r"reuse", "In how many domains a persona appears.",
-     "Bar chart: share of personas by number of domains, ours beside the paper's."),
-    (r"cluster", "Persona clusters and their keywords.",
-     "Scatter plot of persona descriptions, one marker a cluster, with each cluster's keywords."),
-    (r"cramer", "Association between persona attributes (Cramér's V).",
-     "Heat map: strength of association between each pair of persona attributes."),
-)  # fmt: skip
+MAKES = {  # what the stages make beside the paper's tables and figures
+    "01": "the data set and its faults", "02": "attributes, clusters and reuse of personas", "03": "adapters, training curves",
+    "04": "answers, scores, controls", "05": "scores by domain", "06": "every figure beside the paper's", "07": "ablations", "08": "persona fidelity",
+    "09": "human rating (no ratings are shipped)",
+    "10": "answer distributions, groups, reliability", "11": "the same people asked again", "90": "the claims ledger, this report",
+}  # fmt: skip
 
 
 # --- reading -------------------------------------------------------------------------------------------------------------------
@@ -131,46 +104,52 @@ def costs(records: list[dict]) -> list[dict]:
     return [{"display": r.get("display", r["model"]), **{k: number(r, k, f) for k, f in forms.items()}} for r in records]
 
 
-def stages(path: Path) -> list[dict]:
-    """Time and memory of each stage of the runner, as far as they are done."""
-    found = read_json(path).get("stages", {})
-    return [
-        {"stage": n, "status": str(e.get("status", DASH)), "time": f"{e.get('wall_time_s', 0):,.1f}", "memory": f"{e.get('peak_memory_mb', 0):,.0f}"}
-        for n, e in sorted(found.items())
-    ]
+def stages(path: Path, artefacts: Sequence[tuple[str, str]] = ()) -> list[dict]:
+    """What each stage of the runner made, with its time and memory, and the sum: [{stage, makes, status, time, memory}]; [] without a manifest.
+
+    Args: artefacts: (artefact of the paper, stage that makes it).
+    """
+    found = sorted(read_json(path).get("stages", {}).items())
+    lines = [
+        {"stage": name, "makes": ", ".join([a for a, stage in artefacts if stage == name] + [MAKES[name]] if name in MAKES else []) or DASH,
+         "status": str(e.get("status", DASH)), "time": f"{e.get('wall_time_s', 0):,.1f}", "memory": f"{e.get('peak_memory_mb', 0):,.0f}"}
+        for name, e in found
+    ]  # fmt: skip
+    total, most = sum(e.get("wall_time_s", 0) for _, e in found), max((e.get("peak_memory_mb", 0) for _, e in found), default=0)
+    last = {"stage": "all", "makes": "the sum of the times, the largest of the memories", "status": "", "time": f"{total:,.1f}", "memory": f"{most:,.0f}"}
+    return [*lines, last] if lines else []
 
 
 def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[str, str]] = (), *, most: int = 3) -> list[dict]:
-    """A few test items with the reference and every system's answer side by side.
+    """A few test items with the reference, the answers of the model told about, tuned and untuned, of the persona-blind copy, and apart those of the others.
 
-    Args: first: (id, why) of items to begin with (`report_brief.telling`). most: how many others, the middle row of each question type.
+    Args: models: the run's; the samples tell about the last one that answered. first: (id, why) of items to begin with (`report_brief.telling`).
+        most: how many others, the middle row of each question type.
     """
-    systems = [s for key in models for s in (key, f"{key}--base")] + ["persona_blind"]
-    here = [s for s in systems if (folder / f"{s}.jsonl").is_file()]
-    files = {s: [json.loads(line) for line in (folder / f"{s}.jsonl").read_text(encoding="utf-8").split("\n") if line] for s in here}
+    here = [s for key in models for s in (key, f"{key}--base") if (folder / f"{s}.jsonl").is_file()]
+    shown = [s for s in here if s.removesuffix("--base") == here[-1].removesuffix("--base")]
+    shown += ["persona_blind"] if (folder / "persona_blind.jsonl").is_file() else []
+    files = {s: {row["id"]: row for row in read_lines(folder / f"{s}.jsonl")} for s in [*shown, *(s for s in here if s not in shown)]}
     if not files:
         return []
-    records = {row["id"]: row for row in next(iter(files.values()))}
-    by_type: dict[str, list[dict]] = {}
-    for row in records.values():
-        by_type.setdefault(row["question_type"], []).append(row)
-    middle = [(rows[len(rows) // 2]["id"], "middle of the file") for rows in by_type.values()]
+    records = next(iter(files.values()))
+    by_type: dict[str, list[str]] = {}
+    for name, row in records.items():
+        by_type.setdefault(row["question_type"], []).append(name)
+    middle = [(names[len(names) // 2], "from the middle of the file") for names in by_type.values()]
     chosen = dict([(i, why) for i, why in first if i in records] + middle[:most])
-    answers = {s: {row["id"]: row for row in rows} for s, rows in files.items()}
     return [
-        {**{k: str(records[i].get(k) or DASH) for k in ("id", "domain", "question", "question_type", "persona", "reference")}, "why": why,
-         "answers": [_answer(s, found[i]) for s, found in answers.items() if i in found]}
+        {**{k: str(records[i].get(k) or DASH) for k in ("id", "domain", "question", "persona", "reference")}, "why": why,
+         "question_type": TYPE_LABELS.get(records[i]["question_type"], records[i]["question_type"]), "options": " / ".join(records[i].get("options") or []),
+         **{part: [_answer(s, files[s][i]) for s in files if (s in shown) == (part == "answers") and i in files[s]] for part in ("answers", "others")}}
         for i, why in chosen.items()
     ]  # fmt: skip
 
 
+def read_lines(path: Path) -> list[dict]:
+    """The objects of a JSON-lines file; only the line end separates them (answers may hold other separators)."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def _answer(system: str, row: dict) -> dict:
     return {"system": system_name(system), "kind": system_kind(system), "text": str(row.get("prediction", "")), "failed": row.get("status") == "failed"}
-
-
-def figure_texts(stem: str, captions: dict) -> tuple[str, str]:
-    """Caption and alt text of a figure: from `captions` (stem -> {caption, alt}), else by the file's name, else its name in words."""
-    given = captions.get(stem, {})
-    words = stem.replace("_", " ")
-    caption, alt = next(((c, a) for pattern, c, a in FIGURES if re.search(pattern, stem)), (f"{words[:1].upper()}{words[1:]}.", f"Figure: {words}."))
-    return str(given.get("caption", caption)), str(given.get("alt", alt))

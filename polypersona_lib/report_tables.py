@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from . import fidelity_contrasts
 from .cells import DASH, Estimate
 from .controls import BOUNDS, FLOORS
+from .fidelity_measures import LADDER, ladder
 from .metrics import METRICS
 from .registry import MODELS
 from .tables import COLUMNS, TABLE3, control_name
 
-CONTROL_METRICS = (
-    "bleu", "rouge1", "rougeL", "bertscore_f1", "quality", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_auc_rouge1_masked",
-    "swap_gap_option", "distinct2", "self_bleu",
+CONTROL_METRICS = (  # what Table II does not show, beside one score that it does
+    "rouge1", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_auc_rouge1_masked", "swap_gap_option", "distinct2", "self_bleu",
 )  # fmt: skip
+UNSEEN_METRICS = ("bleu", "rouge1", "rougeL", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
 ADMINISTRATION_METRICS = ("stance_acc", "stance_qwk", "truth_prob", "alignment", "sd_ratio", "entropy_ratio", "ece", "log_loss")
 MORE_METRICS = {
     "truth_prob": ("Probability of the true option", "Administration: the mean probability given to the option that the respondent really took.", "higher"),
     "log_loss": ("Log loss", "Administration: the mean of -ln of the probability of the true option.", "lower"),
     "ece": ("Calibration error", "Administration: the mean distance between confidence and accuracy over ten equally filled bins.", "lower"),
     "stance_found": ("Stance found", "The share of closed answers from which an option could be read.", "higher"),
-}
+    "attitude_r_within": (
+        "Attitudes follow the true ones", "Correlation of a person's true attitude with the one that the answers to a construct's items imply, averaged over "
+        "the constructs. Floor: the same answers in other people's hands.", "higher"),
+    "coef_r": (
+        "Attributes pull as they do in people", "Implied attitudes are regressed on age, schooling and the other attributes, for the system and for the "
+        "respondents; the correlation of the two sets of slopes.", "higher"),
+    "pick_options": (
+        "Person picked out of 5 by options", "The answers given for a person make every respondent's real options more or less likely: how often the own "
+        "person's are the likeliest of five. Chance: .2.", "higher"),
+    "pick_card_options": (
+        "Card picked out of 5 by options", "How often a probe, trained on other people, picks the right persona card out of five from the options of the whole "
+        "questionnaire. Chance: .2.", "higher"),
+    "contradiction": (
+        "Contradicts itself", "The share of decided pairs of items on one construct in which one answer lies in the upper and one in the lower half, reversed "
+        "items turned round. Floor: the two answers are of two people. People contradict themselves, too.", "lower"),
+    "pick_card_words": (
+        "Card picked out of 5 by wording", "How often a probe, trained on other people's sentences, picks the right persona card out of five from the words of "
+        "the whole questionnaire. Chance: .2.", "higher"),
+    "pick_meaning": (
+        "Answer picked out of 5 by meaning", "How often the own person's reference is, by sentence embedding, closest to the answer among five answers to the "
+        "same question. Chance: .2.", "higher"),
+    "card_auc": (
+        "Answer resembles the own card", "The paper's persona-consistency embeddings: how often the own card is closer to the answer than another person's "
+        "card, by sentence embedding. Chance: .5.", "higher"),
+}  # fmt: skip
+"""What is shown beside `METRICS`, of the administration and of notebook 08: id -> label, definition, direction."""
 DEFINED = {**{m.id: m.label for m in METRICS.values()}, **{key: label for key, (label, _, _) in MORE_METRICS.items()}}
 
 
@@ -89,11 +117,18 @@ def _caption(file: Path) -> str:
 
 
 def system_name(system: str) -> str:
-    """A system's name for readers."""
+    """A system's name for readers; an untuned model's says so."""
     key = system.removesuffix("--base")
     if key in MODELS:
         return MODELS[key].display + (", untuned" if system.endswith("--base") else "")
     return control_name(system) if system in FLOORS or system in BOUNDS else system
+
+
+def row_head(system: str, failed: int = 0) -> dict:
+    """The head of a system's row: its name, what kind it is as the row's class, and a remark where the name does not say that already."""
+    kind = system_kind(system)
+    remark = ", ".join(filter(None, ("" if kind == "untuned" else kind, f"{failed} failed" if failed else "")))
+    return {"name": system_name(system), "kind": kind, "remark": remark}
 
 
 def system_kind(system: str) -> str:
@@ -116,8 +151,37 @@ def system_table(scores: pd.DataFrame, wanted: tuple[str, ...]) -> dict | None:
     for system in sorted(set(scores["system"]), key=place):
         shown = [score_cell(cells.get((system, m))) for m in metrics]
         failed = int(scores.loc[scores["system"] == system, "n_failed"].fillna(0).max()) if "n_failed" in scores else 0
-        rows.append({"name": system_name(system), "kind": system_kind(system), "cells": shown, "failed": failed})
+        rows.append(row_head(system, failed) | {"cells": shown})
     return {"columns": [{"name": DEFINED[m], "metric": m} for m in metrics], "rows": rows}
+
+
+def fidelity_table(measures: pd.DataFrame, compared: pd.DataFrame, keys: Sequence[str]) -> dict | None:
+    """The numbers of the figure `fidelity_ladder`: one row a measure; None if the run has none.
+
+    Args: measures, compared: `scores/fidelity.csv`, `scores/fidelity_contrasts.csv`. keys: the run's models.
+    Returns: {"rows": [{metric, label, floor, untuned, tuned, ceiling, helped, hurt, ways}]}; ways: the tuned mean's share of the way from floor to ceiling.
+    """
+    if measures.empty or compared.empty:
+        return None
+    measures, compared = (t.fillna({"detail": ""}) for t in (measures, compared))
+    found, ladder_ = fidelity_contrasts.summary(compared, measures, keys), ladder(measures)
+    means = fidelity_contrasts.scaled_means(compared, ladder_).set_index(["metric", "kind"])
+    rows = []
+    for metric, _, label in LADDER:
+        if label in found.index:
+            row = found.loc[label]
+            ways = {kind: _way(means, metric, kind) for kind in ("base", "tuned")}
+            rows.append({"metric": metric, "label": label, **{c: f"{row[c] + 0.0:.3f}" for c in ("floor", "untuned", "tuned", "ceiling")},
+                         "helped": row["tuning helped"], "hurt": row["tuning hurt"], "ways": ways})  # fmt: skip
+    return {"rows": rows} if rows else None
+
+
+def _way(means: pd.DataFrame, metric: str, kind: str) -> dict:
+    """A mean's share of the way from floor to ceiling in percent, and its interval, as text; a dash for a measure that does not tell one from the other."""
+    if (metric, kind) not in means.index:
+        return {"text": DASH, "interval": ""}
+    value, lo, hi = (f"{round(100 * float(means.loc[(metric, kind), c])):d}" for c in ("value", "lo", "hi"))
+    return {"text": f"{value} %", "interval": f"{lo} to {hi}"}
 
 
 def score_cell(row: dict | None) -> dict:
@@ -139,16 +203,16 @@ def findings_table(findings: pd.DataFrame) -> list[dict]:
             {k: plain(str(f[k])) for k in ("severity", "text", "n")} | {"metric": f["metric"] if f["metric"] in DEFINED else None}
             for f in mine.to_dict("records")
         ]
-        rows.append({"name": system_name(system), "kind": system_kind(system), "findings": lines})
+        rows.append(row_head(system) | {"findings": lines})
     return rows
 
 
 def domain_table(scores: pd.DataFrame) -> dict | None:
-    """Stance accuracy by domain: one row a domain, one column a system; None without scores."""
+    """Stance accuracy by domain: one row a system, one column a domain; None without scores."""
     if scores.empty:
         return None
-    systems = sorted(set(scores["system"]), key=place)
+    domains = list(dict.fromkeys(scores["domain"]))
     cells = {(r["system"], r["domain"]): r for r in scores.to_dict("records")}
-    found = dict.fromkeys(scores["domain"])
-    rows = [{"name": d.replace("_", " "), "kind": "", "failed": 0, "cells": [score_cell(cells.get((s, d))) for s in systems]} for d in found]
-    return {"columns": [{"name": system_name(s), "metric": None} for s in systems], "rows": rows}
+    systems = sorted(set(scores["system"]), key=place)
+    rows = [row_head(system) | {"cells": [score_cell(cells.get((system, domain))) for domain in domains]} for system in systems]
+    return {"columns": [{"name": domain.replace("_", " "), "metric": None} for domain in domains], "rows": rows}

