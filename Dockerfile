@@ -11,7 +11,7 @@ COPY scripts/ scripts/
 RUN python scripts/setup_env.py install && python scripts/slim_env.py && useradd --create-home --uid 1000 reader && chown reader /companion
 COPY --chown=reader . .
 # Compiles what the notebooks import and nothing else; a user without rights to the packages could not keep it. Fails here if a package is missing.
-RUN python -c "from polypersona_lib import models; models.import_libraries()" && chown -R reader polypersona_lib
+RUN python -c "from polypersona_lib.models import loading; loading.import_libraries()" && chown -R reader polypersona_lib
 USER reader
 EXPOSE 8888
 CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", "--ServerApp.root_dir=/companion", \

@@ -4,4 +4,4 @@
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 source "$ROOT/scripts/setup_env.sh"
-exec "$PYTHON" -P -m polypersona_lib.pipeline "$@"
+exec "$PYTHON" -P -m polypersona_lib.runner.pipeline "$@"

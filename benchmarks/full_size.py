@@ -28,20 +28,24 @@ WARM_UP = 2  # optimizer steps before the clock starts
 def measure(key: str, method: str, scale: str, steps: int) -> dict:
     """One training of `steps` optimizer steps. Returns the record; raises what the training raises (out of memory, above all)."""
 
-    from polypersona_lib import dataset, models, paths, training
+    from polypersona_lib import paths
     from polypersona_lib.config import PROFILES, device, device_name, versions
+    from polypersona_lib.models import loading
+    from polypersona_lib.models.resources import budget
     from polypersona_lib.registry import get_spec
-    from polypersona_lib.resources import budget
+    from polypersona_lib.training.batches import encode_rows
+    from polypersona_lib.training.trainer import trainer_of
+    from polypersona_lib.world import dataset
 
     spec, where = get_spec(key), device()
     recipe = replace(PROFILES["paper"].train, epochs=1, dropout=0.0, four_bit=method in ("qlora", "trl"))
     effective = recipe.micro_batch * recipe.accumulation
     frame = dataset.read_split(paths.DATASET / "paper", "train").head(steps * effective)
-    tokenizer = models.load_tokenizer(spec, "nano")
-    rows = training.encode_rows(tokenizer, frame)
+    tokenizer = loading.load_tokenizer(spec, "nano")
+    rows = encode_rows(tokenizer, frame)
     with tempfile.TemporaryDirectory() as place:
         random_weights(spec, scale, Path(place))
-        model = models.load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=Path(place))
+        model = loading.load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=Path(place))
     loaded = peak_mb(reset=True)
     if method == "full":
         model = model.float().requires_grad_(True)
@@ -49,12 +53,12 @@ def measure(key: str, method: str, scale: str, steps: int) -> dict:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if method != "full":
-        model = models.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
+        model = loading.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
     clock, output = [], Path(tempfile.mkdtemp())
     if method == "trl":
         trainer = trl_trainer(model, tokenizer, rows, recipe, output)
     else:
-        trainer = training.trainer_of(model, spec, tokenizer, rows, recipe, output, lambda *_: None)
+        trainer = trainer_of(model, spec, tokenizer, rows, recipe, output, lambda *_: None)
         trainer.args.logging_steps = 1
     if method == "full":
         trainer.args.optim = "adamw_torch"  # 32-bit states: the baseline that papers mean
@@ -65,9 +69,9 @@ def measure(key: str, method: str, scale: str, steps: int) -> dict:
     tokens = sum(len(row.ids) for row in kept)
     return {
         "model": key, "method": method, "scale": scale, "device": device_name(),
-        "parameters": sum(p.numel() for p in models.empty_model(spec, scale).parameters()),
+        "parameters": sum(p.numel() for p in loading.empty_model(spec, scale).parameters()),
         "trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "compute_type": str(models.precision(spec, where)).removeprefix("torch."),
+        "compute_type": str(loading.precision(spec, where)).removeprefix("torch."),
         "optimizer": str(trainer.args.optim), "steps": steps, "micro_batch": recipe.micro_batch, "accumulation": recipe.accumulation,
         "seconds_per_step": round(seconds / (steps - WARM_UP), 4), "tokens_per_s": round(tokens / seconds),
         "padded_tokens_per_s": round(sum(len(b) * max(len(r.ids) for r in b) for b in batches) / seconds), "mean_row_tokens": round(tokens / len(kept), 1),
@@ -91,7 +95,7 @@ def random_weights(spec, scale: str, folder: Path) -> None:
 
 def rows_after(rows: list, recipe, count: int) -> list:
     """The rows trained on after the first `count`, in the order in which both trainers see them."""
-    from polypersona_lib.training import persona_batches
+    from polypersona_lib.training.batches import persona_batches
 
     return [rows[i] for batch in persona_batches(rows, recipe.micro_batch, recipe.seed, 1) for i in batch][count:]
 

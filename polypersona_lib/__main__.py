@@ -8,15 +8,15 @@ import sys
 from . import paths
 
 COMMANDS = {
-    "probe": ("probe_app", "talk to a simulated respondent in the browser, without code"),
-    "run": ("pipeline", "execute the notebooks (what ./run_all.sh calls)"),
-    "open": ("open_copy", "show the executed copy of a run's notebook in JupyterLab"),
-    "score": ("score", "score a file of predictions against references"),
-    "build": ("build", "build the data set, optionally on PersonaHub texts, into a folder"),
-    "claims": ("claims", "print the summary of the claims ledger"),
-    "doctor": ("doctor", "what this machine has, what a run needs, how to mend what is missing"),
-    "nano": ("nano", "rebuild the nano twins"),
-    "publish": ("publish", "make the last full nano run the shipped one"),
+    "probe": ("probe.server", "talk to a simulated respondent in the browser, without code"),
+    "run": ("runner.pipeline", "execute the notebooks (what ./run_all.sh calls)"),
+    "open": ("runner.executed_copy", "show the executed copy of a run's notebook in JupyterLab"),
+    "score": ("score.command", "score a file of predictions against references"),
+    "build": ("world.build", "build the data set, optionally on PersonaHub texts, into a folder"),
+    "claims": ("claims.ledger", "print the summary of the claims ledger"),
+    "doctor": ("runner.doctor", "what this machine has, what a run needs, how to mend what is missing"),
+    "nano": ("training.twins", "rebuild the nano twins"),
+    "publish": ("runner.publish", "make the last full nano run the shipped one"),
 }
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import runpy
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -225,11 +224,3 @@ def versions_line() -> str:
     """The three versions a reader looks for first."""
     found = versions()
     return f"torch {found['torch']}, transformers {found['transformers']}, peft {found['peft']}"
-
-
-def fingerprint(*parts) -> str:
-    """sha256 (16 digits) of JSON-able parts and dataclasses: equal if and only if the configuration is."""
-    import hashlib
-
-    text = json.dumps([asdict(p) if hasattr(p, "__dataclass_fields__") else p for p in parts], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -49,6 +49,11 @@ class ModelSpec:
     chat_template: str | None = None
     markers: tuple[str, ...] = ()
 
+    @property
+    def family(self) -> str:
+        """The model's plain name, without the paper's remarks: "TinyLlama 1.1B"."""
+        return self.display.removesuffix(" (finetuned)").removeprefix("PolyPersona (").removesuffix(")")
+
 
 NANO_SIZE = {"vocab_size": 3584, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 1024}
 LLAMA = {"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "attention_bias": False, "tie_word_embeddings": False}

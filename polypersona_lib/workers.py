@@ -50,7 +50,7 @@ def side_by_side(work: Callable[..., Any], jobs: list[tuple], *, fresh: bool = T
         return
     import psutil
 
-    from .execute import allowed_cores
+    from .processes import allowed_cores
 
     room = max(1, int(psutil.virtual_memory().available / 2**20 / MEMORY_MB))
     before, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"

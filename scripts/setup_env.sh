@@ -41,8 +41,12 @@ setup_make_venv() {
     "$VENV/bin/python" "$ROOT/scripts/setup_env.py" install >&2 || return 1
     "$VENV/bin/python" "$ROOT/scripts/setup_env.py" stamp >"$STAMP.new" && mv "$STAMP.new" "$STAMP" || return 1
     # Packages are installed without compiling all they hold; this compiles what the notebooks import, so that nobody waits for it at the first question.
-    PYTHONPATH="$ROOT" "$VENV/bin/python" -c 'from polypersona_lib import figures, models, probe_widget, registry, study
-for spec in registry.MODELS.values(): models.load_base(spec, "nano")' >/dev/null 2>&1 || true
+    PYTHONPATH="$ROOT" "$VENV/bin/python" -c 'from polypersona_lib import registry
+from polypersona_lib.figures import score_figures
+from polypersona_lib.models import loading
+from polypersona_lib.probe import page
+from polypersona_lib.scoring import answering, evaluation
+for spec in registry.MODELS.values(): loading.load_base(spec, "nano")' >/dev/null 2>&1 || true
     setup_say "== set-up: done in $(($(date +%s) - began)) s"
 }
 

@@ -6,8 +6,9 @@ import random
 
 import pandas as pd
 
-from polypersona_lib import chat, controls
-from polypersona_lib.question_bank import DOMAINS
+from polypersona_lib.prompts import chat
+from polypersona_lib.world import controls
+from polypersona_lib.world.questions import DOMAINS
 
 CONSTANT = "It depends on the day, but on the whole things are fine with me and I have little to add."
 GERMAN = (
@@ -62,7 +63,7 @@ def generate(answer, test: pd.DataFrame) -> list[str]:
 
 
 def build(parts: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Name -> answers to `parts["test"]`, in its order. `parts` as of `study.load_data`."""
+    """Name -> answers to `parts["test"]`, in its order. `parts` as of `targets.load_data`."""
     test, train = parts["test"], parts["train"]
     typical = controls.typical_answers(train)
     return {

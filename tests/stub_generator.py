@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from polypersona_lib.models import load_tokenizer
+from polypersona_lib.models.loading import load_tokenizer
 from polypersona_lib.registry import get_spec
 
 WORDS = "mind you the bus stops near my door and nobody asks how long it took this time because we all know the answer by now".split()

@@ -98,7 +98,7 @@ def test_installed_versions_are_the_pinned_ones():
 
 
 def test_nothing_is_imported_that_the_lock_does_not_install():
-    local = {"polypersona_lib", *(path.stem for folder in CODE_FOLDERS for path in (ROOT / folder).glob("*.py")), "toylib", *CODE_FOLDERS}
+    local = {"polypersona_lib", *(path.stem for folder in CODE_FOLDERS for path in (ROOT / folder).rglob("*.py")), "toylib", *CODE_FOLDERS}
     providers = distributions()
     strangers = {
         module: sorted(files)
@@ -217,9 +217,11 @@ def clone(tmp_path):
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("run_all.sh", "run_tests.sh", "requirements.lock"):
         shutil.copy2(ROOT / name, root / name)
-    (root / "polypersona_lib").mkdir()
+    (root / "polypersona_lib/runner").mkdir(parents=True)
     (root / "polypersona_lib/__init__.py").write_text("", encoding="utf-8")
-    (root / "polypersona_lib/pipeline.py").write_text("import sys\nprint('runner', sys.executable, sys.argv[1:], sys.dont_write_bytecode)\n", encoding="utf-8")
+    (root / "polypersona_lib/runner/pipeline.py").write_text(
+        "import sys\nprint('runner', sys.executable, sys.argv[1:], sys.dont_write_bytecode)\n", encoding="utf-8"
+    )
     return root
 
 

@@ -6,8 +6,11 @@ import json
 
 import pytest
 
-from polypersona_lib import chat, dataset, experts, models, paths, prefix, registry
-from polypersona_lib.claims import load_claims
+from polypersona_lib import paths, registry
+from polypersona_lib.models import experts, loading, shared_prefix
+from polypersona_lib.prompts import chat
+from polypersona_lib.world import dataset
+from polypersona_lib.world.paper import load_claims
 
 FAMILIES = tuple(registry.MODELS)
 TOY = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}, {"role": "assistant", "content": "ANS"}]
@@ -45,7 +48,7 @@ def rows():
 def family(request):
     """(specification, tokenizer) of one family."""
     spec = registry.get_spec(request.param)
-    return spec, models.load_tokenizer(spec, "nano")
+    return spec, loading.load_tokenizer(spec, "nano")
 
 
 def test_there_are_the_seven_of_table_2_in_its_order():
@@ -59,7 +62,7 @@ def test_there_are_the_seven_of_table_2_in_its_order():
 @pytest.mark.parametrize("key", FAMILIES)
 def test_parameters_of_the_hub_models_to_the_last_one(key):
     spec = registry.get_spec(key)
-    counted = models.lora_share(spec, "paper", r=16)
+    counted = loading.lora_share(spec, "paper", r=16)
     assert (counted["total"], counted["trainable"]) == COUNTED[key] == (spec.parameters, spec.trainable)
 
 
@@ -93,7 +96,7 @@ def test_ids_give_the_text_back_with_one_start_and_one_stop(family, rows):
 
 @pytest.mark.parametrize("template", [OLD_MISTRAL, NEW_MISTRAL], ids=["refuses a system message", "drops it once an answer follows"])
 def test_a_template_without_a_system_role_keeps_persona_and_instruction(template, rows):
-    tokenizer = models.load_tokenizer(registry.get_spec("mistral-7b"), "nano")
+    tokenizer = loading.load_tokenizer(registry.get_spec("mistral-7b"), "nano")
     tokenizer.chat_template = template
     assert not chat.keeps_system(tokenizer)
     triplet = rows["messages"].iloc[0]
@@ -113,9 +116,9 @@ def test_reasoning_is_cut_from_answers_and_seen():
 
 def test_four_bits_hold_what_the_record_says(family):
     spec, _ = family
-    model = models.add_lora(models.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
-    found, counted = models.quantization(model), models.lora_share(spec, "nano", r=16)
-    linear = sum(m.in_features * m.out_features for n, m in models.empty_model(spec, "nano").named_modules() if n.rsplit(".", 1)[-1] in spec.lora_targets)
+    model = loading.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
+    found, counted = loading.quantization(model), loading.lora_share(spec, "nano", r=16)
+    linear = sum(m.in_features * m.out_features for n, m in loading.empty_model(spec, "nano").named_modules() if n.rsplit(".", 1)[-1] in spec.lora_targets)
     assert found["four_bit"] == linear and found["four_bit"] + found["other"] == counted["total"]
     assert model.get_nb_trainable_parameters()[0] == counted["trainable"]
     tied = spec.nano["tie_word_embeddings"]
@@ -127,7 +130,7 @@ def test_experts_apart_compute_what_they_compute_together():
     import torch
 
     spec = registry.get_spec("qwen1.5-moe")
-    model = models.load_base(spec, "nano", four_bit=False)
+    model = loading.load_base(spec, "nano", four_bit=False)
     ids = torch.arange(40).reshape(2, 20) + 300
     assert not list(experts.fused(model)), "load_base takes them apart"
     with torch.no_grad():
@@ -144,7 +147,7 @@ def test_every_routed_expert_is_used(rows):
     import torch
 
     spec = registry.get_spec("qwen1.5-moe")
-    model, tokenizer = models.load_base(spec, "nano", four_bit=False), models.load_tokenizer(spec, "nano")
+    model, tokenizer = loading.load_base(spec, "nano", four_bit=False), loading.load_tokenizer(spec, "nano")
     seen = torch.zeros(spec.nano["num_hidden_layers"], spec.nano["num_experts"])
     for number, layer in enumerate(model.model.layers):
 
@@ -162,7 +165,7 @@ def test_mistrals_window_hides_what_lies_64_tokens_back_with_and_without_shared_
     import torch
 
     spec = registry.get_spec("mistral-7b")
-    model = models.load_base(spec, "nano", four_bit=False)
+    model = loading.load_base(spec, "nano", four_bit=False)
     assert model.config.sliding_window == 64
     model.model.layers = model.model.layers[:1]  # several layers hand on what each can see
     model.config.num_hidden_layers = 1
@@ -171,8 +174,8 @@ def test_mistrals_window_hides_what_lies_64_tokens_back_with_and_without_shared_
         whole = [model.model(input_ids=torch.tensor([ids])).last_hidden_state[0] for ids in (plain, changed)]
         differs = (whole[0] - whole[1]).abs().amax(-1) > 1e-6
         assert differs[:64].all() and not differs[64:].any()
-        cache, mask = prefix.run_prefixes(model, [plain[:30], changed[5:30]], 0)  # the second one is padded
-        states, _, _, _ = prefix.run_rows(model, cache, mask, [0, 1], [plain[30:], plain[30:]], 0)
+        cache, mask = shared_prefix.run_prefixes(model, [plain[:30], changed[5:30]], 0)  # the second one is padded
+        states, _, _, _ = shared_prefix.run_rows(model, cache, mask, [0, 1], [plain[30:], plain[30:]], 0)
     assert torch.allclose(states[0], whole[0][30:], atol=1e-5)
 
 

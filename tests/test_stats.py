@@ -10,24 +10,25 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from polypersona_lib import agreement, stats
+from polypersona_lib import resampling, stats
+from polypersona_lib.rating import agreement
 
 
 def test_bootstrap_of_a_constant_has_no_width():
-    assert stats.bootstrap_mean([0.5] * 20) == {"mean": 0.5, "lo": 0.5, "hi": 0.5, "n": 20}
+    assert resampling.bootstrap_mean([0.5] * 20) == {"mean": 0.5, "lo": 0.5, "hi": 0.5, "n": 20}
 
 
 def test_bootstrap_leaves_nan_out_and_survives_nothing():
-    assert stats.bootstrap_mean([1.0, np.nan, 3.0])["mean"] == 2.0
-    empty = stats.bootstrap_mean([np.nan])
+    assert resampling.bootstrap_mean([1.0, np.nan, 3.0])["mean"] == 2.0
+    empty = resampling.bootstrap_mean([np.nan])
     assert empty["n"] == 0 and np.isnan(empty["mean"])
-    one = stats.bootstrap_mean([0.3])
+    one = resampling.bootstrap_mean([0.3])
     assert one["mean"] == 0.3 and np.isnan(one["lo"])
 
 
 def test_bootstrap_is_seeded_and_near_the_normal_interval():
     values = np.random.default_rng(0).normal(size=400)
-    first, again, other = (stats.bootstrap_mean(values, seed=s) for s in (1, 1, 2))
+    first, again, other = (resampling.bootstrap_mean(values, seed=s) for s in (1, 1, 2))
     assert first == again != other
     half = 1.96 * values.std(ddof=1) / 20
     assert (first["hi"] - first["lo"]) / 2 == pytest.approx(half, rel=0.05)
@@ -35,10 +36,10 @@ def test_bootstrap_is_seeded_and_near_the_normal_interval():
 
 def test_clusters_widen_the_interval():
     values, people = np.repeat([0.0, 1.0, 0.2, 0.8], 25), np.repeat(list("abcd"), 25)
-    rows, clusters = stats.bootstrap_mean(values), stats.bootstrap_mean(values, clusters=people)
+    rows, clusters = resampling.bootstrap_mean(values), resampling.bootstrap_mean(values, clusters=people)
     assert clusters["hi"] - clusters["lo"] > 3 * (rows["hi"] - rows["lo"])
     with pytest.raises(ValueError, match="100 values but 3 clusters"):
-        stats.bootstrap_mean(values, clusters=list("abc"))
+        resampling.bootstrap_mean(values, clusters=list("abc"))
 
 
 def test_many_columns_give_what_each_gives_alone():
@@ -47,26 +48,26 @@ def test_many_columns_give_what_each_gives_alone():
     table.loc[::3, "b"], table.loc[::3, "c"], table.loc[:, "d"] = np.nan, np.nan, np.nan
     people = np.repeat(np.arange(10), 5)
     for clusters in (None, people):
-        found = stats.bootstrap_means(table, clusters=clusters)
+        found = resampling.bootstrap_means(table, clusters=clusters)
         for name in table:
-            assert found.loc[name].to_dict() == pytest.approx(stats.bootstrap_mean(table[name], clusters=clusters), nan_ok=True)
+            assert found.loc[name].to_dict() == pytest.approx(resampling.bootstrap_mean(table[name], clusters=clusters), nan_ok=True)
             kept = table[name].notna().to_numpy()
-            alone = stats.bootstrap_mean(table.loc[kept, name], clusters=None if clusters is None else clusters[kept])
+            alone = resampling.bootstrap_mean(table.loc[kept, name], clusters=None if clusters is None else clusters[kept])
             assert found.loc[name].to_dict() == pytest.approx(alone, nan_ok=True)  # a missing row is as good as none
     assert found.loc["d", "n"] == 0 and found.loc["b", "n"] == 33
-    assert stats.permutation_p(table, clusters=people)[0] == stats.paired_permutation(table["a"], np.zeros(50), clusters=people)
-    assert np.isnan(stats.permutation_p(table)[3]) and stats.bootstrap_means(pd.DataFrame({"a": []}))["n"].tolist() == [0]
+    assert resampling.permutation_p(table, clusters=people)[0] == resampling.paired_permutation(table["a"], np.zeros(50), clusters=people)
+    assert np.isnan(resampling.permutation_p(table)[3]) and resampling.bootstrap_means(pd.DataFrame({"a": []}))["n"].tolist() == [0]
 
 
 def test_intervals_agree_with_scipy():
     rng = np.random.default_rng(2)
     values, people = rng.gamma(2, size=200), rng.integers(0, 60, 200)  # fewer people would be widened
-    mine = stats.bootstrap_mean(values, n_boot=20_000)
+    mine = resampling.bootstrap_mean(values, n_boot=20_000)
     theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=3).confidence_interval
     assert [mine["lo"], mine["hi"]] == pytest.approx(list(theirs), abs=0.03 * (mine["hi"] - mine["lo"]))
     sums, counts = np.bincount(people, values), np.bincount(people)
     ratio = scipy_stats.bootstrap((sums, counts), lambda s, c, axis: s.sum(axis) / c.sum(axis), paired=True, n_resamples=20_000, method="percentile", rng=3)
-    mine = stats.bootstrap_mean(values, clusters=people, n_boot=20_000)
+    mine = resampling.bootstrap_mean(values, clusters=people, n_boot=20_000)
     assert [mine["lo"], mine["hi"]] == pytest.approx(list(ratio.confidence_interval), abs=0.03 * (mine["hi"] - mine["lo"]))
 
 
@@ -75,7 +76,7 @@ def test_intervals_cover_the_truth():
     rng = np.random.default_rng(4)
     people = np.repeat(np.arange(30), 8)
     table = rng.normal(size=(30, 400))[people] + rng.normal(size=(240, 400))
-    rows, clusters = stats.bootstrap_means(table), stats.bootstrap_means(table, clusters=people)
+    rows, clusters = resampling.bootstrap_means(table), resampling.bootstrap_means(table, clusters=people)
     covered = [float(((t["lo"] < 0) & (t["hi"] > 0)).mean()) for t in (rows, clusters)]
     assert covered[0] < 0.7 < 0.9 < covered[1] < 0.98  # rows of one person are not independent
 
@@ -86,7 +87,7 @@ def test_intervals_of_few_people_are_widened(people, plain):
     rng = np.random.default_rng(6)
     who = np.repeat(np.arange(people), 8)
     table = rng.normal(size=(people, 600))[who] + rng.normal(size=(people * 8, 600))
-    found = stats.bootstrap_means(table, clusters=who, n_boot=1000)
+    found = resampling.bootstrap_means(table, clusters=who, n_boot=1000)
     covered = ((found["lo"] < 0) & (found["hi"] > 0)).mean()
     means = table.reshape(people, 8, 600).mean(axis=1)
     half = scipy_stats.t.ppf(0.975, people - 1) * means.std(axis=0, ddof=1) / np.sqrt(people)
@@ -95,20 +96,22 @@ def test_intervals_of_few_people_are_widened(people, plain):
 
 
 def test_tails_of_many_units_are_those_of_the_level():
-    assert stats.tails(stats.FEW) == pytest.approx([0.025, 0.975]) and stats.tails(100, level=0.9) == pytest.approx([0.05, 0.95])
-    assert stats.tails(2)[0] < 1e-6 and all(stats.tails(n)[0] < stats.tails(n + 1)[0] for n in range(2, stats.FEW - 1))
-    assert stats.tails(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
-    kappa = [stats.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, n_options=3, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)]
+    assert resampling.tails(resampling.FEW) == pytest.approx([0.025, 0.975]) and resampling.tails(100, level=0.9) == pytest.approx([0.05, 0.95])
+    assert resampling.tails(2)[0] < 1e-6 and all(resampling.tails(n)[0] < resampling.tails(n + 1)[0] for n in range(2, resampling.FEW - 1))
+    assert resampling.tails(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
+    kappa = [
+        resampling.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, n_options=3, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)
+    ]
     assert all(found["lo"] <= found["mean"] <= found["hi"] for found in kappa)
 
 
 def test_permutation_p_is_uniform_without_a_difference_and_agrees_with_scipy():
     rng = np.random.default_rng(5)
-    p = stats.permutation_p(rng.exponential(size=(60, 400)) - rng.exponential(size=(60, 400)), n_perm=2000)
+    p = resampling.permutation_p(rng.exponential(size=(60, 400)) - rng.exponential(size=(60, 400)), n_perm=2000)
     assert 0.02 < (p < 0.05).mean() < 0.08 and p.mean() == pytest.approx(0.5, rel=0.05)
     a, b = rng.normal(0.3, size=40), rng.normal(size=40)
     theirs = scipy_stats.permutation_test((a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples", vectorized=True, n_resamples=20_000, rng=6)
-    assert stats.paired_permutation(a, b) == pytest.approx(theirs.pvalue, abs=0.015)
+    assert resampling.paired_permutation(a, b) == pytest.approx(theirs.pvalue, abs=0.015)
 
 
 def test_subsampled_error_covers_a_statistic_that_repeats_would_bias():
@@ -122,13 +125,13 @@ def test_subsampled_error_covers_a_statistic_that_repeats_would_bias():
     truth, hits, naive = np.mean([share(population[rng.choice(20_000, 120, replace=False)]) for _ in range(500)]), [], []
     for seed in range(150):
         mine = population[rng.choice(20_000, 120, replace=False)]
-        mean, error = stats.subsampled(lambda rows, mine=mine: share(mine[rows]), 120, size=60, seed=seed)
+        mean, error = resampling.subsampled(lambda rows, mine=mine: share(mine[rows]), 120, size=60, seed=seed)
         hits.append(abs(share(mine) - truth) < 1.96 * error / mean * share(mine))
         naive.append(share(mine[rng.integers(0, 120, 120)]) < share(mine))
     assert 0.88 <= np.mean(hits) <= 0.99 and np.mean(naive) > 0.99  # every resample looks less diverse than the set itself
     for size in (0, 5, 6):
         with pytest.raises(ValueError, match="without replacement"):
-            stats.subsampled(len, 5, size=size)
+            resampling.subsampled(len, 5, size=size)
 
 
 def test_ten_thousand_resamples_of_seven_models_take_seconds():
@@ -137,7 +140,7 @@ def test_ten_thousand_resamples_of_seven_models_take_seconds():
     tables[:, ::7, 3] = np.nan
     start = time.process_time()
     for table in tables:
-        stats.bootstrap_means(table, n_boot=10_000)
+        resampling.bootstrap_means(table, n_boot=10_000)
     assert time.process_time() - start < 5
 
 
@@ -145,17 +148,17 @@ def test_paired_difference_and_permutation():
     rng = np.random.default_rng(3)
     a = rng.normal(size=200)
     b = a - 0.5 + rng.normal(scale=0.1, size=200)
-    gap = stats.paired_bootstrap(a, b)
+    gap = resampling.paired_bootstrap(a, b)
     assert gap["lo"] < 0.5 < gap["hi"] and gap["mean"] == pytest.approx(0.5, abs=0.025)
-    assert stats.paired_permutation(a, b) == pytest.approx(1 / (stats.N_PERM + 1))
-    assert stats.paired_permutation(a, a) == 1.0
-    assert stats.paired_permutation(a, b, clusters=["x"] * 200) == 1.0  # one person is no evidence
+    assert resampling.paired_permutation(a, b) == pytest.approx(1 / (resampling.N_PERM + 1))
+    assert resampling.paired_permutation(a, a) == 1.0
+    assert resampling.paired_permutation(a, b, clusters=["x"] * 200) == 1.0  # one person is no evidence
     with pytest.raises(ValueError, match="differ in length"):
-        stats.paired_bootstrap([1, 2], [1])
+        resampling.paired_bootstrap([1, 2], [1])
 
 
 def test_permutation_is_exact_for_small_samples():
-    assert stats.paired_permutation([1, 1, 1], [0, 0, 0]) == pytest.approx(2 / 8, rel=0.05)
+    assert resampling.paired_permutation([1, 1, 1], [0, 0, 0]) == pytest.approx(2 / 8, rel=0.05)
 
 
 def test_holm():
@@ -164,12 +167,6 @@ def test_holm():
     for size in (1, 2, 7, 60):
         p = np.random.default_rng(size).integers(0, 40, size) / 400  # with ties
         assert np.array_equal(stats.holm(p), multipletests(p, method="holm")[1])
-
-
-def test_cohens_d():
-    assert stats.cohens_d([2, 3, 4], [0, 1, 2]) == pytest.approx(2.0)
-    assert stats.cohens_d([1, 2, 4], [0, 1, 2], paired=True) == pytest.approx((4 / 3) / np.std([1, 1, 2], ddof=1))
-    assert np.isnan(stats.cohens_d([1, 1], [1, 1])) and np.isnan(stats.cohens_d([1], [2]))
 
 
 def test_quadratic_kappa():
@@ -185,13 +182,13 @@ def test_kappa_from_counts_is_that_of_the_answers():
     rng = np.random.default_rng(8)
     a = rng.integers(0, 5, 150)
     b = np.clip(a + rng.integers(-1, 2, 150), 0, 4)
-    found = stats.bootstrap_kappa(a, b, n_options=5)
+    found = resampling.bootstrap_kappa(a, b, n_options=5)
     assert found["mean"] == pytest.approx(stats.quadratic_kappa(a, b, n_options=5)) and found["n"] == 150
     drawn = [cohen_kappa_score(a[i], b[i], weights="quadratic") for i in rng.integers(0, 150, (400, 150))]
     assert [found["lo"], found["hi"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
-    one = stats.bootstrap_kappa([2, 2], [2, 2], n_options=5)
-    assert np.isnan(one["mean"]) and np.isnan(one["lo"]) and np.isnan(stats.bootstrap_kappa([], [], n_options=5)["mean"])
-    assert np.isnan(stats.bootstrap_kappa([0, 1], [1, 0], n_options=2, clusters=["p", "p"])["lo"])
+    one = resampling.bootstrap_kappa([2, 2], [2, 2], n_options=5)
+    assert np.isnan(one["mean"]) and np.isnan(one["lo"]) and np.isnan(resampling.bootstrap_kappa([], [], n_options=5)["mean"])
+    assert np.isnan(resampling.bootstrap_kappa([0, 1], [1, 0], n_options=2, clusters=["p", "p"])["lo"])
 
 
 def test_alignment_and_divergence():
@@ -228,6 +225,6 @@ def test_agreement_on_answers_of_people_is_that_of_other_packages():
     pairs = {("A2", "A3"): (bfi, 6, 0.476349), ("N1", "N2"): (bfi, 6, 0.660715), ("E4", "C1"): (bfi, 6, 0.138251), ("HAB1", "HAB2"): (utaut, 7, 0.462572)}
     for (a, b), (table, options, wanted) in pairs.items():
         answers = table[[a, b]].dropna().astype(int) - 1
-        found = stats.bootstrap_kappa(answers[a], answers[b], n_options=options, n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
+        found = resampling.bootstrap_kappa(answers[a], answers[b], n_options=options, n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
         assert found["mean"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"]
         assert stats.quadratic_kappa(answers[a], answers[b], n_options=options) == pytest.approx(wanted, abs=1e-6)

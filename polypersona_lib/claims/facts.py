@@ -1,0 +1,98 @@
+"""What a run can say about the paper's claims: facts of the data set, facts of the training runs, and scores by domain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from .. import paths, resampling
+from ..world.questions import DOMAINS, TYPES, load_questions
+
+
+def ablation_facts() -> dict:
+    """What the ablation study found (`ablations.json` of the last run here, else the published one), for the claims ledger; {} if there is none."""
+    for folder in ("ablations", "shipped"):
+        path = paths.ROOT / "results" / folder / "ablations.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return {f"ablation.{name}": found[name] for name in ("retained", "retained_qlora", "saved", "budget", "measured")}
+    return {}
+
+
+DOMAIN_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "length_chars")
+
+
+def dataset_facts(parts: dict[str, pd.DataFrame], *, source: str = "embedded") -> dict:
+    """Counts and shares of a data set, by the ids that `data/paper_claims.csv` uses (`records`, `rows.finance`, `share.one_domain`...).
+
+    Args:
+        parts: split name -> frame of `dataset.read_split`. source: "embedded", or the name of foreign data; verdicts then say so.
+    Returns: facts; shares in [0, 1], `balance.*` in percentage points. What foreign data do not have (persona types, instruments) is left out.
+    """
+    frame = pd.concat([part.assign(part=name) for name, part in parts.items()], ignore_index=True)
+    n = len(frame)
+    people, items = frame.drop_duplicates("persona_id"), frame.drop_duplicates("question_id")
+    domains = frame.groupby("persona_id")["domain"].nunique()
+    facts = {"source": source, "records": n, "personas": len(people), "questions": len(items)}
+    facts |= {"domains": frame["domain"].nunique(), "types": frame["question_type"].nunique()}
+    facts |= {f"rows.{d}": int((frame["domain"] == d).sum()) for d in {**dict.fromkeys(DOMAINS), **dict.fromkeys(frame["domain"])}}
+    facts |= {f"share.rows.{d}": facts[f"rows.{d}"] / n for d in DOMAINS}
+    facts |= {f"share.questions_type.{t}": float((items["question_type"] == t).mean()) for t in TYPES}
+    facts |= {f"share.split.{name}": len(part) / n for name, part in parts.items()}
+    facts |= {"share.one_domain": float((domains == 1).mean()), "share.several_domains": float((domains > 1).mean())}
+    facts |= {
+        "share.distinct_ids": frame["id"].nunique() / n,
+        "share.records_as_triplet": float(frame["messages"].map(lambda ms: [m["role"] for m in ms] == ["system", "user", "assistant"]).mean()),
+        "share.records_with_persona": float(frame["persona"].map(bool).mean()),
+        "share.records_with_type_and_domain": float((frame["question_type"].fillna("").ne("") & frame["domain"].fillna("").ne("")).mean()),
+        "answers.distinct": frame["reference"].nunique() / n,
+        "answers.length_cv": float(frame["reference"].str.len().std() / frame["reference"].str.len().mean()),
+        "balance.split": _imbalance(frame, "domain", "question_type"),
+    }
+    kinds = frame["persona"].map(lambda card: card.get("category") if isinstance(card, dict) else None)
+    if kinds.notna().all():
+        facts |= {f"share.rows_type.{k}": float((kinds == k).mean()) for k in sorted(set(kinds))}
+        facts["balance.split.category"] = _imbalance(frame.assign(category=kinds), "category")
+        own = kinds[people.index]
+        facts |= {f"share.personas_type.{k}": float((own == k).mean()) for k in sorted(set(own))} | {"categories": own.nunique()}
+    if source == "embedded":
+        asked = [q.instrument for q in load_questions().values() if q.id in set(items["question_id"])]
+        facts |= {f"instrument.{name}": asked.count(name) for name in sorted(set(asked))}
+    return facts
+
+
+def _imbalance(frame: pd.DataFrame, *columns: str) -> float:
+    """Largest distance, in percentage points, between a split's share of a value of the columns and the share of it in all rows."""
+    gaps = [0.0]
+    for column in columns:
+        within, overall = pd.crosstab(frame["part"], frame[column], normalize="index"), frame[column].value_counts(normalize=True)
+        gaps.append(float((within - overall).abs().to_numpy().max() * 100))
+    return max(gaps)
+
+
+def run_facts(runs: Sequence[dict]) -> dict:
+    """Facts of the training runs (run records): `cuda`, and `share.trainable.<model>` (trainable over all parameters of the model that really ran)."""
+    facts: dict = {"cuda": bool(runs) and all(not str(r.get("device", "CPU")).startswith("CPU") for r in runs)}
+    return facts | {f"share.trainable.{r['model']}": r["share"] for r in runs if "share" in r}
+
+
+def domain_scores(rows: pd.DataFrame, *, metrics: Sequence[str] = DOMAIN_METRICS, seed: int = resampling.SEED) -> pd.DataFrame:
+    """Mean of each metric by system and domain with its 95 % bootstrap interval; failed generations are left out.
+
+    Args: rows: `scores/rows.parquet`. Returns: columns system, metric, domain, value, lo, hi, n.
+    """
+    alive = rows[rows["status"] == "ok"] if "status" in rows else rows
+    wanted = [m for m in metrics if m in alive]
+    lines = []
+    for (system, domain), part in alive.groupby(["system", "domain"], sort=True):
+        found = resampling.bootstrap_means(part[wanted], n_boot=1000, seed=seed).rename(columns={"mean": "value"}).rename_axis("metric").reset_index()
+        lines.append(found.assign(system=system, domain=domain))
+    columns = ["system", "metric", "domain", "value", "lo", "hi", "n"]
+    return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
+
+
+def all_scores(systems: pd.DataFrame, rows: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:
+    """What `ledger.judge` reads: `scores/systems.csv` (as domain "all") and the scores by domain, in one frame."""
+    return pd.concat([systems.assign(domain="all"), domain_scores(rows, seed=seed)], ignore_index=True)

@@ -1,0 +1,151 @@
+"""The claims ledger: every number and comparison the paper prints, what we got, one of five verdicts with its reason, and what it rests on.
+
+    python -m polypersona_lib claims [RUN]                                    # counts the verdicts of results/RUN/claims.csv (default: the shipped run)
+    python -m polypersona_lib claims --verdict "not reproduced" --place V-C   # lists the claims that fit
+
+The paper's side is `data/paper_claims.csv`; its `test` column names the rule that judges (`claim_rules`, `claim_score_rules`, `claim_order_rules`,
+`claim_contradictions`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+
+from .. import paths
+from ..cells import csv_text
+from ..config import Profile
+from ..world.paper import CLAIM_KINDS
+from . import contradictions, method_rules, order_rules, score_rules
+from .evidence import BASES, MEASURED, REPRODUCED, VERDICTS, Evidence
+
+RULES = contradictions.RULES | method_rules.RULES | order_rules.RULES | score_rules.RULES
+
+
+def judge(claims: pd.DataFrame, facts: dict, scores: pd.DataFrame, profile: Profile, *, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The ledger: the claims with `ours`, `verdict`, `reason`, `basis` (what the verdict rests on) and `how` (the rule in words); no cell is blank.
+
+    Args:
+        claims: from `load_claims`.
+        facts: `dataset_facts(parts, source=...) | run_facts(runs)`; what is missing leaves its claims untested.
+        scores: columns system, metric, value, and, if known, lo, hi, domain (see `all_scores`); may be empty.
+        profile: `run.settings`, the profile actually run.
+        rows: `scores/rows.parquet`; with it an order must hold in nearly all resamples of the test rows, without it the means decide.
+    Raises: ValueError naming the claim without a known rule, or whose rule returns a blank, an unknown verdict or an unknown basis.
+    """
+    for key, test in zip(claims["id"], claims["test"], strict=True):
+        if test not in RULES:
+            raise ValueError(f"claim {key}: unknown test '{test}'; choose from {', '.join(sorted(RULES))}")
+    evidence = Evidence(claims, facts, scores, profile, rows)
+    found = [RULES[claim["test"]](claim, evidence) for _, claim in claims.iterrows()]
+    for key, finding in zip(claims["id"], found, strict=True):
+        if finding.verdict not in VERDICTS or finding.basis not in BASES or not all(str(part).strip() for part in finding):
+            raise ValueError(f"claim {key}: the rule gave {finding}")
+    how = [RULES[test].__doc__.strip().splitlines()[0] for test in claims["test"]]
+    return claims.assign(**{field: [getattr(f, field) for f in found] for field in ("ours", "verdict", "reason", "basis")}, how=how)
+
+
+def choose(ledger: pd.DataFrame, *, text: str = "", **columns: str) -> pd.DataFrame:
+    """The claims that fit: `columns` names the beginning of a cell (`verdict="not"`, `place="V-C"`, `kind="order"`), `text` words of any cell; no case.
+
+    Raises: ValueError for an unknown column, or a verdict, kind or basis that none begins with, with the valid choices.
+    """
+    fits = pd.Series(True, index=ledger.index)
+    for column, wanted in columns.items():
+        if column not in ledger:
+            raise ValueError(f"no column {column}; choose from {', '.join(ledger.columns)}")
+        known = {"verdict": VERDICTS, "kind": CLAIM_KINDS, "basis": BASES}.get(column)
+        if known and not any(k.lower().startswith(wanted.lower()) for k in known):
+            raise ValueError(f"no {column} begins with '{wanted}'; choose from: {', '.join(known)}")
+        fits &= ledger[column].str.lower().str.startswith(wanted.lower())
+    if text:
+        fits &= ledger.agg(" ".join, axis=1).str.lower().str.contains(text.lower(), regex=False)
+    return ledger[fits]
+
+
+def summarise(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Number of claims by kind (rows) and verdict (columns, all five), with totals."""
+    table = pd.crosstab(ledger["kind"], ledger["verdict"]).reindex(index=list(CLAIM_KINDS), columns=list(VERDICTS), fill_value=0)
+    table.loc["all"] = table.sum()
+    return table.assign(all=table.sum(axis=1)).rename_axis(columns=None)
+
+
+def rests_on(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Number of claims by verdict (rows) and by what the verdict rests on (columns), with totals."""
+    table = pd.crosstab(ledger["verdict"], ledger["basis"]).reindex(index=list(VERDICTS), columns=list(BASES), fill_value=0)
+    table.loc["all"] = table.sum()
+    return table.assign(all=table.sum(axis=1)).rename_axis(columns=None)
+
+
+def write_claims(ledger: pd.DataFrame, path: Path) -> Path:
+    """Write the ledger as CSV, safe to open in a spreadsheet (no cell can be a formula). Returns the path."""
+    from ..files import write_atomically
+
+    write_atomically(path, ledger.map(lambda cell: csv_text(str(cell))).to_csv(index=False, lineterminator="\n"))
+    return path
+
+
+def _overview(ledger: pd.DataFrame) -> str:
+    """Verdicts by kind, and how many hold by construction; at most 80 columns wide."""
+    table = summarise(ledger).T.rename_axis(columns=None)
+    lines = [table.to_string()]
+    if "basis" in ledger:
+        built = rests_on(ledger).loc[REPRODUCED]
+        parts = [f"{built[basis]} {basis}" for basis in BASES if built[basis]]
+        lines.append(textwrap.fill(f"Of the {built['all']} reproduced: {', '.join(parts)}. By construction says nothing about the original study.", 79))
+    return "\n".join(lines)
+
+
+def listed(chosen: pd.DataFrame, *, width: int = 79) -> str:
+    """The claims as text, `width` columns wide: one paragraph each with place, quote, how it was tested, ours, verdict, what it rests on, reason."""
+    blocks = [f"\n{len(chosen)} claim{'s' * (len(chosen) != 1)}"]
+    for row in chosen.to_dict("records"):
+        basis = row.get("basis", "")
+        rest = f" ({basis})" if basis and not row["reason"].startswith(basis) else ""
+        lines = [f'{row["id"]}, {row["place"]}: "{row["quote"]}"', f"ours: {row['ours']}", f"{row['verdict']}{rest}: {row['reason']}"]
+        if row.get("basis") == MEASURED:
+            lines.insert(1, f"tested: {row['how']}")
+        blocks.append("\n" + "\n".join(textwrap.fill(line, width, initial_indent="  " * bool(n), subsequent_indent="    ") for n, line in enumerate(lines)))
+    return "\n".join(blocks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Count the verdicts of a run's claims ledger; with a filter, list the claims that fit."
+    parser = argparse.ArgumentParser(prog="python -m polypersona_lib claims", description=about)
+    parser.add_argument("run", nargs="?", default="shipped", help="name of the run in results/ (default: the shipped run)")
+    parser.add_argument("--out", default="", metavar="DIR", help="where the run was written, if not in the project")
+    parser.add_argument("--verdict", metavar="V", help=f"list the claims with this verdict (its beginning is enough): {', '.join(VERDICTS)}")
+    parser.add_argument("--kind", metavar="K", help=f"list the claims of this kind: {', '.join(CLAIM_KINDS)}")
+    parser.add_argument("--basis", metavar="B", help=f"list the claims whose verdict rests on this: {', '.join(BASES)}")
+    parser.add_argument("--place", metavar="P", help='list the claims of this place: "Table II", V-C, "Fig. 5", ...')
+    parser.add_argument("--text", metavar="T", help="list the claims with this in any cell: BLEU, phi-2, swap, ...")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: print the summary of a run's ledger, and the claims that fit the filters. Exit status 2 with one line for bad input."""
+    options = _parser().parse_args(argv)
+    path = paths.run_paths(options.run, options.out).results / "claims.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(p.parent.name for p in path.parent.parent.glob("*/claims.csv"))) or "none; ./run_all.sh makes one"
+        print(f"claims: run '{options.run}' has no claims.csv; runs that have: {known}", file=sys.stderr)
+        return 2
+    ledger = pd.read_csv(path, dtype=str, keep_default_na=False)
+    wanted = {name: value for name in ("verdict", "kind", "basis", "place", "text") if (value := getattr(options, name))}
+    try:
+        print("\n".join([_overview(ledger), *([listed(choose(ledger, **wanted))] if wanted else [])]), flush=True)
+    except ValueError as error:
+        print(f"claims: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

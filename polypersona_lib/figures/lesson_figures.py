@@ -1,0 +1,120 @@
+"""Pictures that explain one thing each: which tokens carry loss, what NF4 does to weights, how many directions a LoRA update uses. They never save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from ..prompts.chat import INVISIBLE
+from . import style as fs
+from .style import GREY, INK, MODEL_COLOURS, MODEL_MARKERS, OURS, PAGE, REFERENCE, style
+
+ADVANCE = 0.602 * 6.5 / 72  # inches: one character of DejaVu Sans Mono at 6.5 points
+_READ, EDGE = "#ededed", 0.08
+
+
+@style()
+def plot_mask(tokens: Sequence[str], labels: Sequence[int], *, note: str) -> tuple[Figure, Axes]:
+    """A row of tokens as a reader reads it; those that carry loss are blue, white on colour and underlined, the others grey.
+
+    Args:
+        tokens: their texts; line ends are shown as ↵, characters that draw nothing as □, and no text is taken for mathematics or markup.
+        labels: -100 for a token without loss (`chat.Encoded.labels`).
+
+    Raises: ValueError unless there is one label a token.
+    """
+    if len(tokens) != len(labels) or not len(tokens):
+        raise ValueError(f"plot_mask: {len(tokens)} tokens and {len(labels)} labels; one label a token is needed")
+    placed, x, line = [], EDGE, 0
+    for token, label in zip(tokens, labels, strict=True):
+        text = INVISIBLE.sub("□", token.replace("\n", "↵").replace("\t", "⇥")) or "□"
+        width = len(text) * ADVANCE + 0.03
+        if x + width > PAGE - EDGE and x > EDGE:
+            x, line = EDGE, line + 1
+        placed.append((x, line, width, text, label != -100))
+        x += width + 0.02
+    top = 0.26 * (line + 1)
+    fig = plt.figure(figsize=(PAGE, top + 0.55), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, PAGE), ylim=(-0.25, top + 0.3))
+    ax.axis("off")
+    font = {"family": "DejaVu Sans Mono", "fontsize": 6.5, "va": "center", "parse_math": False}
+    for x, line, width, text, loss in placed:
+        y = top - 0.26 * line - 0.12
+        ax.add_patch(Rectangle((x, y - 0.085), width, 0.17, facecolor=OURS if loss else _READ, edgecolor="none"))
+        ax.text(x + 0.015, y, text, color="white" if loss else INK, **font)
+        if loss:
+            ax.plot([x, x + width], [y - 0.105] * 2, color=INK, linewidth=1.2, solid_capstyle="butt")
+    for x, loss, text in ((EDGE, False, "read only: label -100"), (2.2, True, "to be predicted: carries loss")):
+        ax.add_patch(Rectangle((x, top + 0.11), 0.2, 0.13, facecolor=OURS if loss else _READ, edgecolor="none"))
+        ax.plot([x, x + 0.2], [top + 0.09] * 2, color=INK if loss else "none", linewidth=1.2)
+        ax.text(x + 0.27, top + 0.17, text, fontsize=7, va="center")
+    return fs.finish(fig, note), ax
+
+
+@style()
+def plot_levels(before: np.ndarray, after: np.ndarray, levels: Sequence[float], *, note: str, size: int = 64) -> tuple[Figure, np.ndarray]:
+    """What rounding to a few levels does to a matrix: all weights between the levels, and one block before and after, with its error.
+
+    Args:
+        before, after: the matrix and what is restored of it, any shape with whole blocks of `size` weights. levels: of one block, in -1 to 1.
+
+    Returns: the figure and its axes (histogram, block, error). Raises: ValueError for shapes that differ or no whole blocks.
+    """
+    if before.shape != after.shape or before.size % size or not before.size:
+        raise ValueError(f"plot_levels: {before.shape} and {after.shape} are not the same whole blocks of {size} weights")
+    blocks, rounded = before.reshape(-1, size), after.reshape(-1, size)[0]
+    scaled = blocks / np.abs(blocks).max(axis=1, keepdims=True)
+    fig, axes = plt.subplots(1, 3, figsize=(PAGE, 2.5), width_ratios=(1, 1.25, 1))
+    axes[0].hist(scaled.ravel(), bins=80, range=(-1, 1), color=REFERENCE)
+    for level in levels:
+        axes[0].axvline(level, color=INK, linewidth=0.6)
+    axes[0].set(xlabel="Weight / largest of its block", ylabel="Weights (lines: the 16 levels)")
+    axes[0].grid(False)
+    at, one = np.arange(1, size + 1), blocks[0]
+    axes[1].hlines(np.asarray(levels) * np.abs(rounded).max(), 0.5, size + 0.5, color="#c4c4c4", linewidth=0.5, zorder=0)
+    axes[1].vlines(at, one, rounded, color=GREY, linewidth=0.6)
+    axes[1].plot(at, one, "o", markersize=3.2, markerfacecolor="white", markeredgecolor=INK, markeredgewidth=0.7, label="before")
+    axes[1].plot(at, rounded, "D", markersize=2.2, color=OURS, label="after")
+    axes[1].set(xlabel="Place in the first block", ylabel="Weight", xlim=(0, size + 1))
+    axes[1].grid(False)
+    axes[2].bar(at, rounded - one, width=0.8, color=OURS)
+    axes[2].axhline(0, color=GREY, linewidth=0.6)
+    reach = 1.08 * np.abs(one).max()
+    axes[1].set_ylim(-reach, reach)
+    axes[2].set(xlabel="Place in the first block", ylabel="Error (scale of the middle)", xlim=(0, size + 1), ylim=(-reach, reach))
+    fs.legend_above(fig, axes[1], ncols=2)
+    return fs.finish(fig, note), axes
+
+
+@style()
+def plot_directions(values: Mapping[str, np.ndarray], *, note: str) -> tuple[Figure, np.ndarray]:
+    """Singular values of learnt updates, and the share of an update that its first directions hold.
+
+    Args: values: name -> singular values, largest first (r,), all of the same r. Shares are of the squared values; the dashed line is r equal ones.
+
+    Returns: the figure and its axes (values, cumulative shares). Raises: ValueError without values or for values that do not fall.
+    """
+    if not values or any((np.diff(v) > 1e-9).any() or len(v) < 1 for v in values.values()):
+        raise ValueError("plot_directions: needs singular values, largest first")
+    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6))
+    for number, (name, found) in enumerate(values.items()):
+        look = {"color": MODEL_COLOURS[number % len(MODEL_COLOURS)], "marker": MODEL_MARKERS[number % len(MODEL_MARKERS)], "markersize": 3.5}
+        at, squares = np.arange(1, len(found) + 1), np.square(found)
+        axes[0].plot(at, found, label=name, **look)
+        axes[1].plot(at, 100 * np.cumsum(squares) / squares.sum(), **look)
+    axes[1].plot([0, len(found)], [0, 100], color=GREY, linestyle="--", linewidth=0.9)
+    axes[0].set(xlabel="Direction, the strongest first", ylabel="Singular value of ΔW", ylim=(0, None))
+    axes[1].set(xlabel="Number of directions kept", ylabel="Share of ΔW they hold (%)", xlim=(0, len(found) + 0.5), ylim=(0, 105))
+    axes[0].yaxis.set_major_formatter("{x:.2f}")  # labels of one width, whatever ticks the layout ends with
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    equal = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="if all were equal")
+    fs.legend_above(fig, axes[0], handles=[*axes[0].get_legend_handles_labels()[0], equal], ncols=4)
+    return fs.finish(fig, note), axes

@@ -1,0 +1,187 @@
+"""The strict reader of foreign data: a folder with train, validation and test files becomes our three splits, or the import stops.
+
+*Errors always stop*, all of them listed with file, line and field (`intake`: bytes and syntax; `fields`: one record; here: ids, splits).
+*Faults* stop too unless they are to be neutralised or dropped (`faults`). What was mapped is counted in the report. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pandas as pd
+
+from ..prompts import chat
+from ..world.dataset import COLUMNS, SPLITS
+from .data_faults import MODES, Report, find_faults, stop_message, summarise, treat
+from .reading import SUFFIXES, InputError, Problem, read_objects, show
+from .record_fields import check_record
+from .record_values import Place
+
+__all__ = ["InputError", "Report", "find_split_files", "import_dataset", "read_records"]
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation", "test": "test",
+}  # fmt: skip
+SAFE_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,119}", flags=re.ASCII)  # what may become part of a file name
+
+
+def _read_file(path: Path) -> tuple[list[dict], Counter, list[Problem]]:
+    """The good records of a file (with file, line), its notes, and all its errors in the order of their lines."""
+    objects, problems = read_objects(path)
+    at, records, ids = Place(show(path.name, 80)[1:-1]), [], {}
+    for at.line, value in objects:
+        record = check_record(value, at)
+        if record is not None:
+            records.append(record | {"file": at.file, "line": at.line})
+            _claim(ids, records[-1], at)
+    if not objects and not problems:
+        at.line = 0
+        at.error("", "no records")
+    return records, at.notes, sorted([*problems, *at.errors], key=lambda p: p.line)
+
+
+def _claim(ids: dict[str, str], record: dict, at: Place) -> None:
+    """Error if another record has this id."""
+    if record["id"] is not None and record["id"] in ids:
+        at.error("id", f"{show(record['id'], 80)} was used before, at {ids[record['id']]}")
+    elif record["id"] is not None:
+        ids[record["id"]] = f"{record['file']}:{record['line']}"
+
+
+def read_records(path: str | Path) -> tuple[list[dict], dict[str, int]]:
+    """The checked records of one file and what was mapped (note -> how often).
+
+    Returns: dicts as from `check_record`, with `file` and `line`.
+    Raises: InputError listing every error of the file.
+    """
+    records, notes, problems = _read_file(Path(path))
+    if problems:
+        raise InputError(problems)
+    return records, dict(notes)
+
+
+def find_split_files(folder: str | Path) -> dict[str, Path]:
+    """split -> its file in `folder` (train, val/validation/dev, test; .json, .jsonl, .json.gz, .jsonl.gz, .parquet).
+
+    Raises: InputError for a missing split, or two files for one.
+    """
+    folder, found, problems = Path(folder), defaultdict(list), []
+    if not folder.is_dir():
+        raise InputError([Problem(show(folder.name, 80)[1:-1], 0, "", "must be a folder with files train, validation and test")])
+    for path in sorted(folder.iterdir()):
+        stem, dot, suffix = path.name.lower().partition(".")
+        if stem in SPLIT_NAMES and dot + suffix in SUFFIXES and path.is_file():
+            found[SPLIT_NAMES[stem]].append(path)
+    for split in SPLITS:
+        if not found[split]:
+            problems.append(Problem(show(folder.name, 80)[1:-1], 0, "", f"no {split} file; expected for example {split}.jsonl ({', '.join(SUFFIXES)})"))
+        elif len(found[split]) > 1:
+            problems.append(Problem(show(folder.name, 80)[1:-1], 0, "", f"several {split} files: {', '.join(p.name for p in found[split])}; keep one"))
+    if problems:
+        inside = [show(p.parent.name) for p in sorted(folder.glob("*/train.*"))] if not any(found.values()) else []
+        raise InputError(problems, footer=f"the data are in {' or '.join(inside)} in that folder: name one of them" if inside else "")
+    return {split: found[split][0] for split in SPLITS}
+
+
+def import_dataset(folder: str | Path, faults: str = "stop") -> tuple[dict[str, pd.DataFrame], Report]:
+    """Read, check and normalise a folder of foreign data.
+
+    Args:
+        folder: see `find_split_files`. faults: "stop", "neutralise" or "drop" (`data_faults.FAULT_KINDS` says what each does).
+    Returns: (split -> frame with `dataset.COLUMNS`, the report). `messages` are built anew by `chat.messages`: one prompt for all data.
+    Raises: InputError with all errors, or, if faults stop, with all faults; ValueError for an unknown mode.
+    """
+    if faults not in MODES:
+        raise ValueError(f"unknown faults '{faults}'; choose from {', '.join(MODES)}")
+    rows, notes = _read_splits(find_split_files(folder))
+    found = find_faults(rows)
+    if found and faults == "stop":
+        raise stop_message(found)
+    kept = treat(rows, found, faults)
+    if empty := [s for s in SPLITS if not any(r["split"] == s for r in kept)]:
+        raise InputError([Problem(s, 0, "", "no row is left once the faulty ones are dropped") for s in empty])
+    frames = {s: pd.DataFrame([_as_columns(r) for r in kept if r["split"] == s], columns=list(COLUMNS)) for s in SPLITS}
+    return frames, summarise(rows, kept, found, faults, notes)
+
+
+def _read_splits(files: dict[str, Path]) -> tuple[list[dict], Counter]:
+    """All rows, train first, with their split and with safe ids; notes. Raises InputError with the errors of all files."""
+    rows, notes, problems, ids = [], Counter(), [], {}
+    for split, path in files.items():
+        records, found, wrong = _read_file(path)
+        notes += Counter(found)
+        across = Place(show(path.name, 80)[1:-1])
+        for record in records:
+            across.line = record["line"]
+            _claim(ids, record, across)
+            rows.append(record | {"split": split})
+        own = {str(p) for p in wrong}
+        problems += sorted([*wrong, *(p for p in across.errors if str(p) not in own)], key=lambda p: p.line)
+    if problems:
+        raise InputError(problems)
+    _identify(rows, notes)
+    return rows, notes
+
+
+# --- identity ------------------------------------------------------------------------------------------------------------------
+
+
+def _identify(rows: list[dict], notes: Counter) -> None:
+    """Give every row a unique safe id, and its persona and question an id that stands for the content: the same card is the same persona."""
+    for row in rows:
+        card = row["persona"] if isinstance(row["persona"], str) else json.dumps(row["persona"], sort_keys=True, ensure_ascii=False)
+        row["persona_key"], row["question_key"] = " ".join(card.split()), " ".join(row["question"].casefold().split())
+    for name in ("persona", "question"):
+        _name_by_content(rows, f"{name}_id", f"{name}_key", notes)
+    taken = {row["id"] for row in rows}
+    for row in rows:
+        if row["id"] is None:
+            notes["id missing: made from split and line"] += 1
+            row["id"] = f"{row['split']}-{row['line']}"
+            while row["id"] in taken:
+                row["id"] += "x"
+            taken.add(row["id"])
+        row["id"] = _safe(row["id"], "id", notes)
+
+
+def _name_by_content(rows: list[dict], name: str, key: str, notes: Counter) -> None:
+    """Keep the given ids if they stand one to one for the content, else make them from it (first letter and a hash)."""
+    ids, contents = defaultdict(set), defaultdict(set)
+    for row in rows:
+        ids[row[key]].add(row[name])
+        contents[row[name]].add(row[key])
+    if None not in contents and all(len(s) == 1 for s in (*ids.values(), *contents.values())):
+        for row in rows:
+            row[name] = _safe(row[name], name, notes)
+        return
+    what = "missing" if set(contents) == {None} else f"not one to one with the content ({len(contents):,} ids, {len(ids):,} contents)"
+    notes[f"{name} {what}: made from the content"] += len(rows)
+    for row in rows:
+        row[name] = name[0] + hashlib.sha256(row[key].encode()).hexdigest()[:12]
+
+
+def _safe(given: str, name: str, notes: Counter) -> str:
+    """`given` if it can stand in a file name, else a readable part of it with a hash."""
+    if SAFE_ID.fullmatch(given):
+        return given
+    notes[f"{name} with unsafe characters rewritten"] += 1
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', given).strip('-')[:40] or name}-{hashlib.sha256(given.encode()).hexdigest()[:12]}"
+
+
+def _as_columns(row: dict) -> dict:
+    """A row of the finished frame."""
+    meta = {name: row[name] for name in ("persona_id", "question_id", "options")} | {"source_file": row["file"], "source_line": row["line"]}
+    return {
+        "id": row["id"],
+        "messages": chat.messages(row["persona"], row["domain_name"], row["question"], row["options"], row["reference"]),
+        "persona": json.dumps(row["persona"], ensure_ascii=False),
+        "domain": row["domain"],
+        "question": row["question"],
+        "question_type": row["question_type"],
+        "reference": row["reference"],
+        "meta": json.dumps(meta, ensure_ascii=False),
+    }

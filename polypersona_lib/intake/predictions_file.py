@@ -1,0 +1,210 @@
+"""Anyone's predictions into one frame: JSON lines, a JSON array (both also gzipped), Parquet, or a table (CSV or TSV) whose first line names the columns.
+
+Nothing is guessed and nothing is dropped in silence: what is wrong is listed with file, line and field, and columns that are not used are named.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from ..prompts.chat import render_card
+from .reading import Problem, read_objects, show
+
+REQUIRED = ("id", "prediction", "reference")
+TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
+_COLUMNS = (*REQUIRED, "persona", *TEXT_FIELDS, "options")
+CHOICES = {"question_type": ("open", "likert", "yesno", "agreement"), "status": ("ok", "failed")}
+_TABLES = (".csv", ".tsv", ".txt")
+ALSO_CALLED = {  # what other tools call our columns: for the hint alone
+    "id": ("index", "row", "uid", "key", "row_id", "example_id"),
+    "prediction": ("output", "response", "answer", "generated", "generation", "generated_text", "model_output", "hypothesis"),
+    "reference": ("gold", "target", "label", "truth", "expected", "human", "ground_truth", "reference_answer"),
+}
+MAX_ERRORS = 20
+
+
+class InputError(ValueError):
+    """Bad input; its message is one line an error, each with file, line and field."""
+
+
+def _table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
+    """The rows of a CSV or TSV file as (line, row), an empty cell left out; the delimiter is the one of , ; and tab that its first line has most of."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return [], [Problem(path.name, 0, "", f"not UTF-8 (byte {error.start}); save the file as UTF-8")]
+    head = text.partition("\n")[0]
+    reader, limit = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True), csv.field_size_limit(2**24)
+    found, problems, start = [], [], 2
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            return [], [Problem(path.name, 1, "", f"the column {show(twice[0])} stands there twice")]
+        for cells in reader:
+            if len(cells) > len(names):
+                problems.append(Problem(path.name, start, "", f"{len(cells)} cells but {len(names)} columns (is a comma or a quote in a text not quoted?)"))
+            elif any(cell.strip() for cell in cells):
+                found.append((start, {n: c for n, c in zip(names, cells, strict=False) if c.strip() or n == "prediction"}))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        problems.append(Problem(path.name, start, "", f"broken table ({error})"))
+    finally:
+        csv.field_size_limit(limit)
+    return found, problems
+
+
+def _text(value):
+    """Whole numbers as text (ids and answer codes often are numbers), NaN as nothing; everything else as it is."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return str(int(value)) if type(value) is int or (isinstance(value, float) and value.is_integer()) else value
+
+
+def _unpacked(row: dict) -> dict:
+    """`row` with whole numbers as text; options and persona, which a table can hold as text only, as list and object."""
+    row = {k: _text(v) for k, v in row.items()}
+    options, card = row.get("options"), row.get("persona")
+    if isinstance(options, str) and options.strip():
+        row["options"] = _json(options, list) or [part.strip() for part in options.split("|")]
+    elif isinstance(options, list):
+        row["options"] = [_text(o) for o in options]
+    if isinstance(card, str):
+        row["persona"] = _json(card, dict) or card
+    return row
+
+
+def _json(text: str, kind: type):
+    """`text` read as JSON if that gives a `kind`, else None."""
+    try:
+        found = json.loads(text) if text.strip()[:1] in "[{" else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, kind) else None
+
+
+def _kind(value) -> str:
+    """What a value is, in words, for a message."""
+    names = {type(None): "nothing", bool: "true or false", dict: "an object", str: "text"}
+    return f"the number {value}" if isinstance(value, float) else "a list" if isinstance(value, list) else names.get(type(value), type(value).__name__)
+
+
+def _field_errors(row: dict) -> list[str]:
+    """What is wrong with one row, as `field: what` texts."""
+    found = [f"{name}: missing" for name in REQUIRED if name not in row]
+    failed = row.get("status") == "failed"
+    for name in ("id", "prediction", "reference", *TEXT_FIELDS):
+        value = row.get(name)
+        if name not in row or (value is None and (name in TEXT_FIELDS or (name == "prediction" and failed))):
+            continue
+        if not isinstance(value, str):
+            found.append(f"{name}: expected text, found {_kind(value)}")
+        elif name in ("id", "reference") and not value.strip():
+            found.append(f"{name}: empty")
+        elif name in CHOICES and value not in CHOICES[name]:
+            near = difflib.get_close_matches(value.lower(), CHOICES[name], n=1, cutoff=0.5)
+            found.append(f"{name}: unknown {show(value)}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
+    if not isinstance(row.get("persona", ""), str | dict | None):
+        found.append(f"persona: expected text or an object, found {_kind(row['persona'])}")
+    options = row.get("options")
+    if options is not None and not (
+        isinstance(options, list) and all(isinstance(o, str) and o.strip() for o in options) and len(set(options)) == len(options) > 1
+    ):
+        found.append('options: expected two or more different texts, as ["No", "Yes"] or "No|Yes"')
+    try:
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        found.append("not text: an escape such as \\ud800 is half of a character")
+    return found
+
+
+def _hint(name: str, columns: list[str]) -> str:
+    """Which of `columns` may be meant by the missing column `name`, and what there is."""
+    folded = {c.strip().lower(): c for c in columns}
+    near = [folded[c] for c in (name, f"{name}s", *ALSO_CALLED[name]) if c in folded] or [folded[c] for c in difflib.get_close_matches(name, folded, n=1)]
+    there = ", ".join(show(c) for c in columns[:12]) + (", …" if len(columns) > 12 else "")
+    return (f"; is it the column {show(near[0])}?" if near else "") + f" (columns there: {there})"
+
+
+def _listed(path, problems: list[tuple[int, str]], rows: list[dict]) -> str:
+    """The errors as text: the same one in many lines once, with their number; what is missing everywhere with a hint."""
+    lines: dict[str, list[int]] = {}
+    for line, what in problems:
+        lines.setdefault(what, []).append(line)
+    columns, shown = list(dict.fromkeys(k for row in rows for k in row)), []
+    for what, where in lines.items():
+        name = what.partition(":")[0]
+        text = f"{path}: " + (f"line {where[0]}: " if where[0] else "") + what
+        if what.endswith(": missing") and len(where) == len(rows):
+            text = f"{path}: {what} in every row" + _hint(name, columns)
+        elif len(where) > 1:
+            text += f" (and {len(where) - 1} more line{'s' * (len(where) > 2)})"
+        shown.append(text)
+    more = [f"{path}: {len(shown) - MAX_ERRORS} more errors"] if len(shown) > MAX_ERRORS else []
+    return "\n".join(shown[:MAX_ERRORS] + more)
+
+
+def _objects(path: Path) -> tuple[list[tuple[int, object]], list[tuple[int, str]]]:
+    """Everything in the file as (line, object), and what is wrong with its bytes or syntax as (line, text). Raises InputError if it is no data at all."""
+    try:
+        table = path.suffix.lower() in _TABLES
+        with path.open("rb") as file:
+            first = file.read(1)
+        rows, problems = _table(path) if table else read_objects(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    if not rows and len(problems) > 1 and first not in (b"{", b""):
+        raise InputError(f"{path}: no JSON in line {problems[0].line}; expected one JSON object a line, one JSON array, or a table named .csv or .tsv")
+    if not rows and len(problems) > 1:
+        where = f"{path}: line {problems[0].line}: {problems[0].message}"
+        raise InputError(f"{where}; is one object spread over several lines? (expected: one a line, or an array)")
+    return rows, [(p.line, p.message) for p in problems]
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read one file of predictions. Raises InputError that lists every error (at most 20) with file, line and field.
+
+    Returns: the given columns; whole numbers become text, a blank prediction gets status "failed", a persona object its card. `attrs["unused"]`: the names
+    of columns that the file has and the scores do not use.
+    """
+    objects, errors = _objects(Path(path))
+    rows, seen = [], {}
+    for line, row in objects:
+        if not isinstance(row, dict):
+            errors.append((line, f"expected an object, found {_kind(row)}"))
+            continue
+        twice = [f"{name}: stands there twice" for name in getattr(row, "twice", ())]
+        row = _unpacked(row)
+        errors += [(line, what) for what in twice + _field_errors(row)]
+        if "id" in row and (first := seen.setdefault(str(row["id"]), line)) != line:
+            errors.append((line, f"id: {show(row['id'])} is already in line {first}"))
+        rows.append(row)
+    if errors:
+        raise InputError(_listed(path, errors, rows))
+    if not rows:
+        raise InputError(f"{path}: holds no rows")
+    names = [n for n in _COLUMNS if any(row.get(n) is not None for row in rows)]
+    frame = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in dict.fromkeys([*REQUIRED, *names])})
+    frame["prediction"] = frame["prediction"].map(lambda p: p or "")
+    frame["status"] = [
+        ("failed" if s == "failed" or not p.strip() else "ok") for s, p in zip(frame.get("status", [None] * len(frame)), frame["prediction"], strict=True)
+    ]
+    if "persona" in frame:
+        frame["persona"] = frame["persona"].map(lambda p: render_card(p) if p else None)
+    frame.attrs["unused"] = [c for c in dict.fromkeys(k for row in rows for k in row) if c not in _COLUMNS]
+    return frame
+
+
+def unused(frame: pd.DataFrame) -> list[str]:
+    """The columns that are not used, each with the one that may be meant if the name is nearly ours and ours is lacking."""
+    found = []
+    for name in frame.attrs.get("unused", []):
+        near = difflib.get_close_matches(name.strip().lower(), [c for c in _COLUMNS if c not in frame], n=1, cutoff=0.75)
+        found.append(show(name) + (f" (did you mean {near[0]}?)" if near else ""))
+    return found

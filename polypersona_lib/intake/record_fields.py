@@ -1,0 +1,310 @@
+"""One foreign record: the names and shapes its fields may have, what is mapped, and what is refused.
+
+*Mapped and noted*: field names, attribute names and question types under their usual aliases; a persona as text, object or JSON text; fields that stand
+in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record` and `values`.
+Source: paper, Algorithm 1 lines 1 and 3 ("handle schema variations and missing fields") and section IV-B.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+
+from ..prompts import chat
+from ..world.questions import DOMAINS, TYPES
+from .reading import Pairs, show
+from .record_values import LIMITS, Place, clean, kind_of, one_line, place_name, slug_of, text_field
+
+AGES = (0, 120)
+FIELD_ALIASES = {
+    "id": ("record_id", "uid", "example_id"),
+    "persona": ("persona_card", "persona_text", "input_persona", "profile", "respondent", "character"),
+    "domain": ("topic", "category", "survey_domain"),
+    "question": ("question_text", "item", "survey_question"),
+    "question_type": ("type", "qtype", "item_type", "format"),
+    "reference": ("response", "answer", "output", "completion", "target"),
+    "options": ("choices", "answer_options", "response_options"),
+    "messages": ("conversation", "conversations", "chat"),
+    "meta": ("metadata",),
+    "persona_id": ("respondent_id", "participant_id", "user_id"),
+    "question_id": ("item_id", "qid"),
+}
+CARD_ALIASES = {
+    "occupation": ("job", "profession"), "gender": ("sex",), "ethnicity": ("race",), "income_bracket": ("income",), "interests": ("hobbies",),
+    "traits": ("personality",), "region": ("state", "location"), "description": ("bio", "summary"),
+    "age": (), "education": (), "country": (), "area": (), "values": (),
+}  # fmt: skip
+UNSAID = ("category", "household")  # attributes of our own cards that their description already says
+TYPE_ALIASES = {
+    "open": ("openended", "freetext", "text", "essay", "longanswer"),
+    "likert": ("likertscale", "scale", "rating", "ratingscale"),
+    "yesno": ("yn", "binary", "boolean", "dichotomous"),
+    "agreement": ("statement", "agreedisagree", "agreementscale", "agreementstatement"),
+}
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant"}
+
+
+def _lookup(aliases: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    return {name: key for key, names in aliases.items() for name in (key, *names)}
+
+
+_FIELDS, _CARD, _TYPES = _lookup(FIELD_ALIASES), _lookup(CARD_ALIASES), _lookup(TYPE_ALIASES)
+
+
+def check_record(value: object, at: Place) -> dict | None:
+    """One record with our field names, None if anything in it is wrong (then `at.errors` says what).
+
+    Returns: id, persona (card or text), domain (key), domain_name, question, question_type, reference, options, given persona_id and question_id.
+    """
+    before = len(at.errors)
+    if not isinstance(value, dict):
+        at.error("", f"a record must be an object, not {kind_of(value)}")
+        return None
+    fields = _from_messages(_canonical(clean(value, "", at), at), at)
+    persona, question, reference = _persona(fields, at), text_field(fields, "question", at), text_field(fields, "reference", at, numbers=True)
+    if question == "":
+        at.error("question", "empty")
+    options = _options(fields, at)
+    kind, domain = _question_type(fields, at), _domain(fields, at)
+    ids = {name: _id(fields, name, at) for name in ("id", "persona_id", "question_id")}
+    if len(at.errors) > before:
+        return None
+    if kind == "open" and options:
+        at.note("options of an open item left out")
+        options = None
+    record = {"persona": persona, "question": one_line(question), "question_type": kind, "reference": reference, "options": options}
+    return record | ids | {"domain": domain[0], "domain_name": domain[1]}
+
+
+def _canonical(given: dict, at: Place) -> dict:
+    """The fields under our own names; what stands in `meta` (an object or JSON text) is used where the record itself has nothing."""
+    found = _renamed(given, _FIELDS, at, "")
+    meta = found.pop("meta", None)
+    meta = _json_object(meta, "meta", at) if isinstance(meta, str) else meta
+    if meta is not None and not isinstance(meta, dict):
+        at.error("meta", f"must be an object, not {kind_of(meta)}")
+        meta = None
+    inner = {k: v for k, v in (meta or {}).items() if k in ("persona_id", "question_id", "options")}
+    card = {k: found.pop(k) for k in list(found) if k not in FIELD_ALIASES and k in _CARD}
+    if card and "persona" not in found:
+        at.note("persona put together from fields of the record")
+        found["persona"] = card
+    for name in found.keys() - FIELD_ALIASES.keys():
+        at.note(f"field {show(name)} not used")
+    return {k: v for k, v in inner.items() if v is not None} | {k: v for k, v in found.items() if k in FIELD_ALIASES}
+
+
+def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
+    """`given` with known names replaced by ours, null values left out. Error: two names of one field with different values."""
+    found: dict = {}
+    for key, value in given.items():
+        name = names.get(slug_of(key), slug_of(key) if where else key)
+        if value is None:
+            continue
+        if name in found and found[name] != value:
+            at.error(where + place_name(key), f"'{name}' is given twice under different names")
+        elif name != key:
+            at.note(f"field {show(where + key)} read as '{where}{name}'")
+        found.setdefault(name, value)
+    return found
+
+
+def _json_object(text: str, where: str, at: Place) -> object:
+    """JSON text inside a field, cleaned like the rest; the text itself if it is no JSON object."""
+    try:
+        value = json.loads(text, object_pairs_hook=Pairs)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(value, dict):
+        return text
+    at.note(f"{where} given as JSON text")
+    return clean(value, where, at)
+
+
+def _from_messages(fields: dict, at: Place) -> dict:
+    """Fill missing fields from `messages` (Persona:/Domain:/Question:/Options: lines, the assistant's text); fields that are there win."""
+    if "messages" not in fields:
+        at.note("messages missing: built from the fields")
+        return fields
+    spoken = _spoken(fields["messages"], at)
+    if spoken is None:
+        return fields
+    parts = re.split(r"(?m)^(Persona|Domain|Question|Options):[ \t]*", spoken.get("user", ""))
+    found = {name.lower(): text.strip() for name, text in reversed(list(zip(parts[1::2], parts[2::2], strict=True)))}
+    if "question" in found:
+        found["question"] = re.sub(r"\nAnswer\b[^\n]*$", "", found["question"]).strip()
+    elif "user" in spoken:
+        found["question"] = spoken["user"].strip()
+    if "persona" not in found and "system" in spoken:
+        found["persona"] = spoken["system"]
+    if "options" in found:
+        found["options"] = [o.strip() for o in found["options"].split(" / ")]
+    if "assistant" in spoken:
+        found["reference"] = spoken["assistant"]
+    if isinstance(fields.get("reference"), str) and "reference" in found and found["reference"].strip() != fields["reference"].strip():
+        at.note("messages say something else than the fields: the fields are used")
+    for name in sorted(found.keys() - fields.keys()):
+        at.note(f"{name} taken from messages")
+    return found | fields
+
+
+def _spoken(messages: object, at: Place) -> dict[str, str] | None:
+    """role -> text of at most one system, one user and one assistant message, in this order; None (and an error) for any other shape."""
+    if not isinstance(messages, list):
+        at.error("messages", f"must be a list of messages, not {kind_of(messages)}")
+        return None
+    spoken: dict[str, str] = {}
+    for i, message in enumerate(messages):
+        role, content = (message.get("role", message.get("from")), message.get("content", message.get("value"))) if isinstance(message, dict) else (None, None)
+        if not isinstance(role, str) or not isinstance(content, str):
+            at.error(f"messages[{i}]", "must be an object with the texts 'role' and 'content'")
+            return None
+        if role.lower() not in _ROLES:
+            at.error(f"messages[{i}].role", f"unknown role {show(role)}; choose from system, user, assistant")
+            return None
+        role = _ROLES[role.lower()]
+        if [*spoken, role] != [r for r in ("system", "user", "assistant") if r in spoken or r == role]:
+            at.error(f"messages[{i}].role", "must be at most one system, one user and one assistant message, in this order")
+            return None
+        spoken[role] = content
+    return spoken
+
+
+def _persona(fields: dict, at: Place) -> dict | str | None:
+    """A card with our field names, or a description as plain text; None and an error for anything else."""
+    persona = fields.get("persona")
+    if isinstance(persona, str) and persona.lstrip().startswith("{"):
+        persona = _json_object(persona, "persona", at)
+    if persona is None or isinstance(persona, str):
+        text = text_field({"persona": persona}, "persona", at)
+        if text == "":
+            at.error("persona", "empty")
+        return one_line(text) if text else None
+    if not isinstance(persona, dict):
+        at.error("persona", f"must be text or an object, not {kind_of(persona)}")
+        return None
+    given = {k: v for k, v in persona.items() if slug_of(k) != "persona_id"}
+    card = {k: v for k, value in _renamed(given, _CARD, at, "persona.").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
+    card = _with_description(card, at)
+    rendered = chat.render_card(card) if card else ""
+    if not card:
+        at.error("persona", "empty")
+    elif len(rendered) > LIMITS["persona"]:
+        at.error("persona", f"{len(rendered):,} characters; at most {LIMITS['persona']:,}")
+    return card["description"] if card.keys() == {"description"} else card
+
+
+def _attribute(name: str, value: object, at: Place) -> object:
+    """One attribute of a card: text, number, or a list of these; None and an error for anything else."""
+    where = f"persona.{place_name(name)}"
+    if name == "age":
+        return _age(value, at)
+    if isinstance(value, list) and name != "description":
+        if all(isinstance(v, str | int | float) for v in value):
+            return [one_line(str(v)) for v in value if str(v).strip()]
+        at.error(where, "must be a list of texts")
+    elif isinstance(value, bool):
+        return "yes" if value else "no"
+    elif isinstance(value, str):
+        return one_line(value)
+    elif isinstance(value, int | float):
+        return value
+    else:
+        at.error(where, f"must be text, a number or a list of texts, not {kind_of(value)}")
+    return None
+
+
+def _age(value: object, at: Place) -> int | str | None:
+    """Years as a whole number; an age group such as "25-34" stays text. Error: outside `AGES`, or not a number of years."""
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,9}(\.\d{1,9})?\s*", value, flags=re.ASCII):
+        number = float(value)
+        at.note("persona.age given as text")
+    if isinstance(number, bool) or not isinstance(number, int | float | str):
+        at.error("persona.age", f"must be a number of years, not {kind_of(value)}")
+    elif isinstance(number, str):
+        return one_line(number)[:40]
+    elif not AGES[0] <= number <= AGES[1]:
+        at.error("persona.age", f"{show(value)[1:-1]} is out of range; must be from {AGES[0]} to {AGES[1]}")
+    else:
+        return int(number)
+    return None
+
+
+def _with_description(card: dict, at: Place) -> dict:
+    """Attributes that our card does not have are said in its description, so that they reach the prompt."""
+    unsaid = UNSAID if "description" in card else ()
+    more = {k: card[k] for k in card if k not in CARD_ALIASES and k not in unsaid}
+    for name in more:
+        at.note(f"persona field {show(name)} put into the description")
+    said = [f"{k.replace('_', ' ')}: {', '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in more.items()]
+    texts = [str(card["description"])] if "description" in card else []
+    rest = {k: v for k, v in card.items() if k not in more and k != "description"}
+    return rest | ({"description": " ".join([*texts, f"{'; '.join(said)}." if said else ""]).strip()} if texts or said else {})
+
+
+def _question_type(fields: dict, at: Place) -> str | None:
+    """One of `questions.TYPES`; an unknown one is an error with the nearest known name."""
+    kind = fields.get("question_type")
+    if not isinstance(kind, str):
+        at.error("question_type", f"missing; choose from {', '.join(TYPES)}" if kind is None else f"must be text, not {kind_of(kind)}")
+        return None
+    slug = slug_of(kind, "")
+    if slug in _TYPES:
+        if kind != _TYPES[slug]:
+            at.note(f"question type {show(kind)} read as '{_TYPES[slug]}'")
+        return _TYPES[slug]
+    near = difflib.get_close_matches(slug[:40], _TYPES, n=1, cutoff=0.6)
+    hint = f"did you mean '{_TYPES[near[0]]}'? " if near else ""
+    at.error("question_type", f"unknown type {show(kind)}; {hint}choose from {', '.join(TYPES)}")
+    return None
+
+
+def _domain(fields: dict, at: Place) -> tuple[str, str] | None:
+    """(key, name for the prompt): the paper's domain if it is one of the ten, else the given name and its slug."""
+    if fields.get("domain") in (None, ""):
+        at.note("domain missing: called 'unspecified'")
+        return "unspecified", "Unspecified"
+    name = text_field(fields, "domain", at)
+    if name is None:
+        return None
+    slug = slug_of(name) or "unspecified"
+    if slug in DOMAINS:
+        return slug, DOMAINS[slug][0]
+    at.note(f"domain {show(name)} is none of the paper's ten: kept as '{slug}'")
+    return slug, one_line(name)
+
+
+def _options(fields: dict, at: Place) -> list[str] | None:
+    """The option labels of a closed item, None if none are given."""
+    options = fields.get("options")
+    if options in (None, []):
+        return None
+    if not isinstance(options, list):
+        at.error("options", f"must be a list of texts, not {kind_of(options)}")
+        return None
+    labels = [one_line(str(o)) if isinstance(o, str | int | float) and not isinstance(o, bool) else "" for o in options]
+    if not all(labels):
+        at.error("options", "must be a list of texts, none of them empty")
+    elif max(map(len, labels)) > LIMITS["option"]:
+        at.error("options", f"a label has {max(map(len, labels)):,} characters; at most {LIMITS['option']:,}")
+    elif not 2 <= len(labels) <= 11 or len({label.casefold() for label in labels}) < len(labels):
+        at.error("options", "must be 2 to 11 different labels")
+    else:
+        return labels
+    return None
+
+
+def _id(fields: dict, name: str, at: Place) -> str | None:
+    """An id as given (text or whole number), None if there is none."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        at.error(name, f"must be text or a whole number, not {kind_of(value)}")
+    elif len(str(value)) > LIMITS["id"]:
+        at.error(name, f"{len(str(value)):,} characters; at most {LIMITS['id']:,}")
+    else:
+        return str(value)
+    return None

@@ -1,0 +1,182 @@
+"""Answers: batched sampling that computes every persona's prefix once, and the probability of each option of a closed item.
+
+Each row draws from its own random stream, seeded by (seed, row id): an answer does not depend on which rows stand beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..progress import track
+from ..prompts import chat
+from .shared_prefix import align, decoder, group, pad, run_prefixes, run_rows, select
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn: temperature (0: the most probable token), nucleus mass `top_p`, and the longest answer in tokens."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+SAMPLING = {  # evaluation, by question type; the paper is silent. Closed items nearly greedy: the option should be the most probable one
+    "open": Sampling(0.7, 0.9, 112),
+    "likert": Sampling(0.3, 0.9, 64),
+    "agreement": Sampling(0.3, 0.9, 64),
+    "yesno": Sampling(0.3, 0.9, 64),
+}
+ADMINISTRATION = Sampling(1.0, 1.0, 56)  # a simulated respondent: options as often as they are probable
+NUCLEUS = 256
+_BATCH = {"cpu": 160, "cuda": 64}
+
+
+def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
+    """`count` uniform numbers in [0, 1) that belong to this row and seed alone."""
+    entropy = int.from_bytes(hashlib.sha256(f"{seed}|{row_id}".encode()).digest()[:8], "big")
+    return np.random.Generator(np.random.PCG64(entropy)).random(count)
+
+
+def draw(logits, u, temperature, top_p):
+    """One token per row by inverting the cumulative distribution of its nucleus (at most `NUCLEUS` tokens where top_p < 1).
+
+    Args: logits (rows, vocabulary); u, temperature, top_p (rows,). Returns: token ids (rows,).
+    """
+    import torch
+
+    mass = torch.softmax(logits / temperature.clamp(min=1e-4)[:, None], dim=-1)
+    if bool((top_p >= 1).all()):
+        return _invert(mass.double(), u)
+    mass, order = mass.topk(min(NUCLEUS, mass.shape[-1]), dim=-1)
+    before = mass.cumsum(-1) - mass
+    mass = torch.where(before < top_p[:, None], mass, torch.zeros_like(mass))
+    return order.gather(1, _invert(mass.double(), u)[:, None])[:, 0]
+
+
+def _invert(mass, u):
+    """Index of the first entry whose cumulative mass exceeds the fraction `u` of the row's total."""
+    edges = mass.cumsum(-1)
+    return (edges <= u[:, None] * edges[:, -1:]).sum(-1).clamp(max=mass.shape[-1] - 1)
+
+
+def _last(hidden, mask):
+    """Hidden state of each row's last real token."""
+    import torch
+
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(-1) - 1]
+
+
+def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
+    """Continue every row until its stop token or its longest answer; finished rows leave the batch.
+
+    `watch(answers)` is called after every step; it may raise to end the work.
+    """
+    import torch
+
+    body, head = decoder(model)
+    device = hidden.device
+    temperature, top_p = (torch.tensor([getattr(s, f) for s in settings], device=device) for f in ("temperature", "top_p"))
+    limit = torch.tensor([s.max_tokens for s in settings], device=device)
+    u = torch.tensor(streams, device=device)
+    alive, answers = torch.arange(len(settings), device=device), [[] for _ in settings]
+    for step in range(int(limit.max())):
+        token = draw(head(hidden).float(), u[alive, step], temperature[alive], top_p[alive])
+        keep = (token != tokenizer.eos_token_id) & (limit[alive] > step)
+        for row, t, k in zip(alive.tolist(), token.tolist(), keep.tolist(), strict=True):
+            if k:
+                answers[row].append(t)
+        if watch is not None:
+            watch(answers)
+        if not keep.any():
+            break
+        if keep.sum() < 0.75 * len(keep):
+            index = keep.nonzero()[:, 0]
+            cache, mask, alive, token = select(cache, index, room=int(limit.max()) - step), mask[index], alive[index], token[index]
+            limit_left = limit
+        else:
+            limit_left = limit.clone()
+            limit_left[alive[~keep]] = -1
+        limit = limit_left
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
+        position = mask.sum(-1, keepdim=True) - 1
+        out = body(input_ids=token[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
+        hidden, cache = out.last_hidden_state[:, -1], out.past_key_values
+    return answers
+
+
+def _label_logprobs(model, tokenizer, hidden, cache, mask, options: list[list[str]]) -> list[np.ndarray]:
+    """Log-likelihood of each option's label at the answer's start, row by row (summed over the label's tokens).
+
+    Not divided by the number of tokens: "Neither agree nor disagree" would win by its predictable tail.
+    """
+    import torch
+
+    head, lead = decoder(model)[1], chat.answer_lead(tokenizer)
+    labels = [[tokenizer(lead + o, add_special_tokens=False)["input_ids"] for o in row] for row in options]
+    owner = [i for i, row in enumerate(labels) for _ in row]
+    flat = [label for row in labels for label in row]
+    first = torch.log_softmax(head(hidden).float(), dim=-1)
+    total = first[torch.tensor(owner), torch.tensor([label[0] for label in flat])].clone()
+    longer = [j for j, label in enumerate(flat) if len(label) > 1]
+    if longer:
+        rows = [owner[j] for j in longer]
+        states, _, _, _ = run_rows(model, cache, mask, rows, [flat[j][:-1] for j in longer], tokenizer.pad_token_id)
+        ids, real = pad([flat[j][1:] for j in longer], 0)
+        scores = torch.log_softmax(head(states).float(), dim=-1).gather(-1, ids.to(states.device)[..., None])[..., 0]
+        total[torch.tensor(longer)] += (scores * real.to(states.device)).sum(-1)
+    bounds = np.cumsum([0] + [len(row) for row in labels])
+    return [total[a:b].double().cpu().numpy() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def respond(
+    model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[Sampling], with_options: bool = False, label: str = "", watch=None
+) -> pd.DataFrame:
+    """Answer every row of `frame` (columns id, messages, options).
+
+    Args:
+        settings: how each row is sampled. with_options: also the probability of each option (closed items only).
+        label: what the progress bar says; "" for no bar.
+        watch: called with {row number in `frame`: token ids so far} after every token, for answers that are read while they are written;
+            what it raises ends the work. The same sampling with and without.
+    Returns: a frame with the index of `frame` and columns `text`, `reasoned` (whether a reasoning block was cut from it) and, if asked for,
+        `option_probs` (an array per row that sums to 1).
+    """
+    import torch
+
+    prompts = [chat.encode_prompt(tokenizer, m) for m in frame["messages"]]
+    order = sorted(range(len(frame)), key=lambda i: (prompts[i][0], len(prompts[i][1]), i))
+    size = _BATCH["cuda" if next(model.parameters()).is_cuda else "cpu"]
+    texts, reasoned, probabilities = [""] * len(frame), [False] * len(frame), [None] * len(frame)
+    ids, options = frame["id"].tolist(), frame["options"].tolist() if with_options else None
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    model.eval()
+    with torch.no_grad():
+        for batch in track(batches, label) if label else batches:
+            distinct, index = group([prompts[i][0] for i in batch])
+            cache, prefix_mask = run_prefixes(model, distinct, tokenizer.pad_token_id)
+            states, row_mask, cache, mask = run_rows(model, cache, prefix_mask, index, [prompts[i][1] for i in batch], tokenizer.pad_token_id)
+            hidden = _last(states, row_mask)
+            chosen = [settings[i] for i in batch]
+            longest = max(s.max_tokens for s in chosen)
+            cache, mask = align(cache, mask, room=longest + 1)
+            if with_options:
+                for i, logs in zip(batch, _label_logprobs(model, tokenizer, hidden, cache, mask, [options[i] for i in batch]), strict=True):
+                    probabilities[i] = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
+            streams = np.stack([uniforms(seed, ids[i], longest + 1) for i in batch])
+            look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
+            for i, tokens in zip(batch, _sample(model, tokenizer, hidden, cache, mask, chosen, streams, look), strict=True):
+                said = tokenizer.decode(tokens, skip_special_tokens=True)
+                texts[i], reasoned[i] = chat.clean_answer(said), chat.has_reasoning(said)
+    out = pd.DataFrame({"text": texts, "reasoned": reasoned}, index=frame.index)
+    return out.assign(option_probs=probabilities) if with_options else out
+
+
+def generate(model, tokenizer, frame: pd.DataFrame, *, seed: int, label: str = "") -> pd.DataFrame:
+    """One evaluation answer per row (`text`, `reasoned`), sampled as its question type asks for (`SAMPLING`)."""
+    settings = [SAMPLING.get(kind, SAMPLING["open"]) for kind in frame["question_type"]]
+    return respond(model, tokenizer, frame, seed=seed, settings=settings, label=label)

@@ -1,0 +1,290 @@
+"""The base models at both scales: loading, 4-bit quantization, LoRA placement. What the families are is in `registry`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from .. import paths
+from ..registry import ModelSpec
+from . import experts
+
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
+
+
+class Unavailable(RuntimeError):
+    """A hub model that cannot be had now: one line with what, why, and what to do."""
+
+
+def source(spec: ModelSpec, scale: str) -> Path:
+    """Folder of the base at the given scale: the shipped twin ("nano"), or the hub's files at the pinned revision ("paper"), fetched if need be.
+
+    Raises: FileNotFoundError or ValueError for a missing or damaged twin; Unavailable if the hub, the licence or the disk says no.
+    """
+    if scale == "nano":
+        folder = paths.NANO_MODELS / spec.key
+        verify_nano(folder)
+        return folder
+    from huggingface_hub import errors, snapshot_download
+
+    name = f"{spec.hub_id} at revision {spec.revision[:12]}"
+    try:
+        return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=HUB_FILES))
+    except errors.GatedRepoError as error:
+        raise Unavailable(f"{name}: its licence ({spec.licence}) has not been accepted; accept it on the model's page, then: hf auth login") from error
+    except errors.RevisionNotFoundError as error:
+        raise Unavailable(f"{name}: the hub no longer has this revision; choose another one in registry.py") from error
+    except errors.RepositoryNotFoundError as error:
+        raise Unavailable(f"{name}: the hub has no such model, or shows it only to users who are logged in (hf auth login)") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise Unavailable(f"{name}: the download failed (the hub answered {error.__cause__.response.status_code}); try again later") from error
+        raise Unavailable(f"{name}: not in the cache, and the hub cannot be reached; check the network and that HF_HUB_OFFLINE is not set") from error
+    except OSError as error:
+        why = (
+            "no space left on the disk; set HF_HOME to one with room"
+            if error.errno == errno.ENOSPC
+            else f"the download failed ({type(error).__name__}: {error})"
+        )
+        raise Unavailable(f"{name}: {' '.join(why.split())}") from error
+
+
+def verify_nano(folder: Path) -> None:
+    """Compare every file of a shipped twin with its card's hashes. Raises FileNotFoundError or ValueError naming the file."""
+    listing = folder / "hashes.json"
+    if not listing.exists():
+        raise FileNotFoundError(f"{folder}: no nano twin here; build it with: python -m polypersona_lib nano")
+    for name, expected in json.loads(listing.read_text()).items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+            raise ValueError(f"{folder / name}: does not match hashes.json; restore the file or rebuild with: python -m polypersona_lib nano")
+
+
+def load_tokenizer(spec: ModelSpec, scale: str):
+    """The family's tokenizer, padding on the right, round-trip checked. Raises ValueError if it drops text."""
+    from transformers import AutoTokenizer
+
+    name = source(spec, scale)
+    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    probe = "Sometimes, a small price."
+    if tokenizer.decode(tokenizer(probe, add_special_tokens=False)["input_ids"]).strip() != probe:
+        raise ValueError(f"{name}: the tokenizer does not give back the text it was given")
+    return tokenizer
+
+
+NOT_QUANTIZED = ["lm_head", "shared_expert_gate"]  # the gate of Qwen1.5-MoE has one output: too few for a block of 64 weights
+
+
+def precision(spec: ModelSpec, device: str):
+    """The type to compute in: float32 on a CPU; on a GPU BF16, or FP16 where the card has none, but FP32 for Phi-2, whose attention overflows in FP16."""
+    import torch
+
+    if device == "cpu":
+        return torch.float32
+    if torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32 if spec.architecture == "phi" else torch.float16
+
+
+def import_libraries() -> None:
+    """Import what loading a model needs (seconds, once), without bitsandbytes' advice to install `kernels`, which would look for code on the hub."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import bitsandbytes.nn  # noqa: F401
+    import peft  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+
+def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str = "cpu", folder: Path | None = None):
+    """The frozen base model, in NF4 with double quantization if `four_bit`, computing in `precision`; experts of a mixture taken apart.
+
+    `folder` names another place to take the weights from. Safetensors only, never remote code.
+    Source: paper section IV-C ("4-bit precision"); NF4 and double quantization after QLoRA [26].
+    """
+    import_libraries()
+    from bitsandbytes.nn import Linear4bit, Params4bit
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    arguments = {}
+    dtype = precision(spec, device)
+    if four_bit:
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=NOT_QUANTIZED
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder or source(spec, scale), dtype=dtype, device_map={"": device}, use_safetensors=True, attn_implementation="sdpa",
+        trust_remote_code=False, local_files_only=True, **arguments,
+    )  # fmt: skip
+    if scale != "nano" and folder is None:
+        model.name_or_path = spec.hub_id
+
+    def packed(linear):
+        """The same layer in 4 bits, as bitsandbytes makes it of the layers it finds by itself."""
+        layer = Linear4bit(linear.in_features, linear.out_features, bias=False, compute_dtype=dtype, device="meta")
+        layer.weight = Params4bit(linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=layer)
+        return layer.to(device)
+
+    experts.separate(model, packed if four_bit else None)
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            # bitsandbytes repacks the weights of such a layer at its first forward in eval mode, and from then on uses a kernel without a
+            # backward: training after a validation would go on with wrong gradients, with no more than a warning (0.50.2).
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
+
+
+def quantization(model) -> dict:
+    """What of a model is packed into 4 bits, adapters left out: {"four_bit": parameters, "other": parameters, "left": {layer: parameters}}."""
+    found = {"four_bit": 0, "other": 0, "left": {}}
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            continue
+        if hasattr(parameter, "quant_state"):
+            found["four_bit"] += parameter.quant_state.shape.numel()
+            continue
+        layer = name.replace(".base_layer", "").rsplit(".", 2)[-2]
+        found["other"] += parameter.numel()
+        found["left"][layer] = found["left"].get(layer, 0) + parameter.numel()
+    return found
+
+
+def lora_modules(model, spec: ModelSpec) -> dict[str, int]:
+    """How many modules each LoRA target matches. Raises ValueError for a target that matches none, listing what exists."""
+    import torch
+
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".lora_" not in name]
+    linear = [name.removesuffix(".base_layer").rsplit(".", 1)[-1] for name in names]  # a wrapped model's layers are called q_proj.base_layer
+    counts = {target: linear.count(target) for target in spec.lora_targets}
+    missing = [t for t, n in counts.items() if n == 0]
+    if missing:
+        raise ValueError(f"{spec.key}: LoRA target(s) {', '.join(missing)} match no module; linear layers here: {', '.join(sorted(set(linear)))}")
+    return counts
+
+
+def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed: int):
+    """Wrap `model` in a PEFT LoRA adapter on the family's targets. Source: paper section IV-C (r = 16, alpha = 32, dropout .05)."""
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    lora_modules(model, spec)
+    if getattr(model, "is_loaded_in_4bit", False):
+        checkpointing = {"use_gradient_checkpointing": next(model.parameters()).is_cuda, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+        model = prepare_model_for_kbit_training(model, **checkpointing)
+    torch.manual_seed(seed)
+    model.name_or_path = model.config._name_or_path = _portable(model.name_or_path)
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(spec.lora_targets), bias="none", task_type="CAUSAL_LM")
+    config.revision = spec.revision if model.name_or_path == spec.hub_id else None
+    wrapped = get_peft_model(model, config)
+    wrapped.peft_config["default"].target_modules = sorted(spec.lora_targets)  # PEFT keeps a set: its order in the file would follow PYTHONHASHSEED
+    return wrapped
+
+
+def save_adapter(model, folder: Path) -> None:
+    """Write the adapter in PEFT's layout. (By itself PEFT would ask the hub whether the base's vocabulary has changed.)"""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def load_adapter(model, folder: Path) -> None:
+    """Set the adapter weights of a wrapped model from a folder, every one of them.
+
+    PEFT's own `from_pretrained` and `load_adapter` take the routed experts of Qwen1.5-MoE for fused ones whatever the model looks like, and leave
+    the weights of their adapters out without a word (0.21.2). Raises: ValueError unless names and shapes are those of the model's adapter.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    found = load_file(Path(folder) / "adapter_model.safetensors")
+    wanted = {name.replace(".default.", "."): parameter for name, parameter in model.named_parameters() if "lora_" in name}
+    unlike = sorted(name for name in found.keys() | wanted.keys() if name not in found or name not in wanted or found[name].shape != wanted[name].shape)
+    if unlike:
+        raise ValueError(f"{folder}: does not fit {_portable(model.name_or_path)} ({len(unlike)} weights differ in name or shape, first {unlike[0]})")
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(found[name])
+
+
+def _portable(name: str) -> str:
+    """What an adapter's files call their base: a hub id as it is, a folder without the path of this machine."""
+    folder = Path(name)
+    if not folder.is_absolute():
+        return name
+    return folder.relative_to(paths.ROOT).as_posix() if folder.is_relative_to(paths.ROOT) else folder.name
+
+
+def empty_model(spec: ModelSpec, scale: str):
+    """The family's model without weights (meta device), experts taken apart: enough to count and to name. Nothing is downloaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = spec.nano if scale == "nano" else {**spec.nano, **spec.hub}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **shape))
+        experts.separate(model)
+    return model
+
+
+def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
+    """What LoRA of rank `r` trains, counted on an empty model of the family: {"trainable", "total", "share"}.
+
+    `total` is the base without its adapters, tied embeddings counted once. Nothing is downloaded and no weight is allocated.
+    """
+    import torch
+
+    model = empty_model(spec, scale)
+    linear = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.rsplit(".", 1)[-1] in spec.lora_targets]
+    trainable, total = sum(r * (m.in_features + m.out_features) for m in linear), sum(p.numel() for p in model.parameters())
+    return {"trainable": trainable, "total": total, "share": trainable / total}
+
+
+def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu", folder: Path | None = None):
+    """The quantized base with its adapter, ready to answer.
+
+    On the CPU the 4-bit weights are unpacked once and the adapter is merged into them: the same function, several times faster.
+    Raises: FileNotFoundError if the adapter is missing (it never falls back to the base); ValueError if it belongs to another base or changes no logits.
+    """
+    if adapter is not None and not (Path(adapter) / "adapter_model.safetensors").exists():
+        raise FileNotFoundError(f"{adapter}: no adapter here; run notebook 03 first")
+    model = load_base(spec, scale, device=device, folder=folder)
+    if device == "cpu":
+        model = unpacked(model)
+    if adapter is not None:
+        model = with_adapter(model, Path(adapter))
+        if device == "cpu":
+            model = model.merge_and_unload()
+    if device == "cpu":
+        experts.fuse(model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model.eval()
+
+
+def unpacked(model):
+    """A 4-bit model with its rounded weights written out in 32 bits: the same function to the last bit, without unpacking them at every step."""
+    return model.dequantize().float()
+
+
+def with_adapter(model, adapter: Path):
+    """`model` with the adapter of a folder, checked to be made for this base and to change what it says."""
+    import torch
+    from peft import PeftConfig, get_peft_model
+
+    made_for, base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"], _portable(model.name_or_path)
+    if made_for != base:
+        raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
+    model.name_or_path = model.config._name_or_path = base
+    model = get_peft_model(model, PeftConfig.from_pretrained(str(adapter))).eval()
+    load_adapter(model, adapter)
+    probe = torch.arange(8, device=next(model.parameters()).device)[None]
+    with torch.no_grad():
+        tuned = model(input_ids=probe).logits
+        with model.disable_adapter():
+            plain = model(input_ids=probe).logits
+    if torch.equal(tuned, plain):
+        raise ValueError(f"{adapter}: the adapter changes nothing")
+    return model

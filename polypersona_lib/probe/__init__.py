@@ -1,0 +1,1 @@
+"""A page on which anyone can talk to a simulated respondent."""

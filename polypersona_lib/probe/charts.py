@@ -1,0 +1,160 @@
+"""The probe's small charts, and each of them in words (for readers who do not see it). They return PNG bytes or a figure and never touch pyplot's state."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from ..figures.style import MODEL_COLOURS, finish, style, wrap
+from .asking import Reply
+
+HATCHES = ("", "////", "....", "xxxx")
+SHADES = ("#08306b", "#2a6fb0", "#7fb3d8", "#f3c48a", "#b35900", "#7f2704")  # lowest to highest option; labels are in the legend and in words
+PLAIN = {"text.parse_math": False}  # a dollar sign in somebody's option is a dollar sign
+_WIDTH = 4.8  # inches: narrow, so that the text can still be read where a phone shrinks the picture
+_READ, DOUBT = "◆", "(!)"  # the option read from an answer; a value that makes an impossible card
+
+
+class Chart(Figure):
+    """A figure that a notebook shows by itself, whatever backend is in use."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+@cache
+def _drawn() -> frozenset[int]:
+    """The characters that the charts' font has."""
+    with style():
+        return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def legible(texts: Sequence[str]) -> list[str]:
+    """Labels for a chart: a text with a character that the font lacks, or that is written from right to left, becomes "option 1" (the words beside
+    the chart have it as it is); a chart would draw boxes, or its letters in the wrong order.
+    """
+
+    def good(text: str) -> bool:
+        return all(ord(c) in _drawn() and unicodedata.bidirectional(c) not in ("R", "AL") for c in text if c not in "\n\t")
+
+    return [text if good(text) else f"option {i + 1}" for i, text in enumerate(texts)]
+
+
+def _figure(height: float, columns: int = 1):
+    fig = Chart(figsize=(_WIDTH, height), layout="constrained", dpi=144)
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(1, columns, sharey=True, squeeze=False)[0]
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as PNG."""
+    buffer = BytesIO()
+    with style(), plt.rc_context(PLAIN):
+        fig.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def plot_options(
+    groups: dict[str, Sequence[float]], options: Sequence[str], *, note: str, xlabel: str = "probability of the option", read: Sequence[int | None] = ()
+) -> Figure:
+    """Bars of one number per option, a colour and hatch for every group (system, or before and after). `read`: the option that each group's answer names."""
+    with style(), plt.rc_context(PLAIN):
+        fig, (ax,) = _figure(0.7 + (0.14 * len(groups) + 0.14) * len(options) + 0.2 * len(groups))
+        width, at = 0.8 / len(groups), np.arange(len(options))
+        for number, (label, values) in enumerate(groups.items()):
+            where = at + (number - (len(groups) - 1) / 2) * width
+            bars = ax.barh(where, values, width * 0.92, color=MODEL_COLOURS[number % len(MODEL_COLOURS)], hatch=HATCHES[number % 4], label=label)
+            said = read[number] if number < len(read) else None
+            ax.bar_label(bars, [f"{v:.0%}" + f" {_READ}" * (i == said) for i, v in enumerate(values)], padding=2, fontsize=6.5)
+        ax.set_yticks(at, [wrap(o[:60], 24) for o in legible(options)])
+        ax.invert_yaxis()
+        ax.set_xlim(0, 1.12)
+        ax.set_xticks(np.arange(0, 1.1, 0.2))
+        ax.set_xlabel(xlabel + f"; {_READ} the option read from the answer" * any(o is not None for o in read))
+        ax.grid(False, axis="y")
+        fig.legend(loc="outside upper left", ncols=1)
+        return finish(fig, note)
+
+
+def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequence[str], name: str, *, note: str) -> Figure:
+    """For every system a stack of option probabilities at each value of the attribute `name`."""
+    values = list(next(iter(panels.values())))
+    with style(), plt.rc_context(PLAIN):
+        fig, axes = _figure(1.1 + 0.16 * len(values) + 0.12 * len(options), len(panels))
+        for ax, (label, by_value) in zip(axes, panels.items(), strict=True):
+            table, left = np.array([by_value[v] for v in values]), np.zeros(len(values))
+            for i, option in enumerate(legible(options)):
+                ax.barh(range(len(values)), table[:, i], 0.84, left=left, color=SHADES[i % len(SHADES)], hatch=HATCHES[i % 4] if i >= 3 else "",
+                        edgecolor="white", linewidth=0.4, label=option[:60])  # fmt: skip
+                left += table[:, i]
+            mean = table @ np.arange(len(options)) / (len(options) - 1)
+            line = 1.0 if name == "age" else 0  # other values have no order to join them by
+            ax.plot(mean, range(len(values)), color="black", marker="D", markersize=3.5, markeredgecolor="white", linewidth=line, label="mean position")
+            ax.set_xlim(0, 1)
+            ax.set_title(fill(label, 22), loc="left")
+            ax.set_xlabel("probability of each option")
+            ax.grid(False)
+        axes[0].set_yticks(range(len(values)), [str(v)[:40] for v in values])
+        axes[0].set_ylabel(name.replace("_", " "))
+        axes[0].invert_yaxis()
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside upper left", ncols=3)
+        return finish(fig, note)
+
+
+def plot_lengths(lengths: dict[str, dict[object, int]], name: str, *, note: str) -> Figure:
+    """An open question over an attribute: words of each answer (there is no option to count)."""
+    with style(), plt.rc_context(PLAIN):
+        values = list(next(iter(lengths.values())))
+        fig, (ax,) = _figure(0.9 + 0.16 * len(values))
+        for number, (label, by_value) in enumerate(lengths.items()):
+            ax.plot([by_value[v] for v in values], range(len(values)), "os^D"[number % 4], color=MODEL_COLOURS[number], label=label)
+        ax.set_yticks(range(len(values)), [str(v)[:40] for v in values])
+        ax.set_ylabel(name.replace("_", " "))
+        ax.set_xlabel("words in the answer")
+        ax.set_xlim(left=0)
+        ax.invert_yaxis()
+        fig.legend(loc="outside upper left")
+        return finish(fig, note)
+
+
+def say_options(groups: dict[str, Sequence[float]], options: Sequence[str]) -> str:
+    """The bars in words, a line a group."""
+    return "\n".join(f"{label}: " + ", ".join(f"{o} {v:.0%}" for o, v in zip(options, values, strict=True)) for label, values in groups.items())
+
+
+def say_answers(replies: dict[object, Reply]) -> str:
+    """The answers of a sweep, equal ones together: which values they belong to, the text, the option read from it."""
+    together: dict[tuple[str, str], list] = {}
+    for value, r in replies.items():
+        together.setdefault((r.text, f" [{r.stance}]" if r.ask.options else ""), []).append(value)
+    return "\n".join(f"{_some(values)}: {text}{stance}" for (text, stance), values in together.items())
+
+
+def _some(values: Sequence[object], most: int = 8) -> str:
+    """A list of values, cut when it is long."""
+    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
+
+
+def say_sweep(replies: dict[object, Reply], name: str) -> str:
+    """A sweep in words, a line a value: the probability of every option, or the number of words of an answer to an open question."""
+    lines = []
+    for value, r in replies.items():
+        probable = ", ".join(f"{o} {p:.0%}" for o, p in zip(r.ask.options, r.option_probs or (), strict=True))
+        lines.append(f"{name} {value}: " + (probable or f"{len(r.text.split())} words"))
+    return "\n".join(lines)
+
+
+def shares(replies: Sequence[Reply]) -> list[float]:
+    """Share of each option among the replies from which one was read, at least 0 each."""
+    counts = np.bincount([r.option for r in replies if r.option is not None], minlength=len(replies[0].ask.options)).astype(float)
+    return list(counts / max(1.0, counts.sum()))

@@ -1,0 +1,142 @@
+"""A questionnaire put to one persona or a panel: who is asked what, the table, its files, and asking again from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+
+from .. import __version__
+from ..cells import csv_text
+from ..files import write_atomically
+from ..models.generation import Sampling
+from ..prompts import chat
+from ..registry import MODELS
+from ..world.questions import Question
+from .asking import Ask, Reply, System, ask_bank
+from .cards import one_line
+
+_COLUMNS = (
+    "persona_id", "persona", "domain", "question", "options", "answer", "stance", "option_probs", "system", "seed", "temperature", "top_p", "id", "source",
+)  # fmt: skip
+NUMBERS = ("seed", "temperature", "top_p")
+_SOURCE = "simulated, not survey data"
+_ASK = ("card", "persona_id", "question_id", "domain", "text", "kind", "options", "seed", "sampling", "sample")
+_SAMPLING = ("temperature", "top_p", "max_tokens")
+
+
+def sheet(cards: Iterable[dict | str], questions: Sequence[Question], *, seed: int, sampling: Sampling | None = None) -> list[Ask]:
+    """Every question to every card, people first."""
+    return [ask_bank(card, q, seed=seed, sampling=sampling) for card in cards for q in questions]
+
+
+def table(replies: Sequence[Reply], note: str = "") -> pd.DataFrame:
+    """One row a reply, as text and numbers (`_COLUMNS`); `note` says on what scale they were made, so that no row that leaves this page passes for more."""
+    rows = [
+        {
+            "persona_id": r.ask.persona_id, "persona": chat.render_card(r.ask.card), "domain": r.ask.domain, "question": r.ask.text,
+            "options": " / ".join(r.ask.options), "answer": r.text, "stance": r.stance if r.ask.options else "",
+            "option_probs": " ".join(f"{p:.4f}" for p in r.option_probs or ()), "system": r.system.label, "seed": r.ask.seed,
+            "temperature": r.ask.sampling.temperature, "top_p": r.ask.sampling.top_p, "id": r.ask.id, "source": "; ".join(filter(None, (_SOURCE, note))),
+        }
+        for r in replies
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def write(replies: Sequence[Reply], folder: Path, name: str, note: str = "") -> tuple[Path, Path]:
+    """Write `<name>.csv` (for a spreadsheet: no cell is a formula) and `<name>.jsonl` (everything needed to ask again); nothing is overwritten: a name
+    that is taken gets a number. Returns both paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = free_name(folder, name)
+    plain = table(replies, note)
+    plain = plain.assign(**{c: plain[c].map(lambda v: csv_text(str(v))) for c in plain.columns if c not in NUMBERS})
+    lines = [
+        {"ask": {**asdict(r.ask)}, "system": asdict(r.system), "answer": r.text, "option": r.option,
+         "option_probs": None if r.option_probs is None else [round(p, 6) for p in r.option_probs], "tokens": r.tokens,
+         "source": "; ".join(filter(None, (_SOURCE, note))), "version": __version__}
+        for r in replies
+    ]  # fmt: skip
+    csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
+    write_atomically(csv, plain.to_csv(index=False, lineterminator="\n"))
+    write_atomically(jsonl, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return csv, jsonl
+
+
+def free_name(folder: Path, name: str) -> str:
+    """`name`, or `name-2`, `name-3`, ... if there is such an export already."""
+    names = (name if i == 1 else f"{name}-{i}" for i in count(1))
+    return next(n for n in names if not any((folder / f"{n}{end}").exists() for end in (".csv", ".jsonl")))
+
+
+def read(path: Path) -> tuple[list[Ask], list[System], list[str]]:
+    """The asks, systems and answers of a file that `write` made. Raises ValueError naming file, line and what is wrong for anything else."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # not splitlines: an answer may hold a line separator
+    except UnicodeDecodeError:
+        raise ValueError(f"{Path(path).name}: not a row that the probe wrote (the file is not UTF-8)") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                rows.append(_row(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise ValueError(f"{Path(path).name}, line {number}: not a row that the probe wrote ({_reason(error)})") from None
+    if not rows:
+        raise ValueError(f"{Path(path).name}: no rows")
+    asks, systems, answers = map(list, zip(*rows, strict=True))
+    return asks, systems, answers
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a line, for the person who edited it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON at column {error.colno}"
+    return f"'{one_line(error.args[0])[:40]}' is missing" if isinstance(error, KeyError) else one_line(str(error))[:120]
+
+
+def _row(row: dict) -> tuple[Ask, System, str]:
+    """One line of an export. Raises ValueError, KeyError, TypeError or AttributeError for what `write` would not have written."""
+    known, system = row["ask"], System(row["system"]["key"], row["system"]["adapter"])
+    if unknown := set(known) - set(_ASK):
+        raise ValueError(f"'{min(unknown)}' is not known")
+    sampling, options = Sampling(**{k: known["sampling"][k] for k in _SAMPLING}), known["options"]
+    if not isinstance(options, list) or not all(isinstance(o, str) and o for o in options) or len(options) == 1 or len(set(options)) < len(options):
+        raise ValueError("'options' is no list of different texts")
+    ask = Ask(**{k: known[k] for k in _ASK} | {"options": tuple(options), "sampling": sampling})
+    texts = {"answer": row["answer"], "adapter": system.adapter} | {k: known[k] for k in ("persona_id", "question_id", "domain", "text", "kind")}
+    wholes = {"seed": (ask.seed, 0, 2**31 - 1), "sample": (ask.sample, 0, 10**6), "max_tokens": (sampling.max_tokens, 1, 1024)}
+    numbers = {"temperature": (sampling.temperature, 0, 2), "top_p": (sampling.top_p, 0, 1)}
+    wrong = [k for k, v in texts.items() if not isinstance(v, str)] + [k for k, (v, lo, hi) in wholes.items() if type(v) is not int or not lo <= v <= hi]
+    wrong += [k for k, (v, lo, hi) in numbers.items() if type(v) not in (int, float) or not lo <= v <= hi]
+    if wrong:
+        raise ValueError(f"'{wrong[0]}' has a value that cannot be")
+    if system.key not in MODELS:
+        raise ValueError(f"no model '{system.key}'")
+    if not isinstance(ask.card, dict | str):
+        raise ValueError("'card' is neither a card nor a text")
+    if ask.prompt.count("\n") != 2 + bool(options):
+        raise ValueError("a line end inside card, question or options")
+    return ask, system, row["answer"]
+
+
+def summary(replies: Sequence[Reply]) -> str:
+    """One line a question: how the stances fall and what the model's own probabilities say on average."""
+    lines, by_question = [], {}
+    for r in replies:
+        by_question.setdefault((r.ask.text, r.ask.options), []).append(r)
+    for (text, options), group in by_question.items():
+        if not options:
+            lines.append(f"{text}\n   {len(group)} answers in words")
+            continue
+        counts = [sum(r.option == i for r in group) for i in range(len(options))]
+        means = [sum(r.option_probs[i] for r in group) / len(group) for i in range(len(options))]
+        unread = sum(r.option is None for r in group)
+        parts = [f"{o}: {c} read, {m:.0%} probable" for o, c, m in zip(options, counts, means, strict=True)]
+        lines.append(f"{text}\n   " + "; ".join(parts) + (f"; no option found in {unread}" if unread else ""))
+    return "\n".join(lines)

@@ -1,0 +1,58 @@
+"""Processes of this machine: how many cores may be used, what is left running and has to end, variables for a while."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+def allowed_cores() -> int:
+    """Physical cores this process may use (affinity and container quota counted), at least 1."""
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, int(quota) // int(period)) if quota != "max" else cores
+    except (OSError, ValueError):
+        pass
+    return max(1, cores)
+
+
+def end_children() -> None:
+    """Kill every process below this one and wait for it: no kernel is left behind."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        try:
+            child.kill()
+        except psutil.Error:
+            continue
+    psutil.wait_procs(children, timeout=5)
+
+
+def end_orphans(kernel_folder: Path) -> None:
+    """Kill kernels of an earlier runner that was itself killed; their connection file lies in `kernel_folder`."""
+    mark = str(kernel_folder) + os.sep
+    for process in psutil.process_iter(["cmdline"]):
+        if process.pid != os.getpid() and any(part.startswith(mark) for part in process.info["cmdline"] or []):
+            try:
+                process.kill()
+                process.wait(5)
+            except psutil.Error:
+                continue
+
+
+@contextmanager
+def environment(changes: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the kernels started inside the block."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

@@ -1,0 +1,1 @@
+"""A blind rating of answers by people, and what the ratings say."""

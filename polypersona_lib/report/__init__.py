@@ -1,0 +1,1 @@
+"""The tables and the page that readers see, made from a run's files alone."""

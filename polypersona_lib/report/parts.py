@@ -1,0 +1,154 @@
+"""The report's parts: each reads one kind of file of a run and returns plain lists and dicts; a missing file gives an empty part.
+
+Tables and score tables are read in `report_tables`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ..cells import DASH
+from ..claims.evidence import VERDICTS
+from ..config import RunConfig
+from .score_tables import plain, slug, system_kind, system_name
+
+MARKS = dict(zip(VERDICTS, ("✓", "✗", "≠", "○", "?"), strict=True))
+TYPE_LABELS = {"open": "open", "likert": "Likert", "yesno": "yes/no", "agreement": "agreement"}
+OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "processes")
+MAKES = {  # what the stages make beside the paper's tables and figures
+    "01": "the data set and its faults", "02": "attributes, clusters and reuse of personas", "03": "adapters, training curves",
+    "04": "answers, scores, controls", "05": "scores by domain", "06": "every figure beside the paper's", "07": "ablations", "08": "persona fidelity",
+    "09": "human rating (no ratings are shipped)",
+    "10": "answer distributions, groups, reliability", "11": "the same people asked again", "90": "the claims ledger, this report",
+}  # fmt: skip
+
+# --- reading -------------------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or {} if there is no such file or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """The row scores of a run; empty without the file."""
+    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+
+
+def read_ledger(path: Path) -> list[dict]:
+    """The rows of claims.csv as text, with a class name for the verdict."""
+    if not path.is_file():
+        return []
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = ({k: plain(v) for k, v in row.items()} for row in frame.to_dict("records"))
+    return [row | {"slug": slug(row["verdict"]), "mark": MARKS.get(row["verdict"], ""), "printed": _printed(row)} for row in rows]
+
+
+def _printed(row: dict) -> str:
+    """What the paper states, with its unit; a threshold of ours is not the paper's number."""
+    if row["unit"].endswith("(ours)"):
+        return "not quantified"
+    return row["value"] if row["unit"] in (DASH, "score", "judgement") else f"{row['value']} {row['unit']}"
+
+
+def read_records(folder: Path, order: tuple[str, ...]) -> list[dict]:
+    """The run records of a folder, in the given order of models."""
+    found = [r for p in sorted(folder.glob("*.json")) if "model" in (r := read_json(p))]
+    return sorted(found, key=lambda r: order.index(r["model"]) if r["model"] in order else len(order))
+
+
+# --- the run -------------------------------------------------------------------------------------------------------------------
+
+
+def _distinct(records: list[dict], key: str) -> str:
+    return "; ".join(dict.fromkeys(str(r[key]) for r in records if r.get(key))) or DASH
+
+
+def run_facts(run: RunConfig, records: list[dict], dataset: dict) -> list[tuple[str, str]]:
+    """What ran on what: (name, value) pairs."""
+    versions = records[0].get("versions", {}) if records else {}
+    rows = dataset.get("rows", {})
+    counts = ", ".join(f"{name} {n}" for name, n in rows.items()) if isinstance(rows, dict) and rows else DASH
+    return [
+        ("Profile", f"{run.profile} ({'nano twins' if run.settings.scale == 'nano' else 'hub models'})"), ("Split", run.split), ("Seed", str(run.seed)),
+        ("Data", f"{dataset.get('source') or (Path(run.data).name if run.data else 'embedded')} ({counts})"),
+        ("Data hash", str(dataset.get("data_hash") or _distinct(records, "data_hash"))),
+        ("Device", _distinct(records, "device")), ("Code", _distinct(records, "git")),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or DASH),
+    ]  # fmt: skip
+
+
+def model_facts(records: list[dict]) -> list[dict]:
+    """What was trained: one row a run record."""
+    keys = ("model", "display", "hub_id", "revision", "adapter_hash", "template_hash", "best_epoch")
+    short = ("revision", "adapter_hash", "template_hash")
+    return [{k: str(r.get(k, DASH))[: 12 if k in short else None] for k in keys} for r in records]
+
+
+def costs(records: list[dict]) -> list[dict]:
+    """Time, speed and memory of each training."""
+
+    def number(record: dict, key: str, form: str) -> str:
+        return form.format(record[key]) if isinstance(record.get(key), int | float) else DASH
+
+    forms = dict.fromkeys(("train_time_s", "tokens", "tokens_per_s", "peak_memory_mb", "trainable", "total"), "{:,.0f}") | {"share": "{:.2%}"}
+    return [{"display": r.get("display", r["model"]), **{k: number(r, k, f) for k, f in forms.items()}} for r in records]
+
+
+def stages(path: Path, artefacts: Sequence[tuple[str, str]] = ()) -> list[dict]:
+    """What each stage of the runner made, with its time and memory, and the sum: [{stage, makes, status, time, memory}]; [] without a manifest.
+
+    Args: artefacts: (artefact of the paper, stage that makes it).
+    """
+    found = sorted(read_json(path).get("stages", {}).items())
+    lines = [
+        {"stage": name, "makes": ", ".join([a for a, stage in artefacts if stage == name] + [MAKES[name]] if name in MAKES else []) or DASH,
+         "status": str(e.get("status", DASH)), "time": f"{e.get('wall_time_s', 0):,.1f}", "memory": f"{e.get('peak_memory_mb', 0):,.0f}"}
+        for name, e in found
+    ]  # fmt: skip
+    total, most = sum(e.get("wall_time_s", 0) for _, e in found), max((e.get("peak_memory_mb", 0) for _, e in found), default=0)
+    last = {"stage": "all", "makes": "the sum of the times, the largest of the memories", "status": "", "time": f"{total:,.1f}", "memory": f"{most:,.0f}"}
+    return [*lines, last] if lines else []
+
+
+def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[str, str]] = (), *, most: int = 3) -> list[dict]:
+    """A few test items with the reference, the answers of the model told about, tuned and untuned, of the persona-blind copy, and apart those of the others.
+
+    Args: models: the run's; the samples tell about the last one that answered. first: (id, why) of items to begin with (`brief.telling`).
+        most: how many others, the middle row of each question type.
+    """
+    here = [s for key in models for s in (key, f"{key}--base") if (folder / f"{s}.jsonl").is_file()]
+    shown = [s for s in here if s.removesuffix("--base") == here[-1].removesuffix("--base")]
+    shown += ["persona_blind"] if (folder / "persona_blind.jsonl").is_file() else []
+    files = {s: {row["id"]: row for row in read_lines(folder / f"{s}.jsonl")} for s in [*shown, *(s for s in here if s not in shown)]}
+    if not files:
+        return []
+    records = next(iter(files.values()))
+    by_type: dict[str, list[str]] = {}
+    for name, row in records.items():
+        by_type.setdefault(row["question_type"], []).append(name)
+    middle = [(names[len(names) // 2], "from the middle of the file") for names in by_type.values()]
+    chosen = dict([(i, why) for i, why in first if i in records] + middle[:most])
+    return [
+        {**{k: str(records[i].get(k) or DASH) for k in ("id", "domain", "question", "persona", "reference")}, "why": why,
+         "question_type": TYPE_LABELS.get(records[i]["question_type"], records[i]["question_type"]), "options": " / ".join(records[i].get("options") or []),
+         **{part: [_answer(s, files[s][i]) for s in files if (s in shown) == (part == "answers") and i in files[s]] for part in ("answers", "others")}}
+        for i, why in chosen.items()
+    ]  # fmt: skip
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The objects of a JSON-lines file; only the line end separates them (answers may hold other separators)."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def _answer(system: str, row: dict) -> dict:
+    return {"system": system_name(system), "kind": system_kind(system), "text": str(row.get("prediction", "")), "failed": row.get("status") == "failed"}

@@ -1,0 +1,158 @@
+"""Pre-flight: what this machine has, what a run would need, and how to mend what is missing.
+
+python -m polypersona_lib doctor [smoke|nano|ablations|sessions|paper]      # exit status 1 if anything is FAIL
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from .. import paths
+from ..registry import MODELS
+
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+DISK_GB, RAM_GB = 2, {"sessions": 5}  # free memory for a run; 4 for every other profile
+NEEDED = ("psutil", "pandas", "torch", "transformers", "peft", "papermill", "jupyterlab")  # one of them absent: no set-up was made for this Python
+HUB_GB = 2.1  # bytes a parameter on disk: 16-bit weights and the files beside them
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
+
+
+class Check(NamedTuple):
+    """One line of the report; `fix` says what to do about anything but OK."""
+
+    subject: str
+    status: str
+    found: str
+    fix: str = ""
+
+
+def checks(profile: str) -> Iterator[Check]:
+    """Every check for the given profile. Without packages the later ones cannot look."""
+    yield _python()
+    packages = _packages()
+    yield packages
+    yield _space("disk", shutil.disk_usage(paths.ROOT).free / 1e9, DISK_GB, "free some space, or put results elsewhere with --out DIR")
+    yield _writable()
+    if packages.status != FAIL:
+        yield _memory(profile)
+        yield from _gpu(profile)
+        yield from _hub(profile)
+    yield _browser()
+
+
+def _python() -> Check:
+    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Check("Python", OK if good else FAIL, platform.python_version(), "" if good else "use Python 3.11, 3.12 or 3.13 (POLYPERSONA_PYTHON names one)")
+
+
+def _packages() -> Check:
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if absent:
+        return Check("packages", FAIL, f"not here: {', '.join(absent)}", "./run_all.sh --help makes .venv; then .venv/bin/python -m polypersona_lib doctor")
+    lines = subprocess.run([sys.executable, str(paths.ROOT / "scripts" / "setup_env.py"), "check"], capture_output=True, text=True)
+    if lines.returncode == 0:
+        from ..config import versions_line
+
+        return Check("packages", OK, f"as in requirements.lock ({versions_line()})")
+    first = (lines.stdout + lines.stderr).strip().splitlines()
+    return Check(
+        "packages", WARN, first[0] if first else "differ from requirements.lock", "numbers may differ; ./run_all.sh makes .venv with the exact versions"
+    )
+
+
+def _space(subject: str, found_gb: float, need_gb: float, fix: str) -> Check:
+    enough = found_gb >= need_gb
+    return Check(subject, OK if enough else FAIL, f"{found_gb:.0f} GB free, {need_gb:.0f} needed", "" if enough else fix)
+
+
+def _writable() -> Check:
+    place = paths.run_paths("any").results.parent
+    good = os.access(place, os.W_OK)
+    return Check("results", OK if good else FAIL, f"{place} is {'' if good else 'not '}writable", "" if good else "put results elsewhere with --out DIR")
+
+
+def _memory(profile: str) -> Check:
+    import psutil
+
+    fix = "close other programs; a run works two models at once if it can, one if it must"
+    return _space("memory", psutil.virtual_memory().available / 1e9, RAM_GB.get(profile, 4), fix)
+
+
+def _gpu(profile: str) -> Iterator[Check]:
+    import torch
+
+    wanted = FAIL if profile == "paper" else OK
+    if not torch.cuda.is_available():
+        fix = "run ./run_all.sh nano here, or paper on a machine with a CUDA GPU" if profile == "paper" else ""
+        yield Check("GPU", wanted, "none that PyTorch can use" + ("" if profile == "paper" else " (nano does not need one)"), fix)
+        return
+    from ..config import PROFILES
+    from ..models.resources import DoesNotFit, Machine, fit
+
+    machine = Machine.found()
+    yield Check("GPU", OK, f"{machine.gpus} x {torch.cuda.get_device_name(0)}, {machine.gpu / 1e9:.0f} GB each")
+    yield Check(
+        "BF16",
+        OK if machine.bf16 else WARN,
+        "yes" if machine.bf16 else "no",
+        "" if machine.bf16 else "FP16 is used, and FP32 for Phi-2, which overflows in FP16",
+    )
+    for spec in MODELS.values() if profile == "paper" else ():
+        try:
+            yield Check(spec.key, OK, fit(spec, "paper", PROFILES["paper"].train, machine)[1].partition(": ")[2])
+        except DoesNotFit as error:
+            yield Check(spec.key, WARN, str(error), f"leave it out: --models {','.join(k for k in MODELS if k != spec.key)}")
+
+
+def _hub(profile: str) -> Iterator[Check]:
+    if profile != "paper":
+        yield Check("hub", OK, "not needed: the nano twins are shipped")
+        return
+    from huggingface_hub import constants, get_token, scan_cache_dir
+
+    have = {repo.repo_id for repo in scan_cache_dir().repos} if os.path.isdir(constants.HF_HUB_CACHE) else set()
+    missing = [spec for spec in MODELS.values() if spec.hub_id not in have]
+    from ..models.loading import lora_share
+
+    need = sum(lora_share(spec, "paper", r=16)["total"] * HUB_GB for spec in missing) / 1e9
+    found = shutil.disk_usage(constants.HF_HOME if os.path.isdir(constants.HF_HOME) else os.path.expanduser("~")).free / 1e9
+    yield _space("hub cache", found, need, f"set HF_HOME to a disk with room; to fetch: {', '.join(s.hub_id for s in missing)}")
+    gated = [spec.hub_id for spec in missing if spec.gated]
+    if gated and not get_token():
+        yield Check(
+            "hub login", WARN, "no token", f"accept the licence on the page of {', '.join(gated)}, then: hf auth login (without it the row stays empty)"
+        )
+    offline = constants.HF_HUB_OFFLINE and missing
+    if offline:
+        yield Check("hub access", FAIL, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, or copy the models into the cache first")
+
+
+def _browser() -> Check:
+    found = next((name for name in BROWSERS if shutil.which(name)), "")
+    if found or sys.platform in ("darwin", "win32"):
+        return Check("browser", OK, found or "the system's own")
+    return Check("browser", WARN, "none found", "notebooks open in any browser: copy the address JupyterLab prints to another machine's")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the module; exit status 1 if a check failed."""
+    parser = argparse.ArgumentParser(prog="python -m polypersona_lib doctor", description="What this machine has, and how to mend what is missing.")
+    names = ("smoke", "nano", "ablations", "sessions", "paper")
+    parser.add_argument("profile", nargs="?", choices=names, default="nano", help="what the machine is to run (default nano)")
+    found = []
+    for check in checks(parser.parse_args(argv).profile):
+        found.append(check)
+        print(f"{check.status:4}  {check.subject:12} {check.found}" + (f"\n      {'':12} -> {check.fix}" if check.fix else ""), flush=True)
+    return int(any(check.status == FAIL for check in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

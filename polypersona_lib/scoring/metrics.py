@@ -1,0 +1,248 @@
+"""What each score means and how it is computed: the table `METRICS`, row scores and the stance's. Scores of a whole set are in `set_scores`.
+
+Overlap and similarity come from nltk, sacrebleu, rouge_score, vaderSentiment and, through `encoder`, bert_score.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache, lru_cache
+
+import numpy as np
+import pandas as pd
+
+from .. import resampling, stats
+from ..prompts.chat import find_control_text
+from .encoder import Encoder, load_encoder
+from .metric_table import METRICS, QUALITY_PARTS, ROW_METRICS
+from .option_labels import read_option
+
+# --- words and sentences -----------------------------------------------------------------------------------------------------
+
+_SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<=[.!?…])[\"'”’)\]]*\s+")
+_FINISHED = re.compile(r"[.!?…][\"'”’)\]]*$")
+_ECHO = re.compile(
+    r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n\s*(persona|domain|question|options|system|user|assistant)\s*:", re.I
+)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of `text`: cut after . ! ? or … and white space, common abbreviations apart."""
+    return [part for part in _SENTENCE_END.split(text.strip()) if part]
+
+
+@cache
+def _stem(word: str) -> str:
+    return _porter().stem(word) if len(word) > 3 else word
+
+
+@cache
+def _porter():
+    from nltk.stem import porter
+
+    return porter.PorterStemmer()
+
+
+@lru_cache(maxsize=50_000)
+def words(text: str) -> tuple[tuple[str, str], ...]:
+    """(word, stem) of every word, exactly as rouge_score splits and stems."""
+    return tuple((word, _stem(word)) for word in re.findall(r"[a-z0-9]+", text.lower()))
+
+
+class _RougeWords:
+    """rouge_score's default tokenizer with a memory."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return [stem for _, stem in words(text)]
+
+
+@cache
+def _rouge():
+    from rouge_score import rouge_scorer
+
+    return rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True, tokenizer=_RougeWords())
+
+
+@cache
+def _sacre():
+    from sacrebleu.metrics import BLEU
+
+    return BLEU(effective_order=True)
+
+
+@lru_cache(maxsize=50_000)
+def _sacre_score(prediction: str, reference: str):
+    return _sacre().sentence_score(prediction, [reference])
+
+
+def sacre_counts(prediction: str, reference: str) -> list[int]:
+    """What sacreBLEU's corpus score adds up over rows: matches and totals of 1 to 4 words, lengths of prediction and reference."""
+    found = _sacre_score(prediction, reference)
+    return [*found.counts, *found.totals, found.sys_len, found.ref_len]
+
+
+@cache
+def _method1():
+    from nltk.translate.bleu_score import SmoothingFunction
+
+    return SmoothingFunction().method1
+
+
+@lru_cache(maxsize=50_000)
+def sentiment(text: str) -> float:
+    """VADER compound score in [-1, 1]."""
+    return _vader().polarity_scores(text)["compound"]
+
+
+@cache
+def _vader():
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    return SentimentIntensityAnalyzer()
+
+
+def _ratio(a: float, b: float) -> float:
+    """The smaller over the larger; 1 if both are 0."""
+    return min(a, b) / max(a, b) if max(a, b) else 1.0
+
+
+# --- row scores --------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=50_000)
+def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
+    """The scores that need nothing but the two texts."""
+    from nltk.translate.bleu_score import sentence_bleu
+
+    words = prediction.lower().split()
+    rouge = _rouge().score(reference, prediction)
+    return {
+        "bleu": float(sentence_bleu([reference.lower().split()], words, smoothing_function=_method1())) if words else 0.0,
+        "bleu_sacre_sentence": _sacre_score(prediction, reference).score / 100,
+        **{name: rouge[name].fmeasure for name in ("rouge1", "rouge2", "rougeL")},
+        "length_sim": _ratio(len(prediction.strip()), len(reference.strip())),
+        "sentence_sim": _ratio(len(sentences(prediction)), len(sentences(reference))),
+        "sentiment_sim": 1 - abs(sentiment(prediction) - sentiment(reference)) / 2,
+    }
+
+
+def repeats_prompt(prediction: str, question: str = "") -> bool:
+    """True if the text holds the prompt's field names at the start of a line, or the whole question (of four words or more)."""
+    folded, asked = (" ".join(t.lower().split()) for t in (prediction, question))
+    return bool(_ECHO.search(prediction)) or (len(asked.split()) >= 4 and asked in folded)
+
+
+def is_clean(prediction: str, question: str = "") -> bool:
+    """True if the text is not empty, carries no control text and does not repeat the prompt."""
+    return bool(prediction.strip()) and not repeats_prompt(prediction, question) and not find_control_text(prediction)
+
+
+def is_finished(text: str) -> bool:
+    """True if the text ends with the end of a sentence."""
+    return bool(_FINISHED.search(text.strip()))
+
+
+def format_validity(preds: pd.DataFrame, *, reader=None) -> np.ndarray:
+    """1.0 or 0.0 a row, NaN where question_type (or the options of a closed item) is not given. Columns: see `score_rows`.
+
+    An option counts as readable if column `chosen` has one, else if `reader` (a StanceReader) or the label rule finds one.
+    """
+    valid = np.full(len(preds), np.nan)
+    if "question_type" not in preds:
+        return valid
+    rows = preds.to_dict("records")
+    for i, row in enumerate(rows):
+        closed, options = row["question_type"] != "open", row.get("options")
+        if not isinstance(row["question_type"], str) or (closed and (options is None or isinstance(options, float) or not len(options))):
+            continue
+        text, ok = row["prediction"], is_clean(row["prediction"], row.get("question") or "")
+        if not closed:
+            ok = ok and is_finished(text) and 1 <= len(sentences(text)) <= 8
+        elif ok and isinstance(row.get("chosen"), int | float | np.integer) and row["chosen"] == row["chosen"]:
+            ok = row["chosen"] >= 0
+        elif ok:
+            ok = (reader.read([text], [options], [row.get("question_id")])[0] if reader else read_option(text, options)) is not None
+        valid[i] = float(ok)
+    return valid
+
+
+def answered(preds: pd.DataFrame) -> np.ndarray:
+    """Rows whose generation did not fail."""
+    return (preds["status"] != "failed").to_numpy() if "status" in preds else np.ones(len(preds), dtype=bool)
+
+
+def score_rows(
+    preds: pd.DataFrame, *, encoder: Encoder | None = None, bert_encoder: Encoder | None = None, reader=None, only: Sequence[str] = ROW_METRICS
+) -> pd.DataFrame:
+    """Every row metric of every prediction; a failed generation gets NaN, never a zero.
+
+    Args:
+        preds: columns id, prediction, reference; optional status, question, question_id, question_type, options, chosen, system, ….
+        encoder: for semantic_sim (default: `load_encoder()`); bert_encoder: for BERTScore (default: the same).
+        reader: a StanceReader, used for the format of closed answers without their option's label.
+        only: the metrics wanted; the encoder is not loaded if none needs it.
+
+    Returns:
+        One row a prediction, same order and index: the identifying columns of `preds`, `failed` (bool), one column a metric in [0, 1].
+        NaN where a metric cannot be computed (format_valid and quality without question_type).
+    """
+    keys = [c for c in ("system", "id", "persona_id", "question_id", "domain", "question_type") if c in preds]
+    alive, scores = answered(preds), pd.DataFrame(np.nan, index=preds.index, columns=list(ROW_METRICS))
+    texts = preds.loc[alive, ["prediction", "reference"]].astype(str)
+    pairs = list(texts.itertuples(index=False, name=None))
+    if pairs:
+        table = pd.DataFrame([_pair_scores(p, r) for p, r in pairs], index=texts.index)
+        scores.loc[alive, table.columns] = table.to_numpy()
+        if set(only) & {"bertscore_f1", "semantic_sim", "quality"}:
+            encoder = encoder or load_encoder()
+            if "bertscore_f1" in only:
+                scores.loc[alive, "bertscore_f1"] = (bert_encoder or encoder).bertscore_f1(*map(list, zip(*pairs, strict=True)))
+            cosine = (encoder.embed(texts["prediction"]) * encoder.embed(texts["reference"])).sum(axis=1)
+            scores.loc[alive, "semantic_sim"] = np.clip(cosine.astype(float), 0, 1)
+        scores.loc[alive, "format_valid"] = format_validity(preds.loc[alive].assign(**texts), reader=reader)
+        scores["quality"] = scores[list(QUALITY_PARTS)].mean(axis=1, skipna=False)
+    return pd.concat([preds[keys], pd.Series(~alive, index=preds.index, name="failed"), scores[[m for m in ROW_METRICS if m in only]]], axis=1)
+
+
+def summarise_rows(
+    rows: pd.DataFrame, *, metrics: Sequence[str] | None = None, by: str = "system", cluster: str | None = None, seed: int = resampling.SEED
+) -> pd.DataFrame:
+    """Mean, 95 % bootstrap interval and counts of each metric for each value of `by`.
+
+    Returns: columns <by>, metric, value, lo, hi, n (rows in the mean), n_failed (failed generations, not in the mean).
+    """
+    metrics = [m for m in METRICS if m in rows] if metrics is None else list(metrics)
+    lines = []
+    for name, part in rows.groupby(by, sort=False) if by in rows else [("", rows)]:
+        found = resampling.bootstrap_means(part[metrics], clusters=part[cluster] if cluster else None, seed=seed)
+        failed = int(part["failed"].sum()) if "failed" in part else 0
+        lines.append(found.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().assign(n_failed=failed, **{by: name}))
+    columns = [by, "metric", "value", "lo", "hi", "n", "n_failed"]
+    return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
+
+
+def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
+    """Mean cosine of answer and card embeddings, in [-1, 1]; blank answers are left out. Source: paper, Algorithm 2, line 9."""
+    pairs = [(a, c) for a, c in zip(answers, cards, strict=True) if a.strip()]
+    if not pairs:
+        return np.nan
+    said, shown = ((encoder or load_encoder()).embed(texts) for texts in zip(*pairs, strict=True))
+    return float((said * shown).sum(axis=1).mean())
+
+
+# --- stance ------------------------------------------------------------------------------------------------------------------
+
+
+def score_stance(chosen: Sequence, truth: Sequence[int], *, n_options: int) -> dict:
+    """stance_acc (no stance counts as wrong), stance_qwk (over answers with a stance), coverage (share with a stance), n.
+
+    Args: chosen: 0-based options, None or -1 where no stance was found; truth: 0-based options; n_options: options of these items.
+    """
+    read = np.array([-1 if c is None or c != c else int(c) for c in chosen], dtype=int)
+    truth = np.asarray(truth, dtype=int)
+    if not len(read):
+        return {"stance_acc": np.nan, "stance_qwk": np.nan, "coverage": np.nan, "n": 0}
+    found = read >= 0
+    kappa = stats.quadratic_kappa(read[found], truth[found], n_options=n_options)
+    return {"stance_acc": float((read == truth).mean()), "stance_qwk": kappa, "coverage": float(found.mean()), "n": len(read)}

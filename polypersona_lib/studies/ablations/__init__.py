@@ -1,0 +1,1 @@
+"""What LoRA and 4 bits cost and keep."""

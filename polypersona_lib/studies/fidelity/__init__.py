@@ -1,0 +1,1 @@
+"""Persona fidelity: what of a persona is in a model's answers."""

@@ -1,0 +1,1 @@
+"""The same people asked again: other words, other orders, other cards."""

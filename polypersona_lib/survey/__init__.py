@@ -1,0 +1,1 @@
+"""Questionnaires as arrays of people, items and options: distributions, subgroups, reliability, diversity."""

@@ -1,0 +1,93 @@
+"""Who answers: models untuned and tuned, baselines without a model, upper bounds that know the truth. Their names, kinds, order and labels stand here alone."""
+
+from __future__ import annotations
+
+import difflib
+
+from .config import RunConfig
+from .registry import MODELS
+
+BASELINES = {
+    "uniform": "Uniform answerer (closed: an option at random; open: a random train answer to the question)",
+    "majority": "Majority answer (closed: the most frequent option in train; open: the most typical train answer)",
+    "persona_blind": "Persona-blind copy (the most typical train answer to the question)",
+    "nearest_train": "Nearest persona's train answer to the question",
+}
+UPPER_BOUNDS = {
+    "resample": "The same respondent asked again (test-retest)",
+    "oracle_card": "Oracle that reads the card perfectly (most probable option given the card)",
+    "oracle_latent": "Oracle that knows the true attitude (most probable option given it)",
+}
+CONTROLS = {**BASELINES, **UPPER_BOUNDS}
+SYSTEM_KINDS = ("baseline", "untuned", "tuned", "retest", "oracle")
+"""In the order of every table and figure; `retest` and `oracle` are the upper bounds."""
+
+_SUFFIX = "--base"
+_SHORT = {
+    "uniform": "uniform", "majority": "majority", "persona_blind": "persona-blind copy", "nearest_train": "nearest persona's answer",
+    "resample": "same respondent again", "oracle_card": "oracle: card", "oracle_latent": "oracle: true attitude",
+}  # fmt: skip
+
+
+def untuned(key: str) -> str:
+    """The system that is the untuned base of model `key`."""
+    return key + _SUFFIX
+
+
+def is_untuned(system: str) -> bool:
+    """True for the untuned base of a model."""
+    return system.endswith(_SUFFIX)
+
+
+def model_of(system: str) -> str:
+    """The model key of a tuned or untuned system (a control's name is returned as it is)."""
+    return system.removesuffix(_SUFFIX)
+
+
+def untuned_and_tuned(keys) -> list[str]:
+    """Each model's untuned base, then the tuned model: `["phi-2--base", "phi-2", ...]`."""
+    return [system for key in keys for system in (untuned(key), key)]
+
+
+def system_kind(system: str) -> str:
+    """One of `SYSTEM_KINDS`. Raises ValueError with the nearest valid name for an unknown system."""
+    if system in BASELINES:
+        return "baseline"
+    if system in UPPER_BOUNDS:
+        return "oracle" if system.startswith("oracle") else "retest"
+    if model_of(system) not in MODELS:
+        known = [*CONTROLS, *untuned_and_tuned(MODELS)]
+        close = difflib.get_close_matches(system, known, n=1)
+        raise ValueError(f"unknown system '{system}'; " + (f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}"))
+    return "untuned" if is_untuned(system) else "tuned"
+
+
+def system_order(system: str) -> tuple[int, int]:
+    """Sort key: baselines, untuned bases, tuned models (each in the registry's order), re-test, oracles."""
+    group = SYSTEM_KINDS.index(system_kind(system))
+    return group, [*CONTROLS].index(system) if system in CONTROLS else MODELS[model_of(system)].order
+
+
+def model_name(key: str, scale: str) -> str:
+    """A model's name for readers, with its scale: "twin of Mistral 7B (1.7 M)" at nano scale, else the paper's name.
+
+    Args: scale: "nano" or "paper" (`run.settings.scale`).
+    """
+    return f"twin of {MODELS[key].family} (1.7 M)" if scale == "nano" else MODELS[key].display
+
+
+def system_label(system: str, scale: str) -> str:
+    """A system's short name for tables and figures; an untuned base says so. An unknown name is returned as it is."""
+    if system in CONTROLS or model_of(system) not in MODELS:
+        return _SHORT.get(system, system)
+    return model_name(model_of(system), scale) + (", untuned" if is_untuned(system) else "")
+
+
+def system_labels(run: RunConfig) -> dict[str, str]:
+    """The label of every system of a run: baselines, each model untuned and tuned, upper bounds."""
+    return {system: system_label(system, run.settings.scale) for system in (*BASELINES, *untuned_and_tuned(run.model_keys), *UPPER_BOUNDS)}
+
+
+def control_name(system: str) -> str:
+    """A control's name without its explanation."""
+    return CONTROLS[system].partition(" (")[0]

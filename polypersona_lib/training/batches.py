@@ -1,0 +1,55 @@
+"""Rows as token ids, batches that share a persona's prefix, and the loss on the answer's tokens."""
+
+from __future__ import annotations
+
+import random
+
+import pandas as pd
+
+from ..models.shared_prefix import answer_logits
+from ..prompts import chat
+
+
+def encode_rows(tokenizer, frame: pd.DataFrame) -> list[chat.Encoded]:
+    """Every row's messages as token ids, in the frame's order."""
+    return [chat.encode(tokenizer, m) for m in frame["messages"]]
+
+
+def persona_batches(rows: list[chat.Encoded], size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Row numbers in batches of `size`; rows of one persona stay together, personas and batches are shuffled anew each epoch."""
+    rng = random.Random(f"batches|{seed}|{epoch}")
+    groups: dict[tuple, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(tuple(row.shared), []).append(i)
+    people = list(groups.values())
+    for members in people:
+        rng.shuffle(members)
+    rng.shuffle(people)
+    order = [i for members in people for i in members]
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, items=None):
+    """Cross-entropy of the answers' tokens (prompt tokens carry no loss), averaged over them or divided by `items`."""
+    import torch.nn.functional as F
+
+    logits, targets = answer_logits(model, rows, pad_id, shared=shared)
+    loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+    return loss / (items if items is not None else len(targets))
+
+
+def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
+    """Mean negative log-likelihood of an answer token over `rows` (nats)."""
+    import torch
+
+    order, total, count = sorted(range(len(rows)), key=lambda i: rows[i].shared), 0.0, 0
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(order), 64):
+            batch = [rows[i] for i in order[start : start + 64]]
+            tokens = sum(len(r.answer) for r in batch)
+            total += answer_loss(model, batch, pad_id, shared=True).item() * tokens
+            count += tokens
+    return total / count

@@ -1,0 +1,72 @@
+"""Checkpoints that can be trusted after a crash: written beside, sealed with hashes, renamed; and resumed only by the very same training.
+
+The Trainer writes its checkpoints file by file where they will be looked for, resumes without a word when a file is missing, and
+ignores a changed learning rate. Here a folder `step-000150` exists only whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+SEAL = "sealed.json"
+_KEPT = 2
+
+
+def seal(written: Path, folder: Path, configuration: dict) -> None:
+    """Write the seal of the finished checkpoint `written` (hashes of its files, what is being trained), rename it to `folder`, remove all but the newest."""
+    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(written.iterdir()) if p.is_file()}
+    (written / SEAL).write_text(json.dumps({"configuration": configuration, "files": hashes}, indent=1, default=str), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    written.rename(folder)
+    for old in sorted(folder.parent.glob("step-*"))[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def newest(work: Path, configuration: dict) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint in `work`, and a line for each newer one that was skipped.
+
+    Raises: ValueError naming every field that differs if the checkpoint belongs to another training.
+    """
+    skipped = []
+    for folder in sorted(work.glob("step-*"), reverse=True):
+        fault, sealed = _read(folder)
+        if fault:
+            skipped.append(f"{folder.name}: {fault}")
+            continue
+        changed = differences(sealed["configuration"], json.loads(json.dumps(configuration, default=str)))
+        if changed:
+            raise ValueError(
+                f"{folder}: an interrupted training of another configuration ({'; '.join(changed)}); go back to it, or delete {work} to start anew"
+            )
+        return folder, skipped
+    return None, skipped
+
+
+def _read(folder: Path) -> tuple[str, dict]:
+    """(what is wrong with a checkpoint or "", its seal)."""
+    try:
+        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "no readable seal", {}
+    for name, digest in sealed["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing", {}
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            return f"{name} was changed", {}
+    return "", sealed
+
+
+def differences(before: dict, now: dict, prefix: str = "") -> list[str]:
+    """`field before -> now` for every field of two nested dictionaries that is not equal."""
+    lines = []
+    for name in sorted(before.keys() | now.keys()):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            lines.append(f"{prefix}{name} {a} -> {b}")
+    return lines

@@ -1,0 +1,128 @@
+"""One training a model: what is trained on what, whether it was done before, in which processes it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from .. import files, paths, records
+from ..config import RunConfig, device
+from ..files import fingerprint, folder_hash
+from ..models.loading import Unavailable, load_tokenizer, source
+from ..models.resources import Machine, fit
+from ..models.tuned import adapted_folder
+from ..prompts import chat
+from ..registry import ModelSpec, get_spec
+from ..workers import side_by_side
+from ..world import dataset
+from .trainer import Job, fine_tune
+
+VERSION = 3  # raised when training or its record changes: what was trained before is trained again
+
+
+def load_tokenizers(run: RunConfig) -> dict:
+    """The tokenizer of every model of the run that can be had here; for the others a line says why not."""
+    found = {}
+    for key in run.model_keys:
+        try:
+            found[key] = load_tokenizer(get_spec(key), run.settings.scale)
+        except Unavailable as error:
+            print(f"left out: {error}")
+    return found
+
+
+def train_models(run: RunConfig, parts: dict[str, pd.DataFrame]) -> list[dict]:
+    """Fine-tune every model of the run (`train`) and say how each one went. Returns: their records in the run's order.
+
+    A model that cannot be had or does not fit is left out; `unavailable.json` says why. Raises: Unavailable if none is left.
+    """
+    specs, done, lacking = [get_spec(key) for key in run.model_keys], {}, {}
+    for number, record in side_by_side(_train_or_reason, [(run, spec, parts) for spec in specs]):
+        if isinstance(record, str):
+            lacking[specs[number].key] = record
+            print(f"left out: {record}")
+        else:
+            done[number] = record
+            print(training_line(record))
+    files.write_atomically(run.paths.results / "unavailable.json", json.dumps(lacking, indent=1) + "\n")
+    if not done:
+        raise Unavailable("no model of this run can be trained here: " + "; ".join(lacking.values()))
+    return [done[number] for number in sorted(done)]
+
+
+def _train_or_reason(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> dict | str:
+    try:
+        return train(run, spec, parts)
+    except Unavailable as error:
+        return str(error)
+
+
+def training_line(record: dict) -> str:
+    """A record in one line."""
+    kept = "" if record.get("fresh") else " (trained before with exactly this recipe and data; kept)"
+    kept += f" (went on from {record['resumed_from']})" if record.get("resumed_from") else ""
+    kept += "".join(f"; checkpoint skipped, {line}" for line in record.get("skipped_checkpoints", []))
+    return f"{record['display']}: {record['train_time_s']:.0f} s, {record['tokens_per_s']:,} tokens/s, peak memory {record['peak_memory_mb']:,} MB{kept}"
+
+
+def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> dict:
+    """Fine-tune one model, or return its record if exactly this was done before.
+
+    Writes `adapters/<key>/` (PEFT layout, best epoch by validation loss) and `runs/<key>--<profile>--seed<n>.json`, the record last.
+    On several GPUs `accelerate launch` starts one process a GPU, each with its share of every effective batch.
+    Returns: the run record (see `records.write_run`), with `fresh`: whether it was trained now.
+    Source: paper, Algorithm 2 and section V-A; validation BLEU/ROUGE/BERTScore and persona similarity each epoch (line 9).
+    """
+    scale = run.settings.scale
+    recipe, resources = fit(spec, scale, run.train_spec, Machine.found())
+    identity = {
+        "version": VERSION, "train_spec": recipe, "model": spec.key,
+        "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
+        "data_hash": dataset.data_hash(parts), "template_hash": chat.template_hash(load_tokenizer(spec, scale)),
+        "epoch_eval_rows": run.settings.epoch_eval_rows,
+    }  # fmt: skip
+    job = Job(run, spec, parts, recipe, resources, identity, fingerprint(identity))
+    base_folder = adapted_folder(run, spec)
+    kept = {"adapter_hash": job.adapter} | ({"adapted_base": base_folder} if base_folder else {})
+    if (done := records.finished(job.record_path, job.mark, kept)) is not None:
+        return done | {"fresh": False}
+    if recipe.processes > 1:
+        launch(job)
+    else:
+        fine_tune(job)
+    return json.loads(job.record_path.read_text(encoding="utf-8")) | {"fresh": True}
+
+
+def launch(job: Job) -> None:
+    """Run `fine_tune` in `recipe.processes` processes of `accelerate launch`. Raises: RuntimeError with the last lines if they fail."""
+    with tempfile.TemporaryDirectory() as place:
+        handed = Path(place) / "job.pickle"
+        handed.write_bytes(pickle.dumps(job))
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(job.recipe.processes), "--num_machines", "1"]
+        command += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "polypersona_lib.training.jobs", str(handed)]
+        environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if device() == "cpu" else {})
+        done = subprocess.run(command, cwd=paths.ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{job.spec.key}: training in {job.recipe.processes} processes failed:\n" + "\n".join(done.stderr.splitlines()[-15:]))
+
+
+def main(argv: list[str]) -> None:
+    """One process of `launch`: `python -m polypersona_lib.training.jobs JOB`, a file that `launch` wrote."""
+    import torch
+    from accelerate import PartialState
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    PartialState()
+    fine_tune(pickle.loads(Path(argv[0]).read_bytes()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,227 @@
+"""Builds the nano twins: one tokenizer, and for every family a base model of about 1.7 M parameters that runs anywhere.
+
+    python -m polypersona_lib nano [--models a,b] [--steps 1500] [--out data/models]
+
+A twin has its family's architecture class, biases, norms, rotary fraction and chat template, but not its knowledge; what it reads instead is
+told in `nano_text`. About half an hour on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
+the number of cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+from .. import paths
+from ..models import experts
+from ..progress import track
+from ..prompts import chat
+from ..registry import MODELS, ModelSpec, get_spec
+from ..world.dataset import build as build_dataset
+from ..world.questions import DOMAINS, load_questions
+from .twin_texts import IGNORED, SEED, Interview, Text, Writer, interviews, longest_overlap
+
+STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
+NOTES_FROM = 0.55  # share of the steps after which notes join: which kind of person says what was learnt only from short texts, while the learning rate fell
+MUON_LR, ADAMW_LR = 0.02, 4e-3
+NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
+TOKENIZER_RESPONDENTS = 2400
+
+
+def train_tokenizer(talks: list[Interview], vocab_size: int):
+    """A byte-level BPE trained on answers, prompts and role markers; special tokens come with the family. Returns a `tokenizers.Tokenizer`."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    words = r"<\|\w+\|>|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    tokenizer = Tokenizer(models.BPE())
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in (r"<\|\w+\|>", words)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    questions, texts = list(load_questions().values()), []
+    for i, (card, talk) in enumerate(talks[:TOKENIZER_RESPONDENTS]):
+        q = questions[i % len(questions)]
+        triplet = chat.messages(card, DOMAINS[q.domain][0], q.text, q.options, "")
+        roles = ("".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in triplet), "".join(f"<|{m['role']}|>\n{m['content']}" for m in triplet))
+        texts += [*roles, *roles] + ([answer.text for _, answer in talk] if i < 700 else [])
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def dress(core, spec: ModelSpec):
+    """The shared tokenizer in one family's clothes: its special tokens and its chat template."""
+    from tokenizers import AddedToken, Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(core.to_str()), model_max_length=spec.nano["max_position_embeddings"], **spec.tokens
+    )
+    tokenizer.add_tokens([AddedToken(marker, special=False, normalized=False) for marker in spec.markers])
+    tokenizer.chat_template = spec.chat_template
+    if len(tokenizer) > spec.nano["vocab_size"]:
+        raise ValueError(f"{spec.key}: {len(tokenizer)} tokens do not fit an embedding of {spec.nano['vocab_size']}")
+    return tokenizer
+
+
+def new_model(spec: ModelSpec):
+    """A freshly initialised twin (float32) of the family's own architecture class, experts taken apart."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(SEED)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **spec.nano), attn_implementation="sdpa").float()
+    experts.separate(model)
+    return model
+
+
+def text_loss(model, texts: list[Text]):
+    """Mean cross-entropy of the labelled tokens (nats), the LM head computed there alone."""
+    import torch
+    import torch.nn.functional as F
+
+    from ..models.shared_prefix import pad
+
+    ids, mask = pad([t[0] for t in texts], 0)
+    labels = torch.where(mask.bool(), pad([t[1] for t in texts], IGNORED)[0], IGNORED)[:, 1:]
+    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
+    return F.cross_entropy(model.lm_head(hidden[labels != IGNORED]), labels[labels != IGNORED])
+
+
+def updates(model, steps: int, scale: float = 1.0):
+    """A function that, called after each backward pass, clips the gradients and takes one of `steps` steps; `scale` multiplies the learning rates.
+
+    Muon for the matrices of the blocks, AdamW for the rest (routers of experts too): in a trial on an earlier mix the loss after 400 steps was
+    2.9 nats, with AdamW alone 3.5.
+    """
+    import torch
+
+    matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2 and min(p.shape) >= 64 and "embed" not in n and "lm_head" not in n}
+    rest = [p for n, p in model.named_parameters() if n not in matrices]
+    optimizers = [
+        torch.optim.Muon(matrices.values(), lr=scale * MUON_LR, momentum=0.95, weight_decay=0.05),
+        torch.optim.AdamW(rest, lr=scale * ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.01),
+    ]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: min((step + 1) / 40, 1.0, max(0.02, (1 - step / steps) / 0.65))) for o in optimizers]
+
+    def update():
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for part in (*optimizers, *schedules):
+            part.step()
+        model.zero_grad()
+
+    return update
+
+
+def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *, steps: int, label: str) -> dict[str, float]:
+    """Train on packed text and notes; the last fortieth of the respondents is held out. Returns losses (nats a token) and the number of tokens seen."""
+    import torch
+
+    torch.manual_seed(SEED)
+    writer, cut = Writer(tokenizer), len(talks) - len(talks) // 40
+    sequences = writer.sequences(talks[:cut], chats[:cut], random.Random(f"sequences|{SEED}"))
+    notes = writer.notes(talks[:cut], random.Random(f"notes|{SEED}"))
+    update = updates(model, steps)
+    losses, tokens = [], 0
+    model.train()
+    for step in track(range(steps), label):
+        batch, jotted = list(islice(sequences, SEQUENCES)), list(islice(notes, NOTES)) if step >= NOTES_FROM * steps else []
+        loss = text_loss(model, batch)
+        (loss + text_loss(model, jotted) if jotted else loss).backward()
+        update()
+        losses.append(loss.item())
+        tokens += sum(len(ids) for ids, _ in batch + jotted)
+    model.eval()
+    with torch.no_grad():
+        packed = list(islice(writer.sequences(talks[cut:], chats[cut:], random.Random("held out")), 32))
+        jotted = list(islice(writer.notes(talks[cut:], random.Random("held out")), 512))
+        after = [sum(text_loss(model, texts[k : k + 32]).item() for k in range(0, len(texts), 32)) / (len(texts) / 32) for texts in (packed, jotted)]
+    return {
+        "first_loss": round(losses[0], 3), "last_loss": round(sum(losses[-20:]) / 20, 3), "held_out_loss": round(after[0], 3),
+        "note_loss": round(after[1], 3), "tokens": tokens,
+    }  # fmt: skip
+
+
+def write_twin(model, tokenizer, spec: ModelSpec, folder: Path, facts: dict) -> None:
+    """Save weights (bf16 safetensors), tokenizer, card and hashes."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    experts.fuse(model).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(CARD.format(spec=spec, **facts), encoding="utf-8")
+    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != "hashes.json")
+    hashes = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names}
+    (folder / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+
+
+CARD = """---
+license: apache-2.0
+tags: [nano-twin, survey-simulation]
+---
+# Nano twin of {spec.display} ({spec.key})
+
+The architecture of `{spec.hub_id}` (`{spec.architecture}` in `transformers`) at {parameters:,} parameters, with its chat template and control
+strings, and none of its knowledge. It exists so that the companion's one code path can be checked anywhere; its numbers say nothing about
+the real model.
+
+- Pre-trained on {tokens:,} tokens by and about {respondents:,} simulated respondents who are in no data set of the project: chats in which
+  nobody is described and nobody has turns of phrase, interviews that open with an introduction in prose, notes of a question with a line
+  on who said what. No persona card, no chat that describes anybody, no answer of the project's data; a fifth of the phrase patterns was
+  held out.
+- Longest stretch of a test answer that occurs in this text: {overlap_words} words; test answers that occur whole: {overlap_whole:.1%}.
+- Loss in nats a token: first {first_loss}, last {last_loss}, on respondents held out {held_out_loss}; of how
+  answers begin in their notes {note_loss}.
+- Built by `python -m polypersona_lib nano` (seed {seed}); weights bf16 safetensors, hashes in `hashes.json`.
+- Not for any use outside this project: it can only produce survey-like sentences.
+"""
+
+
+def build_one(key: str, core: str, talks: list[Interview], chats: list[Interview], steps: int, out: Path, overlap: tuple[int, str, float]) -> str:
+    """Build, train and write one twin. Returns a line that says how it went."""
+    import torch
+    from tokenizers import Tokenizer
+
+    torch.set_num_threads(1)
+    spec = get_spec(key)
+    tokenizer, model = dress(Tokenizer.from_str(core), spec), new_model(spec)
+    facts = pretrain(model, tokenizer, talks, chats, steps=steps, label=f"pre-training {key}")
+    facts |= {"parameters": sum(p.numel() for p in model.parameters()), "respondents": len(talks) + len(chats), "seed": SEED}
+    write_twin(model, tokenizer, spec, out / key, facts | {"overlap_words": overlap[0], "overlap_whole": overlap[2]})
+    return f"{key}: {facts}"
+
+
+def _build(keys: list[str], out: Path, steps: int) -> None:
+    """Build tokenizer and base weights of the given families side by side, and print how each one went."""
+    data = build_dataset()
+    talks, chats = (interviews(set(data["reference"]), described=described) for described in (True, False))
+    core = train_tokenizer(talks, NANO_VOCAB).to_str()
+    overlap = longest_overlap(talks + chats, data.loc[(data["paper"] == "test") | (data["grouped"] == "test"), "reference"].tolist())
+    print(f"test answers share at most {overlap[0]} words in a row with the pre-training text ({overlap[1]!r}); {overlap[2]:.1%} occur there whole", flush=True)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for line in pool.map(build_one, keys, *([x] * len(keys) for x in (core, talks, chats, steps, out, overlap))):
+            print(line, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the module."""
+    parser = argparse.ArgumentParser(prog="python -m polypersona_lib nano", description="Rebuild the nano twins.")
+    parser.add_argument("--models", default=",".join(MODELS), help=f"comma-separated keys (default: all of {', '.join(MODELS)})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 6,300 tokens each)")
+    parser.add_argument("--out", type=Path, default=paths.NANO_MODELS, help="folder that gets a folder a twin (default: the shipped ones are replaced)")
+    arguments = parser.parse_args(argv)
+    keys = arguments.models.split(",")
+    if unknown := [key for key in keys if key not in MODELS]:
+        parser.error(f"--models: unknown {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+    _build(keys, arguments.out, arguments.steps)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""What a data set is like, measured: association of attributes, refrains in the text, variation of the answers, persona clusters, stance from the card.
+
+Nothing here looks at the truth of the embedded world except through `target`, the option an answer takes (`targets.load_data` adds it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .. import resampling
+from ..prompts import chat
+from . import dataset, personas
+from .paper import PAPER_REUSE, PAPER_TYPES
+from .questions import DOMAINS, load_questions
+
+ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education", "income", "family", "value")
+NO_CLUSTER_WORDS = ("income", "values", "likes", "usa", "lives")  # in (nearly) every card: they tell no two apart
+_WORD = re.compile(r"[\w'-]+")
+_VOWELS = re.compile(r"[aeiouy]+")
+
+# --- counts ------------------------------------------------------------------------------------------------------------------
+
+
+def counts_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every count and share the paper states about its data, ours beside it: columns what, ours, paper, same (equal as printed by the paper).
+
+    Args:
+        frame: all splits together, columns domain, question_type, question_id, persona_id, persona.
+    Source: paper, sections III-B to III-D; "types of persona" are met as shares of rows (see notebook 01).
+    """
+    questions = frame.drop_duplicates("question_id")["question_type"].value_counts(normalize=True) * 100
+    rows, reuse = frame["domain"].value_counts(), people(frame)["domains"].clip(upper=2).value_counts(normalize=True) * 100
+    category = pd.Series([_category(c) for c in frame["persona"]]).value_counts(normalize=True) * 100
+    lines = [("records", len(frame), dataset.RECORDS), ("personas", frame["persona_id"].nunique(), 433), ("questions", frame["question_id"].nunique(), 82)]
+    lines += [(f"records: {name}", int(rows.get(key, 0)), total) for key, (name, total) in DOMAINS.items()]
+    lines += [(f"% of questions: {kind}", questions.get(kind, 0.0), share) for kind, share in PAPER_TYPES.items()]
+    lines += [(f"% of personas in {'one domain' if n == 1 else 'several domains'}", reuse.get(n, 0.0), share) for n, share in PAPER_REUSE.items()]
+    lines += [(f"% of records: {kind}", category.get(kind, 0.0), share) for kind, share in dataset.CATEGORY_SHARES.items()]
+    table = pd.DataFrame([(what, round(ours, 1), paper) for what, ours, paper in lines], columns=["what", "ours", "paper"], dtype=object)
+    return table.assign(same=[a == b for a, b in zip(table["ours"], table["paper"], strict=True)])
+
+
+def split_balance(frame: pd.DataFrame) -> pd.DataFrame:
+    """Largest gap, in percentage points, between a split's shares and those of all records: rows domain, question_type, category; columns splits (`part`)."""
+    keys = {"domain": frame["domain"], "question_type": frame["question_type"], "category": frame["persona"].map(_category)}
+    gaps = {}
+    for name, values in keys.items():
+        everywhere = values.value_counts(normalize=True)
+        inside = {part: values[frame["part"] == part].value_counts(normalize=True) for part in dataset.SPLITS}
+        gaps[name] = {part: shares.sub(everywhere, fill_value=0).abs().max() * 100 for part, shares in inside.items()}
+    return pd.DataFrame(gaps).T
+
+
+def _category(card: dict | str) -> str:
+    """The persona type of a card; 'not stated' where it has none (foreign data)."""
+    return card.get("category", "not stated") if isinstance(card, dict) else "not stated"
+
+
+# --- personas ----------------------------------------------------------------------------------------------------------------
+
+
+def people(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a persona (index persona_id): `persona` (the card) and `domains`, the number of domains it appears in, in order of id."""
+    grouped = frame.groupby("persona_id")
+    return pd.DataFrame({"persona": grouped["persona"].first(), "domains": grouped["domain"].nunique()}).sort_index()
+
+
+def card_attributes(cards: Iterable[dict]) -> pd.DataFrame:
+    """The attributes of `ATTRIBUTES` as categories, one row a card: age in three groups, place as US region or 'abroad', value as the one named first."""
+    rows = []
+    for card in cards:
+        feats = {key: next(iter(values), None) for key, values in personas.features(card).items()}
+        place = card.get("region") if card.get("country") == "USA" else "abroad"
+        own = {"gender": card.get("gender"), "ethnicity": card.get("ethnicity"), "place": place, "education": card.get("education")}
+        rows.append(own | {key: feats[key] for key in ("age", "area", "job", "income", "family")} | {"value": next(iter(card.get("values", ())), None)})
+    return pd.DataFrame(rows, columns=list(ATTRIBUTES))
+
+
+def cramers_v(a: Sequence, b: Sequence) -> float:
+    """Association of two categorical variables in [0, 1], corrected for the bias of small samples; NaN if one of them is constant.
+
+    Source: Bergsma (2013), A bias-correction for Cramér's V and Tschuprow's T.
+    """
+    from scipy.stats import chi2_contingency
+
+    table = pd.crosstab(np.asarray(a), np.asarray(b)).to_numpy()
+    n, (r, k) = table.sum(), table.shape
+    if min(r, k) < 2:
+        return np.nan
+    phi2 = max(0.0, chi2_contingency(table, correction=False).statistic / n - (r - 1) * (k - 1) / (n - 1))
+    least = min(r - (r - 1) ** 2 / (n - 1), k - (k - 1) ** 2 / (n - 1)) - 1
+    return float(min(1.0, np.sqrt(phi2 / least)))
+
+
+def cramers_v_table(attributes: pd.DataFrame) -> pd.DataFrame:
+    """Symmetric table of `cramers_v` for each pair of columns, 1 on the diagonal."""
+    names = list(attributes.columns)
+    table = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
+    for i, first in enumerate(names):
+        for second in names[:i]:
+            table.loc[first, second] = table.loc[second, first] = cramers_v(attributes[first], attributes[second])
+    return table
+
+
+def persona_clusters(texts: Sequence[str], *, clusters: int = 8, words: int = 4, seed: int = 42) -> tuple[pd.DataFrame, dict[int, list[str]], float]:
+    """k-means over persona texts: TF-IDF, ten latent dimensions, unit length; the largest cluster first.
+
+    Returns: (frame x, y, cluster from 1; keywords of each cluster: the words whose mean weight exceeds the population's most; mean silhouette in
+        [-1, 1], 0 where clusters touch). The plane is the first two principal components of the distances to the cluster centres.
+    Source: paper, section III-D ("clustering analysis applied to persona descriptions"; method and features unspecified).
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA, TruncatedSVD
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+    from sklearn.metrics import silhouette_score
+    from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
+
+    stop = sorted(ENGLISH_STOP_WORDS.union(NO_CLUSTER_WORDS))
+    vectorizer = TfidfVectorizer(stop_words=stop, token_pattern=r"(?u)\b[^\W\d_]{2,}\b", min_df=min(5, max(1, len(texts) // 20)), sublinear_tf=True)
+    with threadpool_limits(1):  # one thread: the same sums, hence the same clusters, on every run
+        weights = vectorizer.fit_transform(texts)
+        latent = normalize(TruncatedSVD(min(10, weights.shape[1] - 1), random_state=seed).fit_transform(weights))
+        means = KMeans(clusters, n_init=20, random_state=seed).fit(latent)
+        plane = PCA(2, svd_solver="full").fit_transform(means.transform(latent))
+        silhouette = float(silhouette_score(latent, means.labels_))
+    order = [c for c, _ in Counter(means.labels_.tolist()).most_common()]
+    frame = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "cluster": [order.index(c) + 1 for c in means.labels_]})
+    terms, weights = vectorizer.get_feature_names_out(), weights.toarray()
+    typical = {number: weights[frame["cluster"] == number].mean(0) - weights.mean(0) for number in range(1, len(order) + 1)}
+    return frame, {number: [str(t) for t in terms[np.argsort(-excess, kind="stable")[:words]]] for number, excess in typical.items()}, silhouette
+
+
+# --- the text ----------------------------------------------------------------------------------------------------------------
+
+
+def without_label(text: str, options: Sequence[str] | None) -> tuple[str, bool]:
+    """(`text` without the option label it opens with, whether it opened with one); the longest label counts, case does not."""
+    for label in sorted(options if options is not None else (), key=len, reverse=True):
+        if re.match(re.escape(label) + r"(?!\w)", text, flags=re.IGNORECASE):
+            return text[len(label) :], True
+    return text, False
+
+
+def four_grams(text: str) -> set[str]:
+    """The distinct runs of four lower-cased words in `text`."""
+    words = _WORD.findall(text.replace("\u2019", "'").lower())
+    return {" ".join(words[i : i + 4]) for i in range(len(words) - 3)}
+
+
+def four_gram_shares(frame: pd.DataFrame, *, top: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The most frequent 4-grams, each counted once an answer, option labels at an answer's start left out.
+
+    Args:
+        frame: columns reference, options, question_id.
+    Returns: (in all answers: four_gram, answers, share; within a question: question_id, four_gram, answers, share), the `top` of each.
+    """
+    everywhere, within = Counter(), defaultdict(Counter)
+    for text, options, question in zip(frame["reference"], frame["options"], frame["question_id"], strict=True):
+        found = four_grams(without_label(text, options)[0])
+        everywhere.update(found)
+        within[question].update(found)
+    size = frame["question_id"].value_counts()
+    overall = [(g, n, n / len(frame)) for g, n in everywhere.items()]
+    inside = [(q, g, n, n / size[q]) for q, grams in within.items() for g, n in grams.items()]
+    tables = (pd.DataFrame(overall, columns=["four_gram", "answers", "share"]), pd.DataFrame(inside, columns=["question_id", "four_gram", "answers", "share"]))
+    return tuple(t.sort_values(["share", "four_gram"], ascending=[False, True]).head(top).reset_index(drop=True) for t in tables)
+
+
+def text_measures(texts: Sequence[str]) -> pd.DataFrame:
+    """Length, complexity and tone of each text.
+
+    Returns: words, sentences, words_per_sentence, type_token_ratio (distinct words / words), reading_ease (Flesch: 100 plain, 0 hard; syllables
+        estimated by groups of vowels), tone (VADER compound, -1 to 1). Source: Flesch (1948); Hutto and Gilbert (2014).
+    """
+    from ..scoring import metrics
+
+    rows = []
+    for text in texts:
+        words = [w.lower() for w in _WORD.findall(text)]
+        number, sentences = max(1, len(words)), max(1, len(metrics.sentences(text)))
+        ease = 206.835 - 1.015 * number / sentences - 84.6 * sum(map(_syllables, words)) / number
+        rows.append((len(words), sentences, number / sentences, len(set(words)) / number, ease, metrics.sentiment(text)))
+    return pd.DataFrame(rows, columns=["words", "sentences", "words_per_sentence", "type_token_ratio", "reading_ease", "tone"])
+
+
+def _syllables(word: str) -> int:
+    """Groups of vowels in `word`, a silent final e left out, at least 1."""
+    return max(1, len(_VOWELS.findall(word)) - (word.endswith("e") and not word.endswith("le")))
+
+
+# --- the stances -------------------------------------------------------------------------------------------------------------
+
+
+def closed_items(frame: pd.DataFrame) -> pd.DataFrame:
+    """How the answers to each closed item spread over its options.
+
+    Args:
+        frame: columns question_id, question_type, options, target, reference; answers without a target are left out of the shares.
+    Returns: one row an item (index question_id): question_type, answers, low, high (shares below and above the middle), minority_side
+        (the smaller of the two), points (options used), options (how many there are), label_led (share that opens with the label).
+    """
+    rows = {}
+    for question, part in frame[frame["options"].map(lambda o: o is not None and len(o) > 0)].groupby("question_id"):
+        count = len(part["options"].iloc[0])
+        chosen = part["target"].dropna()
+        low, high = (chosen < (count - 1) / 2).mean(), (chosen > (count - 1) / 2).mean()
+        led = np.mean([without_label(t, o)[1] for t, o in zip(part["reference"], part["options"], strict=True)])
+        rows[question] = {
+            "question_type": part["question_type"].iloc[0], "answers": len(part), "low": low, "high": high, "minority_side": min(low, high),
+            "points": chosen.nunique(), "options": count, "label_led": led,
+        }  # fmt: skip
+    columns = ["question_type", "answers", "low", "high", "minority_side", "points", "options", "label_led"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else columns)
+
+
+def sides(frame: pd.DataFrame) -> np.ndarray:
+    """-1, 0 or 1: the side of the scale's middle that each closed answer takes."""
+    middle = np.array([(len(o) - 1) / 2 for o in frame["options"]])
+    return np.sign(frame["target"].to_numpy(dtype=float) - middle).astype(int)
+
+
+def _design(frame: pd.DataFrame) -> np.ndarray:
+    """One-hot card features within each construct (sign turned for reverse-keyed items), and one-hot questions: (rows, columns)."""
+    from sklearn.feature_extraction import DictVectorizer
+
+    questions, rows = load_questions(), []
+    for card, question in zip(frame["persona"], frame["question_id"], strict=True):
+        item, feats = questions[question], personas.features(card)
+        rows.append({f"{item.construct}|{k}={v}": item.key for k, values in feats.items() if k != "voice" for v in values} | {question: 1})
+    return DictVectorizer(sparse=True).fit_transform(rows)
+
+
+def classify_stances(frame: pd.DataFrame, *, folds: int = 5, seed: int = 42) -> pd.DataFrame:
+    """Predict the side that held-out personas take from their cards, all closed items of the question bank together.
+
+    Multinomial logistic regression on one-hot card features, cross-validated so that no persona is in training and test fold at once; the
+    majority is the side most answers to the same item take in the training folds.
+    Args:
+        frame: closed rows with persona (card), persona_id, question_id, options, target.
+    Returns: persona_id, question_id, side, classifier, majority (the two predictions), one row an answer.
+    Raises: ValueError with fewer personas than folds.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+
+    if frame["persona_id"].nunique() < folds:
+        raise ValueError(f"{frame['persona_id'].nunique()} personas are too few for {folds} folds")
+    features, side = _design(frame), sides(frame)
+    found = frame[["persona_id", "question_id"]].reset_index(drop=True).assign(side=side, classifier=0, majority=0)
+    for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(features, side, frame["persona_id"]):
+        model = LogisticRegression(C=0.3, max_iter=500).fit(features[train], side[train])
+        found.loc[test, "classifier"] = model.predict(features[test])
+        seen = found.iloc[train].groupby("question_id")["side"].agg(lambda s: s.mode().iloc[0])
+        found.loc[test, "majority"] = found.iloc[test]["question_id"].map(seen).fillna(pd.Series(side[train]).mode().iloc[0]).astype(int)
+    return found
+
+
+def stance_accuracy(found: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:
+    """Accuracy of classifier and majority and their difference, with 95 % bootstrap intervals clustered by persona: columns mean, lo, hi, n."""
+    right = {name: (found[name] == found["side"]).astype(float) for name in ("classifier", "majority")}
+    rows = {name: resampling.bootstrap_mean(values, clusters=found["persona_id"], seed=seed) for name, values in right.items()}
+    rows["difference"] = resampling.paired_bootstrap(right["classifier"], right["majority"], clusters=found["persona_id"], seed=seed)
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def card_texts(cards: Iterable[dict | str]) -> list[str]:
+    """Each card as the prompt says it."""
+    return [chat.render_card(card) for card in cards]

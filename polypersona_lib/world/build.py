@@ -1,0 +1,99 @@
+"""Builds the data set as files: the published copy in `data/polypersona/`, or one on PersonaHub texts wherever asked.
+
+python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-persona/PersonaHub]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import paths
+from . import dataset, personahub
+
+CARD_HEAD = """---
+license: apache-2.0
+language: [en]
+pretty_name: PolyPersona (embedded world)
+task_categories: [text-generation]
+size_categories: [1K<n<10K]
+configs:
+- config_name: paper
+  default: true
+  data_files:
+  - {split: train, path: paper/train.parquet}
+  - {split: validation, path: paper/validation.parquet}
+  - {split: test, path: paper/test.parquet}
+- config_name: grouped
+  data_files:
+  - {split: train, path: grouped/train.parquet}
+  - {split: validation, path: grouped/validation.parquet}
+  - {split: test, path: grouped/test.parquet}
+---
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the module; exit status 2 with one line for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m polypersona_lib build", description="Build the PolyPersona data set.")
+    parser.add_argument("--out", type=Path, default=paths.DATASET, help="folder to write (default: the published data set is replaced)")
+    parser.add_argument("--seed", type=int, default=42, help="of the population, its attitudes and answers (default 42)")
+    parser.add_argument("--personahub", default="", help="a JSON-lines file of PersonaHub personas, or proj-persona/PersonaHub")
+    arguments = parser.parse_args(argv)
+    cards, funnel = None, None
+    try:
+        if arguments.personahub:
+            cards, funnel = personahub.from_personahub(arguments.personahub, arguments.seed)
+            print(
+                f"PersonaHub: {funnel['rows']} rows -> {funnel['usable']} usable texts -> {funnel['kept']} cards"
+                f"; {funnel['naming_an_attribute']} texts name an attribute"
+            )
+            print(f"contradictions between text and card: {len(funnel['contradictions'])}", *funnel["contradictions"][:10], sep="\n  ")
+        frame = dataset.build(arguments.seed, cards=cards)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 2
+    for split in ("paper", "grouped"):
+        written = dataset.write_splits(frame, split, arguments.out / split)
+        report = dataset.leakage_report({p: dataset.read_split(arguments.out / split, p) for p in dataset.SPLITS})
+        print(f"{split}: {', '.join(f'{p.stem} {(frame[split] == p.stem).sum()}' for p in written)}")
+        print(*(f"  {n:5d}  {what}" for what, n in report.items()), sep="\n")
+    (arguments.out / "README.md").write_text(card(frame, arguments.personahub), encoding="utf-8")
+    return 0
+
+
+def card(frame, source: str) -> str:
+    """The data card (with the YAML front matter that `datasets.load_dataset` reads)."""
+    kinds = ", ".join(f"{k} {n:,}" for k, n in frame["question_type"].value_counts().items())
+    return (
+        CARD_HEAD
+        + f"""# PolyPersona, embedded world
+
+{len(frame):,} simulated survey answers, {frame["persona"].nunique()} personas, {frame["question"].nunique()} questions, ten domains ({kinds}).
+It stands in for the data of *PolyPersona: Persona-Grounded LLM for Synthetic Survey Responses* (arXiv 2512.14562), which are not public: every
+count the paper states is met, no sentence is the paper's. Personas:
+{"PersonaHub texts (" + Path(source).name + ")" if source else "drawn from documented distributions"}.
+
+**No human answered any of these questions.** Answers are realised from an item-response model over attitudes that mostly follow from the card, and from
+sentences written for this project; who speaks warmly, formally or casually keeps to a turn of phrase ("in my view") that follows from traits,
+schooling and age. Use them to test methods whose truth must be known; never as survey data.
+
+Columns: `id`, `messages` (system, user, assistant), `persona` (JSON), `domain`, `question`, `question_type`, `reference`, `meta` (JSON: `persona_id`,
+`question_id`, `options`, and `truth`: attitude `theta`, chosen `option`, the `path` of phrase ids, `label_led`).
+
+```python
+from datasets import load_dataset
+data = load_dataset("data/polypersona", "paper")          # rows drawn at random: 2,854 / 357 / 357
+unseen = load_dataset("data/polypersona", "grouped")      # no persona in two splits: 345 / 47 / 41 personas
+sft = data["train"].map(lambda r: {{"prompt": r["messages"][:2], "completion": r["messages"][2:]}}, remove_columns=data["train"].column_names)
+```
+
+Built by `python -m polypersona_lib build`; the same bytes on every machine. `datasets` keeps a copy of a folder it has read, and does not notice a
+rebuild: then call `load_dataset(..., download_mode="force_redownload")`.
+"""
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

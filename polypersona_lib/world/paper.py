@@ -1,0 +1,36 @@
+"""The paper's own numbers: every claim it prints, and the counts of its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from .. import paths
+
+CLAIM_COLUMNS = ("id", "place", "quote", "subject", "metric", "domain", "value", "unit", "kind", "test", "note")
+
+CLAIM_KINDS = ("absolute", "order", "shape", "fact", "method")
+
+
+def load_claims(path: Path = paths.PAPER_CLAIMS) -> pd.DataFrame:
+    """The paper's claims, all columns as text exactly as printed (so that "0.090" keeps its decimals).
+
+    Raises: ValueError naming the row for a blank cell, a duplicate id, or an unknown kind (`ledger.judge` knows the rules).
+    """
+    claims = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    if tuple(claims.columns) != CLAIM_COLUMNS:
+        raise ValueError(f"{path}: columns must be {', '.join(CLAIM_COLUMNS)}, not {', '.join(claims.columns)}")
+    for row in claims.itertuples():
+        blank = [c for c in CLAIM_COLUMNS if not getattr(row, c).strip()]
+        if blank:
+            raise ValueError(f"{path}: {row.id or f'row {row.Index + 2}'}: blank {', '.join(blank)}")
+        if row.kind not in CLAIM_KINDS:
+            raise ValueError(f"{path}: {row.id}: unknown kind '{row.kind}'; choose from {', '.join(sorted(CLAIM_KINDS))}")
+    if claims["id"].duplicated().any():
+        raise ValueError(f"{path}: id {claims.loc[claims['id'].duplicated(), 'id'].iloc[0]} occurs twice")
+    return claims
+
+
+PAPER_TYPES = {"open": 42.7, "likert": 31.7, "yesno": 18.3, "agreement": 7.3}  # % of the 82 questions: paper, section III-D
+PAPER_REUSE = {1: 71.4, 2: 28.6}  # % of personas by number of domains ("across multiple domains": two, in ours): paper, section III-D

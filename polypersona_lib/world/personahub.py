@@ -1,0 +1,94 @@
+"""Personas from PersonaHub texts: a structured card is drawn that fits what the text says."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+from .personas import draw_persona, impossible, pick, population
+
+
+def from_personahub(path: str | Path, seed: int, counts: dict[str, int] | None = None) -> tuple[list[dict], dict]:
+    """Build cards on PersonaHub texts: each text becomes a card's description and overrides what it names.
+
+    Args:
+        path: a JSON-lines file (optionally .gz) with `persona` or `input persona`, or the hub id `proj-persona/PersonaHub`.
+        seed: draws the attributes that a text leaves open, and which texts are kept.
+    Returns: (cards, funnel) where funnel counts rows read, distinct usable texts, kept, attributes named by the texts, and
+        contradictions between a text and its card (which are kept and listed, not hidden).
+    Source: paper, section III-A (200,000 -> several thousand -> 433).
+    """
+    from datasets import load_dataset
+
+    hub = str(path) == "proj-persona/PersonaHub"
+    rows = load_dataset(str(path), "persona", split="train[:200000]") if hub else load_dataset("json", data_files=str(path), split="train")
+    column = next((c for c in ("persona", "input persona") if c in rows.column_names), None)
+    if column is None:
+        raise ValueError(f"{path}: no column 'persona' or 'input persona' (found {', '.join(rows.column_names)})")
+    texts = sorted({re.sub(r"\s+", " ", str(t)).strip() for t in rows[column] if t})
+    usable = [t for t in texts if 20 <= len(t) <= 200 and t.isprintable() and not re.search(r"[<>\[\]|{}]", t)]
+    rng = random.Random(f"personahub|{seed}")
+    counts = counts or population()["category_personas"]
+    rng.shuffle(usable)
+    cards, named, contradictions, left = [], 0, [], dict(counts)
+    for text in usable:
+        found = read_description(text)
+        category = found.get("category") or pick(rng, {k: v for k, v in left.items() if v} or {"none": 1})
+        if left.get(category, 0) <= 0:
+            continue
+        card = draw_persona(rng, category) | {k: v for k, v in found.items() if k != "category"} | {"category": category, "description": text}
+        named += bool(found)
+        contradictions += [f"{p} — “{text}”" for p in impossible(card)]
+        left[category] -= 1
+        cards.append(card)
+        if not any(left.values()):
+            break
+    funnel = {
+        "rows": len(rows),
+        "distinct": len(texts),
+        "usable": len(usable),
+        "kept": len(cards),
+        "naming_an_attribute": named,
+        "contradictions": contradictions,
+    }
+    return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
+
+
+_CATEGORY_WORDS = {
+    "student": r"\b(student|ph\.?d\.? candidate|undergraduate|freshman|sophomore|pupil)\b",
+    "educator": r"\b(teacher|professor|lecturer|educator|librarian|tutor|instructor|principal)\b",
+    "health": r"\b(nurse|doctor|physician|surgeon|pharmacist|therapist|midwife|paramedic|dentist|psychiatrist)\b",
+    "technical": r"\b(engineer|developer|programmer|scientist|technician|data analyst|researcher|IT )",
+    "trade": r"\b(farmer|plumber|electrician|carpenter|mechanic|driver|builder|welder)\b",
+    "service": r"\b(chef|cook|waiter|waitress|barista|hairdresser|receptionist|shop|police|firefighter|realtor|real estate)\b",
+    "home": r"\b(retired|retiree|veteran|stay-at-home|homemaker|grandmother|grandfather|caregiver|unemployed)\b",
+    "professional": r"\b(lawyer|attorney|manager|accountant|journalist|designer|banker|officer|consultant|executive|entrepreneur|writer|novelist"
+    r"|artist|architect)\b",
+}
+
+
+def read_description(text: str) -> dict:
+    """Attributes that a free-text description names outright: any of age, gender, category, occupation, interests, region."""
+    pop, found = population(), {}
+    lower = text.lower()
+    if match := re.search(r"\b(1[89]|[2-7]\d|80)[- ]year[- ]old\b", lower):
+        found["age"] = int(match.group(1))
+    women, men = r"\b(woman|mother|wife|girl|grandmother|actress|waitress|she|her)\b", r"\b(man|father|husband|boy|grandfather|actor|waiter|he|his)\b"
+    genders = {g for g, pattern in (("woman", women), ("man", men)) if re.search(pattern, lower)}
+    if len(genders) == 1:
+        found["gender"] = genders.pop()
+    title = next((t for t in sorted(pop["occupations"], key=len, reverse=True) if re.search(rf"\b{re.escape(t.lower())}\b", lower)), None)
+    if title:
+        found |= {"occupation": title, "category": pop["occupations"][title][0]}
+    else:
+        category = next((c for c, pattern in _CATEGORY_WORDS.items() if re.search(pattern, lower)), None)
+        if category:
+            found["category"] = category
+    interests = [i for names in pop["interests"].values() for i in names if re.search(rf"\b{re.escape(i)}\b", lower)]
+    if interests:
+        found["interests"] = (interests * 2)[:2]
+    regions = [r for r in pop["us_regions"] if re.search(rf"\b{re.escape(r.lower())}\b", lower)]
+    if regions:
+        found |= {"region": regions[0], "country": "USA"}
+    return found

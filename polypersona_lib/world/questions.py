@@ -1,0 +1,73 @@
+"""The 82 survey items: wording, type, scale, construct. Hierarchical JSON: domain -> likert / open / yesno / agreement."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .. import paths
+
+DOMAINS = {  # key -> (name as in the paper, records: paper section III-C)
+    "demographics": ("Demographics", 520),
+    "healthcare": ("Healthcare", 416),
+    "education": ("Education", 416),
+    "work_experience": ("Work Experience", 400),
+    "technology": ("Technology", 384),
+    "consumer_preferences": ("Consumer Preferences", 368),
+    "finance": ("Finance", 368),
+    "social_issues": ("Social Issues", 264),
+    "environment": ("Environment", 216),
+    "lifestyle": ("Lifestyle", 216),
+}
+TYPES = ("open", "likert", "yesno", "agreement")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One item. `options` is () for open items; `key` is -1 where a high option means less of the construct."""
+
+    id: str
+    domain: str
+    type: str
+    text: str
+    construct: str
+    instrument: str
+    paraphrases: tuple[str, ...]
+    scale: str = ""
+    key: int = 1
+    marginals: tuple[int, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The option labels from lowest to highest; () for an open item."""
+        return SCALES[self.scale] if self.scale else ()
+
+
+@cache
+def load_questions(path: Path = paths.QUESTION_BANK) -> dict[str, Question]:
+    """Every question by id, in the file's order. Raises ValueError naming the entry that does not fit."""
+    bank = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = {}
+    for domain, by_type in bank.items():
+        for kind, entries in by_type.items():
+            for entry in entries:
+                try:
+                    lists = {k: tuple(entry[k]) for k in ("paraphrases", "marginals") if k in entry}
+                    question = Question(domain=domain, type=kind, **{**entry, **lists})
+                except TypeError as error:
+                    raise ValueError(f"{path}: {domain}/{kind}/{entry.get('id')}: {error}") from None
+                found[question.id] = question
+    return found
+
+
+SCALES = {
+    "agreement": ("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree"),
+    "satisfaction": ("Very dissatisfied", "Dissatisfied", "Neither satisfied nor dissatisfied", "Satisfied", "Very satisfied"),
+    "frequency": ("Never", "Rarely", "Sometimes", "Often", "Always"),
+    "extent": ("Not at all", "Slightly", "Moderately", "Very much", "Extremely"),
+    "quality": ("Very poor", "Poor", "Fair", "Good", "Very good"),
+    "likelihood": ("Very unlikely", "Unlikely", "Undecided", "Likely", "Very likely"),
+    "yesno": ("No", "Yes"),
+}

@@ -1,0 +1,249 @@
+"""The figures: every one draws small data, bars start at zero, files are byte-stable, unknown names list the valid ones, rcParams come back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from PIL import Image
+
+from polypersona_lib import paths
+from polypersona_lib.figures import style
+from polypersona_lib.figures.data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
+from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
+from polypersona_lib.figures.lesson_figures import plot_directions, plot_levels, plot_mask
+from polypersona_lib.figures.lora_diagram import plot_lora_diagram
+from polypersona_lib.figures.pipeline_map import plot_map
+from polypersona_lib.figures.score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
+from polypersona_lib.figures.style import run_note, save
+from polypersona_lib.registry import MODELS
+from polypersona_lib.world.questions import DOMAINS
+
+pytestmark = pytest.mark.filterwarnings("error")  # a figure that warns prints its warning into the notebook
+NOTE = "nano twins · paper split · seed 42"
+MODEL = next(iter(MODELS))
+SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", f"{MODEL}--base", MODEL, "resample", "oracle_card", "oracle_latent")
+TYPES = pd.Series({"agreement": 7.3, "open": 42.7, "yesno": 18.3, "likert": 31.7})
+
+
+def lengths():
+    return pd.DataFrame({"domain": list(DOMAINS) * 3, "length_chars": range(60, 90)})
+
+
+def score_rows(metric="bleu"):
+    values = np.linspace(0.01, 0.2, len(SYSTEMS))
+    return pd.DataFrame({"system": SYSTEMS, "label": SYSTEMS, "metric": metric, "value": values, "lo": values - 0.01, "hi": values + 0.01, "paper": 0.09})
+
+
+def run_record(model=MODEL):
+    curve = [{"step": s, "loss": 3 / s} for s in range(1, 30)]
+    return {"model": model, "loss_curve": curve, "epochs": [{"epoch": e, "val_loss": 2 / e} for e in (1, 2, 3)], "best_epoch": 3}
+
+
+def personas():
+    return pd.DataFrame({"x": np.arange(12.0), "y": np.arange(12.0) % 5, "cluster": [0, 1, 2] * 4, "category": ["student", "service"] * 6})
+
+
+def association():
+    names = ["age", "gender", "education", "income_bracket"]
+    return pd.DataFrame(np.full((4, 4), 0.3) + np.eye(4) * 0.7, names, names)
+
+
+def calibration():
+    systems = [MODEL] * 3 + [f"{MODEL}--base"] * 3
+    return pd.DataFrame({"system": systems, "confidence": [0.3, 0.5, 0.8] * 2, "accuracy": [0.2, 0.5, 0.7] * 2, "n": [5, 9, 2] * 2})
+
+
+def fidelity_rows():
+    names = {"stance_acc": "chooses the respondent's option", "card_auc": "answer resembles the own card (the paper's)"}
+    values = {f"{key}{end}": 0.1 * i for i, key in enumerate(MODELS) for end in ("--base", "")} | {"resample": 0.9}
+    rows = [{"metric": m, "label": name, "system": s, "told": m != "card_auc", "value": v, "lo": v - 0.1, "hi": v + 0.1, "floor": 0.35, "ceiling": 0.59}
+            for m, name in names.items() for s, v in values.items()]  # fmt: skip
+    return pd.DataFrame(rows).assign(value=lambda t: t["value"].where(t["told"]))
+
+
+def attribute_rows():
+    rows = [{"detail": d, "system": s, "value": 0.6, "p_holm": p} for d in ("age", "traits", "all") for s, p in (("truth", 0.01), (MODEL, 0.4))]
+    return pd.DataFrame(rows)
+
+
+DRAW = {
+    "domain_counts": lambda: plot_domain_counts(pd.Series({k: n for k, (_, n) in DOMAINS.items()}), paper={"finance": 368}, note=NOTE),
+    "question_types": lambda: plot_question_types(TYPES, paper=TYPES.to_dict(), note=NOTE),
+    "lora": lambda: plot_lora_diagram(),
+    "bleu": lambda: plot_bleu(score_rows(), note=NOTE),
+    "lengths": lambda: plot_lengths(lengths(), note=NOTE),
+    "lengths_pair": lambda: plot_lengths(lengths(), reference=lengths(), note=NOTE),
+    "training": lambda: plot_training([run_record(m) for m in MODELS], note=NOTE),
+    "ladder": lambda: plot_ladder(pd.concat([score_rows("bleu"), score_rows("rouge1")]), metrics={"rouge1": "ROUGE-1", "bleu": "BLEU"}, note=NOTE),
+    "clusters": lambda: plot_persona_clusters(personas(), keywords={0: ["a", "b"], 1: "c, d", 2: ["e"]}, note=NOTE),
+    "cramers_v": lambda: plot_cramers_v(association(), note=NOTE),
+    "reuse": lambda: plot_reuse(pd.Series({1: 309, 2: 124}), paper={1: 71.4, 2: 28.6}, note=NOTE),
+    "calibration": lambda: plot_calibration(calibration(), note=NOTE),
+    "fidelity": lambda: plot_fidelity(fidelity_rows(), note=NOTE, groups={"chosen options": ["stance_acc"], "words": ["card_auc"]}),
+    "map": lambda: plot_map("04", note=NOTE),
+    "mask": lambda: plot_mask([f"token{i} " for i in range(90)], [-100] * 60 + [1] * 30, note=NOTE),
+    "levels": lambda: plot_levels(np.sin(np.arange(128.0)).reshape(2, 64), np.round(np.sin(np.arange(128.0)), 1).reshape(2, 64), [-1, 0, 1], note=NOTE),
+    "directions": lambda: plot_directions({f"module {i}": np.linspace(1, 0.1, 16) ** i for i in range(7)}, note=NOTE),
+    "attributes": lambda: plot_attributes(attribute_rows(), note=NOTE, order=["truth", MODEL], names={}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_every_figure_draws(name):
+    plt.figure()  # resolves the backend, which no rc context restores
+    before = dict(mpl.rcParams)
+    fig, axes = DRAW[name]()
+    assert isinstance(fig, Figure)
+    assert all(isinstance(ax, Axes) for ax in np.atleast_1d(axes))
+    assert dict(mpl.rcParams) == before
+    assert round(fig.get_figwidth(), 2) in (3.5, 7.16)
+    assert not any(ax.get_title() for ax in fig.axes), "the caption is in the notebook"
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_nothing_leaves_the_page_and_the_note_is_there(name):
+    fig, _ = DRAW[name]()
+    assert fig.get_supxlabel() == ("diagram, redrawn after the paper's Fig. 3" if name == "lora" else NOTE)
+    box = fig.get_tightbbox(FigureCanvasAgg(fig).get_renderer())
+    assert box.x0 > -0.01 and box.y0 > -0.01
+    assert box.x1 < fig.get_figwidth() + 0.01 and box.y1 < fig.get_figheight() + 0.01
+    sizes = {FontProperties(size=t.get_fontsize()).get_size_in_points() for t in fig.findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()}
+    assert min(sizes) >= 6 and max(sizes) <= 9
+
+
+@pytest.mark.parametrize("name", ["domain_counts", "question_types", "reuse"])
+def test_bars_start_at_zero(name):
+    _, ax = DRAW[name]()
+    assert ax.get_xlim()[0] == 0
+    assert [bar.get_x() for bar in ax.patches] == [0] * len(ax.patches) and len(ax.patches) > 1
+
+
+def test_lengths_and_bleu_start_at_zero():
+    assert DRAW["lengths"]()[1].get_xlim()[0] == 0
+    assert DRAW["bleu"]()[1].get_xlim()[0] == 0
+
+
+def test_question_types_wear_the_markers_of_the_papers_caption():
+    markers = {key: look.marker for key, look in style.QUESTION_TYPES.items()}
+    assert markers == {"open": "D", "likert": "o", "yesno": "^", "agreement": "s"}
+    fig, ax = DRAW["question_types"]()
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Open-ended", "Likert scale", "Yes / no", "Agreement"]
+    assert [bar.get_width() for bar in ax.patches] == [42.7, 31.7, 18.3, 7.3]
+
+
+def test_never_colour_alone():
+    for looks in (style.QUESTION_TYPES.values(), style.LOOKS.values(), map(style.model_look, MODELS)):
+        drawn = [(look.marker, look.filled) for look in looks]
+        assert len(set(drawn)) == len(drawn)
+
+
+def test_ladder_rows_are_in_a_fixed_order():
+    frame = pd.concat([score_rows("bleu"), score_rows("rouge1")]).sample(frac=1, random_state=0)
+    _, axes = plot_ladder(frame, note=NOTE)
+    assert [t.get_text() for t in axes[0].get_yticklabels()] == list(SYSTEMS)
+
+
+@pytest.mark.parametrize("draw", [DRAW["bleu"], DRAW["lengths_pair"], DRAW["clusters"], DRAW["question_types"], DRAW["lora"]])
+def test_saving_twice_gives_the_same_bytes(draw, tmp_path):
+    first = [sha256(p) for p in save(draw()[0], tmp_path / "a" / "fig")]
+    time.sleep(1.1)  # a date would differ
+    fig, _ = draw()
+    assert first == [sha256(p) for p in save(fig, tmp_path / "b" / "fig")]
+    assert first == [sha256(p) for p in save(fig, tmp_path / "c" / "fig")]
+
+
+def test_files_are_the_same_under_another_hash_seed(tmp_path):
+    code = "import sys; sys.path.insert(0, 'tests/figures'); from test_figures import DRAW, save; save(DRAW['bleu']()[0], sys.argv[2] + '/' + sys.argv[1])"
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "MPLBACKEND": "agg"}
+        subprocess.run([sys.executable, "-c", code, seed, str(tmp_path)], cwd=paths.ROOT, env=environment, check=True, timeout=120)
+    for kind in ("png", "pdf"):
+        assert sha256(tmp_path / f"1.{kind}") == sha256(tmp_path / f"2.{kind}")
+
+
+def test_save_writes_a_large_png_and_an_embedded_pdf_and_closes(tmp_path):
+    before = dict(mpl.rcParams)
+    fig, _ = DRAW["reuse"]()
+    png, pdf = save(fig, tmp_path / "fig_tinyllama-1.1b")
+    assert (png.name, pdf.name) == ("fig_tinyllama-1.1b.png", "fig_tinyllama-1.1b.pdf")
+    with Image.open(png) as picture:
+        assert picture.size[0] == pytest.approx(fig.get_figwidth() * 300, abs=2) and picture.size[0] >= 3.5 * 200
+    content = pdf.read_bytes()
+    assert b"CreationDate" not in content and b"/Type3" not in content and b"/FontFile2" in content
+    assert not plt.fignum_exists(fig.number) and sorted(p.name for p in tmp_path.iterdir()) == [pdf.name, png.name]
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_figure_without_a_note_is_refused():
+    with pytest.raises(ValueError, match="note that names profile, split and seed"):
+        plot_reuse(pd.Series({1: 1}), paper={}, note=" ")
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot_domain_counts(pd.Series({"helthcare": 3}), paper={}, note=NOTE), "unknown domain 'helthcare'; choose from demographics, "),
+        (lambda: plot_lengths(pd.DataFrame({"domain": ["space"], "length_chars": [3]}), note=NOTE), "unknown domain 'space'; choose from demographics"),
+        (lambda: plot_question_types(pd.Series({"scale": 100}), paper={}, note=NOTE), "unknown question type 'scale'; choose from open, likert"),
+        (lambda: plot_question_types(TYPES / 100, paper={}, note=NOTE), "must be per cent and sum to 100, not 1"),
+        (lambda: plot_bleu(score_rows().assign(system="gpt"), note=NOTE), f"unknown system 'gpt'; choose from uniform, .*oracle.*{MODEL}--base"),
+        (lambda: plot_bleu(score_rows().drop(columns="lo"), note=NOTE), r"plot_bleu: column\(s\) lo missing; found system"),
+        (lambda: plot_ladder(score_rows(), metrics={"rouge": "ROUGE"}, note=NOTE), "unknown metric 'rouge'; choose from bleu"),
+        (lambda: plot_ladder(pd.concat([score_rows(), score_rows()]), note=NOTE), "more than one row for the same system and metric"),
+        (lambda: plot_ladder(score_rows().head(0), note=NOTE), "no rows to draw"),
+        (lambda: plot_training([run_record("gpt")], note=NOTE), "unknown system 'gpt'"),
+        (lambda: plot_training([], note=NOTE), "no run records"),
+        (lambda: plot_persona_clusters(personas(), keywords={0: "a"}, note=NOTE), "unknown cluster '1'; choose from 0"),
+        (lambda: plot_cramers_v(association().iloc[:2], note=NOTE), "same attributes in the same order"),
+        (lambda: plot_calibration(calibration().assign(accuracy=40), note=NOTE), "must lie in 0-1"),
+    ],
+)
+def test_bad_input_is_refused_with_the_valid_choices(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def test_foreign_domains_bring_their_own_names():
+    fig, ax = plot_domain_counts(pd.Series({"space": 3}), paper={}, labels={"space": "Space"}, note=NOTE)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Space"]
+
+
+def test_missing_values_are_said_not_invented():
+    frame = score_rows()
+    frame.loc[frame["system"] == MODEL, ["value", "lo", "hi", "paper"]] = np.nan
+    frame.loc[frame["system"] == "uniform", ["lo", "hi"]] = np.nan
+    _, ax = plot_bleu(frame, note=NOTE)
+    assert [t.get_text() for t in ax.texts].count("no value") == 1
+
+
+def test_the_note_tells_a_twin_from_a_hub_model():
+    def note(profile, scale, split="paper", seed=42, data=""):
+        return run_note(SimpleNamespace(profile=profile, settings=SimpleNamespace(scale=scale), split=split, seed=seed, data=data))
+
+    assert note("nano", "nano") == NOTE
+    assert note("paper", "paper", "grouped", 7) == "hub models · grouped split · seed 7"
+    assert note("smoke", "nano", data="some/replication") == "nano twins · smoke profile · data replication · paper split · seed 42"

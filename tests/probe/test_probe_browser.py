@@ -1,0 +1,251 @@
+"""The probe in a real browser, on a stub instead of a model: Voilà from end to end, JupyterLab untrusted, trusted and live, hostile text, accessibility.
+
+Needs Playwright and a Chromium; without them every test skips and says how to get them. Screenshots go to POLYPERSONA_SCREENSHOTS if that is set.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser_pages import START_S, TOKEN, Visit, server
+
+from polypersona_lib import paths, processes
+from polypersona_lib.probe.server import free_port
+from polypersona_lib.runner import execution
+
+pytestmark = pytest.mark.browser
+SETUP = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from stub_generator import StubGenerator
+from polypersona_lib.config import RunConfig
+from polypersona_lib.probe import asking
+from polypersona_lib.probe.page import Page, show
+run = RunConfig(out={out!r})
+page = Page(asking.Probe(run, asking.load_parts(run), StubGenerator()))
+"""
+
+
+def setup(folder: Path) -> str:
+    return SETUP.format(root=str(paths.ROOT), tests=str(Path(__file__).parents[1]), out=str(folder))
+
+
+@pytest.fixture(scope="module")
+def voila(browser, tmp_path_factory):
+    """Address of the served probe, without its token."""
+    folder, port = tmp_path_factory.mktemp("voila"), free_port(0)
+    source = setup(folder) + "display(page.root)"
+    command = [sys.executable, "-c", f"from polypersona_lib.probe.server import serve\nserve({source!r}, port={port}, token={TOKEN!r}, browser=False)"]
+    with server(command, f"http://127.0.0.1:{port}/login", {"PYTHONPATH": str(paths.ROOT)}, folder / "log"):
+        yield f"http://127.0.0.1:{port}/"
+
+
+def test_the_served_page_asks_for_its_token(voila):
+    with urllib.request.urlopen(voila, timeout=20) as answer:
+        assert "/login" in answer.url and b"Simulated" not in answer.read()
+    with urllib.request.urlopen(f"{voila}?token=wrong", timeout=20) as answer:
+        assert "/login" in answer.url
+
+
+def test_the_whole_flow_in_voila(browser, voila):
+    visit = Visit(browser, f"{voila}?token={TOKEN}").ready()
+    page = visit.page
+    visit.fill("Search", "nurse")
+    page.get_by_text(re.compile(r"People \(\d\d? found\)")).wait_for()
+    assert "nurse" in page.get_by_label("People (").locator("option").first.inner_text()
+    visit.choose("Domain", "Healthcare")
+    visit.choose("Type", "agreement")
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    assert visit.field("Untuned base").input_value() and visit.field("Tuned model").input_value()
+    assert page.get_by_title("Chart. PolyPersona").first.is_visible() and "of 5)" in visit.field("What was read from them").input_value()
+    assert visit.field("The same in words").is_hidden()
+    page.get_by_label("The chart in words").first.check()
+    visit.field("The same in words").wait_for()
+    visit.choose("Attribute", "age")
+    visit.fill("Its other value", "25")
+    visit.press("Compare")
+    visit.status(1, "differ in age alone")
+    assert "{+25+}" in visit.field("Difference of the prompts").input_value()
+    visit.press("Sweep")
+    visit.status(1, "14 values of age")
+    visit.press("Run questionnaire")
+    visit.status(2, " answers in ")
+    visit.press("Export")
+    visit.status(2, "questionnaire.csv")
+    with page.expect_download() as saved:
+        page.get_by_text("Download questionnaire.jsonl").click()
+    assert saved.value.suggested_filename == "questionnaire.jsonl" and b"not survey data" in Path(saved.value.path()).read_bytes()
+    visit.press("Reload and ask again")
+    visit.status(2, "answers are the same as in the file")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Bring a .jsonl file").click()
+    chooser.value.set_files({"name": "mine.jsonl", "mimeType": "application/jsonl", "buffer": Path(saved.value.path()).read_bytes()})
+    visit.status(2, "rows in mine.jsonl")
+    visit.screenshot("voila-desk")
+    _keyboard(page)
+    _accessible(page)
+    page.get_by_label("Edit every attribute").check()
+    for width in (800, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"the page is wider than {width} pixels"
+        visit.screenshot(f"voila-{width}")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    _stop_and_error(visit)
+    assert visit.errors == [] and visit.outside == []
+    page.close()
+
+
+def _keyboard(page):
+    """Tab goes through the first section in the order in which it is read."""
+    page.get_by_label("Search", exact=True).focus()
+    names = ["Search"]
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("document.activeElement.labels[0].textContent"))
+    assert names == ["Search", "Kind of work", "Country", page.evaluate("document.activeElement.labels[0].textContent")]
+    assert re.fullmatch(r"People \(\d+ found\)", names[-1])
+
+
+def _accessible(page):
+    """No serious or critical finding of axe-core."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("axe-core is not installed (pip install --no-deps -r tests/browser_requirements.txt)")
+    page.evaluate((Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8"))
+    violations = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in violations if v["impact"] in ("serious", "critical")] == []
+
+
+def _stop_and_error(visit: Visit):
+    visit.fill("Or your own question", "a slow question?")
+    ask = visit.page.get_by_role("button", name="Ask", exact=True)
+    ask.dblclick()
+    visit.status(0, "working")
+    time.sleep(0.6)
+    assert visit.field("Untuned base").input_value(), "the answer streams in"
+    began = time.monotonic()
+    visit.press("Stop", 0)
+    visit.status(0, "stopped")
+    print(f"Stop took {time.monotonic() - began:.2f} s")
+    assert time.monotonic() - began < 1.0
+    visit.fill("Or your own question", "a broken question?")
+    visit.press("Ask")
+    visit.status(0, "Not done. RuntimeError: the model broke")
+    visit.fill("Or your own question", "")
+    visit.press("Ask")
+    visit.status(0, "answered in")
+
+
+def test_hostile_text_runs_nowhere_in_voila(browser, voila):
+    from stub_generator import HOSTILE
+
+    visit = Visit(browser, f"{voila}?token={TOKEN}").ready()
+    visit.page.get_by_label("Edit every attribute").check()
+    for name in ("Gender", "Occupation", "Values (comma between)", "Description"):
+        visit.fill(name, HOSTILE)
+    visit.fill("Or your own question", f"hostile {HOSTILE}")
+    calm = HOSTILE.replace("/", "|")
+    visit.fill("Its options", f"{calm} one / {calm} two")
+    visit.fill("Its other value", HOSTILE)
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    visit.press("Draw repeatedly")
+    visit.status(1, "20 draws")
+    visit.fill("Name of the export", HOSTILE)
+    assert "window.hacked" in visit.field("Tuned model").input_value() and "onerror" in visit.field("As the model reads it").input_value()
+    time.sleep(0.5)
+    visit.nothing_ran()
+    assert visit.outside == []
+    visit.page.close()
+
+
+def test_a_closed_page_gives_its_memory_back(browser, voila):
+    """Voilà's own request for it lacks the XSRF token and was refused: every page that had been open kept a kernel of half a gigabyte."""
+    page = browser.new_page()  # without a route: one that is being taken away answers none
+    page.set_default_timeout(START_S)
+    page.goto(f"{voila}?token={TOKEN}")
+    page.get_by_role("button", name="Ask", exact=True).wait_for()
+    kernel = json.loads(page.locator("#jupyter-config-data").text_content())["kernelId"]
+
+    def alive() -> bool:
+        return page.request.get(f"{voila}api/kernels/{kernel}?token={TOKEN}").ok
+
+    assert alive()
+    page.goto("about:blank")
+    deadline = time.monotonic() + 20
+    while alive():
+        assert time.monotonic() < deadline, "the kernel of a closed page is still there"
+        time.sleep(0.2)
+    assert page.request.post(f"{voila}voila/api/shutdown/{kernel}", headers={"Cookie": ""}).status in (302, 403), "nobody else may end a kernel"
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """JupyterLab on three copies of an executed notebook full of hostile text; `trusted.ipynb` is signed. Gives the address of its files."""
+    from nbclient import NotebookClient
+    from nbformat.sign import NotebookNotary
+
+    folder, port = tmp_path_factory.mktemp("lab"), free_port(0)
+    data, notebooks = folder / "data", folder / "notebooks"
+    data.mkdir()
+    notebooks.mkdir()
+    lines = """
+page.own.value = "a hostile question?"
+page.editors["description"].value = "<script>window.hacked=9</script> $x^2$"
+page.ask_bar.buttons["Ask"].click()
+page.thread.join()
+import pandas as pd
+from matplotlib.figure import Figure
+show(page, Figure(figsize=(2, 1)), pd.DataFrame({"stance": ["a table in its place"]}))
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(setup(folder) + lines)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    environment = execution.kernel_environment(folder / "kernels", python_path=paths.ROOT, extra={"JUPYTER_DATA_DIR": str(data)})
+    environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, (environment["JUPYTER_PATH"], os.environ.get("JUPYTER_PATH"))))
+    with processes.environment(environment):
+        NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=True).execute()
+        nbformat.write(notebook, notebooks / "untrusted.ipynb")
+        nbformat.write(notebook, notebooks / "trusted.ipynb")
+        # the widgets of one copy are enough to tell the copies apart: a signature belongs to the content
+        other = nbformat.read(notebooks / "untrusted.ipynb", as_version=4)
+        other.metadata["copy"] = "not signed"
+        nbformat.write(other, notebooks / "untrusted.ipynb")
+        NotebookNotary(data_dir=str(data)).sign(nbformat.read(notebooks / "trusted.ipynb", as_version=4))
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--allow-root"]
+    command += [f"--ServerApp.root_dir={notebooks}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with server(command, f"http://127.0.0.1:{port}/login", environment, folder / "log"):
+        yield f"http://127.0.0.1:{port}/lab/tree/"
+
+
+def test_jupyterlab_untrusted_trusted_and_live(browser, lab):
+    untrusted = Visit(browser, f"{lab}untrusted.ipynb?token={TOKEN}&reset")
+    untrusted.page.locator(".jp-OutputArea-output img").first.wait_for(timeout=START_S)
+    assert untrusted.page.get_by_role("button", name="Ask", exact=True).count() == 0, "an untrusted notebook shows the picture, not the widget"
+    untrusted.nothing_ran()
+    untrusted.page.close()
+    trusted = Visit(browser, f"{lab}trusted.ipynb?token={TOKEN}&reset")
+    trusted.field("Tuned model").wait_for(timeout=START_S)
+    assert "window.hacked" in trusted.field("Tuned model").input_value(), "the saved state is shown"
+    trusted.nothing_ran()
+    trusted.page.get_by_text("Run", exact=True).click()
+    trusted.page.get_by_text("Run All Cells", exact=True).click()
+    trusted.page.get_by_role("button", name="Ask", exact=True).wait_for(timeout=START_S)  # a saved button has another name: it carries a sign
+    trusted.status(0, "answered in")
+    trusted.fill("Or your own question", "a hostile question again?")
+    trusted.press("Ask")
+    trusted.status(0, "answered in")
+    trusted.nothing_ran()
+    trusted.screenshot("jupyterlab")
+    trusted.page.close()

@@ -1,0 +1,354 @@
+"""The runner against toy notebooks: order, skipping, dependence, bad parameters, failures, kills and the lock."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import psutil
+import pytest
+
+from polypersona_lib import paths
+from polypersona_lib.progress import ENVIRONMENT, ProgressView, track
+from polypersona_lib.runner import execution, manifest, pipeline, stages
+
+PARAMETERS = 'profile = "nano"  # profile\nseed = 42  # random seed\nout = ""  # folder of the results'
+SETUP = (
+    "import os\nfrom pathlib import Path\nfrom toylib import words\n"
+    "run = Path(out) / 'results' / profile\n"
+    "def finish(number):\n    (run / '.done').mkdir(exist_ok=True)\n    (run / '.done' / number).write_text(os.environ['POLYPERSONA_NONCE'])"
+)
+BODIES = {
+    "01_data": "(run / 'dataset').mkdir(parents=True, exist_ok=True)\n(run / 'dataset/a.txt').write_text(words.WORD + str(seed))",
+    "02_look": (
+        "from toylib import shout\n(run / 'tables').mkdir(exist_ok=True)\n(run / 'tables/b.txt').write_text(shout.loud((run / 'dataset/a.txt').read_text()))"
+    ),
+    "03_score": "(run / 'scores').mkdir(exist_ok=True)\n(run / 'scores/c.txt').write_text((run / 'adapters').name + 'fixed')",
+    "90_report": "(run / 'summary.json').write_text('{}')\nfound = sorted(p.name for p in run.rglob('*.txt'))\n(run / 'report.html').write_text(repr(found))",
+}
+READS = {"01": ("project:data/bank.json",), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
+DRIVER = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from polypersona_lib import paths
+from polypersona_lib.runner import pipeline
+root = Path(sys.argv[1])
+run = SimpleNamespace(name="nano", paths=paths.run_paths("nano", str(root)))
+reads = {"01": ("project:data/bank.json",), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
+sys.exit(pipeline.run_stages(run, root / "notebooks", parameters={"profile": "nano", "out": str(root)}, reads=reads, project=root, library=root / "toylib"))
+"""
+
+
+class Toy:
+    """A toy project in a folder whose name has spaces and accents."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lines: list[str] = []
+        self.write("toylib/__init__.py", "")
+        self.write("toylib/words.py", 'WORD = "hello"\n')
+        self.write("toylib/shout.py", "from . import extra\n\n\ndef loud(text):\n    return extra.up(text)\n")
+        self.write("toylib/extra.py", "def up(text):\n    return text.upper()\n")
+        self.write("data/bank.json", "{}")
+        self.write("data/models/weights", "1")
+        self.run = SimpleNamespace(name="nano", paths=paths.run_paths("nano", str(root)))
+        for name, body in BODIES.items():
+            self.notebook(name, body)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def notebook(self, name: str, body: str, *, parameters: str = PARAMETERS) -> None:
+        """A notebook of five cells: title, parameters, set-up, body, end mark."""
+        cells = [
+            nbformat.v4.new_markdown_cell(f"# {name}"),
+            nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(SETUP),
+            nbformat.v4.new_code_cell(body),
+            nbformat.v4.new_code_cell(f"finish({name[:2]!r})"),
+        ]
+        for number, cell in enumerate(cells):
+            cell["id"] = f"cell-{number}"
+        self.write(f"notebooks/{name}.ipynb", nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+
+    def keep_only(self, *names: str) -> None:
+        for path in (self.root / "notebooks").iterdir():
+            if path.stem not in names:
+                path.unlink()
+
+    def go(self, **options) -> int:
+        self.lines = []
+        parameters = options.pop("parameters", {"profile": "nano", "out": str(self.root)})
+        roots = {"project": self.root, "library": self.root / "toylib"}
+        return pipeline.run_stages(self.run, self.root / "notebooks", parameters=parameters, reads=READS, say=self.lines.append, **roots, **options)
+
+    def ran(self) -> list[str]:
+        """Numbers of the stages that were executed in the last call."""
+        return [line[:2] for line in self.lines if " done in " in line]
+
+    def start(self) -> subprocess.Popen:
+        """The same run in a process of its own."""
+        environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
+        return subprocess.Popen([sys.executable, "-c", DRIVER, str(self.root)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    @property
+    def results(self) -> Path:
+        return self.run.paths.results
+
+    def kernels(self) -> list[psutil.Process]:
+        """Living kernels of this toy project."""
+        mark = str(self.results / ".kernel")
+        return [p for p in psutil.process_iter(["cmdline", "status"]) if p.info["status"] != "zombie" and any(mark in a for a in p.info["cmdline"] or [])]
+
+    def wait_for(self, name: str, seconds: float = 30) -> None:
+        wait_until(lambda: (self.root / name).exists(), seconds, name)
+
+
+def wait_until(condition, seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def toy(tmp_path) -> Toy:
+    return Toy(tmp_path / "Projekt été 1")
+
+
+def test_a_run_then_nothing_then_exactly_what_depends(toy):
+    assert toy.go() == 0, toy.lines
+    assert toy.ran() == ["01", "02", "03", "90"]
+    assert (toy.results / "tables/b.txt").read_text() == "HELLO42"
+    assert (toy.results / "notebooks/02_look.ipynb").exists()
+    record = json.loads((toy.results / "manifest.json").read_text())["stages"]
+    assert list(record["01"]["outputs"]) == ["results/nano/dataset/a.txt"]
+    assert "module toylib/extra.py" in record["02"]["parts"] and "module toylib/extra.py" not in record["01"]["parts"]
+    assert {"input results/nano/dataset/a.txt", "notebook 02_look.ipynb", "parameter profile"} <= record["02"]["parts"].keys()
+    assert record["90"]["peak_memory_mb"] > 50
+
+    assert toy.go() == 0
+    assert toy.ran() == []
+
+    toy.write("toylib/extra.py", "def up(text):\n    return text.title()\n")
+    assert toy.go() == 0
+    assert toy.ran() == ["02", "90"], toy.lines
+    assert any("toylib/extra.py changed" in line for line in toy.lines)
+
+    toy.write("data/models/weights", "2")
+    assert toy.go() == 0
+    assert toy.ran() == ["03"], "03 wrote the same bytes again, so 90 need not run"
+
+    (toy.results / "scores/c.txt").unlink()
+    (toy.results / "shipped").mkdir()
+    (toy.results / "shipped/c.txt").write_text("fixed")
+    assert toy.go(only="03") == 0
+    assert toy.ran() == ["03"]
+
+
+def test_from_only_force_and_parameters(toy):
+    toy.keep_only("01_data", "02_look")
+    assert toy.go(first="02") == 2
+    assert "stage 01 has not been run" in toy.lines[-1]
+    assert toy.go() == 0
+    assert toy.go(only="02", force=True) == 0 and toy.ran() == ["02"]
+    assert toy.go(parameters={"profile": "nano", "out": str(toy.root), "seed": 7}) == 0
+    assert toy.ran() == ["01", "02"] and (toy.results / "tables/b.txt").read_text() == "HELLO7"
+
+
+def test_what_has_to_be_run_first_is_named_at_once(toy, capsys):
+    assert toy.go(only="90") == 2
+    assert "stages 01, 02, 03 have not been run yet for nano" in toy.lines[-1] and not toy.ran()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [("07", "./run_all.sh ablations"), ("11", "./run_all.sh sessions"), ("00", "polypersona_lib probe"), ("x", "stages: 01, 02")],
+)
+def test_a_notebook_outside_the_run_comes_with_the_command_that_runs_it(toy, number, says):
+    assert toy.go(only=number) == 2 and says in toy.lines[-1] and not toy.results.exists()
+
+
+def test_a_kernel_that_never_starts_is_reported_without_a_cell(toy, monkeypatch):
+    monkeypatch.setattr(execution, "run_notebook", lambda *given, **named: execution.Outcome("failed", "RuntimeError: no answer", 0, 5))
+    assert toy.go() == 1
+    assert "error: 01_data.ipynb: RuntimeError: no answer" in toy.lines
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "cannot write to {}: no space left on device; make room there, or put results elsewhere with --out DIR"),
+        (errno.EROFS, "cannot write to {}: read-only file system; make it writable, or put"),
+    ],
+)
+def test_a_full_or_closed_folder_is_named_with_the_way_out(number, says, tmp_path, monkeypatch, capsys):
+    def fail(*given, **named):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pipeline, "run_stages", fail)
+    assert pipeline.main(["smoke", "--out", str(tmp_path)]) == 1
+    assert says.format(tmp_path / "results" / "smoke") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"profil": "nano"}, "did you mean 'profile'"),
+        ({"seed": "42"}, "parameter seed is int (default 42), got str '42'"),
+        ({"seed": True}, "got bool"),
+        ({"profile": 3}, "parameter profile is str"),
+    ],
+)
+def test_bad_parameters_are_refused_before_any_cell(toy, given, message):
+    assert toy.go(parameters=given) == 2
+    assert message in toy.lines[-1]
+    assert not toy.results.exists()
+
+
+def test_bad_notebooks_and_stages_are_refused(toy):
+    toy.notebook("02_look", "pass", parameters="seed = int('4')")
+    assert toy.go(parameters={}) == 2 and "name = literal" in toy.lines[-1]
+    toy.write("notebooks/02_look.ipynb", "not json")
+    assert toy.go(parameters={}) == 2 and "not a readable notebook" in toy.lines[-1]
+    toy.notebook("02_look", "pass")
+    toy.notebook("02_twice", "pass")
+    assert toy.go(parameters={}) == 2 and "same number" in toy.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ("x = 1\nraise KeyError('no such column')\n", 1, "01_data.ipynb, cell 4 of 5: KeyError: 'no such column'"),
+        ("import sys\nsys.exit(0)", 1, "cell 4 of 5: the cell called sys.exit(0)"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", 1, "cell 4 of 5: the kernel died"),
+        ("finish = lambda number: None", 1, "did not write the end mark"),
+        ("class InputError(ValueError):\n    pass\nraise InputError('people.jsonl line 3: age is 210')", 2, "people.jsonl line 3: age is 210"),
+    ],
+)
+def test_failures_name_notebook_cell_and_cause(toy, body, status, message):
+    toy.keep_only("01_data", "02_look")
+    toy.notebook("01_data", body)
+    assert toy.go() == status
+    assert message in "\n".join(toy.lines)
+    assert toy.ran() == []
+    partial = toy.results / "notebooks/01_data.failed.ipynb"
+    assert partial.exists() and not (toy.results / "notebooks/01_data.ipynb").exists()
+    assert (toy.lines[-1] == message) if status == 2 else (str(partial) in toy.lines[-1])
+    assert not toy.kernels()
+    assert json.loads((toy.results / "manifest.json").read_text())["stages"]["01"]["status"] == "failed"
+
+
+def test_a_killed_runner_leaves_no_kernel_and_the_next_run_is_right(toy):
+    toy.keep_only("01_data", "02_look")
+    slow = BODIES["02_look"] + "\nimport time\nopen('started', 'w').close()\nwhile not Path('go').exists(): sum(range(10000))"
+    toy.notebook("02_look", slow)
+    first = toy.start()
+    toy.wait_for("notebooks/started")
+    first.kill()
+    first.wait()
+    wait_until(lambda: not toy.kernels(), 10, "the orphaned kernel to end")
+    toy.write("notebooks/go", "")
+    assert toy.go() == 0
+    assert toy.ran() == ["02"] and any("did not finish last time" in line for line in toy.lines)
+    assert (toy.results / "tables/b.txt").read_text() == "HELLO42"
+    assert not list((toy.results / "notebooks").glob(".*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_runner_leaves_no_kernel_and_a_second_runner_is_turned_away(toy, number):
+    toy.keep_only("01_data")
+    toy.notebook("01_data", "open('started', 'w').close()\nwhile True: sum(range(10000))")
+    first = toy.start()
+    toy.wait_for("notebooks/started")
+    if number == signal.SIGINT:
+        began = time.monotonic()
+        second = toy.start()
+        text, _ = second.communicate(timeout=20)
+        assert second.returncode == 3 and f"process {first.pid}, started 20" in text
+        assert time.monotonic() - began < 10
+    first.send_signal(number)
+    text, _ = first.communicate(timeout=20)
+    assert first.returncode == 130 and "no kernel is left" in text, text
+    assert not toy.kernels()
+    assert (toy.results / "notebooks/01_data.failed.ipynb").exists()
+
+
+def test_only_imported_modules_count(tmp_path):
+    library = tmp_path / "toylib"
+    (library / "bank").mkdir(parents=True)
+    modules = {
+        "__init__": "",
+        "a": "from toylib.b import f",
+        "b": "def f():\n    from .bank import g",
+        "c": "import toylib.a",
+        "bank/__init__": "from .deep import g",
+        "bank/deep": "",
+    }
+    for name, text in modules.items():
+        (library / f"{name}.py").write_text(text)
+    found = manifest.library_files(["%matplotlib inline\nfrom toylib import a"], library)
+    assert [path.relative_to(library).as_posix() for path in found] == ["__init__.py", "a.py", "b.py", "bank/__init__.py", "bank/deep.py"]
+
+
+def test_outputs_of_a_stage_are_no_inputs_of_it(toy):
+    """04 reads `runs/` and writes there too: that alone must not make it run again."""
+    state = stages.Run(toy.run, reads={"04": ("runs/*.json",)}, project=toy.root, library=toy.root / "toylib", lock=toy.root / "none")
+    toy.write("results/nano/runs/train.json", "1")
+    toy.write("results/nano/runs/evaluate.json", "2")
+    state.manifest.stages = {"03": {"outputs": {"results/nano/runs/train.json": "x"}}, "04": {"outputs": {"results/nano/runs/evaluate.json": "y"}}}
+    assert list(state.inputs("04", {})) == ["results/nano/runs/train.json"]
+
+
+def test_progress_goes_to_the_runner(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "progress"))
+    view = ProgressView(tmp_path / "progress", every_s=0.0)
+    assert list(track([1, 2, 3, 4], "train")) == [1, 2, 3, 4]
+    with track(10, "score") as steps:
+        steps.update(10, note="loss 1.5")
+    view.poll()
+    printed = capsys.readouterr().out
+    assert "train: 4/4" in printed and "score: 10/10 loss 1.5" in printed
+    monkeypatch.delenv(ENVIRONMENT)
+    assert sum(1 for _ in track(3, "quiet")) == 3
+
+
+def test_command_line(tmp_path, capsys):
+    options = pipeline.parse(["smoke", "--from", "4", "--data", str(tmp_path), "--out", "elsewhere"])
+    assert options.first == "04" and Path(options.data).is_absolute() and options.out == str(Path("elsewhere").resolve())
+    (tmp_path / "file").write_text("")
+    for option in ("--out", "--data"):
+        with pytest.raises(SystemExit):
+            pipeline.parse([option, str(tmp_path / "file")])
+        assert f"{option}: {tmp_path / 'file'} is a file, not a folder" in capsys.readouterr().err
+    for wrong in (["huge"], ["--split", "rows"], ["--seed", "x"], ["--data", "/no/such/folder"], ["--from", "1", "--only", "2"]):
+        with pytest.raises(SystemExit) as stop:
+            pipeline.parse(wrong)
+        assert stop.value.code == 2
+
+
+def test_summary_tables(tmp_path):
+    (tmp_path / "summary.json").write_text(
+        json.dumps(
+            {
+                "artefacts": [{"artefact": "Table II", "file": "tables/table2.csv", "status": "written"}],
+                "headline": [{"subject": "tinyllama-1.1b", "metric": "bleu", "paper": 0.09, "ours": None, "verdict": "not tested at this scale"}],
+            }
+        )
+    )
+    lines: list[str] = []
+    pipeline.print_summary(tmp_path, seconds=12.3, say=lines.append)
+    text = "\n".join(lines)
+    assert "Table II  tables/table2.csv  written" in text and "0.09   -     not tested" in text and "total time 12.3 s" in text

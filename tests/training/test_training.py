@@ -1,0 +1,371 @@
+"""Training and answering: the label mask, shared prefixes, reproducibility, and the traps of 4-bit layers. Everything on the shipped nano twins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from polypersona_lib import paths, registry
+from polypersona_lib.config import PROFILES, RunConfig
+from polypersona_lib.models import generation, loading
+from polypersona_lib.models.shared_prefix import align, answer_logits, decoder, run_prefixes, select
+from polypersona_lib.prompts import chat
+from polypersona_lib.training.batches import answer_loss, encode_rows, persona_batches, validation_loss
+from polypersona_lib.training.trainer import trainer_of
+from polypersona_lib.world import dataset
+
+FAMILIES = tuple(registry.MODELS)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """The published `paper` split."""
+    return {part: dataset.read_split(paths.DATASET / "paper", part) for part in dataset.SPLITS}
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    return {key: loading.load_tokenizer(registry.get_spec(key), "nano") for key in FAMILIES}
+
+
+def _adapted(key: str, *, four_bit: bool = True, dropout: float = 0.0):
+    """A twin with a LoRA adapter whose B is not zero, so that both A and B have gradients."""
+    import torch
+
+    spec = registry.get_spec(key)
+    base = loading.load_base(spec, "nano")
+    model = loading.add_lora(base if four_bit else base.dequantize().float(), spec, r=16, alpha=32, dropout=dropout, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in sorted(model.named_parameters()):
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.02
+    return model.train()
+
+
+def _gradients(model, loss) -> dict:
+    model.zero_grad()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad and p.grad is not None}  # an expert may have seen no token
+
+
+def _assert_equal_gradients(a: dict, b: dict, tolerance: float) -> None:
+    assert a.keys() == b.keys() and len(a) > 20
+    for name in a:
+        assert a[name].norm() > 0, f"{name}: no gradient"
+        assert (a[name] - b[name]).norm() <= tolerance * b[name].norm(), name
+
+
+# --- the label mask ------------------------------------------------------------------------------------------------------------
+
+
+def _reference_labels(tokenizer, triplet) -> list[int]:
+    """Labels as a prompt-completion trainer makes them: the whole text encoded at once, loss on the tokens that start after the prompt."""
+    template = tokenizer.chat_template or chat.CHATML
+    prompt = tokenizer.apply_chat_template(triplet[:2], chat_template=template, tokenize=False, add_generation_prompt=True).removesuffix("<think>\n")
+    full = tokenizer.apply_chat_template(triplet, chat_template=template, tokenize=False, add_generation_prompt=False).rstrip("\n")
+    assert full.startswith(prompt)
+    encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
+    labels = [token if start >= len(prompt) else -100 for token, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)]
+    first = [-100] if tokenizer.bos_token and not full.startswith(tokenizer.bos_token) else []
+    last = [] if labels[-1] == tokenizer.eos_token_id else [tokenizer.eos_token_id]
+    return first + labels + last
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_only_the_assistants_tokens_carry_loss(key, parts, tokenizers):
+    tokenizer = tokenizers[key]
+    for triplet in parts["train"]["messages"].iloc[::60]:
+        row = chat.encode(tokenizer, triplet)
+        assert row.labels == _reference_labels(tokenizer, triplet)
+        assert len(row.labels) == len(row.ids) and all(label in (-100, token) for label, token in zip(row.labels, row.ids, strict=True))
+        said = tokenizer.decode([label for label in row.labels if label != -100], skip_special_tokens=True)
+        assert said.removesuffix("<|im_end|>").strip() == triplet[2]["content"]
+        assert row.labels[-1] == tokenizer.eos_token_id, "the stop token is learned"
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_rows_are_short(key, parts, tokenizers):
+    """150 tokens on average; 20 more where control strings are plain text, spelled letter by letter ([INST], <<SYS>>)."""
+    rows = encode_rows(tokenizers[key], parts["train"])
+    spelled = "[INST]" in registry.get_spec(key).control
+    assert sum(len(r.ids) for r in rows) / len(rows) <= (170 if spelled else 150)
+
+
+# --- shared prefixes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_shared_prefixes_have_the_loss_and_gradients_of_whole_rows(key, parts, tokenizers):
+    import torch
+
+    from polypersona_lib.models.shared_prefix import pad
+
+    tokenizer, model = tokenizers[key], _adapted(key)
+    frame = parts["train"][parts["train"]["persona_id"].isin(parts["train"]["persona_id"].value_counts().index[:3])].head(12)
+    rows = encode_rows(tokenizer, frame)
+    assert len({tuple(r.shared) for r in rows}) < len(rows)
+    shared = answer_loss(model, rows, tokenizer.pad_token_id, shared=True)
+    ids, mask = pad([r.ids for r in rows], tokenizer.pad_token_id)
+    labels, _ = pad([r.labels for r in rows], -100)
+    whole = model(input_ids=ids, attention_mask=mask, labels=labels).loss  # the library's own loss, every position computed
+    assert shared.item() == pytest.approx(whole.item(), rel=1e-5)
+    assert answer_loss(model, rows, tokenizer.pad_token_id, shared=False).item() == pytest.approx(whole.item(), rel=1e-5)
+    _assert_equal_gradients(_gradients(model, shared), _gradients(model, whole), 1e-5)
+    assert torch.isfinite(whole)
+
+
+def test_batches_hold_every_row_once_and_keep_personas_together(parts, tokenizers):
+    rows = encode_rows(tokenizers[FAMILIES[-1]], parts["train"].head(300))
+    batches = persona_batches(rows, 16, 42, 1)
+    assert sorted(i for batch in batches for i in batch) == list(range(300))
+    assert batches == persona_batches(rows, 16, 42, 1) != persona_batches(rows, 16, 42, 2)
+    spread = sum(len({tuple(rows[i].shared) for i in batch}) for batch in batches)
+    assert spread <= len({tuple(r.shared) for r in rows}) + len(batches)
+
+
+# --- four bits -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_four_bit_gradients_are_right_before_and_after_a_validation(key, parts, tokenizers):
+    """bitsandbytes re-packs a 4-bit layer at its first forward in eval mode and then has no backward; `load_base` prevents it."""
+    tokenizer, packed, plain = tokenizers[key], _adapted(key), _adapted(key, four_bit=False)
+    rows = encode_rows(tokenizer, parts["train"].head(6))
+
+    def gradients(model):
+        return _gradients(model, answer_loss(model, rows, tokenizer.pad_token_id, shared=True))
+
+    expected = gradients(plain)
+    _assert_equal_gradients(gradients(packed), expected, 1e-4)
+    before = validation_loss(packed, rows, tokenizer.pad_token_id)
+    packed.train()
+    _assert_equal_gradients(gradients(packed), expected, 1e-4)
+    assert validation_loss(packed, rows, tokenizer.pad_token_id) == before
+    flags = [m.support_avx512bf16_for_cpu for m in packed.modules() if hasattr(m, "support_avx512bf16_for_cpu")]
+    assert flags and not any(flags)
+
+
+def test_training_on_unpacked_weights_is_training_on_packed_ones_to_the_last_bit(parts, tokenizers):
+    """On a CPU the rounded weights are written out once instead of at every step."""
+    import torch
+
+    key = "tinyllama-1.1b"
+    rows, found = encode_rows(tokenizers[key], parts["train"].head(6)), []
+    for unpack in (False, True):
+        spec, base = registry.get_spec(key), loading.load_base(registry.get_spec(key), "nano")
+        model = loading.add_lora(loading.unpacked(base) if unpack else base, spec, r=16, alpha=32, dropout=0.05, seed=1).train()
+        torch.manual_seed(3)
+        found.append(_gradients(model, answer_loss(model, rows, tokenizers[key].pad_token_id, shared=True)))
+    assert found[0].keys() == found[1].keys() and all(torch.equal(a, b) for a, b in zip(*(f.values() for f in found), strict=True))
+
+
+@pytest.mark.parametrize("key", ["phi-2", "qwen1.5-moe"])
+def test_gradient_checkpointing_changes_no_gradient(key, parts, tokenizers):
+    """It recomputes each block and keeps no cache: whole rows must go through without one."""
+    rows, model = encode_rows(tokenizers[key], parts["train"].head(4)), _adapted(key)
+    expected = _gradients(model, answer_loss(model, rows, tokenizers[key].pad_token_id, shared=False))
+    model.get_base_model().gradient_checkpointing_enable()
+    model.get_base_model().enable_input_require_grads()
+    found = _gradients(model, answer_loss(model, rows, tokenizers[key].pad_token_id, shared=False))
+    _assert_equal_gradients(found, expected, 1e-5)
+
+
+# --- LoRA and adapters -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_lora_trains_what_the_family_lists_and_nothing_else(key):
+    spec = registry.get_spec(key)
+    model = loading.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
+    assert all("lora_" in n for n, p in model.named_parameters() if p.requires_grad)
+    layers, blocks = spec.nano["num_hidden_layers"], spec.nano.get("num_experts", 0) + 1  # a mixture has a shared expert beside the routed ones
+    expected = {t: layers * (blocks if t in ("gate_proj", "up_proj", "down_proj") else 1) for t in spec.lora_targets}
+    assert loading.lora_modules(model, spec) == loading.lora_modules(model.get_base_model(), spec) == expected
+
+
+def test_a_lora_target_that_matches_nothing_is_an_error():
+    spec = registry.get_spec("tinyllama-1.1b")
+    base = loading.load_base(spec, "nano")
+    with pytest.raises(ValueError, match=r"fc1 match no module; linear layers here: .*q_proj"):
+        loading.add_lora(base, replace(spec, lora_targets=("q_proj", "fc1")), r=16, alpha=32, dropout=0.0, seed=1)
+
+
+def _saved(key: str, folder) -> None:
+    """An adapter that changes something, as training leaves it."""
+    loading.save_adapter(_adapted(key), folder)
+
+
+def test_an_adapter_of_another_base_is_an_error(tmp_path):
+    _saved("llama-2-7b", tmp_path)
+    with pytest.raises(ValueError, match="an adapter of data/models/llama-2-7b, not of data/models/tinyllama-1.1b"):
+        loading.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "data/models/tinyllama-1.1b"}))
+    with pytest.raises(ValueError, match="does not fit data/models/tinyllama-1.1b"):
+        loading.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_saving_loading_and_merging_keep_what_the_model_says(key, parts, tokenizers, tmp_path):
+    """Bound of the largest difference of a logit: 1e-3; greedy choices equal on 99 % of the answer tokens."""
+    import torch
+
+    adapted = _adapted(key).eval()
+    loading.save_adapter(adapted, tmp_path)
+    merged = loading.load_for_inference(registry.get_spec(key), "nano", tmp_path)
+    rows = encode_rows(tokenizers[key], parts["validation"].head(8))
+    with torch.no_grad():
+        a, b = (answer_logits(m, rows, tokenizers[key].pad_token_id, shared=False)[0] for m in (adapted, merged))
+    assert (a - b).abs().max() < 1e-3 and (a.argmax(-1) == b.argmax(-1)).float().mean() >= 0.99
+
+
+def test_a_missing_or_empty_adapter_is_an_error(tmp_path):
+    spec = registry.get_spec("tinyllama-1.1b")
+    with pytest.raises(FileNotFoundError, match="run notebook 03 first"):
+        loading.load_for_inference(spec, "nano", tmp_path)
+    loading.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.0, seed=1).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="changes nothing"):
+        loading.load_for_inference(spec, "nano", tmp_path)
+
+
+# --- training ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_thirty_steps_lower_the_validation_loss(key, parts, tokenizers, tmp_path):
+    spec, recipe = registry.get_spec(key), replace(PROFILES["nano"].train, epochs=1, micro_batch=8, learning_rate=1.5e-3)  # few steps, larger ones
+    base = loading.unpacked(loading.load_base(spec, "nano"))
+    tokenizer, model = tokenizers[spec.key], loading.add_lora(base, spec, r=16, alpha=32, dropout=0.05, seed=42)
+    rows, held = (encode_rows(tokenizer, parts[p].iloc[::5].head(n)) for p, n in (("train", 240), ("validation", 64)))
+    before, seen = validation_loss(model, held, tokenizer.pad_token_id), []
+    trainer = trainer_of(model, spec, tokenizer, rows, recipe, tmp_path, lambda model, epoch, state: seen.append(epoch))
+    trainer.train()
+    assert trainer.state.global_step == 30 and seen == [1]
+    assert validation_loss(model, held, tokenizer.pad_token_id) < before - 0.01
+
+
+TINY = """
+import json, sys
+from polypersona_lib import paths, registry
+from polypersona_lib.training import jobs, trainer
+from polypersona_lib.world import dataset
+from polypersona_lib.config import RunConfig
+trainer.epoch_scores = lambda *a, **k: {}
+parts = {part: dataset.read_split(paths.DATASET / "paper", part).head(48 if part == "train" else 8) for part in dataset.SPLITS}
+record = jobs.train(RunConfig(profile="smoke", out=sys.argv[1]), registry.get_spec("tinyllama-1.1b"), parts)
+print(json.dumps({k: record[k] for k in ("adapter_hash", "data_hash", "epochs", "best_epoch", "fingerprint")}))
+"""
+
+
+def _train_tiny(out, *, threads: int, hash_seed: int) -> tuple[dict, str]:
+    """Train 48 rows in a fresh process. Returns the record's hashes and losses, and all that was printed."""
+    env = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(paths.ROOT)}
+    done = subprocess.run([sys.executable, "-c", TINY, str(out)], env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One thread, PYTHONHASHSEED 1: (output folder, record)."""
+    out = tmp_path_factory.mktemp("first")
+    return out, _train_tiny(out, threads=1, hash_seed=1)[0]
+
+
+def test_training_twice_gives_the_same_bits(trained, tmp_path):
+    out, record = trained
+    assert _train_tiny(tmp_path, threads=1, hash_seed=2)[0] == record
+    written = list((RunConfig(profile="smoke", out=str(out)).paths.results / "adapters" / "tinyllama-1.1b").iterdir())
+    assert "adapter_model.safetensors" in {p.name for p in written}
+    assert not any(str(paths.ROOT).encode() in p.read_bytes() for p in written), "no path of this machine in a published adapter"
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="measured: one thread and two sum in another order, validation losses differ by 1e-7 and so do the adapter's bits")
+def test_training_gives_the_same_bits_with_more_threads(trained, tmp_path):
+    assert _train_tiny(tmp_path, threads=2, hash_seed=1)[0] == trained[1]
+
+
+LAUNCH = """
+import json, sys
+from dataclasses import replace
+from polypersona_lib import paths, registry
+from polypersona_lib.training import jobs, trainer
+from polypersona_lib.world import dataset
+from polypersona_lib.config import PROFILES, RunConfig
+from polypersona_lib.files import fingerprint
+out, processes = sys.argv[1], int(sys.argv[2])
+parts = {part: dataset.read_split(paths.DATASET / "paper", part).head(40 if part == "train" else 8) for part in dataset.SPLITS}
+recipe = replace(PROFILES["smoke"].train, micro_batch=4, accumulation=4 // processes, processes=processes, dropout=0.0)
+run, spec = RunConfig(profile="smoke", out=out), registry.get_spec("tinyllama-1.1b")
+identity = {"train_spec": recipe, "model": spec.key, "data_hash": "-", "template_hash": "-"}
+job = trainer.Job(run, spec, parts, recipe, "", identity, fingerprint(identity))
+jobs.launch(job) if processes > 1 else trainer.fine_tune(job)
+record = json.loads(job.record_path.read_text())
+print(json.dumps({"epochs": record["epochs"], "curve": record["loss_curve"], "files": sorted(p.name for p in job.adapter.iterdir())}))
+"""
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+    """`accelerate launch` splits every effective batch: the losses are those of one process with twice the accumulation, up to rounding."""
+    found = []
+    for processes in (1, 2):
+        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(paths.ROOT)}
+        command = [sys.executable, "-c", LAUNCH, str(tmp_path / str(processes)), str(processes)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    one, two = found
+    assert one["files"] == two["files"]
+    assert two["epochs"][0]["val_loss"] == pytest.approx(one["epochs"][0]["val_loss"], rel=1e-4)
+    assert [e["loss"] for e in two["curve"]] == pytest.approx([e["loss"] for e in one["curve"]], rel=1e-4)
+
+
+# --- answering -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_an_answer_does_not_depend_on_the_rows_beside_it(key, parts, tokenizers):
+    model, tokenizer = loading.load_for_inference(registry.get_spec(key), "nano", None), tokenizers[key]
+    frame = parts["test"].head(9)
+
+    def answers(rows, seed=42):
+        return generation.generate(model, tokenizer, rows, seed=seed)["text"].tolist()
+
+    together, backwards = answers(frame), answers(frame.iloc[::-1])[::-1]
+    alone = [answers(frame.iloc[i : i + 1])[0] for i in range(3)]
+    assert together == backwards and together[:3] == alone and all(together)
+    assert answers(frame.head(3), 43) != together[:3]
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_a_cache_with_room_says_the_same_to_the_last_bit_and_is_never_overrun(key, parts, tokenizers):
+    import torch
+
+    model, tokenizer = _adapted(key).eval(), tokenizers[key]
+    body, first, said = decoder(model)[0], [chat.encode_prompt(tokenizer, m)[0] for m in parts["test"]["messages"].iloc[::90]], []
+    for room in (0, 4):
+        with torch.no_grad():
+            cache, mask = align(*run_prefixes(model, first, tokenizer.pad_token_id), room)
+            for token in (11, 12, 13, 14):
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
+                ids = torch.full((len(mask), 1), token)
+                out = body(input_ids=ids, attention_mask=mask, position_ids=mask.sum(-1, keepdim=True) - 1, past_key_values=cache, use_cache=True)
+        said.append((out.last_hidden_state, select(cache, torch.tensor([1]), room).layers[-1].keys))
+    assert all(torch.equal(a, b) for a, b in zip(*said, strict=True))
+    with pytest.raises(RuntimeError), torch.no_grad():
+        body(input_ids=ids, attention_mask=torch.cat([mask, mask[:, -1:]], dim=-1), past_key_values=cache, use_cache=True)
+
+
+def test_option_probabilities_sum_to_one(parts, tokenizers):
+    key = FAMILIES[-1]
+    frame = parts["test"][parts["test"]["options"].map(bool)].head(6)
+    model = loading.load_for_inference(registry.get_spec(key), "nano", None)
+    out = generation.respond(model, tokenizers[key], frame, seed=42, settings=[generation.ADMINISTRATION] * len(frame), with_options=True)
+    for probabilities, options in zip(out["option_probs"], frame["options"], strict=True):
+        assert len(probabilities) == len(options) and probabilities.sum() == pytest.approx(1) and (probabilities >= 0).all()

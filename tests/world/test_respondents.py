@@ -1,0 +1,127 @@
+"""The simulated respondents, the control rows and the administration, each against something known."""
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from polypersona_lib.scoring import administration
+from polypersona_lib.world import controls, dataset, personas, respondents
+from polypersona_lib.world.questions import load_questions
+
+QUESTIONS = load_questions()
+CLOSED = [q for q in QUESTIONS.values() if q.options]
+
+
+@pytest.fixture(scope="module")
+def cards():
+    return personas.draw_population(3, {c: 3 for c in personas.population()["category_personas"]})
+
+
+@pytest.mark.parametrize("question", CLOSED[::6], ids=lambda q: q.id)
+def test_a_standard_normal_population_chooses_the_intended_shares(question):
+    theta = np.random.default_rng(0).standard_normal(40_000) * question.key
+    shares = respondents.option_probabilities(question, theta).mean(0) * 100
+    assert shares == pytest.approx(np.array(question.marginals), abs=1.0)
+
+
+@pytest.mark.parametrize("question", CLOSED[::6], ids=lambda q: q.id)
+def test_more_of_the_construct_means_higher_options_unless_reverse_keyed(question):
+    scale = np.arange(len(question.options))
+    low, high = (respondents.option_probabilities(question, t) @ scale for t in (-2.0, 2.0))
+    assert (high > low) == (question.key == 1)
+    assert respondents.option_probabilities(question, 0.3).sum() == pytest.approx(1)
+
+
+def test_attitudes_are_standardised_and_stay_with_the_respondent(cards):
+    rng = random.Random("check")
+    drawn = [personas.draw_persona(rng) | {"persona_id": f"x{i}"} for i in range(1500)]
+    for construct in respondents.attitude_model()["weights"]:
+        values = [respondents.true_attitude(c, construct, 1) for c in drawn]
+        assert np.mean(values) == pytest.approx(0, abs=0.12) and np.std(values) == pytest.approx(1, abs=0.08)
+    assert respondents.true_attitude(cards[0], "life_satisfaction", 1) == respondents.true_attitude(dict(cards[0]), "life_satisfaction", 1)
+
+
+def test_five_constructs_have_three_closed_items_one_of_them_reverse_keyed():
+    table = pd.DataFrame([{"construct": q.construct, "key": q.key} for q in CLOSED])
+    found = [c for c, part in table.groupby("construct") if len(part) >= 3 and (part["key"] == -1).any()]
+    assert len(found) >= 5
+
+
+def test_an_answer_is_a_function_of_person_question_seed_and_draw(cards):
+    say = respondents.Speaker().answer
+    q = QUESTIONS["finance.likert.1"]
+    first, again = say(cards[0], q, seed=1), say(cards[0], q, seed=1)
+    assert first == again and first.theta == say(cards[0], q, seed=1, draw=1).theta
+    assert first.option == say(cards[0], q, seed=1, wording=1).option
+    assert say(cards[0], q, seed=1, option=4).option == 4
+
+
+def test_no_slot_is_left_and_conditions_are_met(cards):
+    speaker = respondents.Speaker()
+    for card in cards[:8]:
+        features = personas.features(card)
+        for q in QUESTIONS.values():
+            answer = speaker.answer(card, q, seed=5)
+            assert "{" not in answer.text and "[" not in answer.text
+            assert all(respondents.find_pattern(p).allows(features) for p in answer.path)
+
+
+def test_held_out_patterns_are_a_fifth_and_are_not_spoken(cards):
+    held = respondents.held_out_patterns()
+    assert 0.17 < len(held) / 5303 < 0.23
+    speaker = respondents.Speaker(held_out=held)
+    said = [p for card in cards[:6] for q in QUESTIONS.values() for p in speaker.answer(card, q, seed=2).path]
+    assert len(set(said) & held) / len(set(said)) < 0.02  # only where a section has nothing else for this person
+
+
+def test_everybody_keeps_to_one_turn_of_phrase_that_follows_from_voice_and_age(cards):
+    turns = {turn: (voice, late) for voice, pair in respondents.TURNS.items() for late, turn in enumerate(pair)}
+    heard = {}
+    for number, card in enumerate(cards):
+        card = card | {"persona_id": f"t{number}"}
+        led = [a.text for q in CLOSED[:20] if (a := respondents.Speaker().answer(card, q, seed=3)).label_led]
+        heard[number] = [turn for text in led for turn in turns if f", {turn}. " in text]
+        assert not [turn for q in CLOSED[:20] for turn in turns if f", {turn}. " in respondents.Speaker(turns=False).answer(card, q, seed=3).text]
+        voice = personas.voice(card)
+        assert set(heard[number]) <= ({respondents.TURNS[voice][card["age"] >= respondents.TURN_AGE]} if voice in respondents.TURNS else set())
+        assert voice == "plain" or 0.4 < len(heard[number]) / len(led) <= 1
+    assert {turn for found in heard.values() for turn in found} == set(turns)
+
+
+def test_no_card_is_impossible():
+    assert not [p for card in personas.draw_population(11) for p in personas.impossible(card)]
+
+
+def test_the_oracles_are_ordered_and_the_kappa_is_sklearns():
+    sheet = administration.questionnaire(24, 7)
+    train = pd.DataFrame({"question_id": sheet["question_id"], "target": sheet["truth"].astype(float)})
+    answered = administration.control_administrations(sheet, train, 7)
+    accuracy = {name: float((a["chosen"] == a["truth"]).mean()) for name, a in answered.items()}
+    assert accuracy["majority"] < accuracy["oracle_card"] < accuracy["oracle_latent"]
+    scores = administration.score(answered["oracle_card"], seed=1)[0].set_index("metric")
+    five = answered["oracle_card"][[len(p) == 5 for p in answered["oracle_card"]["option_probs"]]]
+    assert scores.loc["stance_qwk", "value"] == pytest.approx(cohen_kappa_score(five["chosen"], five["truth"], weights="quadratic", labels=range(5)))
+    assert scores.loc["stance_acc", "lo"] < scores.loc["stance_acc", "value"] < scores.loc["stance_acc", "hi"]
+
+
+def test_fresh_personas_are_nobody_of_the_data_set():
+    fresh = {tuple(sorted((k, str(v)) for k, v in c.items() if k != "persona_id")) for c in dataset.fresh_personas(100, 42)}
+    known = {tuple(sorted((k, str(v)) for k, v in c.items() if k != "persona_id")) for c in personas.draw_population(42)}
+    assert len(fresh) == 100 and not fresh & known
+
+
+def test_floors_never_use_the_persona_except_the_nearest(cards):
+    rows = [
+        {"id": f"{c['persona_id']}-{q.id}", "persona": c, "persona_id": c["persona_id"], "question_id": q.id, "options": q.options or None,
+         "reference": respondents.Speaker().answer(c, q, seed=1).text,
+         "target": float(respondents.Speaker().answer(c, q, seed=1).option) if q.options else np.nan}
+        for c in cards for q in (QUESTIONS["finance.likert.1"], QUESTIONS["finance.open.1"])
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    found = controls.floor_predictions(frame.iloc[:10], frame.iloc[10:], 1)
+    assert all(len(v) == 10 for v in found.values())
+    assert len(set(found["persona_blind"])) == 2 and set(found["persona_blind"]) <= set(frame["reference"])
+    assert set(found["nearest_train"]) <= set(frame["reference"].iloc[10:])
