@@ -10,8 +10,7 @@ import pandas as pd
 from .. import resampling
 from ..cells import Estimate
 from ..claims.evidence import BUILT, MEASURED, VERDICTS
-from ..studies.fidelity.contrasts import in_words
-from ..studies.fidelity.measures import BLOCKS
+from ..scoring.fidelity_measures import BLOCKS, tuning_in_words
 from .parts import TYPE_LABELS
 from .score_tables import DEFINED, place, row_head, score_cell, system_kind, system_name
 
@@ -46,7 +45,7 @@ def brief(
 ) -> list[dict]:
     """Up to six questions with their answers: [{"ask", "text", "section", "metric"}]; what a run has not measured is left out.
 
-    Args: systems, administration, findings: the run's score files (may be empty). compared: from `contrasts.compare` (may be empty).
+    Args: systems, administration, findings: the run's score files (may be empty). compared: from `contrasts.tuning_contrasts` (may be empty).
         ledger: `parts.read_ledger`. keys: the run's models.
     Returns: `section` is the part of the page that tells more, `metric` the definition that the answer needs ("": none).
     """
@@ -95,7 +94,7 @@ def _swap_says(systems: pd.DataFrame, keys: Sequence[str]) -> str:
 
 
 def _tuning_says(compared: pd.DataFrame) -> str:
-    changed = "" if compared.empty else in_words(compared, BLOCKS)
+    changed = "" if compared.empty else tuning_in_words(compared, BLOCKS)
     return f"{'; '.join(changed.splitlines())}. (Clearly: at 5 % after Holm's correction for asking so often.)" if changed else ""
 
 

@@ -11,9 +11,8 @@ import pandas as pd
 
 from ..cells import DASH, Estimate
 from ..registry import MODELS
+from ..scoring.fidelity_measures import LADDER, ladder_rows, scaled_means, tuning_summary
 from ..scoring.metric_table import METRICS
-from ..studies.fidelity import contrasts
-from ..studies.fidelity.measures import LADDER, ladder
 from ..systems import BASELINES, UPPER_BOUNDS, control_name
 from .paper_tables import COLUMNS, TABLE3
 
@@ -164,8 +163,8 @@ def fidelity_table(measures: pd.DataFrame, compared: pd.DataFrame, keys: Sequenc
     if measures.empty or compared.empty:
         return None
     measures, compared = (t.fillna({"detail": ""}) for t in (measures, compared))
-    found, ladder_ = contrasts.summary(compared, measures, keys), ladder(measures)
-    means = contrasts.scaled_means(compared, ladder_).set_index(["metric", "kind"])
+    found, ladder = tuning_summary(compared, measures, keys), ladder_rows(measures)
+    means = scaled_means(compared, ladder).set_index(["metric", "kind"])
     rows = []
     for metric, _, label in LADDER:
         if label in found.index:

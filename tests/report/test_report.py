@@ -23,8 +23,8 @@ from polypersona_lib.report import captions, paper_tables, parts, score_tables
 from polypersona_lib.report.brief import TOLD_BY, telling, type_table
 from polypersona_lib.report.page import WORDS, write_report
 from polypersona_lib.runner import publish
-from polypersona_lib.studies.fidelity.contrasts import CONTRASTS, compare
-from polypersona_lib.studies.fidelity.measures import LADDER, MEASURES, levels, line
+from polypersona_lib.scoring.fidelity_measures import CONTRASTS, LADDER, MEASURES, measure_line, with_levels
+from polypersona_lib.studies.fidelity.contrasts import tuning_contrasts
 from polypersona_lib.world import paper
 from polypersona_lib.world.questions import DOMAINS
 
@@ -50,7 +50,7 @@ def fidelity(scores=None):
     for metric, detail, _ in LADDER:
         for system, value in scores.items():
             draws, floor = value + rng.normal(0, 0.01, 200), 0.0 if MEASURES[metric].floor == "shuffled" else np.nan
-            lines.append(line(metric, detail, system, {"value": value, "lo": value - 0.02, "hi": value + 0.02}, 100, floor, draws=draws))
+            lines.append(measure_line(metric, detail, system, {"value": value, "lo": value - 0.02, "hi": value + 0.02}, 100, floor, draws=draws))
     return lines
 
 
@@ -86,8 +86,8 @@ def write_run(run, answer=HOSTILE):
             "train_time_s": 120.5, "tokens": 123456, "tokens_per_s": 6000, "peak_memory_mb": 1234, "trainable": 300000, "total": 1500000, "share": 0.2,
         }  # fmt: skip
         (run.paths.folder("runs") / f"{key}--nano--seed42.json").write_text(json.dumps(record))
-    levels(fidelity()).to_csv(run.paths.folder("scores") / "fidelity.csv", index=False)
-    compare(fidelity(), ("phi-2", "tinyllama-1.1b")).to_csv(run.paths.folder("scores") / "fidelity_contrasts.csv", index=False)
+    with_levels(fidelity()).to_csv(run.paths.folder("scores") / "fidelity.csv", index=False)
+    tuning_contrasts(fidelity(), ("phi-2", "tinyllama-1.1b")).to_csv(run.paths.folder("scores") / "fidelity_contrasts.csv", index=False)
     (run.paths.folder("tables") / "data_clusters.csv").write_text("x,y,category\n0.123456,0.5,raw coordinates\n")
     report_json = {"source": "embedded", "rows": {"train": 2854, "validation": 357, "test": 357}, "data_hash": "feed" * 4, "faults_mode": "neutralise",
                    "leakage": {"duplicate ids": 0}, "import": {"faults": {HOSTILE: 3, "rows": list(range(60))}, "aliases": []}}  # fmt: skip
@@ -298,7 +298,7 @@ def test_the_lead_figure_has_its_numbers_below_and_in_its_text(page):
 def test_a_measure_that_cannot_tell_its_ends_apart_has_no_way():
     lines = fidelity({"majority": 0.0, **dict.fromkeys(MODELS, 0.0), "resample": 0.01, "oracle_card": 0.01, "truth": 0.01})
     keys = ("phi-2", "tinyllama-1.1b")
-    table = score_tables.fidelity_table(levels(lines), compare(lines, keys), keys)
+    table = score_tables.fidelity_table(with_levels(lines), tuning_contrasts(lines, keys), keys)
     assert {r["ways"]["tuned"]["text"] for r in table["rows"]} == {"—"} and score_tables.fidelity_table(pd.DataFrame(), pd.DataFrame(), keys) is None
 
 

@@ -14,11 +14,11 @@ from polypersona_lib import locate, paths
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures import style
 from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
+from polypersona_lib.scoring import fidelity_measures as measures
 from polypersona_lib.scoring import targets
 from polypersona_lib.studies.fidelity import attribute_probes as probes
-from polypersona_lib.studies.fidelity import contrasts as contrasts
+from polypersona_lib.studies.fidelity import contrasts, measuring, reader_tables
 from polypersona_lib.studies.fidelity import effects as effects
-from polypersona_lib.studies.fidelity import measures, measuring
 from polypersona_lib.studies.fidelity import option_scores as sheet
 from polypersona_lib.studies.fidelity import style_probes as voices
 from polypersona_lib.studies.fidelity import text_scores as text
@@ -424,7 +424,7 @@ def published(tmp_path_factory):
 
 def test_every_measure_of_the_published_run_lies_between_its_limits(published):
     run, table, _ = published
-    assert list(table.columns) == measures.COLUMNS and not table.duplicated(["metric", "detail", "system"]).any() and (table["n"] > 0).all()
+    assert list(table.columns) == measures.MEASURE_COLUMNS and not table.duplicated(["metric", "detail", "system"]).any() and (table["n"] > 0).all()
     assert set(table["metric"]) == set(measures.MEASURES)
     known = table[table["lo"].notna()]
     assert (known["lo"] <= known["value"] + 1e-9).all() and (known["value"] <= known["hi"] + 1e-9).all()
@@ -440,11 +440,11 @@ def test_every_measure_of_the_published_run_lies_between_its_limits(published):
 
 def test_the_ladder_is_drawn_between_floor_and_ceiling(published):
     run, table, compared = published
-    rows = measures.ladder(table)
+    rows = measures.ladder_rows(table)
     told = rows[rows["told"].astype(bool)]
     assert told[told["system"] == "oracle_card"].set_index("metric").loc["stance_acc", "value"] == pytest.approx(1)
     assert (rows.loc[~rows["told"].astype(bool), "value"].isna()).all() and len(told["metric"].unique()) >= 7
-    fig, ax = plot_fidelity(rows, note=NOTE, groups=measures.BLOCKS, means=contrasts.scaled_means(compared, rows))
+    fig, ax = plot_fidelity(rows, note=NOTE, groups=measures.BLOCKS, means=measures.scaled_means(compared, rows))
     assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1] and fig.get_supxlabel() == NOTE
     order = ["truth", "oracle_card", "tinyllama-1.1b--base", "tinyllama-1.1b"]
     plot_attributes(table[(table["metric"] == "recover") & table["system"].isin(order)], note=NOTE, order=order, names={})
@@ -452,7 +452,7 @@ def test_the_ladder_is_drawn_between_floor_and_ceiling(published):
 
 @pytest.mark.parametrize("value", [-0.1, 0.4, 1.3])
 def test_the_share_of_the_way_is_never_written_over_its_own_mark(published, value):
-    rows = measures.ladder(published[1]).query("metric == 'stance_acc'")
+    rows = measures.ladder_rows(published[1]).query("metric == 'stance_acc'")
     rows.loc[rows["system"] == "tinyllama-1.1b", "value"] = value
     means = pd.DataFrame({"metric": "stance_acc", "kind": ["tuned"], "value": value, "lo": value - 0.2, "hi": value + 0.2})
     fig, ax = plot_fidelity(rows, note=NOTE, means=means)
@@ -475,15 +475,15 @@ def test_what_tuning_did_is_read_off_pairs(published):
     change = compared[(compared["contrast"] == "tuned - untuned")].set_index("metric")
     apart = np.hypot(wide["stance_acc", "", "tinyllama-1.1b"], wide["stance_acc", "", "tinyllama-1.1b--base"])
     assert change.loc["stance_acc", "hi"] - change.loc["stance_acc", "lo"] < 0.7 * apart, "the same people: narrower than two separate intervals"
-    seen = contrasts.summary(compared, table, ["tinyllama-1.1b"])
+    seen = measures.tuning_summary(compared, table, ["tinyllama-1.1b"])
     assert len(seen) == len(set(compared["metric"])) and seen.loc["card picked out of 5 by wording", "tuning helped"] == "1 of 1"
     assert table.loc[table["metric"] == "stance_qwk", "shuffled"].abs().max() < 0.2, "kappa in other people's hands"
 
 
 def test_a_table_in_short_counts_the_intervals_that_exclude_the_floor():
     rows = [("phi-2", 0.5, 0.4, 0.6), ("qwen2-1.5b", 0.3, 0.1, 0.4), ("phi-2--base", 0.1, 0.0, 0.15), ("oracle_card", 0.9, 0.8, 0.95)]
-    lines = [measures.line("option_auc", "", s, {"value": v, "lo": lo, "hi": hi}, 9, 0.2) for s, v, lo, hi in rows]
-    row = measures.reading(measures.levels(lines), {("option_auc", ""): "AUC"}, ["phi-2", "qwen2-1.5b"]).loc["AUC"]
+    lines = [measures.measure_line("option_auc", "", s, {"value": v, "lo": lo, "hi": hi}, 9, 0.2) for s, v, lo, hi in rows]
+    row = reader_tables.short_table(measures.with_levels(lines), {("option_auc", ""): "AUC"}, ["phi-2", "qwen2-1.5b"]).loc["AUC"]
     assert row["tuned"] == "0.300 to 0.500" and row["tuned, off it"] == "1 of 2" and row["untuned, off it"] == "1 of 1", "below is off it, too"
     assert row["floor"] == "0.200" and row["ceiling, yardstick"] == "0.900, oracle: card"
 
@@ -491,7 +491,7 @@ def test_a_table_in_short_counts_the_intervals_that_exclude_the_floor():
 def test_other_cards_stand_between_their_floors_and_what_a_reader_of_that_card_could_reach(published):
     run, _, _ = published
     table, levels = measuring.conditions(run), pd.read_csv(locate.find(run, "scores/administration.csv"))
-    panels, labels = measuring.load_sheets(run)[1], measures.fidelity_labels(run)
+    panels, labels = measuring.load_sheets(run)[1], reader_tables.fidelity_labels(run)
     other = measuring.truth_in_other_hands(panels, run.seed)
     assert other["uniform"] == pytest.approx(levels.set_index(["system", "metric"]).loc[("uniform", "truth_prob"), "value"], abs=1e-4)
     assert other["oracle_card"] < 0.35 < sheet.of_chosen(panels["oracle_card"].probs, panels["oracle_card"].truth).mean()
@@ -510,7 +510,7 @@ def test_other_cards_stand_between_their_floors_and_what_a_reader_of_that_card_c
 
 
 def stand_in(system, value, draws, shuffled=0.0):
-    return measures.line("coef_r", "", system, {"value": value, "lo": 0, "hi": 0}, 9, shuffled, draws=np.asarray(draws))
+    return measures.measure_line("coef_r", "", system, {"value": value, "lo": 0, "hi": 0}, 9, shuffled, draws=np.asarray(draws))
 
 
 def test_a_change_is_clear_by_its_draws_and_corrected_for_all_models():
@@ -518,19 +518,19 @@ def test_a_change_is_clear_by_its_draws_and_corrected_for_all_models():
     lines = [stand_in("oracle_card", 0.9, 0.9 + 0.01 * noise)]
     for key, gain in (("phi-2", 0.1), ("qwen2-1.5b", -0.05), ("llama-2-7b", 0.0)):
         lines += [stand_in(f"{key}--base", 0.4, 0.4 + 0.3 * noise), stand_in(key, 0.4 + gain, 0.4 + gain + 0.3 * noise + 0.02 * noise[::-1])]
-    found = contrasts.compare(lines, ["phi-2", "qwen2-1.5b", "llama-2-7b"]).set_index(["contrast", "model"])
+    found = contrasts.tuning_contrasts(lines, ["phi-2", "qwen2-1.5b", "llama-2-7b"]).set_index(["contrast", "model"])
     change = found.loc["tuned - untuned"]
     assert change.loc["phi-2", "hi"] - change.loc["phi-2", "lo"] == pytest.approx(3.92 * 0.02, rel=0.1), "what both share is no noise of the difference"
-    assert change["toward"].drop("llama-2-7b").to_dict() == {"phi-2": True, "qwen2-1.5b": False, contrasts.MEAN: True}
+    assert change["toward"].drop("llama-2-7b").to_dict() == {"phi-2": True, "qwen2-1.5b": False, measures.MEAN: True}
     assert change.loc["phi-2", "p_holm"] == pytest.approx(3 * change.loc["phi-2", "p"]) and change.loc["llama-2-7b", "p_holm"] > 0.9
-    assert np.isnan(change.loc[contrasts.MEAN, "p_holm"]) and found.loc[("tuned - floor", "phi-2"), "p_holm"] > 0.05, "noisy levels, clear change"
+    assert np.isnan(change.loc[measures.MEAN, "p_holm"]) and found.loc[("tuned - floor", "phi-2"), "p_holm"] > 0.05, "noisy levels, clear change"
 
 
 def test_a_measure_that_cannot_tell_its_ends_apart_is_not_scaled(published):
     table = published[1].copy()
     chosen = (table["metric"] == "stance_acc") & (table["system"] == "oracle_card")
     table.loc[chosen, "lo"] = table.loc[chosen, "floor"] - 0.01
-    rows = measures.ladder(table).set_index("metric")
+    rows = measures.ladder_rows(table).set_index("metric")
     assert not rows.loc["stance_acc", "told"].any() and rows.loc["stance_acc", "value"].isna().all() and rows.loc["pick_options", "told"].all()
 
 
@@ -546,4 +546,4 @@ def test_foreign_data_have_texts_only(tmp_path, monkeypatch):
     table, compared = measuring.measure(run, parts)
     assert set(compared["metric"]) == {"pick_meaning", "swap_gap_rouge1_masked", "card_auc"}
     assert set(table["section"]) == {"swap", "identification", "consistency", "memory"} and not table["metric"].str.contains("card_options|card_words").any()
-    assert len(measures.ladder(table)) > 0
+    assert len(measures.ladder_rows(table)) > 0

@@ -17,6 +17,7 @@ from ... import locate, resampling
 from ...config import RunConfig
 from ...scoring import predictions
 from ...scoring.administration import questionnaire
+from ...scoring.fidelity_measures import COMPARED, GRAMS, MEASURES, PICKS, TRUTH, measure_line, with_levels
 from ...scoring.swap import SEMANTIC_OTHERS
 from ...systems import BASELINES, UPPER_BOUNDS, system_labels
 from ...world.dataset import SPLITS, fresh_personas
@@ -29,7 +30,6 @@ from . import option_scores as sheet
 from . import style_probes as voices
 from . import text_scores as text
 from .candidates import Candidates
-from .measures import COMPARED, MEASURES, PICKS, TRUTH, levels, line
 
 PROBE_PEOPLE, PROBE_PENALTY = 400, 50.0
 CENTRED, SHARES = ("swap", "identification", "coefficients"), ("coef_flips", "option_auc", "pick_")  # whose intervals are centred, which are shares
@@ -59,7 +59,7 @@ def from_scores(systems: pd.DataFrame, administered: pd.DataFrame | None, rows: 
         by_row = (r.metric, "") in COMPARED and r.metric.startswith("swap_") and r.system in of
         draws = _draws(of[r.system][r.metric].to_numpy(dtype=float), of[r.system], seed) if by_row else None
         found = {"value": r.value, "lo": r.lo, "hi": r.hi}
-        lines.append(line(r.metric, "", r.system, found, r.n, chance.get(r.metric[:8], np.nan), draws=draws))
+        lines.append(measure_line(r.metric, "", r.system, found, r.n, chance.get(r.metric[:8], np.nan), draws=draws))
     return lines
 
 
@@ -73,7 +73,7 @@ def picks_by_text(rows: pd.DataFrame, pool: pd.DataFrame, seed: int) -> list[dic
                 values = text.picked(auc, others, k)
                 found, n = _mean(values, part["persona_id"], seed)
                 draws = _draws(values, part, seed) if (metric, f"k={k}") in COMPARED else None
-                lines += [line(metric, f"k={k}", system, found, n, 1 / k, draws=draws)] if n else []
+                lines += [measure_line(metric, f"k={k}", system, found, n, 1 / k, draws=draws)] if n else []
     return lines
 
 
@@ -88,10 +88,10 @@ def consistency(preds: pd.DataFrame, seed: int) -> list[dict]:
     for system, part in rows.groupby("system", sort=False):
         mine, others, nearer = text.card_likeness(near[part.index], part["persona_id"].map(column).to_numpy())
         found, n = _mean(mine, part["persona_id"], seed)
-        lines.append(line("card_sim", "", system, found, n, others))
+        lines.append(measure_line("card_sim", "", system, found, n, others))
         if nearer.rows(2):
             value, draws = sheet.measured(nearer.auc(), len(people), seed=seed)
-            lines.append(line("card_auc", "", system, sheet.interval(value, draws, centred=True), n, 0.5, draws=draws))
+            lines.append(measure_line("card_auc", "", system, sheet.interval(value, draws, centred=True), n, 0.5, draws=draws))
     return lines
 
 
@@ -101,9 +101,9 @@ def memory(preds: pd.DataFrame, train: pd.DataFrame, seed: int) -> list[dict]:
     said = pd.concat([preds, first.assign(prediction=first["reference"], system=TRUTH)], ignore_index=True)
     lines = []
     for system, part in text.memorised(said, train["reference"]).groupby("system", sort=False):
-        for metric in ("verbatim", *(f"run{n}" for n in text.GRAMS)):
+        for metric in ("verbatim", *(f"run{n}" for n in GRAMS)):
             found, n = _mean(part[metric], part["persona_id"], seed)
-            lines += [line(metric, "", system, found, n)] if n else []
+            lines += [measure_line(metric, "", system, found, n)] if n else []
     return lines
 
 
@@ -165,10 +165,10 @@ def from_sheets(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int
             value, draws = sheet.measured(stat, people, seed=seed)
             ends = sheet.interval(value, draws, centred=MEASURES[metric].section in CENTRED)
             ends |= {end: float(np.clip(ends[end], 0, 1)) for end in ("lo", "hi") if metric.startswith(SHARES)}
-            lines.append(line(metric, detail, system, ends, sizes[MEASURES[metric].unit], chance, draws=draws))
+            lines.append(measure_line(metric, detail, system, ends, sizes[MEASURES[metric].unit], chance, draws=draws))
         for metric, (stat, chance, pairs) in sheet.contradictions(panel).items():
             value, draws = sheet.measured(stat, people, seed=seed)
-            lines.append(line(metric, "", system, sheet.interval(value, draws), pairs * people, chance, draws=draws))
+            lines.append(measure_line(metric, "", system, sheet.interval(value, draws), pairs * people, chance, draws=draws))
     return lines
 
 
@@ -177,7 +177,7 @@ def attributes(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int)
     labels, lines = probes.card_labels(cards, fewest=probes.FEWEST), []
     for system, panel in panels.items() if labels.shape[1] else ():
         for row in probes.recover(sheet.item_scores(panel), labels, seed=seed).itertuples():
-            lines.append(line("recover", row.attribute, system, row._asdict(), len(labels), row.floor, row.p_holm))
+            lines.append(measure_line("recover", row.attribute, system, row._asdict(), len(labels), row.floor, row.p_holm))
     return lines
 
 
@@ -187,8 +187,8 @@ def attributes(panels: dict[str, sheet.Panel], cards: Sequence[dict], seed: int)
 def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every measure of every system, and what tuning did to each. Foreign data have no questionnaire and no known attributes: only texts are measured.
 
-    Returns: the measures (columns `COLUMNS`; intervals are 95 %, clustered by persona; `shuffled` is the same system's level with its answers in other
-        people's hands), and `contrasts.compare` of them. Writes both, and the coefficients that are clear in the respondents, to `scores/`.
+    Returns: the measures (columns `MEASURE_COLUMNS`; intervals are 95 %, clustered by persona; `shuffled` is the same system's level with its answers in other
+        people's hands), and `contrasts.tuning_contrasts` of them. Writes both, and the coefficients that are clear in the respondents, to `scores/`.
     """
     shown = system_labels(run)
     preds = predictions.load_predictions(locate.find(run, "preds"))
@@ -207,7 +207,7 @@ def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFram
                 lines += voices.picks_by_questionnaire(sheets, questionnaire(len(cards), seed), probe, seed)
         with_other_hands(lines, panels, seed)
         _write(run, "fidelity_effects", effects.clear_effects(panels, cards))
-    table, compared = levels(lines), contrasts.compare(lines, run.model_keys)
+    table, compared = with_levels(lines), contrasts.tuning_contrasts(lines, run.model_keys)
     _write(run, "fidelity", table)
     _write(run, "fidelity_contrasts", compared)
     return table, compared

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from ...scoring.fidelity_measures import PICKS, TRUTH, measure_line
 from . import attribute_probes as probes
 from . import option_scores as sheet
 from . import text_scores as text
 from .candidates import Candidates
-from .measures import PICKS, TRUTH, line
 
 LEAST_TEXTS = 50
 
@@ -41,7 +41,7 @@ def _picked(metric: str, system: str, found: Candidates, people: int, seed: int)
     for k in PICKS:
         if n := found.rows(k):
             value, draws = sheet.measured(found.pick(k), people, seed=seed)
-            lines.append(line(metric, f"k={k}", system, sheet.interval(value, draws, centred=True), n, 1 / k, draws=draws))
+            lines.append(measure_line(metric, f"k={k}", system, sheet.interval(value, draws, centred=True), n, 1 / k, draws=draws))
     return lines
 
 

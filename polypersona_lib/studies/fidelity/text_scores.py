@@ -10,10 +10,11 @@ import pandas as pd
 
 from ...scoring import swap
 from ...scoring.encoder import Encoder, load_encoder
+from ...scoring.fidelity_measures import GRAMS
 from . import attribute_probes as probes
 from .candidates import Candidates, pick_rate
 
-GRAMS, MOST, PENALTY = (4, 8, 12), 119, 1.0
+MOST, PENALTY = 119, 1.0
 
 # --- whose answer? --------------------------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...config import RunConfig
-from ...systems import UPPER_BOUNDS, system_labels
-from .text_scores import GRAMS
+from ..systems import is_untuned, untuned
 
 TRUTH = "truth"
-PICKS = (2, 5, 10)
-COLUMNS = ["section", "metric", "detail", "system", "value", "lo", "hi", "n", "shuffled", "floor", "ceiling", "p_holm"]
+PICKS = (2, 5, 10)  # people among whom the right one is picked
+GRAMS = (4, 8, 12)  # words in a row that are looked up in train
+CONTRASTS = ("untuned - floor", "tuned - floor", "tuned - untuned")
+MEAN = "mean"  # the model of the contrasts that average over the models
+MEASURE_COLUMNS = ["section", "metric", "detail", "system", "value", "lo", "hi", "n", "shuffled", "floor", "ceiling", "p_holm"]
 
 
 @dataclass(frozen=True)
@@ -65,31 +66,6 @@ MEASURES = {
     "verbatim": Measure("memory", "Whole answer stands in train", "answers", ceiling="resample"),
     **{f"run{n}": Measure("memory", f"A run of {n} words stands in train", "answers", ceiling="resample") for n in GRAMS},
 }
-VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
-    "swap": {
-        ("option_gap_log", ""): "option, nats", ("option_auc", ""): "option, AUC",
-        ("swap_gap_rouge1_masked", ""): "words without the card's", ("swap_gap_semantic_masked", ""): "meaning without the card's words",
-    },
-    "one answer": {
-        (metric, f"k={k}"): f"{name}, {k}" for metric, name in (("pick_meaning", "answer by meaning"), ("pick_card_answer", "card by words")) for k in PICKS
-    },
-    "questionnaire": {
-        (metric, f"k={k}"): f"{name}, {k}"
-        for metric, name in (("pick_options", "person by options"), ("pick_card_options", "card by options"), ("pick_card_words", "card by wording"))
-        for k in PICKS[:2]
-    },
-    "attitude": {
-        ("stance_acc", ""): "true option chosen", ("stance_qwk", ""): "quadratic kappa", ("attitude_r_pooled", ""): "r, pooled",
-        ("attitude_r_within", ""): "r, within constructs",
-    },
-    "contradiction": {
-        ("contradiction", ""): "all pairs of a construct", ("contradiction_reversed", ""): "opposite keys",
-        ("acquiescence", ""): "agreed with both", ("decided", ""): "decided",
-    },
-    "coefficients": {("coef_r", ""): "correlation", ("coef_slope", ""): "strength", ("coef_flips", ""): "wrong sign among the clear ones"},
-    "consistency": {("card_sim", ""): "similarity to the own card (to others)", ("card_auc", ""): "own card more similar (chance)"},
-    "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in GRAMS},
-}  # fmt: skip
 BLOCKS = {  # the blocks of the ladder
     "What it chooses": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
     "How it speaks": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],
@@ -106,17 +82,16 @@ LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no g
     ("swap_gap_rouge1_masked", "", "words fit the own person better"),
     ("card_auc", "", "answer resembles the own card (the paper's)"),
 )
-_CEILINGS = {"oracle_card": "oracle: card", "resample": "same respondent again", TRUTH: "the respondents"}
 COMPARED = {(metric, detail) for metric, detail, _ in LADDER}  # the measures in which systems are compared, on the same resampled people
 
 
-def line(metric: str, detail: str, system: str, found: Mapping, n: int, shuffled: float = np.nan, p_holm: float = np.nan, draws=None) -> dict:
+def measure_line(metric: str, detail: str, system: str, found: Mapping, n: int, shuffled: float = np.nan, p_holm: float = np.nan, draws=None) -> dict:
     """One number: `found` holds value, lo, hi; `draws` its values for resampled people, kept for comparisons of systems."""
     return {"section": MEASURES[metric].section, "metric": metric, "detail": detail, "system": system, "n": n, "shuffled": shuffled,
             "p_holm": p_holm, "draws": draws} | {k: found[k] for k in ("value", "lo", "hi")}  # fmt: skip
 
 
-def levels(lines: list[dict]) -> pd.DataFrame:
+def with_levels(lines: list[dict]) -> pd.DataFrame:
     """The lines as a table, each with the floor and the ceiling of its measure (NaN: this run has none)."""
     table = pd.DataFrame(lines)
     known = table.set_index(["metric", "detail", "system"])["value"].to_dict()
@@ -124,10 +99,10 @@ def levels(lines: list[dict]) -> pd.DataFrame:
         systems = [getattr(MEASURES[m], name) for m in table["metric"]]
         table[name] = [own if s == "shuffled" else known.get((m, d, s), np.nan)
                        for s, m, d, own in zip(systems, table["metric"], table["detail"], table["shuffled"], strict=True)]  # fmt: skip
-    return table[COLUMNS]
+    return table[MEASURE_COLUMNS]
 
 
-def ladder(table: pd.DataFrame) -> pd.DataFrame:
+def ladder_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the figure: metric, label, system, n, raw, floor, ceiling, told, and value, lo, hi on a scale where the floor is 0 and the ceiling 1.
 
     `told` is False, and the scaled values are NaN, for a measure that cannot tell its own ceiling from its floor (the ceiling's interval holds the floor):
@@ -146,50 +121,57 @@ def ladder(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["metric", "label", "system", "value", "lo", "hi", "floor", "ceiling", "told"])
 
 
-def fidelity_labels(run: RunConfig) -> dict[str, str]:
-    """Every system's name in the order of the tables: floors, models, the respondents themselves, bounds."""
-    found = system_labels(run)
-    bounds = {name: found.pop(name) for name in UPPER_BOUNDS}
-    return found | {TRUTH: "the respondents themselves"} | bounds
+def system_of(key: str, side: str) -> str:
+    """The system that is model `key`, "untuned" or "tuned"."""
+    return untuned(key) if side == "untuned" else key
 
 
-def shown(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Mapping[str, str], *, shuffled: bool = False) -> pd.DataFrame:
-    """Part of the table as a reader wants it: one row a system, one column a measure, each cell `value [interval]`.
+def tuning_summary(compared: pd.DataFrame, table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """One row a measure, as readers want it: floor, the models' means, ceiling; how many models are clearly above the floor; what tuning changed clearly.
 
-    Args: wanted: (metric, detail) -> heading; measures that this run has not are left out. shuffled: add the level in other people's hands to each cell.
-    Returns: text cells; n stands in the heading, and in a cell where it is another one. A dash: the measure does not apply to the system.
-    """
-    columns = {}
-    for (metric, detail), heading in wanted.items():
-        part = table[(table["metric"] == metric) & (table["detail"] == detail)].set_index("system")
-        if part.empty:
-            continue
-        most = int(part["n"].mode().max())
-        text = {c: part[c].map(lambda v: f"{round(v, 3) + 0.0:.3f}" if v == v else "") for c in ("value", "lo", "hi", "shuffled")}  # + 0.0: no minus zero
-        cells = text["value"] + [f" [{lo}, {hi}]" if lo else "" for lo, hi in zip(text["lo"], text["hi"], strict=True)]
-        if shuffled:
-            cells += [f" ({s})" if s else "" for s in text["shuffled"]]
-        cells += ["" if n == most else f", n {n}" for n in part["n"].astype(int)]
-        columns[f"{heading} (n = {most:,} {MEASURES[metric].unit})"] = cells.where(part["value"].notna())
-    found = pd.DataFrame(columns).reindex([s for s in labels if any(s in c.index for c in columns.values())])
-    return found.dropna(how="all").fillna("–").rename(index=dict(labels))
-
-
-def reading(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], keys: Sequence[str]) -> pd.DataFrame:
-    """A table of `shown` in short, one row a column of it: floor, the range of the untuned and of the tuned models, ceiling and whose it is.
-
-    "off it": in how many of the models the 95 % interval excludes the floor.
+    Args: compared: from `compare`. table: all measures. "Clearly": p below .05 after Holm's correction.
     """
     rows = []
-    for (metric, detail), heading in wanted.items():
-        part = table[(table["metric"] == metric) & (table["detail"] == detail)].set_index("system")
-        row = {"": heading, "floor": f"{part['floor'].median() + 0.0:.3f}" if part["floor"].notna().any() else "–"}
-        for kind, end in (("untuned", "--base"), ("tuned", "")):
-            mine = part.reindex([f"{k}{end}" for k in keys]).dropna(subset=["value"])
-            apart = ((mine["lo"] > mine["floor"]) | (mine["hi"] < mine["floor"])).sum()
-            row[kind] = f"{mine['value'].min():.3f} to {mine['value'].max():.3f}" if len(mine) else "–"
-            row[f"{kind}, off it"] = f"{apart} of {len(mine)}" if mine["floor"].notna().any() else "–"
-        row["ceiling, yardstick"] = f"{part['ceiling'].median():.3f}, {_CEILINGS[MEASURES[metric].ceiling]}" if part["ceiling"].notna().any() else "–"
-        rows += [row] if len(part) else []
-    found = pd.DataFrame(rows).set_index("") if rows else pd.DataFrame()
-    return found.replace(r"-0\.000", "0.000", regex=True)
+    for metric, detail, label in LADDER:
+        part = table[(table["metric"] == metric) & (table["detail"] == detail)]
+        mine = compared[(compared["metric"] == metric) & (compared["detail"] == detail)]
+        if mine.empty:
+            continue
+        each = mine[mine["model"] != MEAN]
+        clear = each[each["p_holm"] < 0.05]
+        above, hurt = clear[clear["toward"]], clear[~clear["toward"]]
+        asked = each["contrast"].value_counts()
+        means = {side: part[part["system"].isin([system_of(k, side) for k in keys])] for side in ("untuned", "tuned")}
+        row = {"": label, "floor": means["tuned"]["floor"].mean(), **{side: found["value"].mean() for side, found in means.items()}}
+        row |= {"ceiling": part["ceiling"].iloc[0]}
+        counted = {"untuned clear of the floor": (above, 0), "tuned clear of the floor": (above, 1), "tuning helped": (above, 2), "tuning hurt": (hurt, 2)}
+        row |= {name: f"{(found['contrast'] == CONTRASTS[i]).sum()} of {asked.get(CONTRASTS[i], 0)}" for name, (found, i) in counted.items()}
+        rows.append(row | {"n": f"{int(means['tuned']['n'].max()):,} {MEASURES[metric].unit}"})
+    return pd.DataFrame(rows).set_index("").round(3) if rows else pd.DataFrame()
+
+
+def tuning_in_words(compared: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> str:
+    """What tuning did, a sentence for each block of measures: in how many comparisons it clearly helped or hurt (Holm, 5 %)."""
+    change, lines = compared[(compared["contrast"] == CONTRASTS[2]) & (compared["model"] != MEAN)], []
+    for heading, metrics in groups.items():
+        mine = change[change["metric"].isin(metrics)]
+        clear = mine[mine["p_holm"] < 0.05]
+        asked = f"{len(mine)} comparisons ({mine['metric'].nunique()} measures x {mine['model'].nunique()} models)"
+        lines += [f"{heading}: of {asked} tuning clearly helped in {clear['toward'].sum()} and hurt in {(~clear['toward']).sum()}"] if len(mine) else []
+    return "\n".join(lines)
+
+
+def scaled_means(compared: pd.DataFrame, ladder: pd.DataFrame) -> pd.DataFrame:
+    """The models' mean on the ladder's scale, with its interval: metric, kind ("untuned", "tuned"), value, lo, hi. With one model: that model."""
+    rows = []
+    for kind in ("untuned", "tuned"):
+        part = compared[compared["contrast"] == f"{kind} - floor"]
+        part = part[part["model"] == MEAN] if (part["model"] == MEAN).any() else part
+        for each in part.itertuples():
+            mine = ladder[(ladder["metric"] == each.metric) & ladder["told"].astype(bool)]
+            if len(mine):
+                shown = mine[mine["system"].map(is_untuned) == (kind == "untuned")]
+                width = (shown["ceiling"] - shown["floor"]).mean()
+                rows.append({"metric": each.metric, "kind": kind, "value": each.value / width, "lo": min(each.lo / width, each.hi / width),
+                             "hi": max(each.lo / width, each.hi / width)})  # fmt: skip
+    return pd.DataFrame(rows, columns=["metric", "kind", "value", "lo", "hi"])
