@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +46,24 @@ def end_orphans(kernel_folder: Path) -> None:
                 process.wait(5)
             except psutil.Error:
                 continue
+
+
+def kernel_environment(folder: Path, *, python_path: Path, extra: dict[str, str]) -> dict[str, str]:
+    """Variables for a kernel that is this very interpreter, whatever kernels or start-up files the user has; files go to `folder`."""
+    spec = folder / "share" / "kernels" / "python3"
+    spec.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
+    paths = [str(python_path), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "JUPYTER_PATH": str(folder / "share"),
+        "JUPYTER_RUNTIME_DIR": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(allowed_cores()),
+        **extra,
+    }
 
 
 @contextmanager

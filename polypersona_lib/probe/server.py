@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .. import paths
 from ..config import DEFAULT_SEED, PROFILES
+from ..processes import kernel_environment
 
 HOST, PORT, IDLE_S = "127.0.0.1", 8866, 600  # a page that nobody has had open for ten minutes gives its memory back, however it went
 
@@ -54,8 +55,6 @@ def free_port(wanted: int = PORT) -> int:
 def prepare_folder(folder: Path, source: str) -> Path:
     """Write the one-cell notebook and Voilà's template into `folder`; set the variables of this process so that kernels are this interpreter."""
     import nbformat
-
-    from ..runner.execution import kernel_environment
 
     earlier = os.environ.get("JUPYTER_PATH", "")
     os.environ.update(kernel_environment(folder, python_path=paths.ROOT, extra={}))
@@ -105,7 +104,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", default="", help="folder that a run's results lie in; default: the project")
     chosen = parser.parse_args(argv)
     parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": str(Path(chosen.out).resolve()) if chosen.out else ""}
-    source = f"from polypersona_lib import probe_app\nshown = probe_app.page(**{parameters!r})"
+    source = f"from polypersona_lib.probe import server\nshown = server.page(**{parameters!r})"
     try:
         serve(source, port=chosen.port, browser=not chosen.no_browser)
     except ModuleNotFoundError as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import paths
-from .execution import kernel_environment
+from ..processes import kernel_environment
 from .manifest import SHIPPED, Manifest
 
 

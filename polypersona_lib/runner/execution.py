@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from ..processes import allowed_cores, end_children, environment
+from ..processes import end_children, environment
 
 START_S = 300  # papermill's 60 s are too few for an environment read for the first time from a slow disk
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
@@ -56,24 +55,6 @@ class MemorySampler:
             except psutil.Error:
                 continue
         self.peak_mb = max(self.peak_mb, total / 2**20)
-
-
-def kernel_environment(folder: Path, *, python_path: Path, extra: dict[str, str]) -> dict[str, str]:
-    """Variables for a kernel that is this very interpreter, whatever kernels or start-up files the user has; files go to `folder`."""
-    spec = folder / "share" / "kernels" / "python3"
-    spec.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
-    paths = [str(python_path), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        "JUPYTER_PATH": str(folder / "share"),
-        "JUPYTER_RUNTIME_DIR": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(allowed_cores()),
-        **extra,
-    }
 
 
 def run_notebook(

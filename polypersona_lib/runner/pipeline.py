@@ -85,7 +85,7 @@ def run_stages(
 
 def _run_chosen(state: Run, stages: dict[str, Path], chosen: dict, *, first: str, only: str, force: bool, variables: dict, say: Callable) -> int:
     """Run or skip each chosen stage; returns the exit status."""
-    kernel = execution.kernel_environment(state.results / ".kernel", python_path=state.library.parent, extra=variables)
+    kernel = processes.kernel_environment(state.results / ".kernel", python_path=state.library.parent, extra=variables)
     if lacking := [n for n in stages if n < (only or first) and state.manifest.stages.get(n, {}).get("status") != "done"]:
         raise BadRequest(not_yet(lacking, state.results.name))
     for number, notebook in stages.items():

@@ -211,6 +211,16 @@ def test_the_page_is_served_to_this_machine_alone_behind_a_token(monkeypatch, tm
     assert len(tokens) == 2 and all(len(token) >= 32 for token in tokens)
 
 
+def test_the_command_serves_a_cell_that_runs(monkeypatch):
+    """The cell is a text that no import check sees."""
+    served, shown = [], []
+    monkeypatch.setattr(server, "serve", lambda source, **options: served.append(source))
+    monkeypatch.setattr(server, "page", lambda **parameters: shown.append(parameters))
+    assert server.main(["--no-browser", "--seed", "7"]) == 0
+    exec(served[0], {})
+    assert shown == [{"profile": "nano", "seed": 7, "out": ""}]
+
+
 def test_stop_is_heard_within_a_second(parts, ask):
     slow, stop = asking.Probe(RunConfig(), parts, StubGenerator(delay_s=0.05)), threading.Event()
     threading.Timer(0.2, stop.set).start()

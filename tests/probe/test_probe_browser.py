@@ -21,7 +21,6 @@ from browser_pages import START_S, TOKEN, Visit, server
 
 from polypersona_lib import paths, processes
 from polypersona_lib.probe.server import free_port
-from polypersona_lib.runner import execution
 
 pytestmark = pytest.mark.browser
 SETUP = """
@@ -212,7 +211,7 @@ show(page, Figure(figsize=(2, 1)), pd.DataFrame({"stance": ["a table in its plac
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(setup(folder) + lines)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    environment = execution.kernel_environment(folder / "kernels", python_path=paths.ROOT, extra={"JUPYTER_DATA_DIR": str(data)})
+    environment = processes.kernel_environment(folder / "kernels", python_path=paths.ROOT, extra={"JUPYTER_DATA_DIR": str(data)})
     environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, (environment["JUPYTER_PATH"], os.environ.get("JUPYTER_PATH"))))
     with processes.environment(environment):
         NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=True).execute()

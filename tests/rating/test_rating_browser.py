@@ -13,10 +13,9 @@ import pytest
 from browser_pages import START_S, TOKEN, Visit, server
 from test_rating import NASTY, SYSTEMS
 
-from polypersona_lib import paths
+from polypersona_lib import paths, processes
 from polypersona_lib.probe.server import free_port
 from polypersona_lib.rating import session
-from polypersona_lib.runner import execution
 
 pytestmark = pytest.mark.browser
 CELL = """
@@ -47,7 +46,7 @@ def lab(tmp_path):
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, notebooks / "rate.ipynb")
     extra = {"JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
-    environment = execution.kernel_environment(tmp_path / "kernels", python_path=paths.ROOT, extra=extra)
+    environment = processes.kernel_environment(tmp_path / "kernels", python_path=paths.ROOT, extra=extra)
     environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, (environment["JUPYTER_PATH"], os.environ.get("JUPYTER_PATH"))))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--allow-root"]
     command += [f"--ServerApp.root_dir={notebooks}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
