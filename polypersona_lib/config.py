@@ -18,7 +18,7 @@ from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, get_spec
 DEFAULT_SEED = 42
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """The recipe. Defaults are the paper's (Algorithm 2, sections IV-C and V-A); where the paper is silent, ours: label mask, NF4, shared prefixes.
 
@@ -51,38 +51,48 @@ class TrainSpec:
                 raise ValueError(f"TrainSpec.{name} must be in [0, 1), not {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
+_NANO = TrainSpec(learning_rate=1e-3, micro_batch=16, accumulation=1, clip=1.0, shared_prefix=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One scale of the study. `rows` limits the records (None: all); `why` says where and why the recipe differs from the paper's."""
+    """One scale of the study. Defaults are those of `nano`.
+
+    Attributes:
+        scale: "nano" (twins) or "paper" (the hub models). models: their keys. train: the recipe.
+        rows: the most records (None: all). epoch_eval_rows: validation rows that are answered after each epoch. administered: people asked everything.
+        encoder: the model behind BERTScore. why: where and why the recipe differs from the paper's.
+    """
 
     name: str
-    scale: str
-    models: tuple[str, ...]
-    train: TrainSpec
-    rows: int | None
-    epoch_eval_rows: int
-    administered: int
-    encoder: str
     why: str
+    scale: str = "nano"
+    models: tuple[str, ...] = tuple(MODELS)
+    train: TrainSpec = _NANO
+    rows: int | None = None
+    epoch_eval_rows: int = 24
+    administered: int = 100
+    encoder: str = "minilm"
 
 
-_NANO = TrainSpec(learning_rate=1e-3, micro_batch=16, accumulation=1, clip=1.0, shared_prefix=True)
 PROFILES = {
     p.name: p
     for p in (
         Profile(
-            "smoke", "nano", SMOKE_MODELS, replace(_NANO, epochs=1), 200, 8, 20, "minilm",
-            "nano recipe on 200 records, one epoch: proves that everything runs, shows nothing about quality",
+            name="smoke", models=SMOKE_MODELS, train=replace(_NANO, epochs=1), rows=200, epoch_eval_rows=8, administered=20,
+            why="nano recipe on 200 records, one epoch: proves that everything runs, shows nothing about quality",
         ),
         Profile(
-            "nano", "nano", tuple(MODELS), _NANO, None, 24, 100, "minilm",
-            "learning rate 1e-3 instead of 2e-4, clip 1.0 instead of 0.3 (a 1.7 M-parameter base needs larger steps; "
+            name="nano",
+            why="learning rate 1e-3 instead of 2e-4, clip 1.0 instead of 0.3 (a 1.7 M-parameter base needs larger steps; "
             "at 3e-3 the TinyLlama twin lost most of its use of the card); "
             "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
         ),
-        Profile("ablations", "nano", (ABLATION_MODEL,), _NANO, None, 24, 100, "minilm", "nano recipe; one family, 800 rows, one thing changed at a time"),
-        Profile("sessions", "nano", tuple(MODELS), _NANO, None, 24, 100, "minilm", "trains nothing: asks the models of the nano run again"),
-        Profile("paper", "paper", tuple(MODELS), TrainSpec(), None, 64, 100, "roberta-large", "the paper's recipe as printed"),
+        Profile(name="ablations", models=(ABLATION_MODEL,), why="nano recipe; one family, 800 rows, one thing changed at a time"),
+        Profile(name="sessions", why="trains nothing: asks the models of the nano run again"),
+        Profile(
+            name="paper", scale="paper", train=TrainSpec(), epoch_eval_rows=64, encoder="roberta-large", why="the paper's recipe as printed",
+        ),
     )
 }  # fmt: skip
 
@@ -199,8 +209,8 @@ def _cpu_build() -> bool:
     """Whether the installed PyTorch knows no GPU, read from its version file (an import takes seconds)."""
     if (spec := find_spec("torch")) is None:
         return False
-    found = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
-    return not (found["cuda"] or found["hip"])
+    build = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    return not (build["cuda"] or build["hip"])
 
 
 def device_name() -> str:
@@ -222,5 +232,5 @@ def versions() -> dict[str, str]:
 
 def versions_line() -> str:
     """The three versions a reader looks for first."""
-    found = versions()
-    return f"torch {found['torch']}, transformers {found['transformers']}, peft {found['peft']}"
+    installed = versions()
+    return ", ".join(f"{name} {installed[name]}" for name in ("torch", "transformers", "peft"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 PAPER_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # paper, section IV-C
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One family of the paper.
 
@@ -98,72 +98,88 @@ MODELS: dict[str, ModelSpec] = {
     spec.key: spec
     for spec in (
         ModelSpec(
-            "phi-2", "Phi-2", 1, "microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "MIT", False, "phi", "none",
-            ("<|im_start|>", "<|im_end|>"), ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
-            2_779_683_840, 23_592_960,
-            {"vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32,
+            key="phi-2", display="Phi-2", order=1,
+            hub_id="microsoft/phi-2", revision="ef382358ec9e382308935a992d908de099b64c23",
+            licence="MIT", gated=False, architecture="phi", template="none",
+            control=("<|im_start|>", "<|im_end|>"), lora_targets=("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+            parameters=2_779_683_840, trainable=23_592_960,
+            hub={"vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32, "num_attention_heads": 32,
              "num_key_value_heads": 32, "max_position_embeddings": 2048, "resid_pdrop": 0.1},
-            {**NANO_SIZE, "intermediate_size": 512, "num_key_value_heads": 4, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new",
+            nano={**NANO_SIZE, "intermediate_size": 512, "num_key_value_heads": 4, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new",
              "layer_norm_eps": 1e-5, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attention_dropout": 0.0, "tie_word_embeddings": False},
-            {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
+            tokens={"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
         ),
         ModelSpec(
-            "mistral-7b", "Mistral 7B", 2, "mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a", "Apache-2.0", False,
-            "mistral", "native, no system role", ("[INST]", "[/INST]", "</s>"), PAPER_TARGETS,
-            7_241_732_096, 41_943_040,
-            {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+            key="mistral-7b", display="Mistral 7B", order=2,
+            hub_id="mistralai/Mistral-7B-Instruct-v0.2", revision="63a8b081895390a26e140280378bc85ec8bce07a",
+            licence="Apache-2.0", gated=False, architecture="mistral", template="native, no system role",
+            control=("[INST]", "[/INST]", "</s>"), lora_targets=PAPER_TARGETS,
+            parameters=7_241_732_096, trainable=41_943_040,
+            hub={"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
              "num_key_value_heads": 8, "max_position_embeddings": 32768, "rope_theta": 1e6, "sliding_window": None},
-            {**NANO_SIZE, "intermediate_size": 384, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 64,
+            nano={**NANO_SIZE, "intermediate_size": 384, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 64,
              "tie_word_embeddings": False},
-            SENTENCE_TOKENS, MISTRAL_TEMPLATE,
+            tokens=SENTENCE_TOKENS, chat_template=MISTRAL_TEMPLATE,
         ),
         ModelSpec(
-            "deepseek-r1-distill-qwen-1.5b", "DeepSeek R1 Distill Qwen2 1.5B", 3, "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
-            "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562", "MIT", False, "qwen2", "native", ("<｜User｜>", "<｜Assistant｜>", R1_END), PAPER_TARGETS,
-            1_777_088_000, 18_464_768,
-            {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+            key="deepseek-r1-distill-qwen-1.5b", display="DeepSeek R1 Distill Qwen2 1.5B", order=3,
+            hub_id="deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", revision="ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562",
+            licence="MIT", gated=False, architecture="qwen2", template="native",
+            control=("<｜User｜>", "<｜Assistant｜>", R1_END), lora_targets=PAPER_TARGETS,
+            parameters=1_777_088_000, trainable=18_464_768,
+            hub={"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
              "num_key_value_heads": 2, "max_position_embeddings": 131072},
-            {**NANO_SIZE, **QWEN, "intermediate_size": 384, "num_key_value_heads": 2, "rope_theta": 10000.0, "tie_word_embeddings": False},
-            {"bos_token": R1_BEGIN, "eos_token": R1_END, "pad_token": R1_END}, R1_TEMPLATE, ("<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"),
+            nano={**NANO_SIZE, **QWEN, "intermediate_size": 384, "num_key_value_heads": 2, "rope_theta": 10000.0, "tie_word_embeddings": False},
+            tokens={"bos_token": R1_BEGIN, "eos_token": R1_END, "pad_token": R1_END}, chat_template=R1_TEMPLATE,
+            markers=("<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"),
         ),
         ModelSpec(
-            "qwen2-1.5b", "Qwen2 1.5B", 4, "Qwen/Qwen2-1.5B-Instruct", "ba1cf1846d7df0a0591d6c00649f57e798519da8", "Apache-2.0", False,
-            "qwen2", "native", ("<|im_start|>", "<|im_end|>"), PAPER_TARGETS,
-            1_543_714_304, 18_464_768,
-            {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+            key="qwen2-1.5b", display="Qwen2 1.5B", order=4,
+            hub_id="Qwen/Qwen2-1.5B-Instruct", revision="ba1cf1846d7df0a0591d6c00649f57e798519da8",
+            licence="Apache-2.0", gated=False, architecture="qwen2", template="native",
+            control=("<|im_start|>", "<|im_end|>"), lora_targets=PAPER_TARGETS,
+            parameters=1_543_714_304, trainable=18_464_768,
+            hub={"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
              "num_key_value_heads": 2, "max_position_embeddings": 32768},
-            {**NANO_SIZE, **QWEN, "num_hidden_layers": 5, "intermediate_size": 320, "num_key_value_heads": 2, "rope_theta": 1e6, "tie_word_embeddings": True},
-            QWEN_TOKENS, QWEN_TEMPLATE,
+            nano={**NANO_SIZE, **QWEN, "num_hidden_layers": 5, "intermediate_size": 320, "num_key_value_heads": 2, "rope_theta": 1e6,
+             "tie_word_embeddings": True},
+            tokens=QWEN_TOKENS, chat_template=QWEN_TEMPLATE,
         ),
         ModelSpec(
-            "qwen1.5-moe", "Qwen1.5 MoE", 5, "Qwen/Qwen1.5-MoE-A2.7B-Chat", "ec052fda178e241c7c443468d2fa1db6618996be", "Tongyi Qianwen", False,
-            "qwen2_moe", "native", ("<|im_start|>", "<|im_end|>"), PAPER_TARGETS,
-            14_315_784_192, 254_017_536,
-            {"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16,
+            key="qwen1.5-moe", display="Qwen1.5 MoE", order=5,
+            hub_id="Qwen/Qwen1.5-MoE-A2.7B-Chat", revision="ec052fda178e241c7c443468d2fa1db6618996be",
+            licence="Tongyi Qianwen", gated=False, architecture="qwen2_moe", template="native",
+            control=("<|im_start|>", "<|im_end|>"), lora_targets=PAPER_TARGETS,
+            parameters=14_315_784_192, trainable=254_017_536,
+            hub={"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16,
              "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts": 60, "moe_intermediate_size": 1408,
              "shared_expert_intermediate_size": 5632},
-            {**NANO_SIZE, **QWEN, "num_hidden_layers": 3, "intermediate_size": 64, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 4,
+            nano={**NANO_SIZE, **QWEN, "num_hidden_layers": 3, "intermediate_size": 64, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 4,
              "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64, "decoder_sparse_step": 1, "norm_topk_prob": False, "rope_theta": 1e6,
              "tie_word_embeddings": False},
-            QWEN_TOKENS, QWEN_TEMPLATE,
+            tokens=QWEN_TOKENS, chat_template=QWEN_TEMPLATE,
         ),
         ModelSpec(
-            "llama-2-7b", "Llama-2 7B (finetuned)", 6, "meta-llama/Llama-2-7b-chat-hf", "f5db02db724555f92da89c216ac04704f23d4590",
-            "Llama 2 Community", True, "llama", "native", ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "</s>"), PAPER_TARGETS,
-            6_738_415_616, 39_976_960,
-            {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+            key="llama-2-7b", display="Llama-2 7B (finetuned)", order=6,
+            hub_id="meta-llama/Llama-2-7b-chat-hf", revision="f5db02db724555f92da89c216ac04704f23d4590",
+            licence="Llama 2 Community", gated=True, architecture="llama", template="native",
+            control=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "</s>"), lora_targets=PAPER_TARGETS,
+            parameters=6_738_415_616, trainable=39_976_960,
+            hub={"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
              "num_key_value_heads": 32, "max_position_embeddings": 4096},
-            {**NANO_SIZE, **LLAMA, "intermediate_size": 320, "num_key_value_heads": 4},
-            SENTENCE_TOKENS, LLAMA2_TEMPLATE,
+            nano={**NANO_SIZE, **LLAMA, "intermediate_size": 320, "num_key_value_heads": 4},
+            tokens=SENTENCE_TOKENS, chat_template=LLAMA2_TEMPLATE,
         ),
         ModelSpec(
-            "tinyllama-1.1b", "PolyPersona (TinyLlama 1.1B)", 7, "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "fe8a4ea1ffedaf415f4da2f062534de366a451e6",
-            "Apache-2.0", False, "llama", "native", ("<|system|>", "<|user|>", "<|assistant|>", "</s>"), PAPER_TARGETS,
-            1_100_048_384, 12_615_680,
-            {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
+            key="tinyllama-1.1b", display="PolyPersona (TinyLlama 1.1B)", order=7,
+            hub_id="TinyLlama/TinyLlama-1.1B-Chat-v1.0", revision="fe8a4ea1ffedaf415f4da2f062534de366a451e6",
+            licence="Apache-2.0", gated=False, architecture="llama", template="native",
+            control=("<|system|>", "<|user|>", "<|assistant|>", "</s>"), lora_targets=PAPER_TARGETS,
+            parameters=1_100_048_384, trainable=12_615_680,
+            hub={"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
              "num_key_value_heads": 4, "max_position_embeddings": 2048},
-            {**NANO_SIZE, **LLAMA, "intermediate_size": 384, "num_key_value_heads": 2},
-            {**SENTENCE_TOKENS, "pad_token": "</s>"}, TINYLLAMA_TEMPLATE,
+            nano={**NANO_SIZE, **LLAMA, "intermediate_size": 384, "num_key_value_heads": 2},
+            tokens={**SENTENCE_TOKENS, "pad_token": "</s>"}, chat_template=TINYLLAMA_TEMPLATE,
         ),
     )
 }  # fmt: skip
@@ -180,4 +196,6 @@ def get_spec(key: str) -> ModelSpec:
 
 def focus(keys: Sequence[str]) -> str | None:
     """The model to be shown in detail: the one that the paper calls PolyPersona if it is among `keys`, else their last; None if there are none."""
-    return PAPERS_CHOICE if PAPERS_CHOICE in keys else (list(keys) or [None])[-1]
+    if PAPERS_CHOICE in keys:
+        return PAPERS_CHOICE
+    return keys[-1] if keys else None
