@@ -10,9 +10,9 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from ..errors import MAX_SHOWN, InputError, quoted
 from ..prompts import chat
 from ..world.questions import SCALES
-from .reading import MAX_SHOWN, InputError, show
 
 _EXAMPLES = 5
 MIN_REPEATED_WORDS = 5  # a shorter answer ("Yes, I do.") may well be two people's own
@@ -135,7 +135,7 @@ def find_faults(rows: list[dict]) -> list[Fault]:
         here = f"{row['file']}:{row['line']}"
         for place, text in _texts(row):
             for position, marker in chat.find_control_text(text):
-                add("control_text", place, f"{show(marker)} at position {position + 1}")
+                add("control_text", place, f"{quoted(marker)} at position {position + 1}")
         pair, said = (row["persona_key"], row["question_key"]), " ".join(row["reference"].split())
         if not said:
             add("empty_answer", "reference", "no text")
@@ -148,7 +148,7 @@ def find_faults(rows: list[dict]) -> list[Fault]:
         if row["split"] != "train" and pair in pairs:
             add("leaked_pair", "persona", f"same persona and question as {pairs[pair]}")
         if said and row["question_type"] in ("likert", "agreement") and not has_label(said, row["options"]):
-            add("unlabelled_scale", "reference", f"no scale label in {show(said)}")
+            add("unlabelled_scale", "reference", f"no scale label in {quoted(said)}")
     return found
 
 
@@ -176,7 +176,7 @@ def stop_message(faults: list[Fault]) -> InputError:
     shown = set(map(id, first))
     header = f"the data have faults (rows: {counts}); nothing was written"
     footer = "use --faults neutralise to defuse and count them, or --faults drop to remove these rows"
-    return InputError([*first, *(f for f in faults if id(f) not in shown)], header, footer)
+    return InputError(header, problems=[*first, *(f for f in faults if id(f) not in shown)], footer=footer)
 
 
 def treat(rows: list[dict], faults: list[Fault], mode: str) -> list[dict]:

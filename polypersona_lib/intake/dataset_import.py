@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..errors import InputError, Problem, quoted
 from ..prompts import chat
 from ..world.dataset import COLUMNS, SPLITS
 from .data_faults import MODES, Report, find_faults, stop_message, summarise, treat
-from .reading import SUFFIXES, InputError, Problem, read_objects, show
+from .reading import SUFFIXES, read_objects
 from .record_fields import check_record
 from .record_values import Place
-
-__all__ = ["InputError", "Report", "find_split_files", "import_dataset", "read_records"]
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation", "test": "test",
@@ -32,7 +31,7 @@ SAFE_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,119}", flags=re.ASCII)  # w
 def _read_file(path: Path) -> tuple[list[dict], Counter, list[Problem]]:
     """The good records of a file (with file, line), its notes, and all its errors in the order of their lines."""
     objects, problems = read_objects(path)
-    at, records, ids = Place(show(path.name, 80)[1:-1]), [], {}
+    at, records, ids = Place(quoted(path.name, 80)[1:-1]), [], {}
     for at.line, value in objects:
         record = check_record(value, at)
         if record is not None:
@@ -47,7 +46,7 @@ def _read_file(path: Path) -> tuple[list[dict], Counter, list[Problem]]:
 def _claim(ids: dict[str, str], record: dict, at: Place) -> None:
     """Error if another record has this id."""
     if record["id"] is not None and record["id"] in ids:
-        at.error("id", f"{show(record['id'], 80)} was used before, at {ids[record['id']]}")
+        at.error("id", f"{quoted(record['id'], 80)} was used before, at {ids[record['id']]}")
     elif record["id"] is not None:
         ids[record["id"]] = f"{record['file']}:{record['line']}"
 
@@ -60,7 +59,7 @@ def read_records(path: str | Path) -> tuple[list[dict], dict[str, int]]:
     """
     records, notes, problems = _read_file(Path(path))
     if problems:
-        raise InputError(problems)
+        raise InputError(problems=problems)
     return records, dict(notes)
 
 
@@ -71,19 +70,19 @@ def find_split_files(folder: str | Path) -> dict[str, Path]:
     """
     folder, found, problems = Path(folder), defaultdict(list), []
     if not folder.is_dir():
-        raise InputError([Problem(show(folder.name, 80)[1:-1], 0, "", "must be a folder with files train, validation and test")])
+        raise InputError(problems=[Problem(quoted(folder.name, 80)[1:-1], 0, "", "must be a folder with files train, validation and test")])
     for path in sorted(folder.iterdir()):
         stem, dot, suffix = path.name.lower().partition(".")
         if stem in SPLIT_NAMES and dot + suffix in SUFFIXES and path.is_file():
             found[SPLIT_NAMES[stem]].append(path)
     for split in SPLITS:
         if not found[split]:
-            problems.append(Problem(show(folder.name, 80)[1:-1], 0, "", f"no {split} file; expected for example {split}.jsonl ({', '.join(SUFFIXES)})"))
+            problems.append(Problem(quoted(folder.name, 80)[1:-1], 0, "", f"no {split} file; expected for example {split}.jsonl ({', '.join(SUFFIXES)})"))
         elif len(found[split]) > 1:
-            problems.append(Problem(show(folder.name, 80)[1:-1], 0, "", f"several {split} files: {', '.join(p.name for p in found[split])}; keep one"))
+            problems.append(Problem(quoted(folder.name, 80)[1:-1], 0, "", f"several {split} files: {', '.join(p.name for p in found[split])}; keep one"))
     if problems:
-        inside = [show(p.parent.name) for p in sorted(folder.glob("*/train.*"))] if not any(found.values()) else []
-        raise InputError(problems, footer=f"the data are in {' or '.join(inside)} in that folder: name one of them" if inside else "")
+        inside = [quoted(p.parent.name) for p in sorted(folder.glob("*/train.*"))] if not any(found.values()) else []
+        raise InputError(problems=problems, footer=f"the data are in {' or '.join(inside)} in that folder: name one of them" if inside else "")
     return {split: found[split][0] for split in SPLITS}
 
 
@@ -103,7 +102,7 @@ def import_dataset(folder: str | Path, faults: str = "stop") -> tuple[dict[str, 
         raise stop_message(found)
     kept = treat(rows, found, faults)
     if empty := [s for s in SPLITS if not any(r["split"] == s for r in kept)]:
-        raise InputError([Problem(s, 0, "", "no row is left once the faulty ones are dropped") for s in empty])
+        raise InputError(problems=[Problem(s, 0, "", "no row is left once the faulty ones are dropped") for s in empty])
     frames = {s: pd.DataFrame([_as_columns(r) for r in kept if r["split"] == s], columns=list(COLUMNS)) for s in SPLITS}
     return frames, summarise(rows, kept, found, faults, notes)
 
@@ -114,7 +113,7 @@ def _read_splits(files: dict[str, Path]) -> tuple[list[dict], Counter]:
     for split, path in files.items():
         records, found, wrong = _read_file(path)
         notes += Counter(found)
-        across = Place(show(path.name, 80)[1:-1])
+        across = Place(quoted(path.name, 80)[1:-1])
         for record in records:
             across.line = record["line"]
             _claim(ids, record, across)
@@ -122,7 +121,7 @@ def _read_splits(files: dict[str, Path]) -> tuple[list[dict], Counter]:
         own = {str(p) for p in wrong}
         problems += sorted([*wrong, *(p for p in across.errors if str(p) not in own)], key=lambda p: p.line)
     if problems:
-        raise InputError(problems)
+        raise InputError(problems=problems)
     _identify(rows, notes)
     return rows, notes
 

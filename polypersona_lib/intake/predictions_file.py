@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..errors import InputError, Problem, quoted
 from ..prompts.chat import render_card
-from .reading import Problem, read_objects, show
+from .reading import read_objects
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
@@ -30,10 +31,6 @@ ALSO_CALLED = {  # what other tools call our columns: for the hint alone
 MAX_ERRORS = 20
 
 
-class InputError(ValueError):
-    """Bad input; its message is one line an error, each with file, line and field."""
-
-
 def _table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
     """The rows of a CSV or TSV file as (line, row), an empty cell left out; the delimiter is the one of , ; and tab that its first line has most of."""
     try:
@@ -46,7 +43,7 @@ def _table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
     try:
         names = [name.strip() for name in next(reader, [])]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            return [], [Problem(path.name, 1, "", f"the column {show(twice[0])} stands there twice")]
+            return [], [Problem(path.name, 1, "", f"the column {quoted(twice[0])} stands there twice")]
         for cells in reader:
             if len(cells) > len(names):
                 problems.append(Problem(path.name, start, "", f"{len(cells)} cells but {len(names)} columns (is a comma or a quote in a text not quoted?)"))
@@ -109,7 +106,7 @@ def _field_errors(row: dict) -> list[str]:
             found.append(f"{name}: empty")
         elif name in CHOICES and value not in CHOICES[name]:
             near = difflib.get_close_matches(value.lower(), CHOICES[name], n=1, cutoff=0.5)
-            found.append(f"{name}: unknown {show(value)}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
+            found.append(f"{name}: unknown {quoted(value)}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
     if not isinstance(row.get("persona", ""), str | dict | None):
         found.append(f"persona: expected text or an object, found {_kind(row['persona'])}")
     options = row.get("options")
@@ -128,8 +125,8 @@ def _hint(name: str, columns: list[str]) -> str:
     """Which of `columns` may be meant by the missing column `name`, and what there is."""
     folded = {c.strip().lower(): c for c in columns}
     near = [folded[c] for c in (name, f"{name}s", *ALSO_CALLED[name]) if c in folded] or [folded[c] for c in difflib.get_close_matches(name, folded, n=1)]
-    there = ", ".join(show(c) for c in columns[:12]) + (", …" if len(columns) > 12 else "")
-    return (f"; is it the column {show(near[0])}?" if near else "") + f" (columns there: {there})"
+    there = ", ".join(quoted(c) for c in columns[:12]) + (", …" if len(columns) > 12 else "")
+    return (f"; is it the column {quoted(near[0])}?" if near else "") + f" (columns there: {there})"
 
 
 def _listed(path, problems: list[tuple[int, str]], rows: list[dict]) -> str:
@@ -183,7 +180,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         row = _unpacked(row)
         errors += [(line, what) for what in twice + _field_errors(row)]
         if "id" in row and (first := seen.setdefault(str(row["id"]), line)) != line:
-            errors.append((line, f"id: {show(row['id'])} is already in line {first}"))
+            errors.append((line, f"id: {quoted(row['id'])} is already in line {first}"))
         rows.append(row)
     if errors:
         raise InputError(_listed(path, errors, rows))
@@ -206,5 +203,5 @@ def unused(frame: pd.DataFrame) -> list[str]:
     found = []
     for name in frame.attrs.get("unused", []):
         near = difflib.get_close_matches(name.strip().lower(), [c for c in _COLUMNS if c not in frame], n=1, cutoff=0.75)
-        found.append(show(name) + (f" (did you mean {near[0]}?)" if near else ""))
+        found.append(quoted(name) + (f" (did you mean {near[0]}?)" if near else ""))
     return found

@@ -9,37 +9,14 @@ import gzip
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
+
+from ..errors import Problem, quoted
 
 MAX_BYTES = 512 * 2**20  # of a file once unpacked: a small .gz can hold a very large text
 MAX_DEPTH = 6  # of objects and lists within a record
-MAX_SHOWN = 50  # errors or positions printed; the rest is counted
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One error: where it is and what it is. `line` counts from 1 (0: the whole file); in Parquet it is the row."""
-
-    file: str
-    line: int
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        return ":".join([self.file, *([str(self.line)] if self.line else []), *([self.field] if self.field else [])]) + f": {self.message}"
-
-
-class InputError(ValueError):
-    """The data cannot be used. The message lists what is wrong, one a line (at most `MAX_SHOWN`, then a count); `problems` holds all of it."""
-
-    def __init__(self, problems: list, header: str = "", footer: str = ""):
-        self.problems = list(problems)
-        lines = [str(p) for p in self.problems[:MAX_SHOWN]]
-        if len(self.problems) > MAX_SHOWN:
-            lines.append(f"... and {len(self.problems) - MAX_SHOWN} more ({len(self.problems)} in all)")
-        super().__init__("\n".join([*([header] if header else []), *lines, *([footer] if footer else [])]))
 
 
 class Pairs(dict):
@@ -47,15 +24,8 @@ class Pairs(dict):
 
     def __init__(self, pairs: list[tuple]):
         super().__init__(pairs)
-        seen: set = set()
-        self.twice = [key for key, _ in pairs if key in seen or seen.add(key)]
-
-
-def show(value: object, width: int = 40) -> str:
-    """A short quotation of untrusted content for messages: one line, nothing that a terminal would obey."""
-    text = re.sub(r"[^\x20-\x7e\u00a0-\ud7ff\uf900-\ufffd]", lambda m: m[0].encode("unicode_escape").decode(), str(value)[: 2 * width])
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return "'" + (text if len(text) <= width and len(str(value)) <= 2 * width else text[: width - 3] + "...") + "'"
+        counts = Counter(key for key, _ in pairs)
+        self.twice = [key for key, count in counts.items() if count > 1]
 
 
 def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
@@ -66,7 +36,7 @@ def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
             return _read_parquet(path), []
         return _parse(_read_bytes(path), name)
     except (OSError, EOFError, zlib.error) as error:
-        return [], [Problem(name, 0, "", f"cannot be read ({type(error).__name__}: {show(error, 80)})")]
+        return [], [Problem(name, 0, "", f"cannot be read ({type(error).__name__}: {quoted(error, 80)})")]
     except _Unreadable as error:
         return [], [Problem(name, 0, "", str(error))]
 
@@ -96,7 +66,7 @@ def _read_parquet(path: Path) -> list[tuple[int, object]]:
             raise _Unreadable(f"more than {MAX_BYTES // 2**20} MB once unpacked")
         return list(enumerate(file.read().to_pylist(), start=1))
     except (pyarrow.ArrowException, ValueError) as error:
-        raise _Unreadable(f"not a readable Parquet file ({show(error, 80)})") from None
+        raise _Unreadable(f"not a readable Parquet file ({quoted(error, 80)})") from None
 
 
 def _parse(data: bytes, name: str) -> tuple[list[tuple[int, object]], list[Problem]]:
@@ -150,4 +120,4 @@ def _broken(error: Exception) -> str:
         return "broken JSON (nested too deeply)"
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON ({error.msg}, column {error.colno})"
-    return f"broken JSON ({show(error, 80)})"
+    return f"broken JSON ({quoted(error, 80)})"

@@ -11,10 +11,11 @@ import difflib
 import json
 import re
 
+from ..errors import one_line, quoted
 from ..prompts import chat
 from ..world.questions import DOMAINS, TYPES
-from .reading import Pairs, show
-from .record_values import LIMITS, Place, clean, kind_of, one_line, place_name, slug_of, text_field
+from .reading import Pairs
+from .record_values import LIMITS, Place, clean, kind_of, place_name, slug_of, text_field
 
 AGES = (0, 120)
 FIELD_ALIASES = {
@@ -91,7 +92,7 @@ def _canonical(given: dict, at: Place) -> dict:
         at.note("persona put together from fields of the record")
         found["persona"] = card
     for name in found.keys() - FIELD_ALIASES.keys():
-        at.note(f"field {show(name)} not used")
+        at.note(f"field {quoted(name)} not used")
     return {k: v for k, v in inner.items() if v is not None} | {k: v for k, v in found.items() if k in FIELD_ALIASES}
 
 
@@ -105,7 +106,7 @@ def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
         if name in found and found[name] != value:
             at.error(where + place_name(key), f"'{name}' is given twice under different names")
         elif name != key:
-            at.note(f"field {show(where + key)} read as '{where}{name}'")
+            at.note(f"field {quoted(where + key)} read as '{where}{name}'")
         found.setdefault(name, value)
     return found
 
@@ -161,7 +162,7 @@ def _spoken(messages: object, at: Place) -> dict[str, str] | None:
             at.error(f"messages[{i}]", "must be an object with the texts 'role' and 'content'")
             return None
         if role.lower() not in _ROLES:
-            at.error(f"messages[{i}].role", f"unknown role {show(role)}; choose from system, user, assistant")
+            at.error(f"messages[{i}].role", f"unknown role {quoted(role)}; choose from system, user, assistant")
             return None
         role = _ROLES[role.lower()]
         if [*spoken, role] != [r for r in ("system", "user", "assistant") if r in spoken or r == role]:
@@ -226,7 +227,7 @@ def _age(value: object, at: Place) -> int | str | None:
     elif isinstance(number, str):
         return one_line(number)[:40]
     elif not AGES[0] <= number <= AGES[1]:
-        at.error("persona.age", f"{show(value)[1:-1]} is out of range; must be from {AGES[0]} to {AGES[1]}")
+        at.error("persona.age", f"{quoted(value)[1:-1]} is out of range; must be from {AGES[0]} to {AGES[1]}")
     else:
         return int(number)
     return None
@@ -237,7 +238,7 @@ def _with_description(card: dict, at: Place) -> dict:
     unsaid = UNSAID if "description" in card else ()
     more = {k: card[k] for k in card if k not in CARD_ALIASES and k not in unsaid}
     for name in more:
-        at.note(f"persona field {show(name)} put into the description")
+        at.note(f"persona field {quoted(name)} put into the description")
     said = [f"{k.replace('_', ' ')}: {', '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in more.items()]
     texts = [str(card["description"])] if "description" in card else []
     rest = {k: v for k, v in card.items() if k not in more and k != "description"}
@@ -253,11 +254,11 @@ def _question_type(fields: dict, at: Place) -> str | None:
     slug = slug_of(kind, "")
     if slug in _TYPES:
         if kind != _TYPES[slug]:
-            at.note(f"question type {show(kind)} read as '{_TYPES[slug]}'")
+            at.note(f"question type {quoted(kind)} read as '{_TYPES[slug]}'")
         return _TYPES[slug]
     near = difflib.get_close_matches(slug[:40], _TYPES, n=1, cutoff=0.6)
     hint = f"did you mean '{_TYPES[near[0]]}'? " if near else ""
-    at.error("question_type", f"unknown type {show(kind)}; {hint}choose from {', '.join(TYPES)}")
+    at.error("question_type", f"unknown type {quoted(kind)}; {hint}choose from {', '.join(TYPES)}")
     return None
 
 
@@ -272,7 +273,7 @@ def _domain(fields: dict, at: Place) -> tuple[str, str] | None:
     slug = slug_of(name) or "unspecified"
     if slug in DOMAINS:
         return slug, DOMAINS[slug][0]
-    at.note(f"domain {show(name)} is none of the paper's ten: kept as '{slug}'")
+    at.note(f"domain {quoted(name)} is none of the paper's ten: kept as '{slug}'")
     return slug, one_line(name)
 
 

@@ -10,7 +10,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .reading import MAX_DEPTH, Pairs, Problem, show
+from ..errors import Problem, quoted
+from .reading import MAX_DEPTH, Pairs
 
 LIMITS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "domain": 80, "option": 200, "id": 200, "any": 20_000}  # characters
 
@@ -49,7 +50,7 @@ def clean(value: object, where: str, at: Place, depth: int = 0) -> object:
         return [clean(v, f"{where}[{i}]", at, depth + 1) for i, v in enumerate(value)]
     if isinstance(value, dict):
         for key in getattr(value, "twice", ()):
-            at.error(f"{where}.{place_name(key)}".lstrip("."), f"the key {show(key)} stands twice in one object")
+            at.error(f"{where}.{place_name(key)}".lstrip("."), f"the key {quoted(key)} stands twice in one object")
         return {_clean_text(str(k), where or "key", at): clean(v, f"{where}.{place_name(k)}".lstrip("."), at, depth + 1) for k, v in value.items()}
     at.error(where, f"a value of type {type(value).__name__} is not allowed")
     return None
@@ -68,7 +69,7 @@ def _clean_text(text: str, where: str, at: Place) -> str:
 
 
 def place_name(key: object) -> str:
-    return key if isinstance(key, str) and re.fullmatch(r"[\w -]{1,40}", key, flags=re.ASCII) else show(key)
+    return key if isinstance(key, str) and re.fullmatch(r"[\w -]{1,40}", key, flags=re.ASCII) else quoted(key)
 
 
 def slug_of(text: str, joint: str = "_") -> str:
@@ -79,11 +80,6 @@ def slug_of(text: str, joint: str = "_") -> str:
 def kind_of(value: object) -> str:
     names = {dict: "an object", Pairs: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
     return names.get(type(value), "nothing")
-
-
-def one_line(text: str) -> str:
-    """Line breaks and tabs as spaces, one for one (positions stay): a persona or question cannot open a new line of the prompt."""
-    return re.sub(r"[\n\t]", " ", text.strip())
 
 
 def text_field(fields: dict, name: str, at: Place, *, numbers: bool = False) -> str | None:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from .. import paths
 from ..config import RunConfig, prepare
+from ..errors import one_line
 from ..models.generation import SAMPLING, Sampling
 from ..models.loading import import_libraries, load_tokenizer
 from ..prompts import chat
@@ -25,7 +26,7 @@ from ..registry import get_spec
 from ..scoring.option_labels import read_option
 from ..world import dataset
 from ..world.questions import DOMAINS, Question
-from .cards import LISTS, changed, choices, one_line, people
+from .cards import LISTS, changed, choices, people
 
 CHUNK = 32  # answers written side by side: few enough that Stop is heard within a second
 NO_ADAPTER, PUBLISHED = "none", "published"

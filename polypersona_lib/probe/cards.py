@@ -7,16 +7,12 @@ import re
 
 import pandas as pd
 
+from ..errors import one_line
 from ..prompts import chat
 from ..world import personahub, personas
 
 FIELDS = ("age", "gender", "ethnicity", "country", "region", "area", "occupation", "education", "income_bracket", "household", "values", "traits", "interests")
 LISTS = ("values", "traits", "interests")
-
-
-def one_line(text: str) -> str:
-    """Typed text without line ends: a line "Question: ..." inside a description must not look like a part of the prompt."""
-    return " ".join(str(text).split())
 
 
 def people(parts: dict[str, pd.DataFrame]) -> dict[str, dict]:

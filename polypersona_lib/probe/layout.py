@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from ..errors import one_line
 from ..figures.style import run_note
 from ..prompts.token_view import ROLES
 from ..registry import MODELS
 from ..world.questions import DOMAINS, TYPES, load_questions
 from .asking import NO_ADAPTER, Probe, Reply, Stopped
-from .cards import FIELDS, LISTS, one_line
+from .cards import FIELDS, LISTS
 from .parts import CSS, WIDE, Bar, Picture, Table, cause, field, place, put, row, shown
 
 ANY = "any"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import ipywidgets as widgets
 
+from ..errors import one_line
 from ..models.generation import SAMPLING, Sampling
 from ..prompts import chat
 from ..prompts.token_view import ROLES, prompt_tokens, stretches
@@ -15,7 +16,7 @@ from ..registry import MODELS
 from ..world.questions import DOMAINS
 from . import charts
 from .asking import NO_ADAPTER, Ask, Probe, Reply, System, adapters, ask_bank, ask_own, difference, samples, sweep
-from .cards import LISTS, changed, choices, find_people, one_line, problems, roll
+from .cards import LISTS, changed, choices, find_people, problems, roll
 from .layout import ANY, HERE, STUDY
 from .panel import Panel
 from .parts import Stream, put

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 import traitlets
 
-from .cards import one_line
+from ..errors import one_line
 from .charts import png
 
 FLUSH_S = 0.06  # between two updates of an answer that is being written

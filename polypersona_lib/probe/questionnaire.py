@@ -12,13 +12,13 @@ import pandas as pd
 
 from .. import __version__
 from ..cells import csv_text
+from ..errors import one_line
 from ..files import write_atomically
 from ..models.generation import Sampling
 from ..prompts import chat
 from ..registry import MODELS
 from ..world.questions import Question
 from .asking import Ask, Reply, System, ask_bank
-from .cards import one_line
 
 _COLUMNS = (
     "persona_id", "persona", "domain", "question", "options", "answer", "stance", "option_probs", "system", "seed", "temperature", "top_p", "id", "source",

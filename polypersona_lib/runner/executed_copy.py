@@ -18,12 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import paths
+from ..errors import InputError
 from ..processes import kernel_environment
 from .manifest import SHIPPED, Manifest
-
-
-class NotThere(ValueError):
-    """There is nothing to open; the message says what there is and what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +39,28 @@ def executed(run: Path) -> dict[str, Path]:
 
 
 def last_run(results: Path, number: str) -> Path:
-    """The run folder in `results` that was used last among those that have the notebook (else among all). Raises NotThere if nothing was run."""
+    """The run folder in `results` that was used last among those that have the notebook (else among all). Raises InputError if nothing was run."""
     runs = [path for path in results.glob("*/manifest.json") if path.parent.name != SHIPPED]
     if not runs:
-        raise NotThere(f"no run in {results}; make one with ./run_all.sh, or open the notebook itself in JupyterLab: it shows the published results")
+        raise InputError(f"no run in {results}; make one with ./run_all.sh, or open the notebook itself in JupyterLab: it shows the published results")
     return max([path for path in runs if number in executed(path.parent)] or runs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def find_copy(number: str, run: str = "", out: str = "") -> Copy:
     """The executed copy of notebook `number` ("04") of a run (default: the last one that has it), and whether it can be trusted.
 
-    Raises: NotThere with one line if there is no such run or copy.
+    Raises: InputError with one line if there is no such run or copy.
     """
     results = paths.run_paths("any", out).results.parent
     if number == "00":
-        raise NotThere("notebook 00 is no part of a run; open notebooks/00_probe_a_persona.ipynb, or: python -m polypersona_lib probe")
+        raise InputError("notebook 00 is no part of a run; open notebooks/00_probe_a_persona.ipynb, or: python -m polypersona_lib probe")
     folder = results / run if run else last_run(results, number)
     if run and (Path(run).name != run or not (folder / "manifest.json").is_file()):
         there = sorted(path.parent.name for path in results.glob("*/manifest.json") if path.parent.name != SHIPPED)
-        raise NotThere(f"no run {run!r} in {results} (there is: {', '.join(there) or 'none; make one with ./run_all.sh'})")
+        raise InputError(f"no run {run!r} in {results} (there is: {', '.join(there) or 'none; make one with ./run_all.sh'})")
     copies = executed(folder)
     if number not in copies:
-        raise NotThere(f"no executed notebook {number} in {folder / 'notebooks'} (there is: {', '.join(copies) or 'none'})")
+        raise InputError(f"no executed notebook {number} in {folder / 'notebooks'} (there is: {', '.join(copies) or 'none'})")
     content = copies[number].read_bytes()
     return Copy(copies[number], content, _doubt(Manifest(folder / "manifest.json", folder.name).stages.get(number), content))
 
@@ -93,13 +90,13 @@ def notary():
 
 
 def settle_trust(copy: Copy) -> None:
-    """Sign the copy for JupyterLab, or, if there is a doubt, take away a signature it has. Raises NotThere if it is no notebook."""
+    """Sign the copy for JupyterLab, or, if there is a doubt, take away a signature it has. Raises InputError if it is no notebook."""
     import nbformat
 
     try:
         notebook = nbformat.reads(copy.content.decode("utf-8"), as_version=4)
     except (ValueError, nbformat.ValidationError) as error:
-        raise NotThere(f"{copy.path} is not a readable notebook ({str(error).splitlines()[0][:80]})") from error
+        raise InputError(f"{copy.path} is not a readable notebook ({str(error).splitlines()[0][:80]})") from error
     (notary().unsign if copy.doubt else notary().sign)(notebook)
 
 
@@ -140,7 +137,7 @@ def main(argv: list[str]) -> int:
         if not chosen.only_print:
             settle_trust(copy)
             show_copy(copy.path, browser=not chosen.no_browser)
-    except (NotThere, OSError) as error:
+    except (InputError, OSError) as error:
         print(f"open: {error}", file=sys.stderr)
         return 2
     return 0

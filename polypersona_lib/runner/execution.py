@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from ..errors import InputError
 from ..processes import end_children, environment
 
 START_S = 300  # papermill's 60 s are too few for an environment read for the first time from a slow disk
@@ -138,7 +139,7 @@ def _diagnose(error: BaseException | None, working: Path) -> tuple[str, str, int
         for output in cell.get("outputs", []) if not kernel_died else []:
             if output.get("output_type") != "error":
                 continue
-            if output["ename"] == "InputError":
+            if output["ename"] == InputError.__name__:
                 return "input", output["evalue"], index, len(cells)
             if output["ename"] == "SystemExit":
                 return "failed", f"the cell called sys.exit({output['evalue']}); the notebook did not reach its end", index, len(cells)

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import processes, progress
+from ..errors import InputError
 from ..notebook_graph import READS
 from ..paths import ROOT
 from ..registry import MODELS
 from . import execution, manifest
-from .stages import BadRequest, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
+from .stages import Run, check_parameters, find_stages, no_stage, not_yet, of_profile
 
 
 class Interrupted(KeyboardInterrupt):
@@ -64,7 +65,7 @@ def run_stages(
         stages = of_profile(find_stages(notebooks), (parameters or {}).get("profile", ""))
         for number in filter(None, (first, only)):
             if number not in stages:
-                raise BadRequest(no_stage(number, stages))
+                raise InputError(no_stage(number, stages))
         chosen = check_parameters(stages, parameters or {})
         state = Run(run, reads=reads, project=project, library=library, lock=project / "requirements.lock")
         with manifest.run_lock(state.results):
@@ -87,7 +88,7 @@ def _run_chosen(state: Run, stages: dict[str, Path], chosen: dict, *, first: str
     """Run or skip each chosen stage; returns the exit status."""
     kernel = processes.kernel_environment(state.results / ".kernel", python_path=state.library.parent, extra=variables)
     if lacking := [n for n in stages if n < (only or first) and state.manifest.stages.get(n, {}).get("status") != "done"]:
-        raise BadRequest(not_yet(lacking, state.results.name))
+        raise InputError(not_yet(lacking, state.results.name))
     for number, notebook in stages.items():
         title = f"{number} {notebook.stem[3:].replace('_', ' ')}"
         if (only and number < only) or (first and number < first):

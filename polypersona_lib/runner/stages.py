@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from .. import notebook_graph
+from ..errors import InputError
 from ..files import file_hash, text_hash
 from ..notebook_graph import ASIDE, EARLIER
 from . import manifest
 from .execution import Outcome
 
 
-class BadRequest(ValueError):
-    """Wrong arguments, parameters or notebooks: nothing has been run."""
-
-
 def find_stages(notebooks: Path) -> dict[str, Path]:
-    """`{number: notebook}` of the run's notebooks in order; `00_*` and unnumbered ones are not part of it. Raises BadRequest on a shared number."""
+    """`{number: notebook}` of the run's notebooks in order; `00_*` and unnumbered ones are not part of it. Raises InputError on a shared number."""
     stages: dict[str, Path] = {}
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         if path.name[:2] in stages:
-            raise BadRequest(f"{stages[path.name[:2]].name} and {path.name} have the same number")
+            raise InputError(f"{stages[path.name[:2]].name} and {path.name} have the same number")
         if path.name[:2] != "00":
             stages[path.name[:2]] = path
     if not stages:
-        raise BadRequest(f"no notebooks like 01_name.ipynb in {notebooks}")
+        raise InputError(f"no notebooks like 01_name.ipynb in {notebooks}")
     return stages
 
 
@@ -56,22 +53,22 @@ def not_yet(lacking: Sequence[str], run: str) -> str:
 
 
 def declared_parameters(path: Path) -> dict[str, Any]:
-    """Names and default values of a notebook's cell tagged `parameters`. Raises BadRequest unless it is one cell of literal assignments."""
+    """Names and default values of a notebook's cell tagged `parameters`. Raises InputError unless it is one cell of literal assignments."""
     cells = [cell for cell in notebook_graph.notebook_cells(path) if "parameters" in cell["tags"]]
     if len(cells) != 1:
-        raise BadRequest(f"{path.name} has {len(cells)} cells tagged 'parameters', expected one")
+        raise InputError(f"{path.name} has {len(cells)} cells tagged 'parameters', expected one")
     values = {}
     try:
         for node in ast.parse(cells[0]["source"]).body:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             values[target.id] = ast.literal_eval(node.value)
     except (SyntaxError, ValueError, AttributeError, TypeError) as error:
-        raise BadRequest(f"{path.name}: the parameters cell may only hold lines like name = literal") from error
+        raise InputError(f"{path.name}: the parameters cell may only hold lines like name = literal") from error
     return values
 
 
 def check_parameters(stages: Mapping[str, Path], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The parameters to pass to each stage: those it declares. Raises BadRequest on a name nobody declares or a type that differs."""
+    """The parameters to pass to each stage: those it declares. Raises InputError on a name nobody declares or a type that differs."""
     chosen: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
     for number, path in stages.items():
@@ -81,11 +78,11 @@ def check_parameters(stages: Mapping[str, Path], given: Mapping[str, Any]) -> di
         for name, value in chosen[number].items():
             wanted = type(declared[name])
             if type(value) is not wanted and not (wanted is float and type(value) is int):
-                raise BadRequest(f"{path.name}: parameter {name} is {wanted.__name__} (default {declared[name]!r}), got {type(value).__name__} {value!r}")
+                raise InputError(f"{path.name}: parameter {name} is {wanted.__name__} (default {declared[name]!r}), got {type(value).__name__} {value!r}")
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            raise BadRequest(f"no notebook has a parameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(sorted(known))})"))
+            raise InputError(f"no notebook has a parameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(sorted(known))})"))
     return chosen
 
 

@@ -21,7 +21,8 @@ import pandas as pd
 
 from .. import resampling, stats
 from ..cells import csv_text
-from ..intake.predictions_file import InputError, read_predictions, unused
+from ..errors import InputError
+from ..intake.predictions_file import read_predictions, unused
 from ..scoring import diagnosis, metric_table, metrics, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option

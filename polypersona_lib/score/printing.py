@@ -7,7 +7,7 @@ import textwrap
 
 import pandas as pd
 
-from ..intake.reading import show
+from ..errors import quoted
 from ..scoring import diagnosis, metric_table
 
 WIDTH, MOST_GROUPS = 80, 15
@@ -23,7 +23,7 @@ def _say(text: str, *, first: str = "  ", rest: str = "    ") -> None:
 
 def _name(name: str) -> str:
     """A file's name as one may print it."""
-    return show(name, 200)[1:-1]
+    return quoted(name, 200)[1:-1]
 
 
 def _interval(low: float, high: float) -> str:
@@ -91,7 +91,7 @@ def _print_groups(by: str, lines: pd.DataFrame) -> None:
     shown = [m for m in GROUP_COLUMNS if m in table]
     print(f"\n  {'by ' + by:20} {'n':>6} " + " ".join(f"{GROUP_COLUMNS[m]:>8}" for m in shown))
     for group, row in table.head(MOST_GROUPS).iterrows():
-        text = show(group.partition(": ")[2], 20)[1:-1]
+        text = quoted(group.partition(": ")[2], 20)[1:-1]
         print(f"  {text:20} {count.loc[group, 'n']:6} " + " ".join(f"{row[m]:8.3f}" if row[m] == row[m] else f"{'–':>8}" for m in shown))
     if len(table) > MOST_GROUPS:
         _say(f"... and {len(table) - MOST_GROUPS} more: --json or --csv")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import resampling
-from ..intake.reading import show
+from ..errors import quoted
 from ..prompts import chat
 from . import metric_table, metrics
 from .option_labels import read_option
@@ -152,7 +152,7 @@ def _copies(rows: list[dict], pool: list[dict]) -> list[_Finding]:
     top, times = Counter(r["prediction"].strip() for r in rows).most_common(1)[0]
     if len(rows) > 2 and (share := times / len(rows)) >= ONE_TEXT:
         which = "every answer is the same text" if share == 1 else f"{percent(share)} of the answers are the same text"
-        found.append(_Finding("one_text", PROBLEM, f"{which}: {show(top)}", share, len(rows), "distinct1"))
+        found.append(_Finding("one_text", PROBLEM, f"{which}: {quoted(top)}", share, len(rows), "distinct1"))
     groups: dict[str, Counter] = {}
     for r in long:
         if _question(r):

@@ -16,7 +16,7 @@ def prepare_data(run: RunConfig) -> dict:
     """Build the embedded data set, or import the user's, and write `dataset/{train,validation,test}.parquet` and `dataset/report.json`.
 
     Returns: the report: counts, leakage, and for foreign data the faults and how they were treated.
-    Raises: schema.InputError for bad foreign data; ValueError if a persona-question pair is in two splits of our own data.
+    Raises: InputError for bad foreign data; ValueError if a persona-question pair is in two splits of our own data.
     """
     folder = run.paths.folder("dataset")
     report = {"run": run.name, "source": run.data and Path(run.data).name or "embedded", "split": run.split, "faults_mode": run.faults}

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from foreign import CARD, folder, record
 
-from polypersona_lib.intake import data_faults, reading
+from polypersona_lib.errors import MAX_SHOWN, InputError
+from polypersona_lib.intake import data_faults
 from polypersona_lib.intake.dataset_import import import_dataset, read_records
-from polypersona_lib.intake.reading import InputError
 from polypersona_lib.prompts import chat
 
 
@@ -148,7 +148,7 @@ def test_replication_stops_and_drops(replication):
     with pytest.raises(InputError) as caught:
         import_dataset(replication)
     text = str(caught.value)
-    assert "202 x control_text" in text and "374 x leaked_pair" in text and len(text.splitlines()) <= reading.MAX_SHOWN + 3
+    assert "202 x control_text" in text and "374 x leaked_pair" in text and len(text.splitlines()) <= MAX_SHOWN + 3
     assert len(caught.value.problems) == 202 + 11 + 643 + 115 + 374 + 632
     _, report = import_dataset(replication, "drop")
     assert report.kept == {"train": 1804, "validation": 118, "test": 123}

@@ -12,9 +12,9 @@ import pytest
 from foreign import CARD, folder, lines, record
 
 from polypersona_lib import paths
+from polypersona_lib.errors import MAX_SHOWN, InputError
 from polypersona_lib.intake import dataset_import, reading, record_fields
 from polypersona_lib.intake.dataset_import import import_dataset, read_records
-from polypersona_lib.intake.reading import InputError
 from polypersona_lib.prompts import chat
 from polypersona_lib.world import dataset
 
@@ -153,7 +153,7 @@ def test_all_errors_are_listed_across_files(tmp_path):
 
 def test_long_lists_are_cut_but_counted(tmp_path):
     found = errors_of(tmp_path, *[record(n, question_type="x") for n in range(120)])
-    assert len(found) == reading.MAX_SHOWN + 1 and found[-1] == "... and 70 more (120 in all)"
+    assert len(found) == MAX_SHOWN + 1 and found[-1] == "... and 70 more (120 in all)"
 
 
 def test_json_array_keeps_lines_and_finds_breaks(tmp_path):
