@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..registry import MODELS, PAPER_TARGETS
 from ..world.questions import DOMAINS
-from .evidence import CONTRADICTED, NEEDS_DATA, REPRODUCED, TEXT, Evidence, Finding, names
+from .evidence import CONTRADICTED, NEEDS_DATA, REPRODUCED, TEXT, Evidence, Finding, by_name, paper_names
 
 
 def _finding(contradicted: bool, ours: str, reason: str) -> Finding:
@@ -70,32 +70,32 @@ def no_such_size(claim: pd.Series, ev: Evidence) -> Finding:
     """No model of the paper rounds to the printed size."""
     sizes = {key: round(m.parameters / 1e9, 1) for key, m in MODELS.items()}
     missing = int(claim["value"]) not in {round(s) for s in sizes.values()}
-    return _finding(missing, ", ".join(f"{names([k])} {s} B" for k, s in sizes.items()), f"no model of Table II has {claim['value']} billion parameters")
+    return _finding(missing, ", ".join(f"{paper_names([k])} {s} B" for k, s in sizes.items()), f"no model of Table II has {claim['value']} billion parameters")
 
 
 def shared_best(claim: pd.Series, ev: Evidence) -> Finding:
     """The best value of Table II belongs to more models than the sentence names."""
     table = ev.table(claim["metric"])
     best = [k for k, v in table.items() if v == max(table.values())]
-    why = f"Table II prints it for {names(best)}, not for {names([claim['subject']])} alone; TinyLlama 1.1B has {table['tinyllama-1.1b']:.3f}"
-    return _finding(best != [claim["subject"]], f"{max(table.values()):.3f}: {names(best)}", why)
+    why = f"Table II prints it for {paper_names(best)}, not for {paper_names([claim['subject']])} alone; TinyLlama 1.1B has {table['tinyllama-1.1b']:.3f}"
+    return _finding(best != [claim["subject"]], f"{max(table.values()):.3f}: {paper_names(best)}", why)
 
 
 def omitted_from_figure(claim: pd.Series, ev: Evidence) -> Finding:
     """A model shown among the "top" n is not among them in Table II."""
     table, shown = ev.table(claim["metric"]), int(claim["value"])
     above = sorted((k for k, v in table.items() if v > table[claim["subject"]]), key=table.get)
-    mine = f"{names([claim['subject']])} ({table[claim['subject']]:.3f})"
+    mine = f"{paper_names([claim['subject']])} ({table[claim['subject']]:.3f})"
     if len(above) < shown:
         return _finding(False, f"place {len(above) + 1}", f"{mine} is among the first {shown} of Table II")
-    return _finding(True, f"place {len(above) + 1}", f"{names(above[:1])} ({table[above[0]]:.3f}) is above {mine} in Table II and left out")
+    return _finding(True, f"place {len(above) + 1}", f"{paper_names(above[:1])} ({table[above[0]]:.3f}) is above {mine} in Table II and left out")
 
 
 def exception_in_table(claim: pd.Series, ev: Evidence) -> Finding:
     """A bound said to hold for the tuned models fails for one in Table II."""
     below = {k: v for k, v in ev.table(claim["metric"]).items() if v <= float(claim["value"])}
-    shown = ", ".join(f"{names([k])} {v:.3f}" for k, v in below.items()) or "none below"
-    return _finding(bool(below), shown, f"Table II, models not above {claim['value']}: {names(below) or 'none'}")
+    shown = ", ".join(f"{paper_names([k])} {v:.3f}" for k, v in below.items()) or "none below"
+    return _finding(bool(below), shown, f"Table II, models not above {claim['value']}: {paper_names(below) or 'none'}")
 
 
 def not_its_best_domain(claim: pd.Series, ev: Evidence) -> Finding:
@@ -131,7 +131,7 @@ def last_yet_top(claim: pd.Series, ev: Evidence) -> Finding:
     """The model that leads a domain is the last of Table II on the same metric. Odd, not impossible."""
     table = ev.table(claim["metric"])
     place = 1 + sum(v > table[claim["subject"]] for v in table.values())
-    model, domain = names([claim["subject"]]), DOMAINS[claim["domain"]][0]
+    model, domain = paper_names([claim["subject"]]), DOMAINS[claim["domain"]][0]
     overall = f"number {place} of {len(table)} overall (BLEU {table[claim['subject']]:.3f})"
     why = f"{model} leads {domain} in Table III and is {overall}; no other model's score is printed there"
     return _doubtful(place == int(claim["value"]), f"place {place} overall", why)
@@ -152,9 +152,9 @@ def balanced_in_table(claim: pd.Series, ev: Evidence) -> Finding:
         "standard deviation of the places": places.std(axis=1), "standard deviation of the standardised scores": scores.std(axis=1),
     }  # fmt: skip
     leads = [name for name, values in measures.items() if values[claim["subject"]] <= values.min() + 1e-9]
-    told = "; ".join(f"{name} {v[claim['subject']]:.3g} (smallest: {names([v.idxmin()])} {v.min():.3g})" for name, v in measures.items())
+    told = "; ".join(f"{name} {v[claim['subject']]:.3g} (smallest: {paper_names([v.idxmin()])} {v.min():.3g})" for name, v in measures.items())
     mine = places.loc[claim["subject"]].astype(int)
-    return _finding(not leads, f"places {mine.min()} to {mine.max()}", f"Table II, {names([claim['subject']])}: {told}")
+    return _finding(not leads, f"places {mine.min()} to {mine.max()}", f"Table II, {paper_names([claim['subject']])}: {told}")
 
 
 def last_everywhere(claim: pd.Series, ev: Evidence) -> Finding:
@@ -164,7 +164,7 @@ def last_everywhere(claim: pd.Series, ev: Evidence) -> Finding:
     last = [metric for metric in text if (text[metric] > text.loc[claim["subject"], metric]).sum() == len(text) - 1]
     everywhere = all((table[m] > table.loc[claim["subject"], m]).sum() == len(table) - 1 for m in table)
     more = "; it is the last in all nine columns" if everywhere else ""
-    why = f"Table II: {names([claim['subject']])} is the last of seven in BLEU, ROUGE-1, ROUGE-2, ROUGE-L and BERTScore{more}"
+    why = f"Table II: {paper_names([claim['subject']])} is the last of seven in BLEU, ROUGE-1, ROUGE-2, ROUGE-L and BERTScore{more}"
     return _finding(len(last) == text.shape[1], f"last in {len(last)} of {text.shape[1]} columns", why)
 
 
@@ -181,7 +181,7 @@ def higher_elsewhere(claim: pd.Series, ev: Evidence) -> Finding:
     """A score above the best that any model has in the domain said to be the best: this model's best domain is another."""
     top = max(v for (domain, _), v in ev.table(claim["metric"], "Table III").items() if domain == claim["domain"])
     mine = float(claim["value"])
-    model, domain = names([claim["subject"]]), DOMAINS[claim["domain"]][0]
+    model, domain = paper_names([claim["subject"]]), DOMAINS[claim["domain"]][0]
     why = f"{model}'s {claim['value']} is above {top:.3f}, the top of {domain} in Table III: its best domain cannot be {domain} either"
     return _finding(mine > top, f"{mine:.3f} against {top:.3f}", why)
 
@@ -207,25 +207,9 @@ def unequal_types(claim: pd.Series, ev: Evidence) -> Finding:
     return _finding(times > float(claim["value"]), f"{times:.1f} times as many", why)
 
 
-RULES = {
-    "static": static,
-    "impossible_share": impossible_share,
-    "blocks_of_8": blocks_of_8,
-    "types_in_domains": types_in_domains,
-    "missing_modules": missing_modules,
-    "no_such_size": no_such_size,
-    "shared_best": shared_best,
-    "omitted_from_figure": omitted_from_figure,
-    "exception_in_table": exception_in_table,
-    "not_its_best_domain": not_its_best_domain,
-    "in_another_domain": in_another_domain,
-    "domains_left_out": domains_left_out,
-    "last_yet_top": last_yet_top,
-    "balanced_in_table": balanced_in_table,
-    "last_everywhere": last_everywhere,
-    "not_close": not_close,
-    "higher_elsewhere": higher_elsewhere,
-    "not_the_most_common": not_the_most_common,
-    "unequal_types": unequal_types,
-}
+RULES = by_name(
+    static, impossible_share, blocks_of_8, types_in_domains, missing_modules, no_such_size, shared_best, omitted_from_figure, exception_in_table,
+    not_its_best_domain, in_another_domain, domains_left_out, last_yet_top, balanced_in_table, last_everywhere, not_close, higher_elsewhere,
+    not_the_most_common, unequal_types,
+)  # fmt: skip
 """The name in the ledger's `test` column -> its rule."""

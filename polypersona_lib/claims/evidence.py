@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from .. import resampling
 from ..cells import DASH, Estimate
 from ..config import Profile
 from ..registry import MODELS
+from ..systems import model_name
 from ..world.questions import DOMAINS
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -34,8 +35,8 @@ def verdict(holds: bool) -> str:
     return REPRODUCED if holds else NOT_REPRODUCED
 
 
-def names(keys: Iterable[str]) -> str:
-    """Models by the paper's names, comma-separated."""
+def paper_names(keys: Iterable[str]) -> str:
+    """The paper's models by its own names, comma-separated."""
     return ", ".join(MODELS[k].display if k in MODELS else k for k in keys)
 
 
@@ -48,12 +49,20 @@ class Finding(NamedTuple):
     basis: str = NOTHING
 
 
+class Untestable(Exception):
+    """Raised where a rule needs what the run does not have; `finding` says what is missing and which run would test the claim."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.finding = Finding("not measured", UNTESTED, reason)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Both sides of every claim.
 
     Attributes:
-        claims: `data/paper_claims.csv`. facts: see `claim_facts`. profile: the settings actually run.
+        claims: `data/paper_claims.csv`. facts: see `facts`. profile: the settings actually run.
         scores: columns system, metric, value, and, if known, lo, hi, domain ("all" or a domain key).
         rows: `scores/rows.parquet`, or None: then orders are judged by the means alone.
     """
@@ -69,6 +78,10 @@ class Evidence:
         """Name of the foreign data the run used, or ""."""
         source = self.facts.get("source", "embedded")
         return "" if source == "embedded" else str(source)
+
+    def names(self, keys: Iterable[str]) -> str:
+        """The models of this run with their scale, comma-separated."""
+        return ", ".join(model_name(key, self.profile.scale) for key in keys)
 
     @property
     def trained_enough(self) -> bool:
@@ -90,19 +103,28 @@ class Evidence:
         if self.scores is None or not len(self.scores):
             return None
         domains = self.scores["domain"] if "domain" in self.scores else pd.Series("all", index=self.scores.index)
-        found = self.scores[(self.scores["system"] == system) & (self.scores["metric"] == metric) & (domains == ("all" if domain == DASH else domain))]
-        if not len(found) or not math.isfinite(found["value"].iloc[0]):
+        wanted = (self.scores["system"] == system) & (self.scores["metric"] == metric) & (domains == ("all" if domain == DASH else domain))
+        rows = self.scores[wanted].to_dict("records")
+        if not rows or not math.isfinite(rows[0]["value"]):
             return None
-        return Estimate(*(float(found[c].iloc[0]) if c in found else math.nan for c in ("value", "lo", "hi")))
+        return Estimate(*(float(rows[0].get(end, math.nan)) for end in ("value", "lo", "hi")))
 
-    def field(self, metric: str, domain: str = DASH, models: Iterable[str] = tuple(MODELS)) -> tuple[dict[str, Estimate], Finding | None]:
-        """Our scores of all `models`, or the finding that says which are missing and what would test the claim."""
+    def known(self, metric: str, domain: str = DASH, models: Iterable[str] = tuple(MODELS)) -> dict[str, Estimate]:
+        """Our scores of those `models` that have one; none if the profile trains too little to say anything about quality."""
+        scores = {key: self.ours(key, metric, domain) for key in models} if self.trained_enough else {}
+        return {key: score for key, score in scores.items() if score}
+
+    def field(self, metric: str, domain: str = DASH, models: Iterable[str] = tuple(MODELS)) -> dict[str, Estimate]:
+        """Our scores of all `models`. Raises: Untestable naming the models without a score, or the profile that trains too little."""
         if not self.trained_enough:
-            why = f"the {self.profile.name} profile proves that everything runs, nothing about quality; ./run_all.sh nano would test this"
-            return {}, Finding("not measured", UNTESTED, why)
-        found = {key: self.ours(key, metric, domain) for key in models}
-        lacking = [key for key, score in found.items() if score is None]
-        return {k: s for k, s in found.items() if s}, self._lack(lacking, metric if domain == DASH else f"{metric} in {domain}") if lacking else None
+            raise Untestable(f"the {self.profile.name} profile proves that everything runs, nothing about quality; ./run_all.sh nano would test this")
+        scores = self.known(metric, domain, models)
+        lacking = [key for key in models if key not in scores]
+        if lacking:
+            what = metric if domain == DASH else f"{metric} in {domain}"
+            command = f"./run_all.sh {self.profile.name}{' on the embedded data' if self.foreign else ''}"
+            raise Untestable(f"needs {what} of {self.names(lacking)}, which this run does not have; {command} with all seven models would test it")
+        return scores
 
     def resampled(self, metrics: Iterable[str], domain: str = DASH) -> np.ndarray | None:
         """Means of all seven models over resamples of the test rows (of a domain), the same rows drawn for every model and metric.
@@ -143,13 +165,17 @@ class Evidence:
         more = f"{PAPER_RUN} tests it on the hub models" if self.profile.scale == "nano" else f"other seeds would tell more ({PAPER_RUN} --seed 1, ...)"
         return Finding(ours, UNTESTED, f"too close to call: {reason}; {more}", MEASURED)
 
-    def _lack(self, lacking: list[str], metric: str) -> Finding:
-        command = f"./run_all.sh {self.profile.name}{' on the embedded data' if self.foreign else ''}"
-        why = f"needs {metric} of {names(lacking)}, which this run does not have; {command} with all seven models would test it"
-        return Finding("not measured", UNTESTED, why)
-
     def scale_note(self) -> str:
         """What kind of models something was found on, and what it can show."""
         twins = "Found on nano twins (one size, bases of ours): it tells architectures apart and what that size can learn, not the hub models"
         kind = twins if self.profile.scale == "nano" else "Found on the hub models"
         return f"{kind}{f' on {self.foreign}' if self.foreign else ''}"
+
+
+Rule = Callable[[pd.Series, Evidence], Finding]
+"""Judges one claim. The first line of its docstring is the ledger's column `how`."""
+
+
+def by_name(*rules: Rule) -> dict[str, Rule]:
+    """The rules by the name that the ledger's column `test` gives them."""
+    return {rule.__name__: rule for rule in rules}

@@ -3,8 +3,8 @@
     python -m polypersona_lib claims [RUN]                                    # counts the verdicts of results/RUN/claims.csv (default: the shipped run)
     python -m polypersona_lib claims --verdict "not reproduced" --place V-C   # lists the claims that fit
 
-The paper's side is `data/paper_claims.csv`; its `test` column names the rule that judges (`claim_rules`, `claim_score_rules`, `claim_order_rules`,
-`claim_contradictions`).
+The paper's side is `data/paper_claims.csv`; its `test` column names the rule that judges (`method_rules`, `score_rules`, `order_rules`,
+`contradictions`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,20 @@ import pandas as pd
 from .. import paths
 from ..cells import csv_text
 from ..config import Profile
+from ..files import write_atomically
 from ..world.paper import CLAIM_KINDS
 from . import contradictions, method_rules, order_rules, score_rules
-from .evidence import BASES, MEASURED, REPRODUCED, VERDICTS, Evidence
+from .evidence import BASES, MEASURED, REPRODUCED, VERDICTS, Evidence, Finding, Untestable
 
 RULES = contradictions.RULES | method_rules.RULES | order_rules.RULES | score_rules.RULES
+
+
+def apply_rule(claim: pd.Series, evidence: Evidence) -> Finding:
+    """The finding of the rule that the claim names; where the run lacks what the rule needs, the finding says so."""
+    try:
+        return RULES[claim["test"]](claim, evidence)
+    except Untestable as gap:
+        return gap.finding
 
 
 def judge(claims: pd.DataFrame, facts: dict, scores: pd.DataFrame, profile: Profile, *, rows: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -42,12 +51,12 @@ def judge(claims: pd.DataFrame, facts: dict, scores: pd.DataFrame, profile: Prof
         if test not in RULES:
             raise ValueError(f"claim {key}: unknown test '{test}'; choose from {', '.join(sorted(RULES))}")
     evidence = Evidence(claims, facts, scores, profile, rows)
-    found = [RULES[claim["test"]](claim, evidence) for _, claim in claims.iterrows()]
-    for key, finding in zip(claims["id"], found, strict=True):
+    findings = [apply_rule(claim, evidence) for _, claim in claims.iterrows()]
+    for key, finding in zip(claims["id"], findings, strict=True):
         if finding.verdict not in VERDICTS or finding.basis not in BASES or not all(str(part).strip() for part in finding):
             raise ValueError(f"claim {key}: the rule gave {finding}")
     how = [RULES[test].__doc__.strip().splitlines()[0] for test in claims["test"]]
-    return claims.assign(**{field: [getattr(f, field) for f in found] for field in ("ours", "verdict", "reason", "basis")}, how=how)
+    return claims.assign(**{field: [getattr(f, field) for f in findings] for field in ("ours", "verdict", "reason", "basis")}, how=how)
 
 
 def choose(ledger: pd.DataFrame, *, text: str = "", **columns: str) -> pd.DataFrame:
@@ -84,8 +93,6 @@ def rests_on(ledger: pd.DataFrame) -> pd.DataFrame:
 
 def write_claims(ledger: pd.DataFrame, path: Path) -> Path:
     """Write the ledger as CSV, safe to open in a spreadsheet (no cell can be a formula). Returns the path."""
-    from ..files import write_atomically
-
     write_atomically(path, ledger.map(lambda cell: csv_text(str(cell))).to_csv(index=False, lineterminator="\n"))
     return path
 

@@ -1,7 +1,7 @@
 """Verdict rules for facts of the data and for the method: one small function for each name in the ledger's `test` column.
 
 Every rule takes (claim, evidence) and returns a `Finding`; its first docstring line is the ledger's column `how`. Rules about scores are in
-`claim_score_rules`, about orders in `claim_order_rules`, about the paper's own consistency in `claim_contradictions`.
+`score_rules`, about orders in `order_rules`, about the paper's own consistency in `contradictions`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,22 @@ import pandas as pd
 from ..cells import DASH
 from ..registry import MODELS, PAPER_TARGETS
 from ..world.questions import DOMAINS
-from .evidence import BUILT, MEASURED, NEEDS_DATA, NOT_REPRODUCED, PAPER_RUN, REPRODUCED, SOURCE, UNTESTED, Evidence, Finding, names, verdict
+from .evidence import (
+    BUILT,
+    MEASURED,
+    NEEDS_DATA,
+    NOT_REPRODUCED,
+    PAPER_RUN,
+    REPRODUCED,
+    SOURCE,
+    UNTESTED,
+    Evidence,
+    Finding,
+    Untestable,
+    by_name,
+    paper_names,
+    verdict,
+)
 
 
 def _decimals(printed: str) -> int:
@@ -21,14 +36,14 @@ def _decimals(printed: str) -> int:
 # --- facts of the data ---------------------------------------------------------------------------------------------------------
 
 
-def _data(ev: Evidence, metric: str) -> Finding | None:
-    """Why a fact of the data set cannot be checked in this run, or None if it can."""
+def _fact(ev: Evidence, metric: str) -> float:
+    """A fact of the data set. Raises: Untestable if this run cannot check it."""
     if not ev.trained_enough:
-        return Finding("not measured", UNTESTED, f"the {ev.profile.name} profile reads {ev.profile.rows} records; ./run_all.sh nano reads all")
+        raise Untestable(f"the {ev.profile.name} profile reads {ev.profile.rows} records; ./run_all.sh nano reads all")
     if metric not in ev.facts:
         foreign = f"the foreign data {ev.foreign} do not hold this; ./run_all.sh nano on the embedded data would test it"
-        return Finding("not measured", UNTESTED, foreign if ev.foreign else "this run did not measure it; ./run_all.sh nano does")
-    return None
+        raise Untestable(foreign if ev.foreign else "this run did not measure it; ./run_all.sh nano does")
+    return ev.facts[metric]
 
 
 def _counted(ev: Evidence, ours: str, holds: bool, note: str = DASH) -> Finding:
@@ -38,48 +53,41 @@ def _counted(ev: Evidence, ours: str, holds: bool, note: str = DASH) -> Finding:
     return Finding(ours, verdict(holds), where if note == DASH else f"{where}; {note}", MEASURED if ev.foreign else BUILT)
 
 
-def data_number(claim: pd.Series, ev: Evidence) -> Finding:
+def data(claim: pd.Series, ev: Evidence) -> Finding:
     """A count, or a share printed in per cent: equal at the paper's number of decimals."""
-    if lack := _data(ev, claim["metric"]):
-        return lack
-    ours = ev.facts[claim["metric"]] * (100 if claim["unit"] == "%" else 1)
+    ours = _fact(ev, claim["metric"]) * (100 if claim["unit"] == "%" else 1)
     shown = f"{ours:.{_decimals(claim['value'])}f}"
     return _counted(ev, shown, float(shown) == float(claim["value"]), claim["note"])
 
 
-def data_present(claim: pd.Series, ev: Evidence) -> Finding:
+def present(claim: pd.Series, ev: Evidence) -> Finding:
     """Something that must occur at least once."""
     count = ev.facts.get(claim["metric"], 0)
     if ev.foreign:
-        return _data(ev, claim["metric"]) or _counted(ev, str(count), count > 0)
+        return _counted(ev, str(_fact(ev, claim["metric"])), count > 0)
     if not ev.trained_enough and not count:
-        return _data(ev, claim["metric"])
+        _fact(ev, claim["metric"])
     why = "by construction: our question bank names the instrument that inspired each item (our own wording)"
     return Finding(f"{count} items", verdict(count > 0), why, BUILT)
 
 
-def data_varied(claim: pd.Series, ev: Evidence) -> Finding:
+def varied(claim: pd.Series, ev: Evidence) -> Finding:
     """Answers differ: at least 99 % distinct, lengths with a coefficient of variation above .1 (our reading of "differ")."""
-    if lack := _data(ev, "answers.distinct"):
-        return lack
-    distinct, spread = ev.facts["answers.distinct"], ev.facts["answers.length_cv"]
+    distinct, spread = _fact(ev, "answers.distinct"), _fact(ev, "answers.length_cv")
     shown = f"{distinct:.1%} distinct, length varies by {spread:.0%}"
     return _counted(ev, shown, distinct >= 0.99 and spread > 0.1, "Paper: not quantified; we ask for 99 % distinct answers and lengths that vary by 10 %")
 
 
-def data_largest(claim: pd.Series, ev: Evidence) -> Finding:
+def largest_domain(claim: pd.Series, ev: Evidence) -> Finding:
     """The domain with most records."""
-    if lack := _data(ev, "rows.demographics"):
-        return lack
+    _fact(ev, "rows.demographics")
     top = max(DOMAINS, key=lambda d: ev.facts.get(f"rows.{d}", 0))
     return _counted(ev, top, top == claim["value"])
 
 
-def data_balanced(claim: pd.Series, ev: Evidence) -> Finding:
+def balanced_splits(claim: pd.Series, ev: Evidence) -> Finding:
     """Splits keep the shares in all rows, up to a number of percentage points (ours)."""
-    if lack := _data(ev, claim["metric"]):
-        return lack
-    gap = ev.facts[claim["metric"]]
+    gap = _fact(ev, claim["metric"])
     return _counted(ev, f"{gap:.1f} percentage points at most", gap <= float(claim["value"]), claim["note"])
 
 
@@ -172,7 +180,7 @@ def fewer_parameters(claim: pd.Series, ev: Evidence) -> Finding:
     least, most = min(saved, key=saved.get), max(saved, key=saved.get)
     run = [100 * (1 - v) for k, v in ev.facts.items() if k.startswith("share.trainable.")]
     here = f"; the small models of this run save {min(run):.1f} to {max(run):.1f} %, as their rank is as large" if run and ev.profile.scale == "nano" else ""
-    why = f"counted from the published configurations at r = 16: least {names([least])}, most {names([most])}{here}"
+    why = f"counted from the published configurations at r = 16: least {paper_names([least])}, most {paper_names([most])}{here}"
     return Finding(f"{saved[least]:.1f} to {saved[most]:.1f} %", verdict(saved[least] >= float(claim["value"]) - 0.5), why, SOURCE)
 
 
@@ -180,7 +188,7 @@ def trainable_share(claim: pd.Series, ev: Evidence) -> Finding:
     """The trained share of every model lies in the printed range, at the paper's decimals."""
     shares, (low, high) = _trainable(), (float(end) for end in claim["value"].split(" to "))
     outside = [key for key, share in shares.items() if not low <= round(share) <= high]
-    why = f"counted from the published configurations at r = 16; outside {claim['value']} %: {names(outside) or 'none'}"
+    why = f"counted from the published configurations at r = 16; outside {claim['value']} %: {paper_names(outside) or 'none'}"
     return Finding(f"{min(shares.values()):.1f} to {max(shares.values()):.1f} %", verdict(not outside), why, SOURCE)
 
 
@@ -188,7 +196,7 @@ def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
     """LoRA's share of full fine-tuning's gain, from the ablation study: decided if its interval lies on one side of the paper's figure."""
     found = ev.facts.get("ablation.retained")
     if not found:
-        return Finding("not measured", UNTESTED, "needs full fine-tuning beside LoRA: ./run_all.sh ablations runs both on a nano twin")
+        raise Untestable("needs full fine-tuning beside LoRA: ./run_all.sh ablations runs both on a nano twin")
     low, share, high = (100 * found[name] for name in ("lo", "share", "hi"))
     quantized = f", QLoRA {100 * ev.facts['ablation.retained_qlora']['share']:.1f} %" if "ablation.retained_qlora" in ev.facts else ""
     why = f"gain in loss on {found['n']} records, nano twin, three seeds each (./run_all.sh ablations){quantized}; the paper does not say which gains it means"
@@ -207,7 +215,7 @@ def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
         return Finding(f"measured: {shown}", verdict(close), why, MEASURED)
     found = ev.facts.get("ablation.budget")
     if not found:
-        return Finding("not measured", UNTESTED, "./run_all.sh ablations calculates it; a measurement needs an accelerator (python benchmarks/full_size.py)")
+        raise Untestable("./run_all.sh ablations calculates it; a measurement needs an accelerator (python benchmarks/full_size.py)")
     spans = ", ".join(f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in found.items())
     twin = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ev.facts["ablation.saved"].items() if share)
     run = "python benchmarks/full_size.py"
@@ -217,11 +225,13 @@ def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
 
 def models_run(claim: pd.Series, ev: Evidence) -> Finding:
     """All seven models were tuned and scored in this run."""
-    found, lack = ev.field("bleu")
-    if lack:
-        return lack._replace(ours=f"{len(found)} of 7")
+    scores = ev.known("bleu")
+    try:
+        ev.field("bleu")
+    except Untestable as gap:
+        return gap.finding._replace(ours=f"{len(scores)} of 7")
     what = "nano twins of all seven families" if ev.profile.scale == "nano" else "all seven hub models"
-    return Finding(str(len(found)), verdict(len(found) == int(claim["value"])), f"by construction: {what} were tuned and scored alike here", BUILT)
+    return Finding(str(len(scores)), verdict(len(scores) == int(claim["value"])), f"by construction: {what} were tuned and scored alike here", BUILT)
 
 
 def measured(claim: pd.Series, ev: Evidence) -> Finding:
@@ -234,28 +244,8 @@ def measured(claim: pd.Series, ev: Evidence) -> Finding:
     return Finding(", ".join(have), REPRODUCED, "by construction: all of them are computed in this run", BUILT)
 
 
-RULES = {
-    "data": data_number,
-    "present": data_present,
-    "varied": data_varied,
-    "largest_domain": data_largest,
-    "balanced_splits": data_balanced,
-    "recipe": recipe,
-    "gpu_only": gpu_only,
-    "implemented": implemented,
-    "untested": untested,
-    "needs_data": needs_data,
-    "undefined": undefined,
-    "base_model": base_model,
-    "wrong_base": wrong_base,
-    "model_size": model_size,
-    "template": template,
-    "lora_targets": lora_targets,
-    "fewer_parameters": fewer_parameters,
-    "trainable_share": trainable_share,
-    "retained_gain": retained_gain,
-    "memory_saved": memory_saved,
-    "models_run": models_run,
-    "measured": measured,
-}
+RULES = by_name(
+    data, present, varied, largest_domain, balanced_splits, recipe, gpu_only, implemented, untested, needs_data, undefined, base_model, wrong_base,
+    model_size, template, lora_targets, fewer_parameters, trainable_share, retained_gain, memory_saved, models_run, measured,
+)  # fmt: skip
 """The name in the ledger's `test` column -> its rule."""

@@ -32,5 +32,11 @@ def load_claims(path: Path = paths.PAPER_CLAIMS) -> pd.DataFrame:
     return claims
 
 
+TABLE1 = paths.DATA / "table1_features.csv"
+TABLE2 = {  # column of the paper's Table II -> metric id
+    "BLEU": "bleu", "R1": "rouge1", "R2": "rouge2", "RL": "rougeL", "BERT-F1": "bertscore_f1", "Qual.": "quality", "Len.": "length_sim",
+    "Sent.": "sentence_sim", "SentSim": "sentiment_sim",
+}  # fmt: skip
+TABLE3 = {"BLEU": "bleu", "ROUGE-1": "rouge1", "Survey Quality": "quality"}
 PAPER_TYPES = {"open": 42.7, "likert": 31.7, "yesno": 18.3, "agreement": 7.3}  # % of the 82 questions: paper, section III-D
 PAPER_REUSE = {1: 71.4, 2: 28.6}  # % of personas by number of domains ("across multiple domains": two, in ours): paper, section III-D
