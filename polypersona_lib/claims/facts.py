@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .. import paths, resampling
+from ..world.paper import TABLE2
 from ..world.questions import DOMAINS, TYPES, load_questions
 
 
@@ -16,12 +17,12 @@ def ablation_facts() -> dict:
     for folder in ("ablations", "shipped"):
         path = paths.ROOT / "results" / folder / "ablations.json"
         if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return {f"ablation.{name}": found[name] for name in ("retained", "retained_qlora", "saved", "budget", "measured")}
+            findings = json.loads(path.read_text(encoding="utf-8"))
+            return {f"ablation.{name}": findings[name] for name in ("retained", "retained_qlora", "saved", "budget", "measured")}
     return {}
 
 
-DOMAIN_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "length_chars")
+DOMAIN_METRICS = (*TABLE2.values(), "length_chars")
 
 
 def dataset_facts(parts: dict[str, pd.DataFrame], *, source: str = "embedded") -> dict:
@@ -87,8 +88,8 @@ def domain_scores(rows: pd.DataFrame, *, metrics: Sequence[str] = DOMAIN_METRICS
     wanted = [m for m in metrics if m in alive]
     lines = []
     for (system, domain), part in alive.groupby(["system", "domain"], sort=True):
-        found = resampling.bootstrap_means(part[wanted], n_boot=1000, seed=seed).rename(columns={"mean": "value"}).rename_axis("metric").reset_index()
-        lines.append(found.assign(system=system, domain=domain))
+        means = resampling.bootstrap_means(part[wanted], n_boot=1000, seed=seed).rename(columns={"mean": "value"}).rename_axis("metric").reset_index()
+        lines.append(means.assign(system=system, domain=domain))
     columns = ["system", "metric", "domain", "value", "lo", "hi", "n"]
     return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 

@@ -194,12 +194,12 @@ def trainable_share(claim: pd.Series, ev: Evidence) -> Finding:
 
 def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
     """LoRA's share of full fine-tuning's gain, from the ablation study: decided if its interval lies on one side of the paper's figure."""
-    found = ev.facts.get("ablation.retained")
-    if not found:
+    gain = ev.facts.get("ablation.retained")
+    if not gain:
         raise Untestable("needs full fine-tuning beside LoRA: ./run_all.sh ablations runs both on a nano twin")
-    low, share, high = (100 * found[name] for name in ("lo", "share", "hi"))
+    low, share, high = (100 * gain[name] for name in ("lo", "share", "hi"))
     quantized = f", QLoRA {100 * ev.facts['ablation.retained_qlora']['share']:.1f} %" if "ablation.retained_qlora" in ev.facts else ""
-    why = f"gain in loss on {found['n']} records, nano twin, three seeds each (./run_all.sh ablations){quantized}; the paper does not say which gains it means"
+    why = f"gain in loss on {gain['n']} records, nano twin, three seeds each (./run_all.sh ablations){quantized}; the paper does not say which gains it means"
     if low < float(claim["value"]) < high:
         return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", UNTESTED, f"too close to call: the interval includes the paper's figure: {why}", MEASURED)
     return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", verdict(low >= float(claim["value"])), why, MEASURED)
@@ -213,10 +213,10 @@ def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
         close = any(abs(100 * m["saved"] - float(claim["value"])) <= near for m in measured)
         why = f'peak memory at full size on {measured[0]["device"]}, random weights, against AdamW with 32-bit states; "around" read as within {near} points'
         return Finding(f"measured: {shown}", verdict(close), why, MEASURED)
-    found = ev.facts.get("ablation.budget")
-    if not found:
+    budget = ev.facts.get("ablation.budget")
+    if not budget:
         raise Untestable("./run_all.sh ablations calculates it; a measurement needs an accelerator (python benchmarks/full_size.py)")
-    spans = ", ".join(f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in found.items())
+    spans = ", ".join(f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in budget.items())
     twin = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ev.facts["ablation.saved"].items() if share)
     run = "python benchmarks/full_size.py"
     why = f"calculated against AdamW in mixed precision; stored by a nano twin, activations apart: {twin}; a measurement needs an accelerator ({run})"
@@ -234,7 +234,7 @@ def models_run(claim: pd.Series, ev: Evidence) -> Finding:
     return Finding(str(len(scores)), verdict(len(scores) == int(claim["value"])), f"by construction: {what} were tuned and scored alike here", BUILT)
 
 
-def measured(claim: pd.Series, ev: Evidence) -> Finding:
+def all_measured(claim: pd.Series, ev: Evidence) -> Finding:
     """All metrics of the list have scores in this run."""
     wanted = claim["value"].split(", ")
     have = [m for m in wanted if any(ev.ours(key, m) for key in MODELS)]
@@ -246,6 +246,6 @@ def measured(claim: pd.Series, ev: Evidence) -> Finding:
 
 RULES = by_name(
     data, present, varied, largest_domain, balanced_splits, recipe, gpu_only, implemented, untested, needs_data, undefined, base_model, wrong_base,
-    model_size, template, lora_targets, fewer_parameters, trainable_share, retained_gain, memory_saved, models_run, measured,
-)  # fmt: skip
+    model_size, template, lora_targets, fewer_parameters, trainable_share, retained_gain, memory_saved, models_run,
+) | {"measured": all_measured}  # fmt: skip
 """The name in the ledger's `test` column -> its rule."""

@@ -12,12 +12,11 @@ import pytest
 from polypersona_lib import paths
 from polypersona_lib.claims.evidence import BASES, BUILT, CONTRADICTED, MEASURED, NEEDS_DATA, NOT_REPRODUCED, REPRODUCED, UNTESTED, VERDICTS, Evidence
 from polypersona_lib.claims.facts import all_scores, dataset_facts, domain_scores, run_facts
-from polypersona_lib.claims.ledger import RULES, choose, judge, main, rests_on, summarise, write_claims
+from polypersona_lib.claims.ledger import RULES, apply_rule, choose, judge, main, rests_on, summarise, write_claims
 from polypersona_lib.config import PROFILES
 from polypersona_lib.registry import MODELS
-from polypersona_lib.report.paper_tables import COLUMNS
 from polypersona_lib.world import dataset
-from polypersona_lib.world.paper import CLAIM_KINDS, load_claims
+from polypersona_lib.world.paper import CLAIM_KINDS, TABLE2, load_claims
 from polypersona_lib.world.questions import DOMAINS
 
 NANO, PAPER, SMOKE = PROFILES["nano"], PROFILES["paper"], PROFILES["smoke"]
@@ -36,7 +35,7 @@ def scores(values, metric="bleu", domain="all", **options):
 def paper_scores():
     """What a run would look like that reproduced Tables II and III exactly; domains the paper leaves out are low."""
     evidence, rows = Evidence(LEDGER, {}, NONE, PAPER), []
-    for metric in COLUMNS.values():
+    for metric in TABLE2.values():
         rows += [line(k, metric, v) for k, v in evidence.table(metric).items()]
     printed = LEDGER[(LEDGER["test"] == "score") & (LEDGER["domain"] != "—")]
     for metric in ("bleu", "rouge1", "quality"):
@@ -73,7 +72,7 @@ def verdict(test, *, facts=None, scores=NONE, profile=NANO, change=None, ledger=
     for column, value in match.items():
         found = found[found[column] == value]
     claim = pd.Series({**found.iloc[0], **(change or {})})
-    return RULES[test](claim, Evidence(ledger, facts or {}, scores, profile, rows))
+    return apply_rule(claim, Evidence(ledger, facts or {}, scores, profile, rows))
 
 
 # --- the paper's side ------------------------------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def test_ledger_holds_the_tables_and_sections():
     assert tables["Table II"] == 63 and tables["Table III"] == 24
     assert (LEDGER["place"] == "Table I").sum() == 20
     assert set(LEDGER["kind"]) == set(CLAIM_KINDS) and set(LEDGER["test"]) == set(RULES)
-    assert set(LEDGER.loc[LEDGER["test"] == "score", "metric"]) == set(COLUMNS.values())
+    assert set(LEDGER.loc[LEDGER["test"] == "score", "metric"]) == set(TABLE2.values())
 
 
 def test_transcription_agrees_with_the_paper_itself():
@@ -417,13 +416,13 @@ def test_small_against_large(test):
 
 
 def test_balanced_and_upper_half():
-    table = pd.concat([scores({k: -i for i, k in enumerate(MODELS)} | {"mistral-7b": 9}, m) for m in COLUMNS.values()])
+    table = pd.concat([scores({k: -i for i, k in enumerate(MODELS)} | {"mistral-7b": 9}, m) for m in TABLE2.values()])
     assert verdict("balanced", scores=table).verdict == REPRODUCED
     assert verdict("upper_half", scores=table, change={"subject": "mistral-7b"}).ours == "among the first three in 9 of 9 columns"
     assert verdict("upper_half", subject="tinyllama-1.1b", scores=table).verdict == NOT_REPRODUCED
     table.loc[(table["system"] == "mistral-7b") & (table["metric"] == "bleu"), "value"] = -99
     assert verdict("balanced", scores=table).verdict == NOT_REPRODUCED
-    last = pd.concat([scores({k: -i for i, k in enumerate(MODELS)}, m) for m in COLUMNS.values()])  # tinyllama is last everywhere: no spread, no balance
+    last = pd.concat([scores({k: -i for i, k in enumerate(MODELS)}, m) for m in TABLE2.values()])  # tinyllama is last everywhere: no spread, no balance
     assert verdict("balanced", scores=last, change={"subject": "tinyllama-1.1b"}).verdict == NOT_REPRODUCED
 
 
