@@ -139,12 +139,12 @@ def peak_mb(*, reset: bool = False) -> int:
     """Highest memory so far: of the GPU's allocator (counted anew after `reset`), or resident in this process on a CPU."""
     import torch
 
-    from polypersona_lib.records import PeakMemory
+    from polypersona_lib.records import peak_memory_mb
 
-    found = PeakMemory().mb()
+    peak = peak_memory_mb()
     if reset and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    return found
+    return peak
 
 
 def trl_version(method: str) -> dict[str, str]:

@@ -1,12 +1,10 @@
-"""Processes of this machine: how many cores may be used, what is left running and has to end, variables for a while."""
+"""Processes of this machine: how many cores may be used, what a kernel needs, what is left running and has to end."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -64,15 +62,3 @@ def kernel_environment(folder: Path, *, python_path: Path, extra: dict[str, str]
         "OMP_NUM_THREADS": str(allowed_cores()),
         **extra,
     }
-
-
-@contextmanager
-def environment(changes: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the kernels started inside the block."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

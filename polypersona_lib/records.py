@@ -1,4 +1,4 @@
-"""Run records: what was trained on what, with which versions, written last and atomically, so that a record means 'done'."""
+"""Run records, written and read here alone: what was trained on what, with which versions. A record is written last, so it means "done"."""
 
 from __future__ import annotations
 
@@ -23,19 +23,16 @@ def git_state() -> str:
         return "not a git checkout"
 
 
-class PeakMemory:
-    """Highest resident memory of this process so far, in MB (on CUDA: of the GPU's allocator)."""
+def peak_memory_mb() -> int:
+    """Highest resident memory of this process since it started, in MB (on CUDA: of the GPU's allocator)."""
+    import resource
 
-    def mb(self) -> int:
-        """The peak since the process started."""
-        import resource
+    import torch
 
-        import torch
-
-        if torch.cuda.is_available():
-            return round(torch.cuda.max_memory_allocated() / 2**20)
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def run_path(run: RunConfig, model: str) -> Path:
@@ -48,14 +45,22 @@ def write_run(path: Path, record: dict, adapter: Path) -> dict:
     record = record | {"adapter_hash": folder_hash(adapter), "versions": versions(), "device": device_name(), "git": git_state()}
     plain = {k: asdict(v) if hasattr(v, "__dataclass_fields__") else v for k, v in record.items()}
     write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_run(path)
+
+
+def read_run(path: Path) -> dict:
+    """One run record. Raises: ValueError naming the file if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: this run record is damaged ({error}); delete it and run notebook 03 again") from error
 
 
 def finished(path: Path, mark: str, folders: dict[str, Path]) -> dict | None:
     """The record at `path` if it is of the same configuration (`mark`) and the `folders` whose hashes it holds by name are unharmed; else None."""
     if not path.exists():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_run(path)
     whole = all(folder.exists() and folder_hash(folder) == record.get(name) for name, folder in folders.items())
     return record if whole and record.get("fingerprint") == mark else None
 
@@ -67,5 +72,5 @@ def load_runs(run: RunConfig) -> list[dict]:
 
 def read_runs(folder: Path, models: tuple[str, ...]) -> list[dict]:
     """The run records of `models` in a folder, in that order."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))]
-    return sorted((r for r in found if r["model"] in models), key=lambda r: models.index(r["model"]))
+    records = [read_run(path) for path in sorted(folder.glob("*.json"))]
+    return sorted((r for r in records if r["model"] in models), key=lambda r: models.index(r["model"]))

@@ -46,7 +46,7 @@ def test_every_job_comes_back_with_its_number():
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_process_takes_one_job_or_the_next_one_too(fresh, monkeypatch):
-    monkeypatch.setattr("polypersona_lib.processes.allowed_cores", lambda: 1)
+    monkeypatch.setattr("polypersona_lib.workers.allowed_cores", lambda: 1)
     found = {pid for _, pid in workers.side_by_side(os.getpid, [(), (), ()], fresh=fresh)}
     assert len(found) == (3 if fresh else 1) and os.getpid() not in found
 

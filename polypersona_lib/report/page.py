@@ -17,6 +17,7 @@ from ..cells import DASH
 from ..claims.evidence import VERDICTS
 from ..config import RunConfig, TrainSpec
 from ..files import write_atomically
+from ..records import read_runs
 from ..registry import MODELS
 from ..scoring.metric_table import METRICS
 from ..systems import BASELINES, UPPER_BOUNDS
@@ -160,7 +161,7 @@ def write_summary(run: RunConfig, ledger: pd.DataFrame, *, path: Path | None = N
 def context(run: RunConfig) -> dict:
     """Everything the template shows, as plain lists and dicts."""
     results = run.paths.results
-    records = parts.read_records(results / "runs", run.model_keys)
+    records = read_runs(results / "runs", run.model_keys)
     dataset, ledger = parts.read_json(results / "dataset" / "report.json"), parts.read_ledger(results / "claims.csv")
     systems, findings, compared = (read_csv(results / "scores" / f"{name}.csv") for name in ("systems", "findings", "fidelity_contrasts"))
     administration, rows = read_csv(results / "scores" / "administration.csv"), parts.read_rows(results / "scores" / "rows.parquet")

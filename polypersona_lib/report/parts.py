@@ -59,12 +59,6 @@ def _printed(row: dict) -> str:
     return row["value"] if row["unit"] in (DASH, "score", "judgement") else f"{row['value']} {row['unit']}"
 
 
-def read_records(folder: Path, order: tuple[str, ...]) -> list[dict]:
-    """The run records of a folder, in the given order of models."""
-    found = [r for p in sorted(folder.glob("*.json")) if "model" in (r := read_json(p))]
-    return sorted(found, key=lambda r: order.index(r["model"]) if r["model"] in order else len(order))
-
-
 # --- the run -------------------------------------------------------------------------------------------------------------------
 
 

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
 from ..errors import InputError
-from ..processes import end_children, environment
+from ..processes import end_children
 
 START_S = 300  # papermill's 60 s are too few for an environment read for the first time from a slow disk
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
@@ -77,7 +78,7 @@ def run_notebook(
     for stale in (working, failed, sentinel):
         stale.unlink(missing_ok=True)
     began, errors = time.monotonic(), []
-    with environment({**variables, "POLYPERSONA_NONCE": nonce}):
+    with patch.dict(os.environ, {**variables, "POLYPERSONA_NONCE": nonce}):
         worker = threading.Thread(target=_papermill, args=(source, working, parameters, errors), daemon=True)
         try:
             worker.start()

@@ -97,7 +97,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
         launch(job)
     else:
         fine_tune(job)
-    return json.loads(job.record_path.read_text(encoding="utf-8")) | {"fresh": True}
+    return records.read_run(job.record_path) | {"fresh": True}
 
 
 def launch(job: Job) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -213,7 +214,7 @@ show(page, Figure(figsize=(2, 1)), pd.DataFrame({"stance": ["a table in its plac
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     environment = processes.kernel_environment(folder / "kernels", python_path=paths.ROOT, extra={"JUPYTER_DATA_DIR": str(data)})
     environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, (environment["JUPYTER_PATH"], os.environ.get("JUPYTER_PATH"))))
-    with processes.environment(environment):
+    with patch.dict(os.environ, environment):
         NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=True).execute()
         nbformat.write(notebook, notebooks / "untrusted.ipynb")
         nbformat.write(notebook, notebooks / "trusted.ipynb")

@@ -6,7 +6,6 @@ row scores. `measure` writes `scores/fidelity.csv`, `scores/fidelity_contrasts.c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -254,6 +253,6 @@ def truth_in_other_hands(panels: dict[str, sheet.Panel], seed: int) -> dict[str,
 
 def training_log(run: RunConfig) -> pd.DataFrame:
     """The similarity that training logged each epoch (`persona_sim`), one row a model: the paper's own measure without a floor."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(locate.find(run, "runs").glob("*.json"))]
-    logged = {r["model"]: {f"epoch {e['epoch']}": e["persona_sim"] for e in r["epochs"] if "persona_sim" in e} for r in found}
-    return pd.DataFrame.from_dict({k: logged[k] for k in run.model_keys if k in logged}, orient="index")
+    records = locate.published_runs(run)
+    logged = {r["model"]: {f"epoch {e['epoch']}": e["persona_sim"] for e in r["epochs"] if "persona_sim" in e} for r in records}
+    return pd.DataFrame.from_dict(logged, orient="index")
