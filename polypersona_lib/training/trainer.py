@@ -230,7 +230,8 @@ def fine_tune(job: Job) -> None:
         "adapted_base": configuration["adapted_base"], "data_hash": job.identity["data_hash"], "template_hash": job.identity["template_hash"],
         "loss_curve": [{"step": e["step"], "loss": e["loss"]} for e in logged if "loss" in e],
         "resumed_from": begun.name if begun else "", "skipped_checkpoints": skipped, "resources": job.resources,
-        "untuned_val_loss": untuned, "epochs": epochs, "best_epoch": best["epoch"], "train_time_s": round(seconds, 1), "peak_memory_mb": records.peak_memory_mb(),
+        "untuned_val_loss": untuned, "epochs": epochs, "best_epoch": best["epoch"],
+        "train_time_s": round(seconds, 1), "peak_memory_mb": records.peak_memory_mb(),
     } | throughput(rows, recipe, seconds)  # fmt: skip
     records.write_run(job.record_path, record, job.adapter)
 
