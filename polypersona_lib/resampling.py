@@ -1,7 +1,13 @@
-"""Intervals and tests by resampling: one bootstrap and one permutation test over named units. Seeded by a numpy Generator, no hidden state."""
+"""Intervals and tests by resampling: one bootstrap and one permutation test over named units. Seeded by a numpy Generator, no hidden state.
+
+Every interval of the project comes from here, by one rule (`interval`). The unit is whatever was drawn from a population, usually a person: `clusters`
+names the unit of each row. A statistic that is a function of sums over units (mean, ratio, kappa, correlation) goes to `resample`. Any other statistic
+takes the number of times each unit was drawn (`drawn_units`) and hands its values to `interval`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -38,39 +44,94 @@ def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.array(columns), known[:, columns[0]]
 
 
+def drawn_units(units: int, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.ndarray:
+    """How often each unit is in each of `n_boot` bootstrap samples: whole numbers, shape (n_boot, units), every row with the sum `units`."""
+    return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=n_boot)
+
+
 def resampled_sums(values: np.ndarray, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.ndarray:
     """Column sums of `n_boot` bootstrap samples of the rows of `values`: the number of times each row is drawn, times the rows.
 
-    Every statistic that is a function of sums (means, corpus BLEU, kappa) can be resampled by this one product.
-
     Args: values: shape (units, columns), finite. Returns: shape (n_boot, columns).
     """
-    rng, n, found = np.random.default_rng(seed), len(values), []
-    step = max(1, _CHUNK // n)
+    rng, n, sums = np.random.default_rng(seed), len(values), []
+    step = max(1, _CHUNK // max(1, n))
     for start in range(0, n_boot, step):
         count = min(step, n_boot - start)
         drawn = rng.integers(0, n, size=(count, n)) + np.arange(count)[:, None] * n
         times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
-        found.append(times.astype(float) @ values)
-    return np.concatenate(found)
+        sums.append(times.astype(float) @ values)
+    return np.concatenate(sums)
 
 
-def tails(units: int, *, level: float = LEVEL) -> list[float]:
-    """The two quantiles of a percentile bootstrap interval of `units` (two or more) resampled units: (1 - level) / 2 and its mirror, further out for few units.
+def quantiles(units: int) -> list[float]:
+    """The two quantiles of a percentile interval from `units` (two or more) resampled units: .025 and .975, further out for few units.
 
     Resampled means spread less than means do, by sqrt((units - 1) / units), and have no tails of Student's t: five people are covered 83 instead of 95
     times in 100. Source: Hesterberg 2015 (What Teachers Should Know About the Bootstrap), expanded percentile interval; tests/test_stats.py measures it.
     """
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     if units < FEW:
         tail = float(scipy_stats.norm.cdf(scipy_stats.t.ppf(tail, units - 1) * np.sqrt(units / (units - 1))))
     return [tail, 1 - tail]
 
 
-def bootstrap_means(
-    table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, level: float = LEVEL, seed: int = SEED
-) -> pd.DataFrame:
-    """Mean of every column and its percentile bootstrap interval (`tails`), all columns with the same draws.
+def interval(draws: np.ndarray, *, units: int, around: np.ndarray | float | None = None) -> np.ndarray:
+    """The 95 % interval of a statistic from its values in bootstrap samples, one for every column of `draws`: (lo, hi), shape (2, ...).
+
+    Draws without a number (NaN, infinite) are left out. NaN with fewer than two draws that have a number, and with fewer than two units.
+
+    Args:
+        draws: values of the statistic, shape (n_boot, ...). units: how many units were resampled; fewer than `FEW` widen the interval (`quantiles`).
+        around: the statistic of the sample itself, shape (...). The interval is then centred on it, with the standard deviation of the draws as standard
+            error. Give it where resamples lie to one side of the sample, as those of a distance do: a sample with repeats is further from everything.
+    """
+    draws = np.where(np.isfinite(draws), draws, np.nan)
+    columns = draws.reshape(len(draws), math.prod(draws.shape[1:]))
+    known, ends = np.isfinite(columns).sum(axis=0) > 1, np.full((2, columns.shape[1]), np.nan)
+    if units > 1 and known.any():
+        if around is None:
+            ends[:, known] = np.nanquantile(columns[:, known], quantiles(units), axis=0)
+        else:
+            half = scipy_stats.norm.ppf(quantiles(units)[1]) * np.nanstd(columns[:, known], axis=0, ddof=1)
+            ends[:, known] = np.ravel(around)[known] + np.stack([-half, half])
+    return ends.reshape(2, *draws.shape[1:])
+
+
+def resample(
+    rows: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    clusters: Sequence | None = None,
+    n_boot: int = N_BOOT,
+    seed: int = SEED,
+    multinomial: bool = False,
+) -> dict:
+    """A statistic that is a function of sums, with its bootstrap interval (`interval`): `{"value", "lo", "hi", "n"}`, n the rows.
+
+    Args:
+        rows: what is summed, shape (n, columns), finite.
+        statistic: sums, shape (samples, columns) -> values, shape (samples,) or (samples, k); it may give NaN, and divide by 0 without a warning.
+        clusters: the unit of each row (its persona), shape (n,); rows of a unit are drawn together. None: every row is a unit.
+        multinomial: draw as `drawn_units`, not unit by unit as `resampled_sums`. The distribution is the same and the random numbers differ: published
+            intervals of the sessions study rest on the former, those of the score tables on the latter.
+    """
+    rows = np.asarray(rows, dtype=float)
+    sums = _sums(rows, _units(clusters, len(rows)))
+    samples = drawn_units(len(sums), n_boot=n_boot, seed=seed) @ sums if multinomial else resampled_sums(sums, n_boot=n_boot, seed=seed)
+    return _estimate(sums, samples, statistic) | {"n": len(rows)}
+
+
+def _estimate(sums: np.ndarray, samples: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> dict:
+    """A statistic of sums over units, shape (units, columns), with its interval from the column sums of bootstrap samples: `{"value", "lo", "hi"}`."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = statistic(np.vstack([sums.sum(axis=0), samples]))
+    lo, hi = interval(values[1:], units=len(sums))
+    return {"value": values[0], "lo": lo, "hi": hi}
+
+
+def bootstrap_means(table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, seed: int = SEED) -> pd.DataFrame:
+    """Mean of every column and its bootstrap interval (`resample`), all columns with the same draws.
 
     NaN values are left out column by column; columns that miss the same rows are resampled together. What a column gets does not depend on the columns
     beside it, and columns of the same rows can be compared draw by draw.
@@ -86,18 +147,17 @@ def bootstrap_means(
     values, units = frame.to_numpy(dtype=float), _units(clusters, len(frame))
     out = np.full((values.shape[1], 3), np.nan)
     for columns, pattern in _patterns(values):
-        kept, mine = values[np.ix_(pattern, columns)], np.unique(units[pattern], return_inverse=True)[1]
-        out[columns, 0] = kept.mean(axis=0)
-        if mine.max() > 0:
-            drawn = resampled_sums(_sums(np.column_stack([kept, np.ones(len(kept))]), mine), n_boot=n_boot, seed=seed)
-            out[columns, 1:] = np.quantile(drawn[:, :-1] / drawn[:, -1:], tails(mine.max() + 1, level=level), axis=0).T
+        kept = values[np.ix_(pattern, columns)]
+        sums = _sums(np.column_stack([kept, np.ones(len(kept))]), np.unique(units[pattern], return_inverse=True)[1])
+        means = _estimate(sums, resampled_sums(sums, n_boot=n_boot, seed=seed), lambda s: s[:, :-1] / s[:, -1:])
+        out[columns] = np.stack([kept.mean(axis=0), means["lo"], means["hi"]], axis=1)
     return pd.DataFrame(out, index=frame.columns, columns=["mean", "lo", "hi"]).assign(n=np.isfinite(values).sum(axis=0))
 
 
-def bootstrap_mean(values: Sequence, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, level: float = LEVEL, seed: int = SEED) -> dict:
+def bootstrap_mean(values: Sequence, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, seed: int = SEED) -> dict:
     """`bootstrap_means` of one column: `{"mean", "lo", "hi", "n"}`."""
-    found = bootstrap_means(np.asarray(values, dtype=float)[:, None], clusters=clusters, n_boot=n_boot, level=level, seed=seed).iloc[0]
-    return {**{k: float(found[k]) for k in ("mean", "lo", "hi")}, "n": int(found["n"])}
+    row = bootstrap_means(np.asarray(values, dtype=float)[:, None], clusters=clusters, n_boot=n_boot, seed=seed).iloc[0]
+    return {**{k: float(row[k]) for k in ("mean", "lo", "hi")}, "n": int(row["n"])}
 
 
 def subsampled(statistic: Callable[[np.ndarray], float], n: int, *, size: int, draws: int = N_SUB, seed: int = SEED) -> tuple[float, float]:
@@ -112,8 +172,8 @@ def subsampled(statistic: Callable[[np.ndarray], float], n: int, *, size: int, d
     if not 0 < size < n:
         raise ValueError(f"cannot draw samples of {size} from {n} rows without replacement")
     rng = np.random.default_rng(seed)
-    found = np.array([statistic(np.sort(rng.choice(n, size, replace=False))) for _ in range(draws)])
-    return float(found.mean()), float(found.std(ddof=1) * np.sqrt(size / (n - size)))
+    values = np.array([statistic(np.sort(rng.choice(n, size, replace=False))) for _ in range(draws)])
+    return float(values.mean()), float(values.std(ddof=1) * np.sqrt(size / (n - size)))
 
 
 def _differences(a: Sequence, b: Sequence) -> np.ndarray:
@@ -123,9 +183,9 @@ def _differences(a: Sequence, b: Sequence) -> np.ndarray:
     return np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
 
 
-def paired_bootstrap(a: Sequence, b: Sequence, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, level: float = LEVEL, seed: int = SEED) -> dict:
+def paired_bootstrap(a: Sequence, b: Sequence, *, clusters: Sequence | None = None, seed: int = SEED) -> dict:
     """Mean of a - b over the rows that both have, with its bootstrap interval: `{"mean", "lo", "hi", "n"}`. Raises ValueError on unequal lengths."""
-    return bootstrap_mean(_differences(a, b), clusters=clusters, n_boot=n_boot, level=level, seed=seed)
+    return bootstrap_mean(_differences(a, b), clusters=clusters, seed=seed)
 
 
 def permutation_p(table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None = None, n_perm: int = N_PERM, seed: int = SEED) -> np.ndarray:
@@ -154,18 +214,9 @@ def paired_permutation(a: Sequence, b: Sequence, *, clusters: Sequence | None = 
     return float(permutation_p(_differences(a, b)[:, None], clusters=clusters, n_perm=n_perm, seed=seed)[0])
 
 
-def bootstrap_kappa(
-    a: Sequence, b: Sequence, *, n_options: int, clusters: Sequence | None = None, n_boot: int = N_BOOT, level: float = LEVEL, seed: int = SEED
-) -> dict:
+def bootstrap_kappa(a: Sequence, b: Sequence, *, n_options: int, clusters: Sequence | None = None, n_boot: int = N_BOOT, seed: int = SEED) -> dict:
     """Quadratic kappa of two lists of options 0 … n_options-1 with its bootstrap interval: `{"mean", "lo", "hi", "n"}` ("mean": the kappa)."""
-    a, b = np.asarray(a, dtype=int), np.asarray(b, dtype=int)
-    units = _units(clusters, len(a))
-    tables = np.zeros((units.max(initial=-1) + 1, n_options, n_options))
-    np.add.at(tables, (units, a, b), 1)
-    result = {"mean": float(kappa_of_tables(tables.sum(axis=0))), "lo": np.nan, "hi": np.nan, "n": len(a)}
-    if len(tables) > 1:
-        sums = resampled_sums(tables.reshape(len(tables), -1), n_boot=n_boot, seed=seed).reshape(-1, n_options, n_options)
-        drawn = kappa_of_tables(sums)
-        if np.isfinite(drawn).any():
-            result["lo"], result["hi"] = map(float, np.nanquantile(drawn, tails(len(tables), level=level)))
-    return result
+    cells = np.asarray(a, dtype=int) * n_options + np.asarray(b, dtype=int)
+    counted = cells[:, None] == np.arange(n_options**2)  # one column a cell of the table of both answers
+    kappa = resample(counted, lambda sums: kappa_of_tables(sums.reshape(-1, n_options, n_options)), clusters=clusters, n_boot=n_boot, seed=seed)
+    return {"mean": float(kappa["value"]), "lo": float(kappa["lo"]), "hi": float(kappa["hi"]), "n": kappa["n"]}

@@ -95,14 +95,40 @@ def test_intervals_of_few_people_are_widened(people, plain):
     assert ((found["hi"] - found["lo"]) / 2).mean() == pytest.approx(half.mean(), rel=0.2 if people == 5 else 0.05)
 
 
-def test_tails_of_many_units_are_those_of_the_level():
-    assert resampling.tails(resampling.FEW) == pytest.approx([0.025, 0.975]) and resampling.tails(100, level=0.9) == pytest.approx([0.05, 0.95])
-    assert resampling.tails(2)[0] < 1e-6 and all(resampling.tails(n)[0] < resampling.tails(n + 1)[0] for n in range(2, resampling.FEW - 1))
-    assert resampling.tails(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
+def test_quantiles_of_many_units_are_those_of_the_level():
+    assert resampling.quantiles(resampling.FEW) == pytest.approx([0.025, 0.975])
+    assert resampling.quantiles(2)[0] < 1e-6 and all(resampling.quantiles(n)[0] < resampling.quantiles(n + 1)[0] for n in range(2, resampling.FEW - 1))
+    assert resampling.quantiles(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
     kappa = [
         resampling.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, n_options=3, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)
     ]
     assert all(found["lo"] <= found["mean"] <= found["hi"] for found in kappa)
+
+
+def test_any_statistic_of_sums_or_of_drawn_units_has_an_interval_by_the_same_rule():
+    """Few units, so that the interval is widened: a mean by sums, by counts of drawn units, and centred on the value agree."""
+    values, people = np.random.default_rng(9).normal(size=(90, 2)), np.repeat(np.arange(15).astype(str), 6)
+    rows = np.column_stack([values[:, 0], np.ones(90)])
+    found = [resampling.resample(rows, lambda s: s[:, 0] / s[:, 1], clusters=people, n_boot=4000, multinomial=m) for m in (False, True)]
+    mean = resampling.bootstrap_mean(values[:, 0], clusters=people, n_boot=4000)
+    assert found[0] == pytest.approx({"value": mean.pop("mean"), **mean})
+    sums = values.reshape(15, 6, 2).mean(axis=1)
+    draws = resampling.drawn_units(15, n_boot=4000) @ sums / 15
+    lo, hi = resampling.interval(draws, units=15)
+    half = scipy_stats.t.ppf(0.975, 14) * sums.std(axis=0, ddof=1) / np.sqrt(15)
+    for width in (found[0]["hi"] - found[0]["lo"], found[1]["hi"] - found[1]["lo"], (hi - lo)[0]):
+        assert width == pytest.approx(2 * half[0], rel=0.05)
+    centred = resampling.interval(draws, units=15, around=np.array([3.0, 4.0]))
+    assert centred.mean(axis=0) == pytest.approx([3, 4]) and (centred[1] - centred[0]) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_draws_without_a_number_are_left_out_of_an_interval():
+    draws = np.array([[1.0, np.nan, np.nan], [2.0, np.inf, np.nan], [3.0, 5.0, np.nan], [np.nan, 6.0, 1.0]])
+    lo, hi = resampling.interval(draws, units=50)
+    assert lo[:2] == pytest.approx([1.05, 5.025]) and hi[:2] == pytest.approx([2.95, 5.975]) and np.isnan([lo[2], hi[2]]).all()
+    assert np.isnan(resampling.interval(draws, units=1)).all() and np.isnan(resampling.interval(np.zeros(0), units=9)).all()
+    flat = resampling.resample([[1.0, 0.0]] * 5, lambda s: s[:, 0] / s[:, 1])
+    assert np.isinf(flat["value"]) and np.isnan(flat["lo"]) and flat["n"] == 5
 
 
 def test_permutation_p_is_uniform_without_a_difference_and_agrees_with_scipy():
@@ -221,7 +247,7 @@ def test_agreement_on_answers_of_people_is_that_of_other_packages():
     counts = agreement.value_counts(people.T, range(1, 7))
     for level, wanted in {"nominal": 0.155384, "ordinal": 0.338797, "interval": 0.317935, "ratio": 0.274608}.items():
         found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=200)
-        assert found["alpha"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"] and found["n"] == 2800
+        assert found["value"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"] and found["n"] == 2800
     pairs = {("A2", "A3"): (bfi, 6, 0.476349), ("N1", "N2"): (bfi, 6, 0.660715), ("E4", "C1"): (bfi, 6, 0.138251), ("HAB1", "HAB2"): (utaut, 7, 0.462572)}
     for (a, b), (table, options, wanted) in pairs.items():
         answers = table[[a, b]].dropna().astype(int) - 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from .. import resampling
+from ..resampling import N_BOOT, SEED, drawn_units, interval, resample
 
 LEVELS = ("nominal", "ordinal", "interval", "ratio")
 
@@ -51,9 +51,7 @@ def _alphas(pairs: np.ndarray, values: np.ndarray, level: str) -> np.ndarray:
     return 1 - np.divide(seen, expected, out=np.full(np.shape(seen), np.nan), where=expected > 0)
 
 
-def krippendorff_alpha(
-    counts: np.ndarray, *, values: Sequence[float] | None = None, level: str = "ordinal", n_boot: int = resampling.N_BOOT, seed: int = resampling.SEED
-) -> dict:
+def krippendorff_alpha(counts: np.ndarray, *, values: Sequence[float] | None = None, level: str = "ordinal", n_boot: int = N_BOOT, seed: int = SEED) -> dict:
     """Krippendorff's alpha of several raters, some of whose ratings may be missing, with a bootstrap interval over units.
 
     1 is perfect agreement, 0 what chance gives, below 0 systematic disagreement. Units rated less than twice say nothing about agreement and do not count.
@@ -61,7 +59,7 @@ def krippendorff_alpha(
     Args:
         counts: how often each unit got each value, shape (units, V), from `value_counts`.
         values: the scale, needed for the levels interval and ratio. level: one of `LEVELS`.
-    Returns: `{"alpha", "lo", "hi", "n"}`, n the units rated twice or more; NaN without such a unit, without variation, and (lo, hi) with fewer than two units.
+    Returns: `{"value", "lo", "hi", "n"}`, n the units rated twice or more; NaN without such a unit, without variation, and (lo, hi) with fewer than two units.
     Raises: ValueError for an unknown level.
     Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability; interval: units resampled with replacement.
     """
@@ -71,17 +69,9 @@ def krippendorff_alpha(
     counts = counts[counts.sum(axis=1) >= 2]
     units, size = counts.shape
     values = np.arange(size, dtype=float) if values is None else np.asarray(values, dtype=float)
-    result = {"alpha": np.nan, "lo": np.nan, "hi": np.nan, "n": units}
-    if not units:
-        return result
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(size)
-    pairs = (pairs / (counts.sum(axis=1) - 1)[:, None, None]).reshape(units, -1)
-    result["alpha"] = float(_alphas(pairs.sum(axis=0).reshape(size, size), values, level))
-    if units > 1 and np.isfinite(result["alpha"]):
-        drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=n_boot)
-        found = _alphas((drawn @ pairs).reshape(n_boot, size, size), values, level)
-        result["lo"], result["hi"] = map(float, np.nanquantile(found, resampling.tails(units)))
-    return result
+    pairs = (pairs / (counts.sum(axis=1) - 1)[:, None, None]).reshape(units, size**2)
+    return resample(pairs, lambda sums: _alphas(sums.reshape(-1, size, size), values, level), n_boot=n_boot, seed=seed)
 
 
 def _weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -106,47 +96,38 @@ def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarra
     return np.divide((weights * a * b).sum(axis=-1), scale, out=np.full(scale.shape, np.nan), where=scale > 1e-9)
 
 
-def _with_interval(value: float, resampled: np.ndarray, n: int) -> dict:
-    result = {"rho": float(value), "lo": np.nan, "hi": np.nan, "n": n}
-    if np.isfinite(value) and np.isfinite(resampled).any():
-        result["lo"], result["hi"] = map(float, np.nanquantile(resampled, [(1 - resampling.LEVEL) / 2, (1 + resampling.LEVEL) / 2]))
-    return result
-
-
-def spearman(x: Sequence, y: Sequence, *, clusters: Sequence, n_boot: int = 1000, seed: int = resampling.SEED) -> dict:
+def spearman(x: Sequence, y: Sequence, *, clusters: Sequence, seed: int = SEED) -> dict:
     """Spearman's rank correlation of two columns with an interval that resamples `clusters` (the persona of each row); pairs with a NaN are left out.
 
-    Returns: `{"rho", "lo", "hi", "n"}`, n the pairs; NaN if a column does not vary.
+    Returns: `{"value", "lo", "hi", "n"}`, n the pairs; NaN if a column does not vary.
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    keep = np.isfinite(x) & np.isfinite(y)
-    x, y, codes = x[keep], y[keep], np.unique(np.asarray(clusters).astype(str)[keep], return_inverse=True)[1]
-    if not len(x):
-        return _with_interval(np.nan, np.array([np.nan]), 0)
-    groups = codes.max() + 1
-    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=n_boot)
-    resampled = _weighted_spearman(x, y, drawn[:, codes].astype(float)) if groups > 1 else np.array([np.nan])
-    return _with_interval(_weighted_spearman(x, y, np.ones(len(x))), resampled, len(x))
+    (x, y), names = _complete(x, y, clusters)
+    people, codes = np.unique(names, return_inverse=True)
+    if not len(people):
+        return {"value": np.nan, "lo": np.nan, "hi": np.nan, "n": 0}
+    rho = _weighted_spearman(x, y, np.vstack([np.ones(len(people)), drawn_units(len(people), seed=seed)])[:, codes])
+    lo, hi = interval(rho[1:], units=len(people))
+    return {"value": rho[0], "lo": lo, "hi": hi, "n": len(x)}
 
 
-def spearman_of_means(x: Sequence, y: Sequence, *, groups: Sequence, clusters: Sequence, n_boot: int = 1000, seed: int = resampling.SEED) -> dict:
+def spearman_of_means(x: Sequence, y: Sequence, *, groups: Sequence, clusters: Sequence, seed: int = SEED) -> dict:
     """Spearman's correlation of the means of two columns by group (the system of each row); the interval resamples clusters and keeps the groups.
 
-    Returns: `{"rho", "lo", "hi", "n"}`, n the groups.
+    Returns: `{"value", "lo", "hi", "n"}`, n the groups. A resample that lost a group altogether says nothing about the order of all: it is left out.
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    keep = np.isfinite(x) & np.isfinite(y)
-    group, cluster = (np.unique(np.asarray(g).astype(str)[keep], return_inverse=True)[1] for g in (groups, clusters))
-    if not keep.any():
-        return _with_interval(np.nan, np.array([np.nan]), 0)
-    shape = (cluster.max() + 1, group.max() + 1)
-    cells = np.zeros((3, *shape))
-    for table, values in zip(cells, (x[keep], y[keep], np.ones(keep.sum())), strict=True):
-        np.add.at(table, (cluster, group), values)
-    drawn = np.random.default_rng(seed).multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=n_boot)
-    weights = np.concatenate([np.ones((1, shape[0])), drawn])  # the first line is the sample itself
-    x, y, n = (weights @ table for table in cells)
-    whole = (n > 0).all(axis=1)  # a resample that lost a group altogether says nothing about the order of all
-    ranks = (rankdata((sums[whole] / n[whole]).round(12), axis=1) for sums in (x, y))
-    found = _correlation(*ranks, np.ones((whole.sum(), shape[1])))
-    return _with_interval(found[0], found[1:] if shape[0] > 1 else np.array([np.nan]), shape[1])
+    (x, y), groups, clusters = _complete(x, y, groups, clusters)
+    mine = groups[:, None] == np.unique(groups)  # (rows, groups)
+
+    def rho(sums: np.ndarray) -> np.ndarray:
+        sums_x, sums_y, n = np.split(sums, 3, axis=1)
+        ranks = (rankdata((total / n).round(12), axis=1) for total in (sums_x, sums_y))
+        return np.where((n > 0).all(axis=1), _correlation(*ranks, np.ones(n.shape)), np.nan)
+
+    return resample(np.hstack([x[:, None] * mine, y[:, None] * mine, mine]), rho, clusters=clusters, seed=seed) | {"n": mine.shape[1]}
+
+
+def _complete(x: Sequence, y: Sequence, *names: Sequence) -> tuple:
+    """The rows that have numbers in both columns: ((x, y), and each column of names as text)."""
+    pairs = np.array([x, y], dtype=float)
+    known = np.isfinite(pairs).all(axis=0)
+    return pairs[:, known], *(np.asarray(column).astype(str)[known] for column in names)

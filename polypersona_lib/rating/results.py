@@ -61,7 +61,7 @@ def agreement_table(joined: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.
         found = agreement.krippendorff_alpha(agreement.value_counts(table, POINTS), seed=seed)
         few = f"fewer than {FEWEST_SHARED} answers were judged by two or more raters"
         flat = "everybody gave one and the same rating"
-        alpha = Missing(few) if found["n"] < FEWEST_SHARED else estimate(found["alpha"], found["lo"], found["hi"], reason=flat)
+        alpha = Missing(few) if found["n"] < FEWEST_SHARED else estimate(found["value"], found["lo"], found["hi"], reason=flat)
         rows.append({"Scale": scale, "Raters": len(table), "Ratings": len(part), "Shared answers": found["n"], "Alpha": alpha})
     return pd.DataFrame(rows, columns=["Scale", "Raters", "Ratings", "Shared answers", "Alpha"])
 
@@ -155,11 +155,11 @@ def _correlations(part: pd.DataFrame | None, metric: str, seed: int) -> tuple[Es
         return (Missing(f"fewer than {FEWEST_ROWS} rated answers with this score, or fewer than {FEWEST_PERSONAS} personas"),) * 2
     flat, few = "one side does not vary", f"fewer than {FEWEST_SYSTEMS} systems"
     single = agreement.spearman(part["value"], part[metric], clusters=part["persona_id"], seed=seed)
-    by_answer = estimate(single["rho"], single["lo"], single["hi"], reason=flat)
+    by_answer = estimate(single["value"], single["lo"], single["hi"], reason=flat)
     if part["system"].nunique() < FEWEST_SYSTEMS:
         return by_answer, Missing(few)
     whole = agreement.spearman_of_means(part["value"], part[metric], groups=part["system"], clusters=part["persona_id"], seed=seed)
-    return by_answer, estimate(whole["rho"], whole["lo"], whole["hi"], reason=flat)
+    return by_answer, estimate(whole["value"], whole["lo"], whole["hi"], reason=flat)
 
 
 def _by_scale(joined: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -105,8 +105,8 @@ def _corpus_bleu(preds: pd.DataFrame, seed: int, n_boot: int = 1000) -> tuple[fl
         return np.nan, np.nan, np.nan
     if len(counts) < 2:
         return score(counts.sum(axis=0)), np.nan, np.nan
-    drawn = [score(sums) for sums in resampling.resampled_sums(counts, n_boot=n_boot, seed=seed)]
-    return score(counts.sum(axis=0)), *map(float, np.quantile(drawn, resampling.tails(len(counts))))
+    drawn = np.array([score(sums) for sums in resampling.resampled_sums(counts, n_boot=n_boot, seed=seed)])
+    return score(counts.sum(axis=0)), *map(float, resampling.interval(drawn, units=len(counts)))
 
 
 def bleu_signature() -> str:

@@ -34,12 +34,12 @@ def alpha(table, level="ordinal", **options):
 @pytest.mark.parametrize(("level", "value"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)])
 def test_alpha_of_the_published_example(level, value):
     found = alpha(OBSERVERS, level)
-    assert round(found["alpha"], 3) == value and found["n"] == 11 and found["lo"] < found["alpha"] < found["hi"]
+    assert round(found["value"], 3) == value and found["n"] == 11 and found["lo"] < found["value"] < found["hi"]
 
 
 @pytest.mark.parametrize(("level", "value"), [("nominal", 0.691), ("interval", 0.811)])
 def test_alpha_of_a_second_example(level, value):
-    assert round(alpha(CODERS, level)["alpha"], 3) == value
+    assert round(alpha(CODERS, level)["value"], 3) == value
 
 
 def alpha_by_definition(table, level):
@@ -64,19 +64,19 @@ def alpha_by_definition(table, level):
 def test_alpha_is_its_definition(level, seed):
     rng = np.random.default_rng(seed)
     table = np.where(rng.random((5, 14)) < 0.3, GAP, rng.integers(1, 6, (5, 14)))
-    assert alpha(table, level, n_boot=2)["alpha"] == pytest.approx(alpha_by_definition(table, level), rel=1e-9)
+    assert alpha(table, level, n_boot=2)["value"] == pytest.approx(alpha_by_definition(table, level), rel=1e-9)
 
 
 def test_alpha_at_its_limits():
     rng = np.random.default_rng(0)
     ratings = rng.integers(1, 6, 400)
-    assert alpha([ratings, ratings])["alpha"] == 1 and alpha([ratings, ratings])["lo"] == 1
+    assert alpha([ratings, ratings])["value"] == 1 and alpha([ratings, ratings])["lo"] == 1
     noise = alpha(rng.integers(1, 6, (2, 400)))
-    assert noise["lo"] < 0 < noise["hi"] and abs(noise["alpha"]) < 0.1
-    assert alpha([ratings, 6 - ratings])["alpha"] < -0.8
+    assert noise["lo"] < 0 < noise["hi"] and abs(noise["value"]) < 0.1
+    assert alpha([ratings, 6 - ratings])["value"] < -0.8
     flat = alpha([[3, 3, 3], [3, 3, 3]])
-    assert np.isnan(flat["alpha"]) and np.isnan(flat["lo"]) and flat["n"] == 3
-    assert alpha([[1, GAP], [GAP, 2]])["n"] == 0 and np.isnan(alpha([[1, GAP], [GAP, 2]])["alpha"])
+    assert np.isnan(flat["value"]) and np.isnan(flat["lo"]) and flat["n"] == 3
+    assert alpha([[1, GAP], [GAP, 2]])["n"] == 0 and np.isnan(alpha([[1, GAP], [GAP, 2]])["value"])
     with pytest.raises(ValueError, match="choose from nominal, ordinal"):
         alpha(OBSERVERS, "ordinary")
     with pytest.raises(ValueError, match="not on the scale"):
@@ -90,7 +90,7 @@ def test_alpha_finds_the_agreement_that_was_planted():
     raters = [np.where(rng.random(6000) < 0.8, truth, rng.permutation(truth)) for _ in range(2)]
     for level in ("nominal", "ordinal", "interval"):
         found = alpha(raters, level, n_boot=500)
-        assert found["lo"] < 0.64 < found["hi"] and found["alpha"] == pytest.approx(0.64, rel=0.05)
+        assert found["lo"] < 0.64 < found["hi"] and found["value"] == pytest.approx(0.64, rel=0.05)
 
 
 @pytest.mark.skipif(not os.environ.get("POLYPERSONA_REFERENCE"), reason="POLYPERSONA_REFERENCE is unset: the human data are not at hand")
@@ -101,11 +101,11 @@ def test_alpha_on_answers_of_real_people():
     assert len(people) == 2800 and people.isna().any().any()
     counts = agreement.value_counts(people.head(25).T, range(1, 7))
     for level in agreement.LEVELS:
-        found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=2)["alpha"]
+        found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=2)["value"]
         assert found == pytest.approx(alpha_by_definition(people.head(25).T.to_numpy(), level), rel=1e-9)
     whole = people.dropna()
     found = agreement.krippendorff_alpha(agreement.value_counts(whole.T, range(1, 7)), values=range(1, 7), level="interval")
-    assert found["alpha"] == pytest.approx(1 - whole.var(axis=1).mean() / np.var(whole.to_numpy(), ddof=1), rel=1e-9)
+    assert found["value"] == pytest.approx(1 - whole.var(axis=1).mean() / np.var(whole.to_numpy(), ddof=1), rel=1e-9)
     assert 0.2 < found["lo"] < found["hi"] < 0.6, "items of one trait agree in part"
 
 
@@ -114,14 +114,14 @@ def test_spearman_is_that_of_scipy_and_its_interval_counts_clusters():
     x, y = rng.integers(1, 6, 300).astype(float), rng.normal(size=300)
     y += x
     found = agreement.spearman(x, y, clusters=np.arange(300))
-    assert found["rho"] == pytest.approx(spearmanr(x, y).statistic, rel=1e-12) and found["lo"] < found["rho"] < found["hi"] and found["n"] == 300
+    assert found["value"] == pytest.approx(spearmanr(x, y).statistic, rel=1e-12) and found["lo"] < found["value"] < found["hi"] and found["n"] == 300
     copied = agreement.spearman(np.repeat(x, 4), np.repeat(y, 4), clusters=np.repeat(np.arange(300), 4))
-    assert copied["rho"] == pytest.approx(found["rho"], rel=1e-3)
+    assert copied["value"] == pytest.approx(found["value"], rel=1e-3)
     assert copied["hi"] - copied["lo"] == pytest.approx(found["hi"] - found["lo"], rel=0.05), "copies of a row are no new evidence"
     weights = rng.integers(0, 4, 300)
     replicated = spearmanr(np.repeat(x, weights), np.repeat(y, weights)).statistic
     assert agreement._weighted_spearman(x, y, weights.astype(float)) == pytest.approx(replicated, rel=1e-9)
-    assert np.isnan(agreement.spearman(x, np.ones(300), clusters=np.arange(300))["rho"])
+    assert np.isnan(agreement.spearman(x, np.ones(300), clusters=np.arange(300))["value"])
     assert agreement.spearman([GAP], [1.0], clusters=["a"])["n"] == 0
 
 
@@ -130,4 +130,4 @@ def test_spearman_of_means_ranks_groups():
     x = np.array([ord(g) for g in groups], dtype=float)
     noise = np.random.default_rng(3).normal(0, 0.1, 300)
     people = np.repeat(np.arange(50), 6)
-    assert agreement.spearman_of_means(x, -x + noise, groups=groups, clusters=people) == {"rho": -1.0, "lo": -1.0, "hi": -1.0, "n": 6}
+    assert agreement.spearman_of_means(x, -x + noise, groups=groups, clusters=people) == {"value": -1.0, "lo": -1.0, "hi": -1.0, "n": 6}

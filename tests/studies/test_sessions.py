@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
-from polypersona_lib import notebook_graph, paths
+from polypersona_lib import notebook_graph, paths, resampling
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures.session_figures import plot_card_worth, plot_consistency
 from polypersona_lib.figures.style import save
@@ -209,6 +210,20 @@ def test_kappa_takes_chance_within_each_item():
     assert value(found, "kappa")["lo"] < 0 < value(found, "kappa")["hi"] and value(found, "kappa")["n"] == 4000
     constant = consistency.agreement(scored(np.ones((2, 30))), scored(np.ones((2, 30))), seed=1)
     assert np.isnan(value(constant, "kappa")["value"]), "nobody differs from anybody"
+
+
+def test_the_interval_of_kappa_is_widened_for_few_people_as_that_of_the_share_beside_it(monkeypatch):
+    """Conditions with 20 people: percentiles of Student's t with 19 degrees of freedom, times sqrt(20 / 19), lie 1.096 times as far out as the normal's."""
+    assert norm.ppf(resampling.quantiles(conditions.SUBSET)[1]) / norm.ppf(0.975) == pytest.approx(1.096, abs=5e-4)
+    rng, items = np.random.default_rng(6), list(QUESTIONS)[:30]
+    attitude = rng.random((30, conditions.SUBSET))
+    twice = [scored((attitude + rng.normal(0, 0.3, attitude.shape)).clip(0, 1), items=items) for _ in range(2)]
+    widened = consistency.agreement(*twice, seed=1)
+    monkeypatch.setattr(resampling, "FEW", 0)
+    plain = consistency.agreement(*twice, seed=1)
+    for wide, narrow in zip(widened, plain, strict=True):
+        assert (wide["hi"] - wide["lo"]) / (narrow["hi"] - narrow["lo"]) == pytest.approx(1.096, rel=0.05), wide["metric"]
+    assert [line["metric"] for line in widened][:2] == ["same_option", "kappa"]
 
 
 def test_kappa_of_one_item_is_that_of_scikit_learn_and_nearly_the_icc():

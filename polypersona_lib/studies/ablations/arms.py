@@ -203,7 +203,7 @@ def best_full(results: pd.DataFrame) -> str:
     return tried.groupby("setting")["loss"].mean().idxmin()
 
 
-def retained(results: pd.DataFrame, study: str = LORA, *, n_boot: int = 2000, seed: int = 42) -> dict[str, float]:
+def retained(results: pd.DataFrame, study: str = LORA) -> dict[str, float]:
     """LoRA's gain as a share of full fine-tuning's on the same records: {"share", "lo", "hi", "n"}; personas and seeds are resampled together.
 
     Args: study: LORA (the unquantized base, as full fine-tuning's) or REFERENCE (QLoRA). Each gain is counted from the untuned base of its own precision.
@@ -217,13 +217,13 @@ def retained(results: pd.DataFrame, study: str = LORA, *, n_boot: int = 2000, se
     lora, full = table(test[test["study"] == study]), table(test[(test["study"] == "full") & (test["setting"] == best_full(results))])
     names = test[test["study"] == UNTUNED].drop_duplicates("id").set_index("id")["persona_id"].sort_index()
     _, people = np.unique(names.to_numpy(), return_inverse=True)
-    rng, shares = np.random.default_rng(seed), []
-    for _ in range(n_boot):
+    rng, shares = np.random.default_rng(resampling.SEED), []
+    for _ in range(resampling.N_BOOT):  # not `resampling.resample`: seeds are drawn beside the personas
         weight = np.bincount(rng.integers(0, people.max() + 1, people.max() + 1), minlength=people.max() + 1)[people]
         a, b = rng.integers(0, lora.shape[1], lora.shape[1]), rng.integers(0, full.shape[1], full.shape[1])
         shares.append((weight @ lora[:, a].mean(1)) / (weight @ full[:, b].mean(1)))
-    low, high = np.quantile(shares, [0.025, 0.975])
-    return {"share": float(lora.mean() / full.mean()), "lo": float(low), "hi": float(high), "n": len(names)}
+    lo, hi = resampling.interval(np.array(shares), units=people.max() + 1)
+    return {"share": float(lora.mean() / full.mean()), "lo": float(lo), "hi": float(hi), "n": len(names)}
 
 
 def left_out(results: pd.DataFrame) -> pd.DataFrame:

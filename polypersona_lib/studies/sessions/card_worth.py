@@ -14,7 +14,7 @@ from ...world import personas
 from ...world.questions import load_questions
 from ...world.respondents import card_probabilities
 from .conditions import BASELINE, CONDITIONS, sparse
-from .consistency import Frames, likely, mean, ratio
+from .consistency import Frames, likely, mean, of_sums
 
 
 def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) -> pd.DataFrame:
@@ -169,5 +169,5 @@ def side_taken(first: pd.DataFrame, swapped: pd.DataFrame, contradictory: pd.Dat
     """
     a, b, c = (f.set_index("id")["score"] for f in (first, swapped, contradictory))
     whole, part = (b - a.loc[b.index]), (c.loc[b.index] - a.loc[b.index])
-    sums = pd.DataFrame({"xy": part * whole, "xx": whole * whole}).groupby(swapped.set_index("id")["persona_id"]).sum().to_numpy()
-    return {"metric": "side", **ratio(sums, lambda s: s[..., 0] / s[..., 1], seed), "n": len(b)}
+    products = np.stack([part * whole, whole * whole], axis=1)
+    return {"metric": "side", **of_sums(products, lambda s: s[:, 0] / s[:, 1], list(swapped["persona_id"]), seed)}

@@ -5,7 +5,7 @@ Everything is computed from stored answers. Scores run from 0 (lowest option) to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from ...world.questions import load_questions
 from ...world.respondents import Speaker
 from .conditions import BASELINE, CONDITIONS, SUBSET
 
-SESSIONS, _N_BOOT = 3, 1000
+SESSIONS = 3
+N_BOOT = 1000  # half of `resampling.N_BOOT`: the study has some thousand intervals, and its published ones rest on these draws
 WORDINGS = (BASELINE, "paraphrase_1", "paraphrase_2")
 ORDERS = (BASELINE, "options_reversed", "options_shuffled")
 ITEM_ORDERS = (BASELINE, "after_related", "after_unrelated")
@@ -93,26 +94,22 @@ def _kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
     sums = np.zeros((len(people), len(cells), 5))
     np.add.at(sums, (who, item), np.stack([np.ones(len(both)), a, b, a * a + b * b, a * b], axis=1))
 
-    def form(s: np.ndarray) -> np.ndarray:
-        n, a, b, squares, product = np.moveaxis(s.reshape(*s.shape[:-1], len(cells), 5), -1, 0)
+    def kappa(sums: np.ndarray) -> np.ndarray:
+        n, a, b, squares, product = np.moveaxis(sums.reshape(-1, len(cells), 5), -1, 0)
         return 1 - (squares - 2 * product).sum(-1) / (squares - 2 * a * b / np.maximum(n, 1)).sum(-1)
 
-    return {**ratio(sums.reshape(len(people), -1), form, seed), "n": len(both)}
+    return of_sums(sums.reshape(len(people), -1), kappa, list(people), seed) | {"n": len(both)}
 
 
 def mean(values: Iterable, people: list, seed: int) -> dict:
     """Mean and interval, persons resampled: {"value", "lo", "hi", "n"}."""
-    found = resampling.bootstrap_mean(np.asarray(values, dtype=float), clusters=people, n_boot=_N_BOOT, seed=seed)
-    return {"value": found["mean"]} | {k: found[k] for k in ("lo", "hi", "n")}
+    line = resampling.bootstrap_mean(np.asarray(values, dtype=float), clusters=people, n_boot=N_BOOT, seed=seed)
+    return {"value": line.pop("mean"), **line}
 
 
-def ratio(sums: np.ndarray, form, seed: int) -> dict:
-    """A function of sums over personas (persons, columns), with its interval from resampling them. NaN where it cannot be formed."""
-    draws = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_N_BOOT)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value, boot = form(sums.sum(0)), form(draws @ sums)
-    low, high = np.nanquantile(boot, [0.025, 0.975]) if np.isfinite(boot).any() else (np.nan, np.nan)
-    return {"value": float(value), "lo": float(low), "hi": float(high)}
+def of_sums(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], people: list, seed: int) -> dict:
+    """A function of sums over rows and its interval, persons resampled (`resampling.resample`): {"value", "lo", "hi", "n"}. NaN where it is none."""
+    return resampling.resample(rows, statistic, clusters=people, n_boot=N_BOOT, seed=seed, multinomial=True)
 
 
 # --- how much of the variance is the person ----------------------------------------------------------------------------------------------
@@ -149,16 +146,14 @@ def icc(table: np.ndarray, *, seed: int) -> dict[str, float]:
     Returns: {"value", "lo", "hi", "n" (person-item pairs that are complete), "between", "within"}: variances; within is sessions and rest together.
     """
     people = table.shape[1]
-    draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=_N_BOOT)
-    found = []
-    for weights in (np.ones((1, people)), draws.astype(float)):
-        persons, sessions, rest = (np.nanmean(np.where(np.isfinite(part), part, np.nan), axis=0) for part in icc_parts(table, weights))
-        with np.errstate(invalid="ignore"):  # nobody differs from anybody: no ICC
-            found.append((persons / (persons + sessions + rest), persons, sessions + rest))
-    (value, between, within), (boot, _, _) = found
-    low, high = np.nanquantile(boot, [0.025, 0.975])
-    return {"value": float(value[0]), "lo": float(low), "hi": float(high), "n": int(np.isfinite(table).all(axis=2).sum()),
-            "between": float(between[0]), "within": float(within[0])}  # fmt: skip
+    weights = np.vstack([np.ones(people), resampling.drawn_units(people, n_boot=N_BOOT, seed=seed)])
+    between, sessions, rest = (np.nanmean(np.where(np.isfinite(part), part, np.nan), axis=0) for part in icc_parts(table, weights))
+    within = sessions + rest
+    with np.errstate(invalid="ignore"):  # nobody differs from anybody: no ICC
+        share = between / (between + within)
+    lo, hi = resampling.interval(share[1:], units=people)
+    n = int(np.isfinite(table).all(axis=2).sum())
+    return {"value": share[0], "lo": lo, "hi": hi, "n": n, "between": between[0], "within": within[0]}
 
 
 def cube(sets: list[pd.DataFrame]) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...world.questions import load_questions
 from .conditions import BASELINE, negations
-from .consistency import RESPONDENTS, Frames, likely, mean, paired, ratio, sizes, tuned
+from .consistency import RESPONDENTS, Frames, likely, mean, of_sums, paired, sizes, tuned
 
 
 def styles(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
@@ -41,8 +41,8 @@ def acquiescence(first: pd.DataFrame, negated: pd.DataFrame, *, seed: int) -> li
         {"metric": "contradiction", **mean(abs(both["score_a"] - mirrored), people, seed)},
     ]
     a, b = (s - s.groupby(both["question_id"]).transform("mean") for s in (both["score_a"], mirrored))
-    sums = pd.DataFrame({"ab": a * b, "aa": a * a, "bb": b * b}).groupby(both["persona_id"]).sum().to_numpy()
-    return lines + [{"metric": "negation_r", **ratio(sums, lambda s: s[..., 0] / np.sqrt(s[..., 1] * s[..., 2]), seed), "n": len(both)}]
+    products = np.stack([a * b, a * a, b * b], axis=1)
+    return lines + [{"metric": "negation_r", **of_sums(products, lambda s: s[:, 0] / np.sqrt(s[:, 1] * s[:, 2]), people, seed)}]
 
 
 def mirrored_respondents(people: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -83,11 +83,10 @@ def carry_over(first: pd.DataFrame, after: pd.DataFrame, *, seed: int) -> dict:
     }
     t = pd.DataFrame(values)
     t -= t.groupby(after["question_id"].to_numpy()).transform("mean")
-    products = pd.DataFrame({"xx": t.x * t.x, "zz": t.z * t.z, "xz": t.x * t.z, "xy": t.x * t.y, "zy": t.z * t.y})
-    sums = products.groupby(after["persona_id"].to_numpy()).sum().to_numpy()
+    products = np.stack([t.x * t.x, t.z * t.z, t.x * t.z, t.x * t.y, t.z * t.y], axis=1)
 
-    def weight(s: np.ndarray) -> np.ndarray:
-        xx, zz, xz, xy, zy = np.moveaxis(s, -1, 0)
+    def weight(sums: np.ndarray) -> np.ndarray:
+        xx, zz, xz, xy, zy = sums.T
         return (xx * zy - xz * xy) / (xx * zz - xz * xz)
 
-    return {"metric": "carry_over", **ratio(sums, weight, seed), "n": len(after)}
+    return {"metric": "carry_over", **of_sums(products, weight, list(after["persona_id"]), seed)}
