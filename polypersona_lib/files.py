@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, and hashes of texts, files and folders."""
+"""Files that are whole or not there: atomic writing, and the hashes of texts, values, files and folders."""
 
 from __future__ import annotations
 
@@ -6,39 +6,53 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside and rename: a reader sees the old file or the whole new one."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to. If the block ends without an error, what was written takes the place of `path`; a reader sees the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())  # else a crash of the machine could leave the new name with nothing in it
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text (as UTF-8) or bytes: a reader sees the old file or the whole new one."""
+    with replacing(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Put the finished folder `new` in the place of `folder` and remove what is left of the work around it."""
+    """Put the finished folder `new` in the place of `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
 
 
+def sha256(content: str | bytes) -> str:
+    """sha256 of a text (as UTF-8) or of bytes, 64 hex digits."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
 def fingerprint(*parts) -> str:
     """sha256 (16 digits) of JSON-able parts and dataclasses: equal if and only if the configuration is."""
-    import hashlib
-
-    text = json.dumps([asdict(p) if hasattr(p, "__dataclass_fields__") else p for p in parts], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    plain = [asdict(p) if hasattr(p, "__dataclass_fields__") else p for p in parts]
+    return sha256(json.dumps(plain, sort_keys=True, default=str))[:16]
 
 
-def folder_hash(folder: Path) -> str:
-    """sha256 over names and contents of a folder's files, sorted by name."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def value_hash(value: object) -> str:
+    """sha256 of a JSON-serialisable value; half of a character (a lone surrogate) is no error."""
+    return sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 @lru_cache(maxsize=4096)
@@ -53,6 +67,9 @@ def file_hash(path: Path) -> str:
     return _hash_state(path, state.st_mtime_ns, state.st_size)
 
 
-def text_hash(value: object) -> str:
-    """sha256 of a JSON-serialisable value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+def folder_hash(folder: Path) -> str:
+    """sha256 over names and contents of a folder's files, sorted by name."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from ..files import write_atomically
 from ..registry import MODELS
 from ..systems import CONTROLS, model_of, system_kind
 from ..world.questions import DOMAINS
@@ -182,12 +182,6 @@ def legend_above(fig: Figure, ax: Axes, *, handles=None, ncols: int = 3, **optio
     fig.legend(handles=handles, loc="outside upper center", ncols=ncols, columnspacing=1.2, handletextpad=0.5, borderaxespad=0.2, **options)
 
 
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.replace(path)
-
-
 def save(fig: Figure, stem: Path | str) -> tuple[Path, Path]:
     """Write `<stem>.png` (300 dpi) and `<stem>.pdf` (embedded TrueType fonts), without dates or versions, and close the figure.
 
@@ -202,6 +196,6 @@ def save(fig: Figure, stem: Path | str) -> tuple[Path, Path]:
             buffer = BytesIO()
             fig.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
         written.append(stem.with_name(f"{stem.name}.{kind}"))
-        _write(written[-1], buffer.getvalue())
+        write_atomically(written[-1], buffer.getvalue())
     plt.close(fig)
     return tuple(written)

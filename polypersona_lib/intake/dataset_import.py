@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter, defaultdict
@@ -15,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError, Problem, quoted
+from ..files import sha256
 from ..prompts import chat
 from ..world.dataset import COLUMNS, SPLITS
 from .data_faults import MODES, Report, find_faults, stop_message, summarise, treat
@@ -160,7 +160,7 @@ def _name_by_content(rows: list[dict], name: str, key: str, notes: Counter) -> N
     what = "missing" if set(contents) == {None} else f"not one to one with the content ({len(contents):,} ids, {len(ids):,} contents)"
     notes[f"{name} {what}: made from the content"] += len(rows)
     for row in rows:
-        row[name] = name[0] + hashlib.sha256(row[key].encode()).hexdigest()[:12]
+        row[name] = name[0] + sha256(row[key])[:12]
 
 
 def _safe(given: str, name: str, notes: Counter) -> str:
@@ -168,7 +168,7 @@ def _safe(given: str, name: str, notes: Counter) -> str:
     if SAFE_ID.fullmatch(given):
         return given
     notes[f"{name} with unsafe characters rewritten"] += 1
-    return f"{re.sub(r'[^A-Za-z0-9]+', '-', given).strip('-')[:40] or name}-{hashlib.sha256(given.encode()).hexdigest()[:12]}"
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', given).strip('-')[:40] or name}-{sha256(given)[:12]}"
 
 
 def _as_columns(row: dict) -> dict:

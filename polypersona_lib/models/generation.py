@@ -5,12 +5,12 @@ Each row draws from its own random stream, seeded by (seed, row id): an answer d
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from ..files import sha256
 from ..progress import track
 from ..prompts import chat
 from .shared_prefix import align, decoder, group, pad, run_prefixes, run_rows, select
@@ -38,7 +38,7 @@ _BATCH = {"cpu": 160, "cuda": 64}
 
 def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
     """`count` uniform numbers in [0, 1) that belong to this row and seed alone."""
-    entropy = int.from_bytes(hashlib.sha256(f"{seed}|{row_id}".encode()).digest()[:8], "big")
+    entropy = int(sha256(f"{seed}|{row_id}")[:16], 16)
     return np.random.Generator(np.random.PCG64(entropy)).random(count)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 from pathlib import Path
 
 from .. import paths
+from ..files import sha256
 from ..registry import ModelSpec
 from . import experts
 
@@ -58,7 +58,7 @@ def verify_nano(folder: Path) -> None:
     if not listing.exists():
         raise FileNotFoundError(f"{folder}: no nano twin here; build it with: python -m polypersona_lib nano")
     for name, expected in json.loads(listing.read_text()).items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+        if sha256((folder / name).read_bytes()) != expected:
             raise ValueError(f"{folder / name}: does not match hashes.json; restore the file or rebuild with: python -m polypersona_lib nano")
 
 

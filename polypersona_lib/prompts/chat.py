@@ -6,13 +6,14 @@ The order system -> persona -> domain -> question is fixed: rows of one persona 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
 from jinja2 import TemplateError
+
+from ..files import sha256
 
 PROMPT_VERSION = "1"
 SYSTEM = "Answer the survey as this person."
@@ -155,7 +156,7 @@ def template_of(tokenizer) -> str:
 
 def template_hash(tokenizer) -> str:
     """sha256 (12 digits) of prompt version, system text and template: rows with the same hash were prompted alike."""
-    return hashlib.sha256("\x00".join((PROMPT_VERSION, SYSTEM, template_of(tokenizer))).encode()).hexdigest()[:12]
+    return sha256("\x00".join((PROMPT_VERSION, SYSTEM, template_of(tokenizer))))[:12]
 
 
 def _apply(tokenizer, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:

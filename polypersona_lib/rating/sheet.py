@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+
+from ..files import sha256
 
 SCALES = {
     "realism": (
@@ -74,7 +75,7 @@ def load_items(preds: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
 
 def item_id(row: str, answer: str) -> str:
     """A name that tells nothing: 12 hex digits of the sha256 of record and text. A rating thus belongs to a text, whoever gave it."""
-    return hashlib.sha256(f"{row}\n{answer.strip()}".encode()).hexdigest()[:12]
+    return sha256(f"{row}\n{answer.strip()}")[:12]
 
 
 # --- who rates what -------------------------------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ def draw_rows(items: pd.DataFrame, rater: str, *, size: int, seed: int) -> tuple
         raise ValueError(f"size must be 2 or more test records a rater, not {size}")
     rows = items.drop_duplicates("row")[["row", "question_type"]].sort_values("row")
     core = _draw(rows, size // 2, np.random.default_rng([seed, 0]))
-    name = int.from_bytes(hashlib.sha256(rater_id(rater).encode()).digest()[:6], "big")
+    name = int(sha256(rater_id(rater))[:12], 16)
     return core, _draw(rows[~rows["row"].isin(core)], size - size // 2, np.random.default_rng([seed, 1, name]))
 
 

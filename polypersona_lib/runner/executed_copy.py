@@ -10,7 +10,6 @@ The manifest lies beside the copy, so it tells an altered file, not a folder tha
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from .. import paths
 from ..errors import InputError
+from ..files import sha256
 from ..processes import kernel_environment
 from .manifest import SHIPPED, Manifest
 
@@ -71,7 +71,7 @@ def _doubt(entry: object, content: bytes) -> str:
         return "the manifest does not say that this notebook was finished"
     if "executed" not in entry:
         return "the run's manifest has no hash of it (it was made by an earlier version; run the notebook again with --only and --force)"
-    if entry["executed"] != hashlib.sha256(content).hexdigest():
+    if entry["executed"] != sha256(content):
         return "the file has changed since the run wrote it"
     return ""
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..files import file_hash
+from ..files import file_hash, write_atomically
 
 SHIPPED, RATINGS = "shipped", "ratings"
 
@@ -109,13 +109,9 @@ class Manifest:
         self.run = run
 
     def save(self) -> None:
-        """Write the manifest atomically: a crash leaves the old or the new one, never a part."""
-        fresh = self.path.with_name(self.path.name + ".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump({"run": self.run, "stages": dict(sorted(self.stages.items()))}, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path)
+        """Write the manifest: a crash leaves the old or the new one, never a part."""
+        content = {"run": self.run, "stages": dict(sorted(self.stages.items()))}
+        write_atomically(self.path, json.dumps(content, indent=1, ensure_ascii=False))
 
     def outputs(self, *, before: str = "", since: str = "") -> set[str]:
         """Paths written by the stages numbered below `before` and from `since` on (each only if given)."""

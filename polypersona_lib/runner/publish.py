@@ -16,6 +16,7 @@ import pandas as pd
 
 from .. import paths
 from ..config import RunConfig
+from ..files import write_atomically
 
 FOLDERS = ("tables", "scores", "preds", "administration", "runs", "adapters")
 FILES = ("claims.csv", "summary.json", "report.html")
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     readme = paths.ROOT / "README.md"
     try:
         copied = copy_results(run)
-        readme.write_text(renew_readme(readme.read_text(encoding="utf-8"), readme_table(run.paths.results)), encoding="utf-8")
+        write_atomically(readme, renew_readme(readme.read_text(encoding="utf-8"), readme_table(run.paths.results)))
     except (FileNotFoundError, ValueError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2

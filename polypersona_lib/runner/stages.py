@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import notebook_graph
 from ..errors import InputError
-from ..files import file_hash, text_hash
+from ..files import file_hash, value_hash
 from ..notebook_graph import ASIDE, EARLIER
 from . import manifest
 from .execution import Outcome
@@ -126,8 +126,8 @@ class Run:
         """The stage's signature, part by part: `{what: hash}`."""
         cells = notebook_graph.notebook_cells(notebook)
         code = [cell["source"] for cell in cells if cell["type"] == "code"]
-        parts = {f"notebook {notebook.name}": text_hash(cells)}
-        parts |= {f"parameter {name}": text_hash(value) for name, value in parameters.items() if name != "out"}
+        parts = {f"notebook {notebook.name}": value_hash(cells)}
+        parts |= {f"parameter {name}": value_hash(value) for name, value in parameters.items() if name != "out"}
         parts |= {f"module {path.relative_to(self.library.parent).as_posix()}": file_hash(path) for path in manifest.library_files(code, self.library)}
         parts |= {f"input {name}": file_hash(path) for name, path in self.inputs(number, parameters).items()}
         if self.lock.is_file():
@@ -154,6 +154,6 @@ class Run:
         if outcome.status == "ok" and outcome.notebook:
             entry["executed"] = file_hash(outcome.notebook)
         entry["parts"] = {name: digest for name, digest in parts.items() if name.removeprefix("input ") not in written}
-        entry["signature"] = text_hash(entry["parts"])
+        entry["signature"] = value_hash(entry["parts"])
         entry |= {"wall_time_s": outcome.wall_time_s, "peak_memory_mb": outcome.peak_memory_mb, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         self.manifest.save()

@@ -8,7 +8,6 @@ bad input.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import math
@@ -22,6 +21,7 @@ import pandas as pd
 from .. import resampling, stats
 from ..cells import csv_text
 from ..errors import InputError
+from ..files import sha256, write_atomically
 from ..intake.predictions_file import read_predictions, unused
 from ..scoring import diagnosis, metric_table, metrics, set_scores, swap
 from ..scoring.encoder import load_encoder
@@ -60,7 +60,7 @@ def _sample(people: pd.Series) -> pd.Series:
     if len(people) <= SWAP_ROWS:
         return pd.Series(True, index=people.index)
     counts = people.value_counts()
-    order = sorted(counts.index, key=lambda p: hashlib.sha256(str(p).encode()).hexdigest())
+    order = sorted(counts.index, key=lambda p: sha256(str(p)))
     return people.isin(counts[order].cumsum().loc[lambda total: total <= SWAP_ROWS].index)
 
 
@@ -266,12 +266,9 @@ def _plain(table: pd.DataFrame) -> list[dict]:
 
 
 def _write(path: str, text: str) -> None:
-    """Write by way of a temporary file. Raises InputError if it cannot be written."""
-    target = Path(path)
-    draft = target.with_name(f".{target.name}.part")
+    """Write a whole file. Raises InputError if it cannot be written."""
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(target)
+        write_atomically(Path(path), text)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import file_hash
 from ..progress import track
 
 
@@ -186,8 +186,7 @@ def _load(name: str, device: str) -> Encoder:
     if found is None or not found.submodule_search_locations:
         raise ValueError(f"the package {spec.package.replace('_', '-')} is not installed: it carries the weights of {spec.name}")
     folder = Path(next(iter(found.submodule_search_locations))) / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    digest = file_hash(folder / "model.safetensors")
     if digest != spec.sha256:
         raise ValueError(f"{folder.name}/model.safetensors of {spec.package}: sha256 {digest[:12]}… is not the pinned {spec.sha256[:12]}…")
     return Encoder(folder, spec, device=device)

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..files import sha256
 from .option_labels import _BOTH, _labels, first_sentences, plain, read_option
 
 # --- the fitted reader -------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def stance_sentences(*, held_out: frozenset[str] = frozenset()) -> tuple[list[st
 
 def fold(text: str, folds: int = 5) -> int:
     """The fold of a sentence: its sha256 modulo `folds`, the same on every machine."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % folds
+    return int(sha256(text)[:8], 16) % folds
 
 
 def blur(text: str) -> str:

@@ -8,13 +8,13 @@ reference would have lost the same words and the others not: even a stranger's a
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from ..files import sha256
 from .encoder import Encoder, load_encoder
 from .metrics import answered, words
 
@@ -108,7 +108,7 @@ def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = 
     for question, asked in rows.groupby("question_id", sort=False).indices.items():
         found = np.sort(members.get(question, np.array([], dtype=int)))
         if most is not None and len(found) > most:
-            found = np.sort(sorted(found, key=lambda i: hashlib.sha256(people[i].encode()).hexdigest())[:most])
+            found = np.sort(sorted(found, key=lambda i: sha256(people[i]))[:most])
         blocks.append((asked, found, rows["persona_id"].astype(str).to_numpy()[asked, None] != people[None, found]))
     return blocks
 

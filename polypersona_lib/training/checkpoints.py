@@ -6,10 +6,11 @@ ignores a changed learning rate. Here a folder `step-000150` exists only whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
+
+from ..files import replace_folder, sha256
 
 SEAL = "sealed.json"
 _KEPT = 2
@@ -17,10 +18,9 @@ _KEPT = 2
 
 def seal(written: Path, folder: Path, configuration: dict) -> None:
     """Write the seal of the finished checkpoint `written` (hashes of its files, what is being trained), rename it to `folder`, remove all but the newest."""
-    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(written.iterdir()) if p.is_file()}
+    hashes = {p.name: sha256(p.read_bytes()) for p in sorted(written.iterdir()) if p.is_file()}
     (written / SEAL).write_text(json.dumps({"configuration": configuration, "files": hashes}, indent=1, default=str), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    written.rename(folder)
+    replace_folder(written, folder)
     for old in sorted(folder.parent.glob("step-*"))[:-_KEPT]:
         shutil.rmtree(old)
 
@@ -55,7 +55,7 @@ def _read(folder: Path) -> tuple[str, dict]:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing", {}
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if sha256(path.read_bytes()) != digest:
             return f"{name} was changed", {}
     return "", sealed
 

@@ -206,8 +206,7 @@ def fine_tune(job: Job) -> None:
         trained = [entry["loss"] for entry in state.log_history if "loss" in entry]
         scores = epoch_scores(model, tokenizer, parts["validation"].head(run.settings.epoch_eval_rows), recipe.seed)
         if loss < min((e["val_loss"] for e in epochs), default=float("inf")):
-            shutil.rmtree(work / "best", ignore_errors=True)
-            (work / "epoch").rename(work / "best")
+            files.replace_folder(work / "epoch", work / "best")
         done = {"epoch": epoch, "train_loss": round(trained[-1], 5) if trained else None, "val_loss": loss} | scores
         state.log_history.append({"epoch_record": done})  # there it is part of every checkpoint
 

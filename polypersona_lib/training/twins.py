@@ -10,7 +10,6 @@ the number of cores.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import sys
@@ -20,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from .. import paths
+from ..files import sha256
 from ..models import experts
 from ..progress import track
 from ..prompts import chat
@@ -157,7 +157,7 @@ def write_twin(model, tokenizer, spec: ModelSpec, folder: Path, facts: dict) -> 
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(CARD.format(spec=spec, **facts), encoding="utf-8")
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != "hashes.json")
-    hashes = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names}
+    hashes = {n: sha256((folder / n).read_bytes()) for n in names}
     (folder / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
 
 

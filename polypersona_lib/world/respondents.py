@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from .. import paths
+from ..files import sha256
 from . import personas
 from .phrases import SLOT, Pattern, load_phrases, parse_pattern
 from .questions import Question, load_questions
@@ -232,12 +233,10 @@ def _realise(pattern: Pattern, words: dict[str, str]) -> str:
 
 def held_out_patterns(share: float = 0.2) -> frozenset[str]:
     """Ids of the patterns kept from nano pre-training: a fixed fifth of the bank, chosen by hash of their text."""
-    import hashlib
-
     ids = []
     for qid in load_questions():
         sections = _sections(qid)
         flat = [p for k, v in sections.items() if k not in ("lex", "themes") for p in v]
         flat += [p for t in sections["themes"] for part in ("openings", "bodies", "closings") for p in t[part]]
-        ids += [p.id for p in flat if int(hashlib.sha256(p.text.encode()).hexdigest()[:8], 16) / 2**32 < share]
+        ids += [p.id for p in flat if int(sha256(p.text)[:8], 16) / 2**32 < share]
     return frozenset(ids)

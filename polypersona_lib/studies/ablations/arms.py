@@ -134,8 +134,8 @@ def run_arm(run: RunConfig, arm: Arm, parts: dict[str, pd.DataFrame], key: str) 
         scored.append(found)
     out = pd.concat(scored, ignore_index=True).assign(study=arm.study, setting=arm.setting, seed=recipe.seed, four_bit=recipe.four_bit)
     path = _path(run.paths.folder("arms"), arm, parts, key)
-    out.to_parquet(path.with_suffix(".new"), index=False)
-    path.with_suffix(".new").replace(path)
+    with files.replacing(path) as new:
+        out.to_parquet(new, index=False)
 
 
 def row_losses(model, rows: list, pad_id: int) -> np.ndarray:

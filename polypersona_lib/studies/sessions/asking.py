@@ -124,8 +124,8 @@ class _Asking:
         frame = ask(rows)
         frame = read_options(frame) if CONDITIONS[name].sessions and not self.system.endswith("--base") else frame
         frame.attrs = {"mark": mark}
-        frame.to_parquet(path.with_suffix(".new"), index=False, compression="zstd")
-        path.with_suffix(".new").replace(path)
+        with files.replacing(path) as new:
+            frame.to_parquet(new, index=False, compression="zstd")
         self.asked.append(name)
         return pd.read_parquet(path)
 
