@@ -39,6 +39,8 @@ READS: dict[str, tuple[str, ...]] = {
         CLAIMS,
         "project:results/ablations/ablations.json",
         "project:results/shipped/ablations.json",
+        "out:results/ablations/tables/ablation_*",
+        "out:figures/ablations/*.png",
         "project:polypersona_lib/report/report.html.j2",
     ),
 }

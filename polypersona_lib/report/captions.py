@@ -68,17 +68,18 @@ FIGURES = (  # pattern of the file's name -> caption, alt text
 )  # fmt: skip
 
 
-def figures(folder: Path, texts: Mapping[str, str] | None = None) -> list[dict]:
-    """The PNG files of a folder with caption, alt text, width in inches (300 dpi) and base64 data; the paper's figures first.
+def figures(*folders: Path, texts: Mapping[str, str] | None = None) -> list[dict]:
+    """The PNG files of the folders with caption, alt text, width in inches (300 dpi) and base64 data; the paper's figures first.
 
     In the page they have 256 colours each: charts look the same, and the page is less than half as large.
 
-    Args: texts: stem -> alt text with this run's numbers (`fidelity_text`, `bleu_text`); captions.json in the folder overrides both.
+    Args: texts: stem -> alt text with this run's numbers (`fidelity_text`, `bleu_text`); captions.json in the first folder overrides both.
     """
     from PIL import Image
 
-    captions, found = read_json(folder / "captions.json"), []
-    for file in sorted(folder.glob("*.png"), key=lambda f: (not f.stem.startswith("fig"), f.stem)):
+    captions, found = read_json(folders[0] / "captions.json"), []
+    files = {file.stem: file for folder in folders for file in folder.glob("*.png")}
+    for file in sorted(files.values(), key=lambda f: (not f.stem.startswith("fig"), f.stem)):
         try:
             picture = Image.open(file, formats=["PNG"]).convert("RGB")
         except (OSError, SyntaxError):  # no picture, or a damaged one

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from .. import paths
 from ..cells import DASH
 from ..claims.evidence import VERDICTS
 from ..config import RunConfig, TrainSpec
 from ..files import write_atomically
+from ..notebook_graph import ASIDE
 from ..records import read_runs
 from ..registry import MODELS
 from ..scoring.metric_table import METRICS
@@ -118,7 +120,7 @@ def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     Reads: claims.csv, tables/table*.csv (captions: .md), scores/rows.parquet,
     scores/{systems,systems_unseen_pairs,findings,administration,domain_accuracy,fidelity,fidelity_contrasts}.csv,
     preds/*.jsonl, runs/*.json, dataset/report.json, manifest.json,
-    and the figures' PNG files (captions.json beside them may override caption and alt text).
+    and the figures' PNG files (captions.json beside them may override caption and alt text); of the ablations, if they were run, figures and tables too.
     """
     path = path or run.paths.results / "report.html"
     write_atomically(path, _render(context(run)))
@@ -167,17 +169,17 @@ def context(run: RunConfig) -> dict:
     administration, rows = read_csv(results / "scores" / "administration.csv"), parts.read_rows(results / "scores" / "rows.parquet")
     measured = fidelity_table(read_csv(results / "scores" / "fidelity.csv"), compared, run.model_keys)
     texts = {"fidelity_ladder": captions.fidelity_text(measured), "fig4_bleu": captions.bleu_text(systems)}
-    drawn = captions.figures(run.paths.figures, texts)
+    studies = [] if run.data else [paths.run_paths(ASIDE["07"], run.out)]  # the ablations know the embedded data alone
+    drawn = captions.figures(run.paths.figures, *(study.figures for study in studies), texts=texts)
     shown = {stem: find_table(results / "tables", stem) for stem in _TABLES}
-    more = [
-        read_table(f) for f in sorted((results / "tables").glob("*.csv")) if f.with_suffix(".md").is_file() and not f.stem.startswith((*_TABLES, "claims_"))
-    ]
+    written = {f.stem: f for folder in (results, *(study.results for study in studies)) for f in (folder / "tables").glob("*.csv")}
+    wanted = [f for stem, f in sorted(written.items()) if f.with_suffix(".md").is_file() and not stem.startswith((*_TABLES, "claims_"))]
     return {
         "run": {"name": run.name, "profile": run.profile, "scale": run.settings.scale, "data": run.data and Path(run.data).name,
                 "split": run.split, "seed": run.seed},
         "facts": parts.run_facts(run, records, dataset), "models": parts.model_facts(records),
         "verdicts": _verdicts(ledger), "rests_on": _rests_on(ledger), "claims": ledger, "marks": parts.MARKS,
-        "tables": [{"name": name, **(shown[stem] or {})} for stem, name in _TABLES.items()], "more_tables": more,
+        "tables": [{"name": name, **(shown[stem] or {})} for stem, name in _TABLES.items()], "more_tables": [read_table(f) for f in wanted],
         "controls": system_table(systems, CONTROL_METRICS), "control_meanings": [*BASELINES.values(), *UPPER_BOUNDS.values()],
         "findings": findings_table(findings), "fidelity": measured,
         "brief": brief.brief(systems, administration, findings, compared, ledger, run.model_keys), "places": PLACES,

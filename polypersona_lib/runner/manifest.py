@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from ..files import file_hash, write_atomically
@@ -35,13 +36,17 @@ def files_under(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _imported(source: str, package: str, inside: str = "") -> set[str]:
-    """Dotted module names below `package` that `source` imports; `inside` is the module the source belongs to (for relative imports)."""
+@lru_cache(maxsize=1024)
+def _imported(source: str, package: str, inside: str = "") -> tuple[set[str], bool]:
+    """Dotted module names below `package` that code imports, and whether there is any code beside a docstring; IPython's own lines are left out.
+
+    `inside` is the module that the source belongs to (for relative imports). What cannot be parsed imports nothing.
+    """
     lines = [line if not line.lstrip().startswith(("%", "!")) else "pass" for line in source.splitlines()]
     try:
         tree = ast.parse("\n".join(lines))
     except SyntaxError:
-        return set()
+        return set(), True
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -52,24 +57,34 @@ def _imported(source: str, package: str, inside: str = "") -> set[str]:
                 parents = inside.split(".")[: -node.level] if inside else [package]
                 base = ".".join([*parents, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name == package or name.startswith(package + ".")}
+    has_code = len(tree.body) > (ast.get_docstring(tree) is not None)
+    return {name for name in names if name == package or name.startswith(package + ".")}, has_code
 
 
 def library_files(sources: Iterable[str], library: Path) -> list[Path]:
-    """The files of the package folder `library` that `sources` import, directly or through each other (sorted)."""
+    """The files of the package folder `library` that `sources` import, directly or through each other (sorted).
+
+    An `__init__` that holds nothing but a docstring is left out: a sentence about a room changes no result.
+    """
     package = library.name
-    wanted = set().union(*(_imported(source, package) for source in sources)) if sources else set()
-    seen: dict[str, Path] = {}
+    wanted = set().union(*(_imported(source, package)[0] for source in sources))
+    counted: dict[str, bool] = {}
     while wanted:
         name = wanted.pop()
-        stem = library.joinpath(*name.split(".")[1:])
-        path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
-        if name in seen or not path.is_file():
+        path = _module_file(library, name)
+        if name in counted or not path.is_file():
             continue
-        seen[name] = path
-        wanted |= _imported(path.read_text(encoding="utf-8"), package, name if path.name != "__init__.py" else name + ".__init__")
-        wanted |= {name.rpartition(".")[0]} - {""}
-    return sorted(seen.values())
+        is_room = path.name == "__init__.py"
+        names, has_code = _imported(path.read_text(encoding="utf-8"), package, f"{name}.__init__" if is_room else name)
+        counted[name] = has_code or not is_room
+        wanted |= names | {name.rpartition(".")[0]} - {""}
+    return sorted(_module_file(library, name) for name, counts in counted.items() if counts)
+
+
+def _module_file(library: Path, name: str) -> Path:
+    """Where the module of the dotted `name` would lie."""
+    stem = library.joinpath(*name.split(".")[1:])
+    return stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
 
 
 def reason_to_run(entry: dict | None, parts: dict[str, str], base: Path, shared: set[str]) -> str:

@@ -67,7 +67,7 @@ def test_the_map_knows_every_stage_and_says_who_hands_what_to_whom(known):
     assert edges["03", "04"] == ("adapters", "runs") and set(edges["04", "05"]) == {"scores", "preds"} and edges["03", "00"] == ("adapters",)
     assert ("08", "09") not in edges, "09 reads scores/rows.parquet, which 08 does not write"
     assert ("08", "10") not in edges and ("06", "08") not in edges
-    assert edges["07", "90"] == ("ablations.json",) and ("11", "90") not in edges, "what stands aside is handed on only where it is asked for"
+    assert edges["07", "90"] == ("ablations.json", "tables") and ("11", "90") not in edges, "what stands aside is handed on only where it is asked for"
     assert edges["03", "11"] == ("adapters",) and edges["04", "11"] == ("administration",), "the sessions read the nano run's folders"
     assert all(edges[n, "90"] == ("",) for n in ("01", "02", "03", "04", "05", "06", "08", "09", "10")), "the report reads everything of the run"
     assert all(start < end for start, end in edges if end != "00")

@@ -300,7 +300,11 @@ def test_only_imported_modules_count(tmp_path):
     for name, text in modules.items():
         (library / f"{name}.py").write_text(text)
     found = manifest.library_files(["%matplotlib inline\nfrom toylib import a"], library)
-    assert [path.relative_to(library).as_posix() for path in found] == ["__init__.py", "a.py", "b.py", "bank/__init__.py", "bank/deep.py"]
+    assert [path.relative_to(library).as_posix() for path in found] == ["a.py", "b.py", "bank/__init__.py", "bank/deep.py"]
+    (library / "__init__.py").write_text('"""What the room is."""\n')
+    assert library / "__init__.py" not in manifest.library_files(["import toylib"], library), "a sentence about a room changes no result"
+    (library / "__init__.py").write_text('"""What the room is."""\n\nSIZE = 1\n')
+    assert manifest.library_files(["import toylib"], library) == [library / "__init__.py"]
 
 
 def test_outputs_of_a_stage_are_no_inputs_of_it(toy):
