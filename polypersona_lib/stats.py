@@ -1,4 +1,4 @@
-"""Effect sizes, agreement, distances of distributions and Holm's correction: plain functions of numbers."""
+"""Agreement, distances of distributions, Holm's correction, whole numbers in proportion: plain functions of numbers."""
 
 from __future__ import annotations
 
@@ -87,3 +87,13 @@ def entropy_ratio(p: Sequence, q: Sequence) -> float:
     """Entropy of `p` over the entropy of `q` (the reference); NaN if q is constant."""
     reference = float(scipy_stats.entropy(_distribution(q)))
     return float(scipy_stats.entropy(_distribution(p))) / reference if reference > 0 else np.nan
+
+
+def apportion(total: int, weights: list[float]) -> list[int]:
+    """Whole numbers that sum to `total`, proportional to `weights` (largest remainder)."""
+    exact = [total * w / sum(weights) for w in weights]
+    floors = [int(e) for e in exact]
+    order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], i))
+    for i in order[: total - sum(floors)]:
+        floors[i] += 1
+    return floors

@@ -63,7 +63,7 @@ def generate(answer, test: pd.DataFrame) -> list[str]:
 
 
 def build(parts: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Name -> answers to `parts["test"]`, in its order. `parts` as of `targets.load_data`."""
+    """Name -> answers to `parts["test"]`, in its order. `parts` as of `answer_files.load_data`."""
     test, train = parts["test"], parts["train"]
     typical = controls.typical_answers(train)
     return {
@@ -72,7 +72,7 @@ def build(parts: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
         "uniform_answers": _uniform(test, train),
         "constant": [CONSTANT] * len(test),
         "other_persona": _other_persona(test, pd.concat(parts.values())),
-        "prompt_echo": generate(lambda row: chat.user_text(row.persona, DOMAINS[row.domain][0], row.question, row.options), test),
+        "prompt_echo": generate(lambda row: chat.user_text(row.persona, DOMAINS[row.domain], row.question, row.options), test),
         "empty": [""] * len(test),
         "german": generate(lambda row: GERMAN[sum(map(ord, row.id)) % len(GERMAN)], test),
         "spanish": generate(lambda row: SPANISH[sum(map(ord, row.id)) % len(SPANISH)], test),

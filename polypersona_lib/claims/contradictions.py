@@ -102,16 +102,16 @@ def not_its_best_domain(claim: pd.Series, ev: Evidence) -> Finding:
     """The example given for a best domain has a better one in Table III."""
     mine = {d: v for (d, model), v in ev.table(claim["metric"], "Table III").items() if model == claim["subject"]}
     best = max(mine, key=mine.get)
-    why = f"Table III: {mine[best]:.3f} in {DOMAINS[best][0]} against {claim['value']} in {DOMAINS[claim['domain']][0]}"
-    return _finding(best != claim["domain"], f"{DOMAINS[best][0]} {mine[best]:.3f}", why)
+    why = f"Table III: {mine[best]:.3f} in {DOMAINS[best]} against {claim['value']} in {DOMAINS[claim['domain']]}"
+    return _finding(best != claim["domain"], f"{DOMAINS[best]} {mine[best]:.3f}", why)
 
 
 def in_another_domain(claim: pd.Series, ev: Evidence) -> Finding:
     """The number belongs to another domain in Table III."""
     there = [d for (d, model), v in ev.table(claim["metric"], "Table III").items() if model == claim["subject"] and v == float(claim["value"])]
     elsewhere = bool(there) and claim["domain"] not in there
-    where = ", ".join(DOMAINS[d][0] for d in there) or "no domain"
-    why = f"the text gives {claim['value']} to {DOMAINS[claim['domain']][0]}, Table III to {where}"
+    where = ", ".join(DOMAINS[d] for d in there) or "no domain"
+    why = f"the text gives {claim['value']} to {DOMAINS[claim['domain']]}, Table III to {where}"
     return _finding(elsewhere, f"{claim['value']} in {where}", why)
 
 
@@ -121,7 +121,7 @@ def domains_left_out(claim: pd.Series, ev: Evidence) -> Finding:
     left = [d for d in DOMAINS if d not in shown]
     rows = sum(ev.printed(f"rows.{d}") for d in left)
     share = 100 * rows / ev.printed("records")
-    missing = ", ".join(DOMAINS[d][0] for d in left) or "none"
+    missing = ", ".join(DOMAINS[d] for d in left) or "none"
     rest = f"{rows:.0f} of {ev.printed('records'):.0f} rows ({share:.1f} %)"
     why = f'left out: {missing}, {rest}; what V-D says of "most models" over all domains cannot be checked without them'
     return _doubtful(bool(left), f"{len(shown)} of {len(DOMAINS)} domains", why)
@@ -131,7 +131,7 @@ def last_yet_top(claim: pd.Series, ev: Evidence) -> Finding:
     """The model that leads a domain is the last of Table II on the same metric. Odd, not impossible."""
     table = ev.table(claim["metric"])
     place = 1 + sum(v > table[claim["subject"]] for v in table.values())
-    model, domain = paper_names([claim["subject"]]), DOMAINS[claim["domain"]][0]
+    model, domain = paper_names([claim["subject"]]), DOMAINS[claim["domain"]]
     overall = f"number {place} of {len(table)} overall (BLEU {table[claim['subject']]:.3f})"
     why = f"{model} leads {domain} in Table III and is {overall}; no other model's score is printed there"
     return _doubtful(place == int(claim["value"]), f"place {place} overall", why)
@@ -181,7 +181,7 @@ def higher_elsewhere(claim: pd.Series, ev: Evidence) -> Finding:
     """A score above the best that any model has in the domain said to be the best: this model's best domain is another."""
     top = max(v for (domain, _), v in ev.table(claim["metric"], "Table III").items() if domain == claim["domain"])
     mine = float(claim["value"])
-    model, domain = paper_names([claim["subject"]]), DOMAINS[claim["domain"]][0]
+    model, domain = paper_names([claim["subject"]]), DOMAINS[claim["domain"]]
     why = f"{model}'s {claim['value']} is above {top:.3f}, the top of {domain} in Table III: its best domain cannot be {domain} either"
     return _finding(mine > top, f"{mine:.3f} against {top:.3f}", why)
 

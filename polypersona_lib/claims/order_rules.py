@@ -19,7 +19,7 @@ from ..world.questions import DOMAINS
 from .evidence import LARGER, MEASURED, PAPER_RUN, SURE, UNTESTED, Evidence, Finding, by_name, verdict
 
 _COLUMNS = tuple(TABLE2.values())
-_TITLES = [title for title, _ in DOMAINS.values()]
+_TITLES = list(DOMAINS.values())
 _KEYS = tuple(MODELS)
 
 

@@ -103,7 +103,7 @@ def need(frame, columns: Iterable[str], what: str) -> None:
 
 def domain_labels(labels: Mapping[str, str] | None = None) -> dict[str, str]:
     """Domain key -> name in figures: `labels` if given (foreign data), else the paper's ten."""
-    return dict(labels) if labels is not None else {key: name for key, (name, _) in DOMAINS.items()}
+    return dict(labels) if labels is not None else dict(DOMAINS)
 
 
 def model_look(system: str) -> Look:

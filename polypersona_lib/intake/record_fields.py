@@ -272,7 +272,7 @@ def _domain(fields: dict, at: Place) -> tuple[str, str] | None:
         return None
     slug = slug_of(name) or "unspecified"
     if slug in DOMAINS:
-        return slug, DOMAINS[slug][0]
+        return slug, DOMAINS[slug]
     at.note(f"domain {quoted(name)} is none of the paper's ten: kept as '{slug}'")
     return slug, one_line(name)
 

@@ -117,7 +117,7 @@ def ask_bank(card: dict | str, question: Question, *, seed: int, sampling: Sampl
     """Ask a question of the bank; by default sampled as the study samples this type."""
     pid = persona_id or (card.get("persona_id", "own") if isinstance(card, dict) else "own")
     sampling = sampling or SAMPLING[question.type]
-    return Ask(card, pid, question.id, DOMAINS[question.domain][0], question.text, question.type, question.options, seed, sampling)
+    return Ask(card, pid, question.id, DOMAINS[question.domain], question.text, question.type, question.options, seed, sampling)
 
 
 def ask_own(card: dict | str, text: str, options: str | Sequence[str], *, domain: str, seed: int, sampling: Sampling | None = None) -> Ask:

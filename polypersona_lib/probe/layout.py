@@ -114,7 +114,7 @@ class Layout:
 
     def _question(self):
         makers = sorted({q.instrument for q in self.questions.values()})
-        self.domain = field(widgets.Dropdown, "Domain", options=[(ANY, ANY), *((name, key) for key, (name, _) in DOMAINS.items())])
+        self.domain = field(widgets.Dropdown, "Domain", options=[(ANY, ANY), *((name, key) for key, name in DOMAINS.items())])
         self.kind = field(widgets.Dropdown, "Type", "1 1 140px", options=[ANY, *TYPES])
         self.instrument = field(widgets.Dropdown, "Inspired by", "1 1 160px", options=[ANY, *makers])
         self.question = field(widgets.Dropdown, "Question", WIDE, options=[])

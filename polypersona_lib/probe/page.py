@@ -148,7 +148,7 @@ class Page(Panel):
     def current(self) -> Ask:
         """What Ask would ask. Raises ValueError for what is missing."""
         if self.own.value.strip():
-            domain = DOMAINS[self.domain.value][0] if self.domain.value != ANY else DOMAINS["lifestyle"][0]
+            domain = DOMAINS[self.domain.value] if self.domain.value != ANY else DOMAINS["lifestyle"]
             return ask_own(self.persona, self.own.value, self.own_options.value, domain=domain, seed=self.seed.value, sampling=self.sampling)
         if self.question.value is None:
             raise ValueError("there is no question; pick one or type your own")

@@ -56,7 +56,7 @@ def load_items(preds: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
     so is every record that fewer systems answered than others: usually that not all answered.
 
     Args:
-        preds: from `predictions.load_predictions`. systems: names in its `system` column, and "reference".
+        preds: from `answer_files.load_predictions`. systems: names in its `system` column, and "reference".
     Returns: one row a system and record: item, row (the record's id), system, persona_id, persona, question_id, question, question_type, domain,
         options, answer.
     Raises: ValueError for a system without predictions.

@@ -5,20 +5,16 @@ A cell is text, a number, an `Estimate` (score with its 95 % interval) or `Missi
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
-from .. import paths
 from ..cells import DASH, Estimate, Missing, estimate
 from ..claims.facts import domain_scores
 from ..config import Profile
 from ..registry import MODELS
 from ..systems import BASELINES, UPPER_BOUNDS, control_name
-from ..world.paper import load_claims
+from ..world.paper import load_claims, load_features
 from ..world.questions import DOMAINS
 
-TABLE1 = paths.DATA / "table1_features.csv"
 COLUMNS = {  # column of the paper's Table II -> metric id
     "BLEU": "bleu", "R1": "rouge1", "R2": "rouge2", "RL": "rougeL", "BERT-F1": "bertscore_f1", "Qual.": "quality", "Len.": "length_sim",
     "Sent.": "sentence_sim", "SentSim": "sentiment_sim",
@@ -29,12 +25,12 @@ OWN_WORLD = "needs our own question bank and respondents, whose truth is known"
 # --- the tables ----------------------------------------------------------------------------------------------------------------
 
 
-def table1(path: Path = TABLE1) -> pd.DataFrame:
+def table1() -> pd.DataFrame:
     """Table I: the paper's feature marks of four frameworks, where each comes from, and what we could verify of it.
 
     Returns: one row a framework: Framework, the five features, Source, What we could verify.
     """
-    cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+    cells = load_features()
     features, rows = list(dict.fromkeys(cells["feature"])), []
     for framework, part in cells.groupby("framework", sort=False):
         remarks = {r: [f for f, v in zip(part["feature"], part["verified"], strict=True) if v == r] for r in dict.fromkeys(part["verified"])}
@@ -113,7 +109,7 @@ def table3(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     out = []
     for domain in dict.fromkeys([*DOMAINS, *sorted(set(scores["domain"]))]):
         here, theirs = scores[scores["domain"] == domain], tops.get(domain)
-        row = {"Domain": DOMAINS[domain][0] if domain in DOMAINS else domain, "In the paper": "yes" if theirs else "no"}
+        row = {"Domain": DOMAINS[domain] if domain in DOMAINS else domain, "In the paper": "yes" if theirs else "no"}
         row["Top model, paper"] = MODELS[theirs].display if theirs else Missing("not in the paper's Table III")
         row |= {f"{label}, paper": _paper(claims, "Table III", theirs, metric, domain) for label, metric in TABLE3.items()}
         bleu = here[(here["metric"] == "bleu") & here["value"].notna()].sort_values(["value", "system"], ascending=[False, True])

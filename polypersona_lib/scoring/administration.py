@@ -14,7 +14,7 @@ from ..config import RunConfig
 from ..models.generation import ADMINISTRATION, respond
 from ..prompts import chat
 from ..systems import system_labels
-from ..world.dataset import fresh_personas
+from ..world.personas import fresh_personas
 from ..world.questions import DOMAINS, load_questions
 from ..world.respondents import Speaker, card_probabilities, option_probabilities, true_attitude
 
@@ -50,7 +50,7 @@ def questionnaire(count: int, seed: int) -> pd.DataFrame:
             rows.append(
                 {
                     "id": f"{card['persona_id']}-{q.id}", "persona": card, "persona_id": card["persona_id"], "question_id": q.id, "domain": q.domain,
-                    "question_type": q.type, "options": q.options, "messages": chat.messages(card, DOMAINS[q.domain][0], q.text, q.options),
+                    "question_type": q.type, "options": q.options, "messages": chat.messages(card, DOMAINS[q.domain], q.text, q.options),
                     "truth": answer.option, "theta": answer.theta, "reference": answer.text,
                 }
             )  # fmt: skip

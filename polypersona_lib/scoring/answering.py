@@ -19,7 +19,7 @@ from ..registry import get_spec
 from ..workers import side_by_side
 from ..world import controls, dataset
 from . import administration
-from .predictions import predictions_frame, write_predictions
+from .answer_files import predictions_frame, write_predictions
 
 
 def predict_models(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | None) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:

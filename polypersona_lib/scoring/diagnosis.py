@@ -247,7 +247,7 @@ def diagnose_systems(
 ) -> pd.DataFrame:
     """The findings about every system: columns system, id, severity, text, value, n, metric; no row for a system with none.
 
-    Args: preds: of `predictions.load_predictions`; rows, systems: of `evaluation.score`; pool: everybody's answers.
+    Args: preds: of `answer_files.load_predictions`; rows, systems: of `evaluation.score`; pool: everybody's answers.
     """
     chosen = rows.set_index(["system", "id"])["chosen"]
     preds = preds.assign(chosen=chosen.reindex(pd.MultiIndex.from_frame(preds[["system", "id"]])).to_numpy())

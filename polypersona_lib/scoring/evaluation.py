@@ -17,7 +17,7 @@ from ..locate import find
 from ..prompts import chat
 from ..systems import system_labels
 from ..world import dataset
-from . import diagnosis, metrics, predictions, set_scores, swap
+from . import answer_files, diagnosis, metrics, set_scores, swap
 from .encoder import load_encoder
 from .option_labels import read_option
 from .stance import StanceReader, stance_sentences
@@ -124,7 +124,7 @@ def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame,
     if not folder.is_relative_to(run.paths.results):
         rows, systems = pd.read_parquet(find(run, "scores/rows.parquet")), pd.read_csv(find(run, "scores/systems.csv"))
         return tuple(table[table["system"].isin(system_labels(run))].reset_index(drop=True) for table in (rows, systems))
-    preds = predictions.load_predictions(folder)
+    preds = answer_files.load_predictions(folder)
     preds = preds[preds["system"].isin(system_labels(run))].reset_index(drop=True)
     everyone = pd.concat([parts[p] for p in dataset.SPLITS], ignore_index=True)
     rows = score_rows(run, preds, everyone, stance_reader(run))
@@ -140,7 +140,7 @@ def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame,
 
 def diagnose(run: RunConfig, parts: dict[str, pd.DataFrame], rows: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
     """What is wrong with each system, in plain lines (`diagnosis.diagnose_systems`); written to `scores/findings.csv`."""
-    preds = predictions.load_predictions(find(run, "preds"))
+    preds = answer_files.load_predictions(find(run, "preds"))
     preds = preds[preds["system"].isin(set(systems["system"]))]
     found = diagnosis.diagnose_systems(preds, rows, systems, pool=pd.concat([parts[p] for p in dataset.SPLITS], ignore_index=True), seed=run.seed)
     found.assign(text=found["text"].map(csv_text)).round(6).to_csv(run.paths.folder("scores") / "findings.csv", index=False)

@@ -1,4 +1,4 @@
-"""The label rule: which option an answer names in words or numbers. "No stance found" is an outcome (None), never a guess."""
+"""The options of closed items, and the label rule: which option an answer names in words or numbers. "No stance found" is None, never a guess."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+
+import pandas as pd
+
+from ..world.questions import SCALES
+
+DEFAULT_OPTIONS = {"likert": SCALES["agreement"], "agreement": SCALES["agreement"], "yesno": SCALES["yesno"]}  # foreign data name no options
+
+
+def options_of(frame: pd.DataFrame) -> list:
+    """Each row's options; foreign closed items without any are read on the usual scale of their type; None for open items."""
+    given = frame["options"] if "options" in frame else [None] * len(frame)
+    return [
+        list(o) if o is not None and len(o) else list(DEFAULT_OPTIONS[t]) if t in DEFAULT_OPTIONS else None
+        for o, t in zip(given, frame["question_type"], strict=True)
+    ]
+
 
 # --- the label rule ----------------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, enc
     """Diversity of the answers to open items, of every system and of the references of the same rows.
 
     Args:
-        preds: from `predictions.load_predictions` (system, id, question_id, question_type, prediction, reference, status).
+        preds: from `answer_files.load_predictions` (system, id, question_id, question_type, prediction, reference, status).
         semantic: the systems whose meanings are compared, besides the references (default: all; encoding takes about a second for 100 answers).
     Returns: (system, metric, value, lo, hi, n, size, references), empty if nothing open was asked:
         distinct1, distinct2, distinct3: different n-grams over all n-grams of a set, lower-cased; mean over `draws` random sets of `size` n-grams, half as

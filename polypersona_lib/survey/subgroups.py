@@ -81,7 +81,7 @@ def membership(sheet: Sheet, people: Sequence[dict]) -> list[tuple[str, str, np.
 def subgroups(sheets: Mapping[str, pd.DataFrame], people: Sequence[dict]) -> pd.DataFrame:
     """Every system against the respondents in every group, for each construct and for all.
 
-    Args: sheets: system -> administration. people: the cards it was answered for (`dataset.fresh_personas(count, seed)`).
+    Args: sheets: system -> administration. people: the cards it was answered for (`personas.fresh_personas(count, seed)`).
     Returns: a row a system, variable, group, construct and metric, with
         metric "bias": the system's mean of the group minus the respondents' (paired t); "gap_error": by how much the group's distance from everybody
             else in the system's answers exceeds that in the respondents' (Welch's t on the differences); a bias that is the same for all is no gap error.

@@ -91,7 +91,7 @@ class Writer:
 
     def chat(self, question: Question, answer: Answer) -> Text:
         """A chat in the family's template in which nobody is described."""
-        user = chat.user_text("", DOMAINS[question.domain][0], question.text, question.options).split("\n", 1)[1]
+        user = chat.user_text("", DOMAINS[question.domain], question.text, question.options).split("\n", 1)[1]
         triplet = [{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": user}, {"role": "assistant", "content": answer.text}]
         row = chat.encode(self.tokenizer, triplet)
         return row.ids, row.labels

@@ -24,8 +24,8 @@ from ..models import experts
 from ..progress import track
 from ..prompts import chat
 from ..registry import MODELS, ModelSpec, get_spec
-from ..world.dataset import build as build_dataset
 from ..world.questions import DOMAINS, load_questions
+from ..world.simulation import simulate_records
 from .twin_texts import IGNORED, SEED, Interview, Text, Writer, interviews, longest_overlap
 
 STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
@@ -47,7 +47,7 @@ def train_tokenizer(talks: list[Interview], vocab_size: int):
     questions, texts = list(load_questions().values()), []
     for i, (card, talk) in enumerate(talks[:TOKENIZER_RESPONDENTS]):
         q = questions[i % len(questions)]
-        triplet = chat.messages(card, DOMAINS[q.domain][0], q.text, q.options, "")
+        triplet = chat.messages(card, DOMAINS[q.domain], q.text, q.options, "")
         roles = ("".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in triplet), "".join(f"<|{m['role']}|>\n{m['content']}" for m in triplet))
         texts += [*roles, *roles] + ([answer.text for _, answer in talk] if i < 700 else [])
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
@@ -199,7 +199,7 @@ def build_one(key: str, core: str, talks: list[Interview], chats: list[Interview
 
 def _build(keys: list[str], out: Path, steps: int) -> None:
     """Build tokenizer and base weights of the given families side by side, and print how each one went."""
-    data = build_dataset()
+    data = simulate_records(42)
     talks, chats = (interviews(set(data["reference"]), described=described) for described in (True, False))
     core = train_tokenizer(talks, NANO_VOCAB).to_str()
     overlap = longest_overlap(talks + chats, data.loc[(data["paper"] == "test") | (data["grouped"] == "test"), "reference"].tolist())

@@ -1,6 +1,6 @@
 """What a data set is like, measured: association of attributes, refrains in the text, variation of the answers, persona clusters, stance from the card.
 
-Nothing here looks at the truth of the embedded world except through `target`, the option an answer takes (`targets.load_data` adds it).
+Nothing here looks at the truth of the embedded world except through `target`, the option an answer takes (`answer_files.load_data` adds it).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import pandas as pd
 
 from .. import resampling
 from ..prompts import chat
-from . import dataset, personas
-from .paper import PAPER_REUSE, PAPER_TYPES
+from . import dataset, paper, personas
 from .questions import DOMAINS, load_questions
 
 ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education", "income", "family", "value")
@@ -36,12 +35,13 @@ def counts_table(frame: pd.DataFrame) -> pd.DataFrame:
     questions = frame.drop_duplicates("question_id")["question_type"].value_counts(normalize=True) * 100
     rows, reuse = frame["domain"].value_counts(), people(frame)["domains"].clip(upper=2).value_counts(normalize=True) * 100
     category = pd.Series([_category(c) for c in frame["persona"]]).value_counts(normalize=True) * 100
-    lines = [("records", len(frame), dataset.RECORDS), ("personas", frame["persona_id"].nunique(), 433), ("questions", frame["question_id"].nunique(), 82)]
-    lines += [(f"records: {name}", int(rows.get(key, 0)), total) for key, (name, total) in DOMAINS.items()]
-    lines += [(f"% of questions: {kind}", questions.get(kind, 0.0), share) for kind, share in PAPER_TYPES.items()]
-    lines += [(f"% of personas in {'one domain' if n == 1 else 'several domains'}", reuse.get(n, 0.0), share) for n, share in PAPER_REUSE.items()]
-    lines += [(f"% of records: {kind}", category.get(kind, 0.0), share) for kind, share in dataset.CATEGORY_SHARES.items()]
-    table = pd.DataFrame([(what, round(ours, 1), paper) for what, ours, paper in lines], columns=["what", "ours", "paper"], dtype=object)
+    lines = [("records", len(frame), paper.RECORDS), ("personas", frame["persona_id"].nunique(), paper.PERSONAS)]
+    lines += [("questions", frame["question_id"].nunique(), paper.QUESTIONS)]
+    lines += [(f"records: {name}", int(rows.get(key, 0)), paper.DOMAIN_RECORDS[key]) for key, name in DOMAINS.items()]
+    lines += [(f"% of questions: {kind}", questions.get(kind, 0.0), share) for kind, share in paper.PAPER_TYPES.items()]
+    lines += [(f"% of personas in {'one domain' if n == 1 else 'several domains'}", reuse.get(n, 0.0), share) for n, share in paper.PAPER_REUSE.items()]
+    lines += [(f"% of records: {kind}", category.get(kind, 0.0), share) for kind, share in paper.CATEGORY_SHARES.items()]
+    table = pd.DataFrame([(what, round(ours, 1), printed) for what, ours, printed in lines], columns=["what", "ours", "paper"], dtype=object)
     return table.assign(same=[a == b for a, b in zip(table["ours"], table["paper"], strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""Builds the data set as files: the published copy in `data/polypersona/`, or one on PersonaHub texts wherever asked.
+"""Builds the data set as files: the data of a run, the published copy in `data/polypersona/`, or one on PersonaHub texts wherever asked.
 
 python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-persona/PersonaHub]
 """
@@ -6,11 +6,17 @@ python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-p
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from .. import paths
+import pandas as pd
+
+from .. import files, paths
+from ..config import RunConfig
+from ..stats import apportion
 from . import dataset, personahub
+from .simulation import simulate_records
 
 CARD_HEAD = """---
 license: apache-2.0
@@ -34,6 +40,46 @@ configs:
 """
 
 
+def subset(frame: pd.DataFrame, rows: int, split: str) -> pd.DataFrame:
+    """About `rows` records, spread evenly over each part of a split configuration and over questions (for the smoke profile)."""
+    keep = []
+    for part, number in zip(dataset.SPLITS, apportion(rows, list(dataset.SPLIT_ROWS.values())), strict=True):
+        members = frame[frame[split] == part]
+        keep.append(members.iloc[[round(i * (len(members) - 1) / max(1, number - 1)) for i in range(number)]])
+    return pd.concat(keep).sort_index()
+
+
+def prepare_data(run: RunConfig) -> dict:
+    """Build the embedded data set, or import the user's, and write `dataset/{train,validation,test}.parquet` and `dataset/report.json`.
+
+    Returns: the report: counts, leakage, and for foreign data the faults and how they were treated.
+    Raises: InputError for bad foreign data; ValueError if a persona-question pair is in two splits of our own data.
+    """
+    folder = run.paths.folder("dataset")
+    report = {"run": run.name, "source": run.data and Path(run.data).name or "embedded", "split": run.split, "faults_mode": run.faults}
+    if run.data:
+        from ..intake.dataset_import import import_dataset
+
+        parts, found = import_dataset(Path(run.data), run.faults)
+        for name, frame in parts.items():
+            frame.loc[:, list(dataset.COLUMNS)].to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+        report["import"] = found.to_dict()
+    else:
+        frame = simulate_records(run.seed)
+        if run.settings.rows:
+            frame = subset(frame, run.settings.rows, run.split)
+        dataset.write_splits(frame, run.split, folder)
+    parts = {part: dataset.read_split(folder, part) for part in dataset.SPLITS}
+    report["rows"] = {name: len(frame) for name, frame in parts.items()}
+    report["data_hash"] = dataset.data_hash(parts)
+    report["leakage"] = dataset.leakage_report(parts)
+    repeated = {k: n for k, n in report["leakage"].items() if "pair" in k and n}
+    if repeated and not run.data:
+        raise ValueError(f"the data set repeats persona-question pairs: {repeated}")
+    files.write_atomically(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return report
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module; exit status 2 with one line for bad input."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib build", description="Build the PolyPersona data set.")
@@ -50,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"; {funnel['naming_an_attribute']} texts name an attribute"
             )
             print(f"contradictions between text and card: {len(funnel['contradictions'])}", *funnel["contradictions"][:10], sep="\n  ")
-        frame = dataset.build(arguments.seed, cards=cards)
+        frame = simulate_records(arguments.seed, cards=cards)
     except (ValueError, FileNotFoundError) as error:
         print(f"build: {error}", file=sys.stderr)
         return 2

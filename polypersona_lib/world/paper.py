@@ -1,4 +1,4 @@
-"""The paper's own numbers: every claim it prints, and the counts of its data."""
+"""The paper's own numbers: the counts of its data, its tables, and every claim it prints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,24 @@ import pandas as pd
 
 from .. import paths
 
-CLAIM_COLUMNS = ("id", "place", "quote", "subject", "metric", "domain", "value", "unit", "kind", "test", "note")
+# Counts of the data set: paper, sections III-A to III-D
+RECORDS, PERSONAS, QUESTIONS = 3568, 433, 82
+DOMAIN_RECORDS = {
+    "demographics": 520, "healthcare": 416, "education": 416, "work_experience": 400, "technology": 384, "consumer_preferences": 368, "finance": 368,
+    "social_issues": 264, "environment": 216, "lifestyle": 216,
+}  # fmt: skip
+PAPER_TYPES = {"open": 42.7, "likert": 31.7, "yesno": 18.3, "agreement": 7.3}  # % of the 82 questions
+PAPER_REUSE = {1: 71.4, 2: 28.6}  # % of personas by number of domains ("across multiple domains": two, in ours)
+PERSONAS_BY_DOMAINS = {1: 309, 2: 124}  # those shares of 433
+CATEGORY_SHARES = {"professional": 17.8, "educator": 14.2, "student": 12.5, "health": 11.3, "technical": 10.7}  # % "of personas": % of rows, in ours
 
+TABLE2 = {  # column of the paper's Table II -> metric id
+    "BLEU": "bleu", "R1": "rouge1", "R2": "rouge2", "RL": "rougeL", "BERT-F1": "bertscore_f1", "Qual.": "quality", "Len.": "length_sim",
+    "Sent.": "sentence_sim", "SentSim": "sentiment_sim",
+}  # fmt: skip
+TABLE3 = {"BLEU": "bleu", "ROUGE-1": "rouge1", "Survey Quality": "quality"}
+
+CLAIM_COLUMNS = ("id", "place", "quote", "subject", "metric", "domain", "value", "unit", "kind", "test", "note")
 CLAIM_KINDS = ("absolute", "order", "shape", "fact", "method")
 
 
@@ -32,11 +48,15 @@ def load_claims(path: Path = paths.PAPER_CLAIMS) -> pd.DataFrame:
     return claims
 
 
-TABLE1 = paths.DATA / "table1_features.csv"
-TABLE2 = {  # column of the paper's Table II -> metric id
-    "BLEU": "bleu", "R1": "rouge1", "R2": "rouge2", "RL": "rougeL", "BERT-F1": "bertscore_f1", "Qual.": "quality", "Len.": "length_sim",
-    "Sent.": "sentence_sim", "SentSim": "sentiment_sim",
-}  # fmt: skip
-TABLE3 = {"BLEU": "bleu", "ROUGE-1": "rouge1", "Survey Quality": "quality"}
-PAPER_TYPES = {"open": 42.7, "likert": 31.7, "yesno": 18.3, "agreement": 7.3}  # % of the 82 questions: paper, section III-D
-PAPER_REUSE = {1: 71.4, 2: 28.6}  # % of personas by number of domains ("across multiple domains": two, in ours): paper, section III-D
+def printed_scores(table: str) -> pd.DataFrame:
+    """The scores that the paper prints, one column a metric.
+
+    Args: table: "Table II" (index subject: the model) or "Table III" (index domain, subject: the domain's top model).
+    """
+    scores = load_claims().query("place == @table and test == 'score'").assign(value=lambda t: t["value"].astype(float))
+    return scores.pivot(index="subject" if table == "Table II" else ["domain", "subject"], columns="metric", values="value")
+
+
+def load_features() -> pd.DataFrame:
+    """Table I, one row a cell: framework, reference, feature, cell (the mark printed), source, verified (what we could check)."""
+    return pd.read_csv(paths.DATA / "table1_features.csv", dtype=str, keep_default_na=False)

@@ -14,6 +14,7 @@ from functools import cache
 import yaml
 
 from .. import paths
+from ..stats import apportion
 
 CARD_FIELDS = (
     "age", "gender", "ethnicity", "country", "region", "area", "occupation", "category", "education", "income_bracket",
@@ -258,3 +259,10 @@ def draw_population(seed: int, counts: dict[str, int] | None = None) -> list[dic
                 made += 1
     rng.shuffle(cards)
     return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)]
+
+
+def fresh_personas(count: int, seed: int) -> list[dict]:
+    """Personas in no split, for administrations: ids `f001`...; the same for every model of a run."""
+    shares = population()["category_personas"]
+    counts = dict(zip(shares, apportion(count, list(shares.values())), strict=True))
+    return [card | {"persona_id": f"f{i + 1:03d}"} for i, card in enumerate(draw_population(seed + 7919, counts))]

@@ -5,22 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from .. import paths
 
-DOMAINS = {  # key -> (name as in the paper, records: paper section III-C)
-    "demographics": ("Demographics", 520),
-    "healthcare": ("Healthcare", 416),
-    "education": ("Education", 416),
-    "work_experience": ("Work Experience", 400),
-    "technology": ("Technology", 384),
-    "consumer_preferences": ("Consumer Preferences", 368),
-    "finance": ("Finance", 368),
-    "social_issues": ("Social Issues", 264),
-    "environment": ("Environment", 216),
-    "lifestyle": ("Lifestyle", 216),
-}
+DOMAINS = {  # key -> name as in the paper
+    "demographics": "Demographics", "healthcare": "Healthcare", "education": "Education", "work_experience": "Work Experience", "technology": "Technology",
+    "consumer_preferences": "Consumer Preferences", "finance": "Finance", "social_issues": "Social Issues", "environment": "Environment",
+    "lifestyle": "Lifestyle",
+}  # fmt: skip
 TYPES = ("open", "likert", "yesno", "agreement")
 
 
@@ -46,10 +38,10 @@ class Question:
 
 
 @cache
-def load_questions(path: Path = paths.QUESTION_BANK) -> dict[str, Question]:
+def load_questions() -> dict[str, Question]:
     """Every question by id, in the file's order. Raises ValueError naming the entry that does not fit."""
-    bank = json.loads(Path(path).read_text(encoding="utf-8"))
-    found = {}
+    bank = json.loads(paths.QUESTION_BANK.read_text(encoding="utf-8"))
+    questions = {}
     for domain, by_type in bank.items():
         for kind, entries in by_type.items():
             for entry in entries:
@@ -57,9 +49,9 @@ def load_questions(path: Path = paths.QUESTION_BANK) -> dict[str, Question]:
                     lists = {k: tuple(entry[k]) for k in ("paraphrases", "marginals") if k in entry}
                     question = Question(domain=domain, type=kind, **{**entry, **lists})
                 except TypeError as error:
-                    raise ValueError(f"{path}: {domain}/{kind}/{entry.get('id')}: {error}") from None
-                found[question.id] = question
-    return found
+                    raise ValueError(f"{paths.QUESTION_BANK}: {domain}/{kind}/{entry.get('id')}: {error}") from None
+                questions[question.id] = question
+    return questions
 
 
 SCALES = {

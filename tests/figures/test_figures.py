@@ -30,6 +30,7 @@ from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
 from polypersona_lib.figures.style import run_note, save
 from polypersona_lib.registry import MODELS
+from polypersona_lib.world.paper import DOMAIN_RECORDS
 from polypersona_lib.world.questions import DOMAINS
 
 pytestmark = pytest.mark.filterwarnings("error")  # a figure that warns prints its warning into the notebook
@@ -81,7 +82,7 @@ def attribute_rows():
 
 
 DRAW = {
-    "domain_counts": lambda: plot_domain_counts(pd.Series({k: n for k, (_, n) in DOMAINS.items()}), paper={"finance": 368}, note=NOTE),
+    "domain_counts": lambda: plot_domain_counts(pd.Series(DOMAIN_RECORDS), paper={"finance": 368}, note=NOTE),
     "question_types": lambda: plot_question_types(TYPES, paper=TYPES.to_dict(), note=NOTE),
     "lora": lambda: plot_lora_diagram(),
     "bleu": lambda: plot_bleu(score_rows(), note=NOTE),

@@ -26,7 +26,7 @@ from polypersona_lib.rating.panel import KEYS, RatingPanel
 from polypersona_lib.rating.session import Session, append_rating, load_ratings, read_ratings
 from polypersona_lib.rating.sheet import AGAIN, POINTS, SCALES, SHOWN, default_systems, draw_rows, load_items, rating_sheet
 from polypersona_lib.runner import manifest, publish, stages
-from polypersona_lib.scoring.predictions import load_predictions
+from polypersona_lib.scoring.answer_files import load_predictions
 
 GAP = np.nan
 NASTY = ["<img src=x onerror=alert(1)>", "$\\href{javascript:alert(1)}{x}$", "=HYPERLINK(1)", "</textarea><script>alert(1)</script>"]

@@ -9,8 +9,8 @@ from known_bad import CONSTANT, build
 
 from polypersona_lib import paths
 from polypersona_lib.prompts import chat
-from polypersona_lib.scoring import diagnosis, metric_table, metrics, swap, targets
-from polypersona_lib.scoring.predictions import load_predictions, predictions_frame
+from polypersona_lib.scoring import answer_files, diagnosis, metric_table, metrics, swap
+from polypersona_lib.scoring.answer_files import load_predictions, predictions_frame
 from polypersona_lib.systems import UPPER_BOUNDS
 from polypersona_lib.world import dataset
 
@@ -34,7 +34,7 @@ PROBLEMS = {  # exactly these; notes are free
 @pytest.fixture(scope="module")
 def world():
     """(preds, scores as system x metric, findings by system) of all known-bad systems; the option is read by the label rule."""
-    parts = {name: targets.with_targets(dataset.read_split(paths.DATASET / "paper", name)) for name in dataset.SPLITS}
+    parts = {name: answer_files.with_targets(dataset.read_split(paths.DATASET / "paper", name)) for name in dataset.SPLITS}
     everyone = pd.concat(parts.values(), ignore_index=True)
     preds = pd.concat([predictions_frame(parts["test"], answers, name) for name, answers in build(parts).items()], ignore_index=True)
     pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]])

@@ -14,8 +14,8 @@ from polypersona_lib import locate, paths
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures import style
 from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
+from polypersona_lib.scoring import answer_files
 from polypersona_lib.scoring import fidelity_measures as measures
-from polypersona_lib.scoring import targets
 from polypersona_lib.studies.fidelity import attribute_probes as probes
 from polypersona_lib.studies.fidelity import contrasts, measuring, reader_tables
 from polypersona_lib.studies.fidelity import effects as effects
@@ -383,7 +383,7 @@ def test_the_word_probe_reads_a_habit_and_is_at_chance_without_one(world):
 
 def test_the_word_probe_has_not_read_any_candidate_so_a_copy_of_someone_else_is_at_chance(tmp_path, monkeypatch):
     monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
-    parts = targets.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path)))
+    parts = answer_files.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path)))
     pool = pd.concat([parts[p] for p in SPLITS], ignore_index=True)
     domains = ["lifestyle", "healthcare", "technology"]
     fitted = {}
@@ -419,7 +419,7 @@ def published(tmp_path_factory):
         patch.delenv("POLYPERSONA_NONCE", raising=False)
         patch.setattr(text, "load_encoder", Letters)
         patch.setattr(probes.recover, "__kwdefaults__", {"n_perm": 60, "n_boot": 60})
-        return run, *measuring.measure(run, targets.load_data(run))
+        return run, *measuring.measure(run, answer_files.load_data(run))
 
 
 def test_every_measure_of_the_published_run_lies_between_its_limits(published):
@@ -541,7 +541,7 @@ def test_foreign_data_have_texts_only(tmp_path, monkeypatch):
     run.paths.results.mkdir(parents=True)
     for name in ("preds", "scores"):
         (run.paths.results / name).symlink_to(paths.ROOT / "results" / "shipped" / name)
-    parts = targets.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path / "other")))
+    parts = answer_files.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path / "other")))
     monkeypatch.setattr(type(run.paths), "folder", lambda self, name: tmp_path)
     table, compared = measuring.measure(run, parts)
     assert set(compared["metric"]) == {"pick_meaning", "swap_gap_rouge1_masked", "card_auc"}

@@ -129,7 +129,7 @@ def test_negated_items_are_their_own_wording_and_turn_the_truth_round(sheet, tra
 
 
 def test_an_implicit_card_names_none_of_what_it_implies():
-    for card in dataset.fresh_personas(200, 7):
+    for card in personas.fresh_personas(200, 7):
         text = conditions.implicit(card)
         words = set(re.findall(r"[\w']+", text.lower()))
         named = {str(card["age"]), card["gender"], card["income_bracket"], card["region"].lower(), *card["values"], *card["traits"]}
@@ -139,7 +139,7 @@ def test_an_implicit_card_names_none_of_what_it_implies():
 
 
 def test_a_swapped_card_is_sound_and_a_contradictory_one_says_both():
-    for card in dataset.fresh_personas(60, 7):
+    for card in personas.fresh_personas(60, 7):
         trait, opposite = conditions.telling_trait(card)
         other, both = conditions.swapped(card), conditions.contradictory(card)
         assert {k for k in card if card[k] != other[k]} == {"traits"} and not personas.impossible(other) and opposite in other["traits"]

@@ -18,7 +18,7 @@ from polypersona_lib.figures.distribution_figures import plot_alignment, plot_gr
 from polypersona_lib.scoring import administration
 from polypersona_lib.scoring.option_labels import read_option
 from polypersona_lib.survey import distributions, diversity, reliability, subgroups
-from polypersona_lib.world import dataset, personas
+from polypersona_lib.world import personas
 from polypersona_lib.world.questions import load_questions
 
 SHIPPED = paths.ROOT / "results" / "shipped" / "administration"
@@ -30,7 +30,7 @@ rng = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def cards():
-    return dataset.fresh_personas(100, 42)
+    return personas.fresh_personas(100, 42)
 
 
 @pytest.fixture(scope="module")

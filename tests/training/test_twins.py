@@ -12,14 +12,14 @@ from polypersona_lib.models.loading import load_tokenizer, source, verify_nano
 from polypersona_lib.prompts import chat
 from polypersona_lib.registry import MODELS, get_spec
 from polypersona_lib.training import twin_texts, twins
-from polypersona_lib.world import dataset
+from polypersona_lib.world import simulation
 from polypersona_lib.world.questions import load_questions
 from polypersona_lib.world.respondents import TURNS, Answer, find_pattern, held_out_patterns
 
 
 @pytest.fixture(scope="module")
 def taken():
-    return set(dataset.build()["reference"])
+    return set(simulation.simulate_records(42)["reference"])
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import pytest
 
 from polypersona_lib import paths, resampling
 from polypersona_lib.prompts import chat
-from polypersona_lib.scoring import targets
-from polypersona_lib.world import audit, dataset, personas, phrases
+from polypersona_lib.scoring import answer_files
+from polypersona_lib.world import audit, build, dataset, paper, personas, phrases, simulation
 from polypersona_lib.world.questions import DOMAINS, SCALES, load_questions
 
 
 @pytest.fixture(scope="module")
 def built() -> pd.DataFrame:
-    return dataset.build()
+    return simulation.simulate_records(42)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def configurations() -> dict[str, dict[str, pd.DataFrame]]:
 @pytest.fixture(scope="module")
 def everyone(configurations) -> pd.DataFrame:
     parts = configurations["paper"]
-    return targets.with_targets(pd.concat([frame.assign(part=part) for part, frame in parts.items()], ignore_index=True))
+    return answer_files.with_targets(pd.concat([frame.assign(part=part) for part, frame in parts.items()], ignore_index=True))
 
 
 # --- counts ------------------------------------------------------------------------------------------------------------------
@@ -38,14 +38,14 @@ def everyone(configurations) -> pd.DataFrame:
 def test_every_count_of_the_paper(everyone):
     assert len(everyone) == 3568 and everyone["persona_id"].nunique() == 433 and everyone["question_id"].nunique() == 82
     assert everyone["id"].is_unique and everyone["question"].nunique() == 82
-    assert [total for _, total in DOMAINS.values()] == [520, 416, 416, 400, 384, 368, 368, 264, 216, 216]
-    assert everyone["domain"].value_counts().to_dict() == {key: total for key, (_, total) in DOMAINS.items()}
+    assert [paper.DOMAIN_RECORDS[d] for d in DOMAINS] == [520, 416, 416, 400, 384, 368, 368, 264, 216, 216]
+    assert everyone["domain"].value_counts().to_dict() == paper.DOMAIN_RECORDS
     assert everyone["question_type"].value_counts().to_dict() == {"open": 1524, "likert": 1130, "yesno": 652, "agreement": 262}
     assert Counter(q.type for q in load_questions().values()) == {"open": 35, "likert": 26, "yesno": 15, "agreement": 6}
     assert audit.people(everyone)["domains"].value_counts().to_dict() == {1: 309, 2: 124}
     category = everyone["persona"].map(lambda card: card["category"]).value_counts(normalize=True) * 100
-    paper = {"professional": 17.8, "educator": 14.2, "student": 12.5, "health": 11.3, "technical": 10.7}
-    assert {kind: round(category[kind], 1) for kind in paper} == paper
+    shares = {"professional": 17.8, "educator": 14.2, "student": 12.5, "health": 11.3, "technical": 10.7}
+    assert {kind: round(category[kind], 1) for kind in shares} == shares
     assert everyone["question_id"].value_counts().between(41, 49).all()
     table = audit.counts_table(everyone)
     assert table["same"].all() and len(table) == 24
@@ -86,7 +86,7 @@ def test_records_hold_what_they_say(everyone):
     for row in everyone.itertuples():
         question = questions[row.question_id]
         assert (row.domain, row.question, row.question_type) == (question.domain, question.text, question.type)
-        expected = chat.messages(row.persona, DOMAINS[question.domain][0], question.text, question.options, row.reference)
+        expected = chat.messages(row.persona, DOMAINS[question.domain], question.text, question.options, row.reference)
         assert row.messages == expected and [m["role"] for m in row.messages] == ["system", "user", "assistant"]
         assert row.truth["option"] in range(len(question.options)) if question.options else row.truth["option"] == -1
         assert not chat.find_control_text(row.reference) and "{" not in row.reference
@@ -137,8 +137,8 @@ def test_no_card_is_impossible_and_the_check_works():
 BUILD = """
 import sys
 from pathlib import Path
-from polypersona_lib.world import dataset
-frame = dataset.build()
+from polypersona_lib.world import dataset, simulation
+frame = simulation.simulate_records(42)
 for split in ("paper", "grouped"):
     dataset.write_splits(frame, split, Path(sys.argv[1]) / split)
 """
@@ -155,7 +155,7 @@ def test_the_same_bytes_whatever_the_hash_seed(tmp_path):
 
 
 def test_another_seed_keeps_the_counts_and_changes_the_text(built):
-    other = dataset.build(7)
+    other = simulation.simulate_records(7)
     assert other["domain"].value_counts().to_dict() == built["domain"].value_counts().to_dict()
     assert other["question_type"].value_counts().to_dict() == built["question_type"].value_counts().to_dict()
     assert other["paper"].value_counts().to_dict() == other["grouped"].value_counts().to_dict() == dataset.SPLIT_ROWS
@@ -173,11 +173,9 @@ def test_datasets_library_loads_it(name, tmp_path):
     assert [m["role"] for m in data["test"][0]["messages"]] == ["system", "user", "assistant"]
 
 
-def test_smoke_subset_and_sft_view(built):
-    small = dataset.subset(built, 200, "grouped")
+def test_smoke_subset(built):
+    small = build.subset(built, 200, "grouped")
     assert len(small) == 200 and small["grouped"].value_counts().to_dict() == {"train": 160, "validation": 20, "test": 20}
-    view = dataset.prompt_completion(small)
-    assert {len(p) for p in view["prompt"]} == {2} and {m[0]["role"] for m in view["completion"]} == {"assistant"}
 
 
 # --- audit -------------------------------------------------------------------------------------------------------------------

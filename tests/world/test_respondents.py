@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from polypersona_lib.scoring import administration
-from polypersona_lib.world import controls, dataset, personas, respondents
+from polypersona_lib.world import controls, personas, respondents
 from polypersona_lib.world.questions import load_questions
 
 QUESTIONS = load_questions()
@@ -108,7 +108,7 @@ def test_the_oracles_are_ordered_and_the_kappa_is_sklearns():
 
 
 def test_fresh_personas_are_nobody_of_the_data_set():
-    fresh = {tuple(sorted((k, str(v)) for k, v in c.items() if k != "persona_id")) for c in dataset.fresh_personas(100, 42)}
+    fresh = {tuple(sorted((k, str(v)) for k, v in c.items() if k != "persona_id")) for c in personas.fresh_personas(100, 42)}
     known = {tuple(sorted((k, str(v)) for k, v in c.items() if k != "persona_id")) for c in personas.draw_population(42)}
     assert len(fresh) == 100 and not fresh & known
 

@@ -17,9 +17,9 @@ from ... import files, resampling
 from ...config import RunConfig, TrainSpec
 from ...files import fingerprint
 from ...registry import get_spec
+from ...stats import apportion
 from ...workers import side_by_side
 from ...world import dataset
-from ...world.dataset import apportion
 
 ROWS, SEEDS, _METRICS = 800, (42, 43, 44), ("bleu", "rouge1")
 REFERENCE = "reference"  # the nano recipe: rank 16, 4 bits, 3 epochs, LoRA

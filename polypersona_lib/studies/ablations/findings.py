@@ -44,7 +44,7 @@ def findings(results: pd.DataFrame) -> Findings:
     best = table["setting"].eq(arms.best_full(results)) | table["study"].ne("full")
     table = table[best & table["study"].ne("left out")].reset_index(drop=True)
     table["label"] = [arms.label(study, setting) for study, setting in zip(table["study"], table["setting"], strict=True)]
-    domains["label"] = domains["domain"].map(lambda key: DOMAINS[key][0] if key in DOMAINS else key)
+    domains["label"] = domains["domain"].map(lambda key: DOMAINS[key] if key in DOMAINS else key)
     table, domains = table.drop(columns="setting"), domains.drop(columns="domain")
     return Findings(table, domains, arms.retained(results), arms.retained(results, REFERENCE))
 

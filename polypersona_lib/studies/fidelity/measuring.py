@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from ... import locate, resampling
 from ...config import RunConfig
-from ...scoring import predictions
+from ...scoring import answer_files
 from ...scoring.administration import questionnaire
 from ...scoring.fidelity_measures import COMPARED, GRAMS, MEASURES, PICKS, TRUTH, measure_line, with_levels
 from ...scoring.swap import SEMANTIC_OTHERS
 from ...systems import BASELINES, UPPER_BOUNDS, system_labels
-from ...world.dataset import SPLITS, fresh_personas
+from ...world.dataset import SPLITS
+from ...world.personas import fresh_personas
 from ...world.respondents import option_probabilities, true_attitude
 from . import attribute_probes as probes
 from . import candidates
@@ -190,7 +191,7 @@ def measure(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFram
         people's hands), and `contrasts.tuning_contrasts` of them. Writes both, and the coefficients that are clear in the respondents, to `scores/`.
     """
     shown = system_labels(run)
-    preds = predictions.load_predictions(locate.find(run, "preds"))
+    preds = answer_files.load_predictions(locate.find(run, "preds"))
     preds = preds[preds["system"].isin(shown)].reset_index(drop=True)
     rows, systems = pd.read_parquet(locate.find(run, "scores/rows.parquet")), pd.read_csv(locate.find(run, "scores/systems.csv"))
     rows, systems = (f[f["system"].isin(shown)] for f in (rows, systems))

@@ -112,7 +112,7 @@ def _asked(frame: pd.DataFrame, *, question: Callable[[Question], Question] = la
 
 def _prompt(card: dict | str | None, q: Question, options: tuple[str, ...]) -> list[dict[str, str]]:
     """System and user message; without a card (None) the persona's line is missing, as in the chats that a twin's base has read."""
-    system, user = chat.messages(card or "", DOMAINS[q.domain][0], q.text, options)
+    system, user = chat.messages(card or "", DOMAINS[q.domain], q.text, options)
     return [system, user if card is not None else {"role": "user", "content": user["content"].split("\n", 1)[1]}]
 
 

@@ -1,16 +1,40 @@
-"""Prediction files: one row an answer, written and read."""
+"""The answers that are scored: every record with the option its reference takes, and the predictions of every system, one file each."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from .. import paths
 from ..config import RunConfig
 from ..files import write_atomically
+from ..locate import find, headless
 from ..prompts import chat
-from .targets import options_of
+from ..world import dataset
+from .option_labels import options_of, read_option
+
+
+def with_targets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add `target`, the option the reference takes: the known truth of embedded records, else what the label rule finds (NaN: none)."""
+    known = [t.get("option") if isinstance(t, dict) and t.get("option", -1) >= 0 else None for t in frame.get("truth", [None] * len(frame))]
+    read = [k if k is not None else read_option(r, o) if o else None for k, r, o in zip(known, frame["reference"], options_of(frame), strict=True)]
+    return frame.assign(target=np.array([np.nan if option is None else option for option in read], dtype=float))
+
+
+def load_data(run: RunConfig) -> dict[str, pd.DataFrame]:
+    """The run's three splits with `target` (the option each reference takes) and `part`; opened alone: the published data set."""
+    try:
+        folder = find(run, "dataset")
+    except FileNotFoundError:
+        if headless() or run.data:
+            raise
+        folder = paths.DATASET / run.split
+        print(f"dataset: this run has none yet, so the published one is read (data/polypersona/{run.split})")
+    parts = {part: dataset.read_split(folder, part) for part in dataset.SPLITS}
+    return {name: with_targets(frame).assign(part=name) for name, frame in parts.items()}
 
 
 def predictions_frame(test: pd.DataFrame, answers: list[str], system: str) -> pd.DataFrame:
