@@ -31,7 +31,7 @@ def encoder():
 def test_neither_import_nor_opening_a_run_needs_torch_and_the_threads_are_fixed_all_the_same(tmp_path):
     code = """
 import sys
-import polypersona_lib.metrics, polypersona_lib.stance, polypersona_lib.stats, polypersona_lib.score
+import polypersona_lib.scoring.metrics, polypersona_lib.scoring.stance, polypersona_lib.stats, polypersona_lib.score.command
 from polypersona_lib import config
 run = config.open_run(profile="smoke", out=sys.argv[1])
 cpu = config._cpu_build()
