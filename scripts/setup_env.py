@@ -3,6 +3,7 @@
     python scripts/setup_env.py check              does this interpreter's environment satisfy requirements.lock?
     python scripts/setup_env.py install            install requirements.lock into this interpreter's environment
     python scripts/setup_env.py stamp              print what a finished .venv would be stamped with
+    python scripts/setup_env.py filter             have this clone's git take notebooks without what JupyterLab stores in them
 
 PyTorch comes first and alone. Without a CUDA GPU that is the CPU build of the pinned version, so that no CUDA package is ever pulled;
 everything else is installed without dependency resolution, because the lock names every package. Small batches make the
@@ -16,6 +17,7 @@ import importlib.metadata as metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,6 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BATCH = 20
+HOOK = """# Written by scripts/setup_env.py: JupyterLab tells git that a notebook with new outputs has not changed.
+import runpy
+from pathlib import Path
+
+script = Path(__file__).resolve().parents[3] / "scripts" / "clean_notebook.py"
+if script.is_file():
+    get_config().FileContentsManager.post_save_hook = runpy.run_path(str(script))["after_save"]
+"""
 ROOM_GB = 2.5  # the environment takes 2.1 on Linux without a GPU; PyTorch's CUDA build takes more
 
 
@@ -158,6 +168,33 @@ def install() -> None:
     print(f"    [{len(pins)}/{len(pins)}] {time.monotonic() - began:4.0f} s  all packages are in place", flush=True)
 
 
+def set_filter() -> None:
+    """Name `clean_notebook.py` as git's clean filter `notebook` (see .gitattributes) in this clone, and its hook to JupyterLab in `.venv`.
+
+    Does nothing if this is no clone, or git is not there.
+
+    The filter is not `required`: without this interpreter, or on a branch without the script, git takes notebooks as they are.
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True).stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+    except OSError:
+        return
+    python, script = shlex.quote(sys.executable), "scripts/clean_notebook.py"
+    command = f"if [ -x {python} ] && [ -f {script} ]; then {python} -I {script}; else cat; fi"
+    if not top or Path(top).resolve() != ROOT:
+        return
+    if git("config", "--local", "--get", "filter.notebook.clean") != command:
+        git("config", "--local", "filter.notebook.clean", command)
+    hook = ROOT / ".venv" / "etc" / "jupyter" / "jupyter_server_config.py"
+    if Path(sys.prefix) == ROOT / ".venv" and not (hook.is_file() and hook.read_text(encoding="utf-8") == HOOK):
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text(HOOK, encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """Run one of the commands of the module's header."""
     if arguments == ["check"]:
@@ -169,6 +206,9 @@ def main(arguments: list[str]) -> int:
         return 0
     if arguments == ["stamp"]:
         print(stamp())
+        return 0
+    if arguments == ["filter"]:
+        set_filter()
         return 0
     print(__doc__, file=sys.stderr)
     return 2
