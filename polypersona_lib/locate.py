@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from . import paths, records
 from .config import RunConfig
 from .notebook_graph import ASIDE
 
+Made = TypeVar("Made")
 PUBLISHED_RUNS = ("nano", *ASIDE.values())  # names of the runs whose results are shipped: default seed and split, embedded data
 
 
 def headless() -> bool:
-    """Whether the runner executes this notebook.
-
-    Nobody can use a widget then, and nbclient sometimes waits forever for a cell that shows an Output widget (its issue 312; seen in two of two runs
-    beside other work on both cores), so such a cell shows nothing.
-    """
+    """Whether the runner executes this notebook. For library code: a cell asks `live`, `find` or `works_here` instead."""
     return "POLYPERSONA_NONCE" in os.environ
+
+
+def live(make: Callable[[], Made]) -> Made | None:
+    """What `make` builds (a widget, a page), or None under the runner, where nobody could use it.
+
+    nbclient sometimes waits forever for a cell that shows an Output widget (its issue 312; seen in two of two runs beside other work on both cores).
+    """
+    return None if headless() else make()
 
 
 def find(run: RunConfig, name: str) -> Path:
@@ -49,10 +56,10 @@ def find_figure(run: RunConfig, stem: str) -> Path | None:
 
 
 def works_here(run: RunConfig, made: str) -> bool:
-    """Whether a notebook with long work does it itself; else it shows what was published, so that it can be read alone in a minute.
+    """True if the notebook should run its long step; otherwise it loads the published results and can be read alone in a minute.
 
     True under the runner, if the work was begun here (`results/<run>/<made>` holds something), and for a run of which nothing is published:
-    another seed, split, profile or data set.
+    another seed, split, profile or data set. For library functions that do a long step or load it.
     """
     own = run.paths.results / made
     return headless() or run.name not in PUBLISHED_RUNS or (own.is_dir() and any(own.iterdir()))
@@ -67,8 +74,8 @@ class Published(RunConfig):
         return paths.RunPaths(paths.ROOT / "results" / "shipped", paths.ROOT / "figures" / "shipped")
 
 
-def shown(run: RunConfig) -> RunConfig:
-    """The run that a report shows: `run`, or in a notebook opened on its own, without scores of its own, the published one (said in one line)."""
+def reported_run(run: RunConfig) -> RunConfig:
+    """The run that the report shows: `run`, or the published one (said in one line) in a notebook opened on its own that has no scores yet."""
     if headless() or run.name != "nano" or (run.paths.results / "scores" / "rows.parquet").is_file():
         return run
     print("this run has no scores yet, so the published nano run is shown (results/shipped, figures/shipped)")

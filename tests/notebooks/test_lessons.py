@@ -243,6 +243,12 @@ def test_long_work_is_done_under_the_runner_once_begun_and_where_nothing_is_publ
     assert locate.works_here(replace(run, out=str(tmp_path / "other")), "adapters")
 
 
+def test_a_widget_is_built_only_where_somebody_can_use_it(alone, monkeypatch):
+    assert locate.live(lambda: "page") == "page"
+    monkeypatch.setenv("POLYPERSONA_NONCE", "x")
+    assert locate.live(lambda: 1 / 0) is None
+
+
 def test_records_and_scores_opened_alone_are_the_published_ones_and_nothing_is_written(tmp_path, alone):
     run = RunConfig(out=str(tmp_path), models="phi-2,tinyllama-1.1b")
     assert [r["model"] for r in locate.published_runs(run)] == [k for k in run.model_keys] and len(run.model_keys) == 2
@@ -254,14 +260,14 @@ def test_records_and_scores_opened_alone_are_the_published_ones_and_nothing_is_w
 
 def test_a_report_opened_alone_shows_the_published_run_and_leaves_it_alone(tmp_path, alone, monkeypatch):
     run = RunConfig(out=str(tmp_path))
-    published = locate.shown(run)
+    published = locate.reported_run(run)
     assert published.paths.results == SHIPPED and (published.seed, published.name) == (42, "nano") and run.paths.results != SHIPPED
-    assert locate.shown(replace(run, seed=7)).paths.results.name == "nano-seed7"
+    assert locate.reported_run(replace(run, seed=7)).paths.results.name == "nano-seed7"
     shutil.copy(SHIPPED / "scores" / "rows.parquet", run.paths.folder("scores"))
-    assert locate.shown(run) is run
+    assert locate.reported_run(run) is run
     monkeypatch.setenv("POLYPERSONA_NONCE", "x")
     other = replace(run, out=str(tmp_path / "other"))
-    assert locate.shown(other) is other
+    assert locate.reported_run(other) is other
 
 
 def test_own_predictions_are_scored_even_beside_published_scores(tmp_path, alone):
