@@ -36,7 +36,7 @@ def _other_persona(test: pd.DataFrame, everyone: pd.DataFrame) -> list[str]:
 
 
 def _uniform(test: pd.DataFrame, train: pd.DataFrame) -> list[str]:
-    return controls.floor_predictions(test, train, seed=42)["uniform"]
+    return controls.baseline_predictions(test, train, seed=42)["uniform"]
 
 
 def _wrong_format(row) -> str:

@@ -7,18 +7,19 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from .. import files, records
 from ..config import RunConfig
-from ..files import fingerprint
+from ..files import fingerprint, write_atomically
 from ..locate import find, headless
-from ..models.generation import ADMINISTRATION, SAMPLING
+from ..models.generation import ADMINISTRATION, SAMPLING, generate, respond
 from ..models.loading import load_tokenizer
+from ..models.tuned import load_tuned
 from ..prompts.chat import PROMPT_VERSION
 from ..records import load_runs
 from ..registry import get_spec
+from ..systems import is_untuned, model_of, untuned
 from ..workers import side_by_side
 from ..world import controls, dataset
-from . import administration
+from .administration import answered_sheet, questionnaire
 from .answer_files import predictions_frame, write_predictions
 
 
@@ -27,35 +28,33 @@ def predict_models(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | Non
 
     Returns: system -> its administration (empty without a sheet); system -> number of test answers that a reasoning block was cut from.
     """
-    jobs = [(run, record["model"], tuned, test, sheet) for record in load_runs(run) for tuned in (True, False)]
-    found = dict(side_by_side(predict_model, jobs, fresh=False))
-    systems = [key if tuned else f"{key}--base" for _, key, tuned, *_ in jobs]
-    sheets = {system: found[i][0] for i, system in enumerate(systems) if sheet is not None}
-    return sheets, {system: found[i][1] for i, system in enumerate(systems)}
+    systems = [system for record in load_runs(run) for system in (record["model"], untuned(record["model"]))]
+    answered = dict(side_by_side(predict_model, [(run, system, test, sheet) for system in systems], fresh=False))
+    by_system = {system: answered[i] for i, system in enumerate(systems)}
+    return {s: sheet for s, (sheet, _) in by_system.items() if sheet is not None}, {s: reasoned for s, (_, reasoned) in by_system.items()}
 
 
-def predict_model(run: RunConfig, key: str, tuned: bool, test: pd.DataFrame, sheet: pd.DataFrame | None) -> tuple[pd.DataFrame | None, int]:
-    """One model's part of `predict_models`: (its administration, answers with a reasoning block)."""
-    from ..models.generation import generate
-    from ..models.tuned import load_tuned
-    from .administration import administer
-
-    spec, system = get_spec(key), key if tuned else f"{key}--base"
-    tokenizer, model = load_tokenizer(spec, run.settings.scale), load_tuned(run, spec, tuned=tuned)
+def predict_model(run: RunConfig, system: str, test: pd.DataFrame, sheet: pd.DataFrame | None) -> tuple[pd.DataFrame | None, int]:
+    """One system's part of `predict_models`: (its administration, answers with a reasoning block)."""
+    spec = get_spec(model_of(system))
+    tokenizer, model = load_tokenizer(spec, run.settings.scale), load_tuned(run, spec, tuned=not is_untuned(system))
     answers = generate(model, tokenizer, test, seed=run.seed, label=f"answers of {system}")
     write_predictions(run, predictions_frame(test, answers["text"].tolist(), system))
-    answered = None if sheet is None else administer(model, tokenizer, sheet, seed=run.seed, label=f"questionnaire: {system}")
-    return answered, int(answers["reasoned"].sum())
+    reasoned = int(answers["reasoned"].sum())
+    if sheet is None:
+        return None, reasoned
+    manner = [ADMINISTRATION] * len(sheet)
+    replies = respond(model, tokenizer, sheet, seed=run.seed, settings=manner, with_options=True, label=f"questionnaire: {system}")
+    return answered_sheet(sheet, replies["option_probs"].tolist(), replies["text"].tolist()), reasoned
 
 
-def predict_controls(run: RunConfig, test: pd.DataFrame, train: pd.DataFrame) -> list[str]:
-    """Write the predictions of the floors and, in the embedded world, of the bounds. Returns the systems written."""
-    found = controls.floor_predictions(test, train, run.seed)
+def predict_controls(run: RunConfig, test: pd.DataFrame, train: pd.DataFrame) -> None:
+    """Write the predictions of the baselines and, in the embedded world, of the upper bounds."""
+    predictions = controls.baseline_predictions(test, train, run.seed)
     if not run.data:
-        found |= controls.bound_predictions(test, run.seed)
-    for system, answers in found.items():
+        predictions |= controls.upper_bound_predictions(test, run.seed)
+    for system, answers in predictions.items():
         write_predictions(run, predictions_frame(test, answers, system))
-    return list(found)
 
 
 def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -64,23 +63,29 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
     Answers of the same models to the same rows are kept from an earlier run (`preds/answered.json` says what they belong to).
     Opened alone, without a trained adapter, the published predictions are read instead. Returns: system -> administration.
     """
-    if not headless() and not run.data and not records.load_runs(run):  # opened alone: nothing was trained here
+    if not headless() and not run.data and not load_runs(run):  # opened alone: nothing was trained here
         find(run, "preds")
-        return {p.stem: pd.read_parquet(p) for p in sorted(find(run, "administration").glob("*.parquet"))}
-    models = (run.model_keys, [r["adapter_hash"] for r in records.load_runs(run)])
+        return _read_sheets(find(run, "administration"))
+    models = (run.model_keys, [r["adapter_hash"] for r in load_runs(run)])
     manner = ([asdict(s) for s in (*SAMPLING.values(), ADMINISTRATION)], PROMPT_VERSION, run.settings.administered)
     mark = fingerprint(dataset.data_hash({k: parts[k] for k in dataset.SPLITS}), run.seed, models, manner)
     note = run.paths.folder("preds") / "answered.json"
     folder = run.paths.folder("administration")
     if note.exists() and json.loads(note.read_text()).get("mark") == mark:
         print("the models answered these rows before; their answers are kept")
-        return {p.stem: pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))}
-    sheet = None if run.data else administration.questionnaire(run.settings.administered, run.seed)
+        return _read_sheets(folder)
+    sheet = None if run.data else questionnaire(run.settings.administered, run.seed)
     sheets, reasoned = predict_models(run, parts["test"], sheet)
     predict_controls(run, parts["test"], parts["train"])
     if sheet is not None:
-        sheets |= administration.control_administrations(sheet, parts["train"], run.seed)
+        known = controls.questionnaire_probabilities(sheet, parts["train"], run.seed)
+        sheets |= {system: answered_sheet(sheet, probabilities, [""] * len(sheet)) for system, probabilities in known.items()}
     for system, answered in sheets.items():
         answered.assign(option_probs=[list(p) for p in answered["option_probs"]]).to_parquet(folder / f"{system}.parquet", index=False, compression="zstd")
-    files.write_atomically(note, json.dumps({"mark": mark, "answers_with_reasoning": reasoned}) + "\n")
+    write_atomically(note, json.dumps({"mark": mark, "answers_with_reasoning": reasoned}) + "\n")
     return sheets
+
+
+def _read_sheets(folder) -> dict[str, pd.DataFrame]:
+    """System -> its stored administration."""
+    return {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}

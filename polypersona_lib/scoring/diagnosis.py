@@ -17,6 +17,7 @@ import pandas as pd
 from .. import resampling
 from ..errors import quoted
 from ..prompts import chat
+from ..texts import sentences
 from . import metric_table, metrics
 from .option_labels import read_option
 
@@ -121,7 +122,7 @@ def _shapes(rows: list[dict]) -> list[_Finding]:
     pairs = [(r["prediction"].strip(), r["reference"].strip()) for r in rows if r.get("question_type") == "open"]
     short = [len(p.split()) < SHORT_WORDS and len(r.split()) >= FULL_WORDS for p, r in pairs]
     found = _counted("open_short", short, MISSHAPEN, f"{{share}} of the open answers have fewer than {SHORT_WORDS} words: labels, not answers", "format_valid")
-    long = [(n := len(metrics.sentences(p))) > MOST_SENTENCES and n > 2 * len(metrics.sentences(r)) for p, r in pairs]
+    long = [(n := len(sentences(p))) > MOST_SENTENCES and n > 2 * len(sentences(r)) for p, r in pairs]
     found += _counted("open_long", long, MISSHAPEN, f"{{share}} of the open answers have more than {MOST_SENTENCES} sentences", "format_valid")
     cut = [not metrics.is_finished(p) and metrics.is_finished(r) for p, r in pairs]
     found += _counted("cut_off", cut, MISSHAPEN, "{share} of the open answers stop before the end of a sentence", "format_valid")

@@ -12,49 +12,24 @@ from functools import cache, lru_cache
 import numpy as np
 import pandas as pd
 
-from .. import resampling, stats
+from .. import resampling
 from ..prompts.chat import find_control_text
+from ..texts import sentences, sentiment, stemmed_words
 from .encoder import Encoder, load_encoder
 from .metric_table import METRICS, QUALITY_PARTS, ROW_METRICS
 from .option_labels import read_option
 
-# --- words and sentences -----------------------------------------------------------------------------------------------------
-
-_SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<=[.!?…])[\"'”’)\]]*\s+")
 _FINISHED = re.compile(r"[.!?…][\"'”’)\]]*$")
 _ECHO = re.compile(
     r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n\s*(persona|domain|question|options|system|user|assistant)\s*:", re.I
 )
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of `text`: cut after . ! ? or … and white space, common abbreviations apart."""
-    return [part for part in _SENTENCE_END.split(text.strip()) if part]
-
-
-@cache
-def _stem(word: str) -> str:
-    return _porter().stem(word) if len(word) > 3 else word
-
-
-@cache
-def _porter():
-    from nltk.stem import porter
-
-    return porter.PorterStemmer()
-
-
-@lru_cache(maxsize=50_000)
-def words(text: str) -> tuple[tuple[str, str], ...]:
-    """(word, stem) of every word, exactly as rouge_score splits and stems."""
-    return tuple((word, _stem(word)) for word in re.findall(r"[a-z0-9]+", text.lower()))
-
-
 class _RougeWords:
     """rouge_score's default tokenizer with a memory."""
 
     def tokenize(self, text: str) -> list[str]:
-        return [stem for _, stem in words(text)]
+        return [stem for _, stem in stemmed_words(text)]
 
 
 @cache
@@ -87,19 +62,6 @@ def _method1():
     from nltk.translate.bleu_score import SmoothingFunction
 
     return SmoothingFunction().method1
-
-
-@lru_cache(maxsize=50_000)
-def sentiment(text: str) -> float:
-    """VADER compound score in [-1, 1]."""
-    return _vader().polarity_scores(text)["compound"]
-
-
-@cache
-def _vader():
-    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-
-    return SentimentIntensityAnalyzer()
 
 
 def _ratio(a: float, b: float) -> float:
@@ -222,27 +184,10 @@ def summarise_rows(
     return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 
 
-def persona_similarity(answers: Sequence[str], cards: Sequence[str], *, encoder: Encoder | None = None) -> float:
+def persona_similarity(answers: Sequence[str], cards: Sequence[str]) -> float:
     """Mean cosine of answer and card embeddings, in [-1, 1]; blank answers are left out. Source: paper, Algorithm 2, line 9."""
     pairs = [(a, c) for a, c in zip(answers, cards, strict=True) if a.strip()]
     if not pairs:
         return np.nan
-    said, shown = ((encoder or load_encoder()).embed(texts) for texts in zip(*pairs, strict=True))
+    said, shown = (load_encoder().embed(texts) for texts in zip(*pairs, strict=True))
     return float((said * shown).sum(axis=1).mean())
-
-
-# --- stance ------------------------------------------------------------------------------------------------------------------
-
-
-def score_stance(chosen: Sequence, truth: Sequence[int], *, n_options: int) -> dict:
-    """stance_acc (no stance counts as wrong), stance_qwk (over answers with a stance), coverage (share with a stance), n.
-
-    Args: chosen: 0-based options, None or -1 where no stance was found; truth: 0-based options; n_options: options of these items.
-    """
-    read = np.array([-1 if c is None or c != c else int(c) for c in chosen], dtype=int)
-    truth = np.asarray(truth, dtype=int)
-    if not len(read):
-        return {"stance_acc": np.nan, "stance_qwk": np.nan, "coverage": np.nan, "n": 0}
-    found = read >= 0
-    kappa = stats.quadratic_kappa(read[found], truth[found], n_options=n_options)
-    return {"stance_acc": float((read == truth).mean()), "stance_qwk": kappa, "coverage": float(found.mean()), "n": len(read)}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..files import sha256
+from ..texts import sentiment
 from .option_labels import _BOTH, _labels, first_sentences, plain, read_option
 
 # --- the fitted reader -------------------------------------------------------------------------------------------------------
@@ -114,8 +115,6 @@ def _rows_by(keys: Sequence, rows: Sequence[int] | None = None) -> dict:
 def _features(words, texts: list[str], vectors: np.ndarray):
     """Sparse features: weighted words and word pieces, embedding, sentiment."""
     from scipy import sparse
-
-    from .metrics import sentiment
 
     mood = np.array([[sentiment(t)] for t in texts]).reshape(len(texts), 1)
     return sparse.hstack([words.transform(texts), sparse.csr_matrix(np.hstack([vectors, mood]) * 1.25)]).tocsr()

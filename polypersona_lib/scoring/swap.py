@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ..files import sha256
+from ..texts import stemmed_words
 from .encoder import Encoder, load_encoder
-from .metrics import answered, words
+from .metrics import answered
 
 SEMANTIC_OTHERS = 12  # other personas a question that the semantic swap compares with: more cost encoder time and hardly narrow the interval
 _TIE = 1e-6  # scores closer than this are equal
@@ -84,7 +85,7 @@ def _cosine(encoder: Encoder, texts: Sequence[list[str]], known: list[frozenset[
     """As `_overlap` with the cosine of embeddings, in [0, 1]; `texts` as written: (predictions, own references, the pool's)."""
 
     def left(text: str, card: frozenset[str]) -> str:
-        return " ".join(w for w, _ in _without(words(text), card)) if card else text
+        return " ".join(w for w, _ in _without(stemmed_words(text), card)) if card else text
 
     ours = [encoder.embed([left(t, k) for t, k in zip(lines, known, strict=True)]) for lines in texts[:2]]
     compared = {(row, j): left(texts[2][j], known[row]) for i, m, _ in blocks for row in i for j in m}
@@ -136,8 +137,8 @@ def swap_scores(
     for asked, _, others in blocks:
         result["n_others"][asked] = others.sum(axis=1)
     texts = [frame[c].astype(str).tolist() for frame, c in ((rows, "prediction"), (rows, "reference"), (pool, "reference"))]
-    said, mine, theirs = ([words(t) for t in lines] for lines in texts)
-    stems = {card: frozenset(stem for _, stem in words(card)) for card in set(rows["persona"].astype(str))}
+    said, mine, theirs = ([stemmed_words(t) for t in lines] for lines in texts)
+    stems = {card: frozenset(stem for _, stem in stemmed_words(card)) for card in set(rows["persona"].astype(str))}
     for mask in ("", "_masked"):
         known = [stems[card] if mask else frozenset() for card in rows["persona"].astype(str)]
         ours = [[_without(t, k) for t, k in zip(lines, known, strict=True)] for lines in (said, mine)]

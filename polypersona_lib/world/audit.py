@@ -14,13 +14,12 @@ import pandas as pd
 
 from .. import resampling
 from ..prompts import chat
+from ..texts import WORD
 from . import dataset, paper, personas
 from .questions import DOMAINS, load_questions
 
 ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education", "income", "family", "value")
 NO_CLUSTER_WORDS = ("income", "values", "likes", "usa", "lives")  # in (nearly) every card: they tell no two apart
-_WORD = re.compile(r"[\w'-]+")
-_VOWELS = re.compile(r"[aeiouy]+")
 
 # --- counts ------------------------------------------------------------------------------------------------------------------
 
@@ -149,7 +148,7 @@ def without_label(text: str, options: Sequence[str] | None) -> tuple[str, bool]:
 
 def four_grams(text: str) -> set[str]:
     """The distinct runs of four lower-cased words in `text`."""
-    words = _WORD.findall(text.replace("\u2019", "'").lower())
+    words = WORD.findall(text.replace("\u2019", "'").lower())
     return {" ".join(words[i : i + 4]) for i in range(len(words) - 3)}
 
 
@@ -170,28 +169,6 @@ def four_gram_shares(frame: pd.DataFrame, *, top: int = 10) -> tuple[pd.DataFram
     inside = [(q, g, n, n / size[q]) for q, grams in within.items() for g, n in grams.items()]
     tables = (pd.DataFrame(overall, columns=["four_gram", "answers", "share"]), pd.DataFrame(inside, columns=["question_id", "four_gram", "answers", "share"]))
     return tuple(t.sort_values(["share", "four_gram"], ascending=[False, True]).head(top).reset_index(drop=True) for t in tables)
-
-
-def text_measures(texts: Sequence[str]) -> pd.DataFrame:
-    """Length, complexity and tone of each text.
-
-    Returns: words, sentences, words_per_sentence, type_token_ratio (distinct words / words), reading_ease (Flesch: 100 plain, 0 hard; syllables
-        estimated by groups of vowels), tone (VADER compound, -1 to 1). Source: Flesch (1948); Hutto and Gilbert (2014).
-    """
-    from ..scoring import metrics
-
-    rows = []
-    for text in texts:
-        words = [w.lower() for w in _WORD.findall(text)]
-        number, sentences = max(1, len(words)), max(1, len(metrics.sentences(text)))
-        ease = 206.835 - 1.015 * number / sentences - 84.6 * sum(map(_syllables, words)) / number
-        rows.append((len(words), sentences, number / sentences, len(set(words)) / number, ease, metrics.sentiment(text)))
-    return pd.DataFrame(rows, columns=["words", "sentences", "words_per_sentence", "type_token_ratio", "reading_ease", "tone"])
-
-
-def _syllables(word: str) -> int:
-    """Groups of vowels in `word`, a silent final e left out, at least 1."""
-    return max(1, len(_VOWELS.findall(word)) - (word.endswith("e") and not word.endswith("le")))
 
 
 # --- the stances -------------------------------------------------------------------------------------------------------------

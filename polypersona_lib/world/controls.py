@@ -1,6 +1,6 @@
-"""The rows that every score table carries beside the models: floors without a model, and bounds that know the truth.
+"""What the controls answer: baselines without a model, and upper bounds that know the truth. They answer the same test rows and questionnaire as the models.
 
-A model is only worth something between them. Each control answers the same test rows as the models do.
+A model is only worth something between them.
 """
 
 from __future__ import annotations
@@ -14,21 +14,8 @@ import pandas as pd
 from ..prompts import chat
 from ..systems import BASELINES, UPPER_BOUNDS
 from . import personas
-from .questions import load_questions
+from .questions import Question, load_questions
 from .respondents import Speaker, card_probabilities, option_probabilities, true_attitude
-
-
-def _label(options, option: int) -> str:
-    return f"{options[option]}."
-
-
-def _train_options(train: pd.DataFrame) -> dict[str, list[int]]:
-    """Question id -> the options chosen in train (embedded data know them; foreign data: those that could be read)."""
-    chosen = defaultdict(list)
-    for qid, target in zip(train["question_id"], train["target"], strict=True):
-        if target is not None and not pd.isna(target):
-            chosen[qid].append(int(target))
-    return chosen
 
 
 def typical_answers(train: pd.DataFrame) -> dict[str, str]:
@@ -43,52 +30,75 @@ def typical_answers(train: pd.DataFrame) -> dict[str, str]:
     return typical
 
 
-def floor_predictions(test: pd.DataFrame, train: pd.DataFrame, seed: int) -> dict[str, list[str]]:
-    """Answers of the four floors to every test row. `train` and `test` carry `target` (the reference's option or NaN)."""
-    by_question, typical, chosen = {q: g for q, g in train.groupby("question_id")}, typical_answers(train), _train_options(train)
-    anyone, out = sorted(train["reference"]), {name: [] for name in BASELINES}
-    cards = {pid: _marks(card) for pid, card in zip(train["persona_id"], train["persona"], strict=True)}
+def baseline_predictions(test: pd.DataFrame, train: pd.DataFrame, seed: int) -> dict[str, list[str]]:
+    """Answers of the four baselines to every test row. `train` and `test` carry `target` (the reference's option or NaN)."""
+    by_question, typical = {q: g for q, g in train.groupby("question_id")}, typical_answers(train)
+    options_taken = train.dropna(subset="target").groupby("question_id")["target"].apply(list)
+    anyone, answers = sorted(train["reference"]), {name: [] for name in BASELINES}
+    features = {pid: _features(card) for pid, card in zip(train["persona_id"], train["persona"], strict=True)}
     for row in test.itertuples():
         rng = random.Random(f"uniform|{seed}|{row.id}")
         group, closed = by_question.get(row.question_id), row.options is not None and len(row.options) > 0
-        answers = sorted(group["reference"]) if group is not None else anyone
+        known = sorted(group["reference"]) if group is not None else anyone
         blind = typical.get(row.question_id, rng.choice(anyone))
-        out["uniform"].append(_label(row.options, rng.randrange(len(row.options))) if closed else rng.choice(answers))
-        most = Counter(chosen.get(row.question_id, [])).most_common(1)
-        out["majority"].append(_label(row.options, most[0][0]) if closed and most else blind)
-        out["persona_blind"].append(blind)
-        mine = _marks(row.persona)
-        near = group if group is not None else train
-        best = max(zip(near["persona_id"], near["reference"], strict=True), key=lambda p: (_alike(mine, cards[p[0]]) if p[0] != row.persona_id else -1, p[0]))
-        out["nearest_train"].append(best[1])
-    return out
+        answers["uniform"].append(f"{row.options[rng.randrange(len(row.options))]}." if closed else rng.choice(known))
+        most = Counter(options_taken.get(row.question_id, [])).most_common(1)
+        answers["majority"].append(f"{row.options[int(most[0][0])]}." if closed and most else blind)
+        answers["persona_blind"].append(blind)
+        answers["nearest_train"].append(_nearest_answer(row, train if group is None else group, features))
+    return answers
 
 
-def _marks(card: dict | str) -> frozenset[str]:
+def _nearest_answer(row, group: pd.DataFrame, features: dict[str, frozenset[str]]) -> str:
+    """The answer in `group` of the person whose card is most like the row's; the person's own answer only if there is no other."""
+    mine = _features(row.persona)
+
+    def likeness(person: str) -> float:
+        return -1 if person == row.persona_id else len(mine & features[person]) / max(1, len(mine | features[person]))
+
+    return max(zip(group["persona_id"], group["reference"], strict=True), key=lambda pair: (likeness(pair[0]), pair[0]))[1]
+
+
+def _features(card: dict | str) -> frozenset[str]:
     """What a card says, as a set of features (or words, for free text)."""
     if isinstance(card, dict) and "household" in card:
         return frozenset(f"{k}={v}" for k, values in personas.features(card).items() for v in values)
     return frozenset(chat.render_card(card).lower().replace(",", " ").split())
 
 
-def _alike(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / max(1, len(a | b))
+def _oracle_probabilities(system: str, card: dict, question: Question, seed: int) -> np.ndarray:
+    """P(option) that an oracle knows: given the true attitude, or given the card."""
+    if system == "oracle_latent":
+        return option_probabilities(question, true_attitude(card, question.construct, seed))
+    return card_probabilities(card, question)
 
 
-def bound_predictions(test: pd.DataFrame, seed: int) -> dict[str, list[str]]:
-    """Answers of the three bounds; only for the embedded world, whose truth is known."""
-    questions, out = load_questions(), {name: [] for name in UPPER_BOUNDS}
+def upper_bound_predictions(test: pd.DataFrame, seed: int) -> dict[str, list[str]]:
+    """Answers of the three upper bounds; only for the embedded world, whose truth is known."""
+    questions, answers = load_questions(), {name: [] for name in UPPER_BOUNDS}
     speakers = {name: Speaker() for name in UPPER_BOUNDS}
     for row in test.itertuples():
         question = questions[row.question_id]
         for number, (name, speaker) in enumerate(speakers.items(), start=1):
             option = None
             if name != "resample" and question.options:
-                known = (
-                    option_probabilities(question, true_attitude(row.persona, question.construct, seed))
-                    if name == "oracle_latent"
-                    else card_probabilities(row.persona, question)
-                )
-                option = int(np.argmax(known))
-            out[name].append(speaker.answer(row.persona, question, seed=seed, draw=number, option=option).text)
-    return out
+                option = int(np.argmax(_oracle_probabilities(name, row.persona, question, seed)))
+            answers[name].append(speaker.answer(row.persona, question, seed=seed, draw=number, option=option).text)
+    return answers
+
+
+def questionnaire_probabilities(sheet: pd.DataFrame, train: pd.DataFrame, seed: int) -> dict[str, list[np.ndarray]]:
+    """P(option) of two baselines (uniform, majority) and the three upper bounds for every row of a questionnaire."""
+    questions, speaker, given = load_questions(), Speaker(), defaultdict(list)
+    taken = {qid: group["target"].dropna().astype(int) for qid, group in train.groupby("question_id") if questions[qid].options}
+    for row in sheet.itertuples():
+        question = questions[row.question_id]
+        count = len(question.options)
+        again = speaker.answer(row.persona, question, seed=seed, draw=1).option
+        counts = np.bincount(taken[question.id], minlength=count) if question.id in taken else np.ones(count)  # smoke: some items have no train row
+        given["uniform"].append(np.full(count, 1 / count))
+        given["majority"].append(counts / counts.sum())
+        given["resample"].append(np.eye(count)[again])
+        for oracle in ("oracle_card", "oracle_latent"):
+            given[oracle].append(_oracle_probabilities(oracle, row.persona, question, seed))
+    return dict(given)

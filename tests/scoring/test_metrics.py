@@ -14,6 +14,7 @@ from polypersona_lib import resampling
 from polypersona_lib.scoring import encoder as encoders
 from polypersona_lib.scoring import evaluation, metric_table, metrics, set_scores, swap
 from polypersona_lib.scoring.encoder import load_encoder
+from polypersona_lib.texts import stemmed_words
 from polypersona_lib.world.questions import SCALES
 
 LONG = "I agree with this, because my neighbours help each other every week."
@@ -231,11 +232,6 @@ def test_a_larger_set_of_the_same_kind_has_the_same_self_bleu():
     assert line[400]["hi"] - line[400]["lo"] < line[150]["hi"] - line[150]["lo"]
 
 
-def test_stance_scores():
-    assert metrics.score_stance([0, 1, None, -1], [0, 1, 2, 3], n_options=5) == {"stance_acc": 0.5, "stance_qwk": 1.0, "coverage": 0.5, "n": 4}
-    assert metrics.score_stance([], [], n_options=5)["n"] == 0
-
-
 @pytest.fixture
 def swap_data():
     cards = {"p1": "a nurse who likes gardens", "p2": "a pilot who likes jazz", "p3": "a cook who likes rain"}
@@ -295,7 +291,7 @@ def test_swap_mask_takes_the_rows_card_from_every_text_compared(swap_data):
     score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
 
     def left(text, card):
-        return " ".join(word for word, stem in metrics.words(text) if stem not in {s for _, s in metrics.words(card)})
+        return " ".join(word for word, stem in stemmed_words(text) if stem not in {s for _, s in stemmed_words(card)})
 
     for row, gap in zip(preds.itertuples(), swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1_masked"], strict=True):
         scores = {
@@ -345,9 +341,9 @@ def test_the_scores_of_a_system_resample_people():
     assert found.loc["stance_acc", "hi"] - found.loc["stance_acc", "lo"] > 1.4 * (by_row["hi"] - by_row["lo"])
 
 
-def test_persona_similarity(encoder):
-    assert metrics.persona_similarity(["a nurse who likes gardens", ""], ["a nurse who likes gardens", "x"], encoder=encoder) == pytest.approx(1, abs=1e-5)
-    assert np.isnan(metrics.persona_similarity([""], ["x"], encoder=encoder))
+def test_persona_similarity():
+    assert metrics.persona_similarity(["a nurse who likes gardens", ""], ["a nurse who likes gardens", "x"]) == pytest.approx(1, abs=1e-5)
+    assert np.isnan(metrics.persona_similarity([""], ["x"]))
 
 
 def test_evaluate_module_works_offline(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from polypersona_lib import paths, resampling
 from polypersona_lib.prompts import chat
 from polypersona_lib.scoring import answer_files
+from polypersona_lib.texts import text_measures
 from polypersona_lib.world import audit, build, dataset, paper, personas, phrases, simulation
 from polypersona_lib.world.questions import DOMAINS, SCALES, load_questions
 
@@ -218,7 +219,7 @@ def test_labels_and_four_grams():
 
 
 def test_text_measures():
-    found = audit.text_measures(["The cat sat. The cat sat.", "I love this wonderful day!", "Institutional considerations deteriorated unnecessarily.", ""])
+    found = text_measures(["The cat sat. The cat sat.", "I love this wonderful day!", "Institutional considerations deteriorated unnecessarily.", ""])
     assert found["words"].to_list() == [6, 5, 4, 0] and found["sentences"].to_list() == [2, 1, 1, 1]
     assert found["type_token_ratio"].iloc[0] == 0.5 and found["words_per_sentence"].iloc[0] == 3
     assert found["reading_ease"].iloc[0] == pytest.approx(206.835 - 1.015 * 3 - 84.6) and found["reading_ease"].iloc[2] < 0

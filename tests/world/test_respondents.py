@@ -98,7 +98,8 @@ def test_no_card_is_impossible():
 def test_the_oracles_are_ordered_and_the_kappa_is_sklearns():
     sheet = administration.questionnaire(24, 7)
     train = pd.DataFrame({"question_id": sheet["question_id"], "target": sheet["truth"].astype(float)})
-    answered = administration.control_administrations(sheet, train, 7)
+    known = controls.questionnaire_probabilities(sheet, train, 7)
+    answered = {name: administration.answered_sheet(sheet, probabilities, [""] * len(sheet)) for name, probabilities in known.items()}
     accuracy = {name: float((a["chosen"] == a["truth"]).mean()) for name, a in answered.items()}
     assert accuracy["majority"] < accuracy["oracle_card"] < accuracy["oracle_latent"]
     scores = administration.score(answered["oracle_card"], seed=1)[0].set_index("metric")
@@ -113,7 +114,7 @@ def test_fresh_personas_are_nobody_of_the_data_set():
     assert len(fresh) == 100 and not fresh & known
 
 
-def test_floors_never_use_the_persona_except_the_nearest(cards):
+def test_baselines_never_use_the_persona_except_the_nearest(cards):
     rows = [
         {"id": f"{c['persona_id']}-{q.id}", "persona": c, "persona_id": c["persona_id"], "question_id": q.id, "options": q.options or None,
          "reference": respondents.Speaker().answer(c, q, seed=1).text,
@@ -121,7 +122,7 @@ def test_floors_never_use_the_persona_except_the_nearest(cards):
         for c in cards for q in (QUESTIONS["finance.likert.1"], QUESTIONS["finance.open.1"])
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
-    found = controls.floor_predictions(frame.iloc[:10], frame.iloc[10:], 1)
+    found = controls.baseline_predictions(frame.iloc[:10], frame.iloc[10:], 1)
     assert all(len(v) == 10 for v in found.values())
     assert len(set(found["persona_blind"])) == 2 and set(found["persona_blind"]) <= set(frame["reference"])
     assert set(found["nearest_train"]) <= set(frame["reference"].iloc[10:])

@@ -21,7 +21,7 @@ from ...models.generation import ADMINISTRATION, Sampling, respond
 from ...models.loading import load_for_inference, load_tokenizer
 from ...prompts.chat import PROMPT_VERSION
 from ...registry import MODELS, get_spec
-from ...scoring.administration import administer
+from ...scoring.administration import answered_sheet
 from ...scoring.stance import StanceReader, stance_sentences
 from ...workers import side_by_side
 from ...world import dataset
@@ -139,7 +139,8 @@ class _Asking:
                 again = respond(*model, some, seed=self.run.seed, settings=[Sampling(1.0, 1.0, 0)] * len(some), with_options=True)["option_probs"]
                 if max(np.abs(a - b).max() for a, b in zip(again, found["option_probs"][: len(some)], strict=True)) < SAME:
                     return found.assign(session=0)
-        return administer(*model, sheet, seed=self.run.seed, label=label).assign(session=0)
+        replies = respond(*model, sheet, seed=self.run.seed, settings=[ADMINISTRATION] * len(sheet), with_options=True, label=label)
+        return answered_sheet(sheet, replies["option_probs"].tolist(), replies["text"].tolist()).assign(session=0)
 
     def answers(self, rows: pd.DataFrame, condition: Condition) -> pd.DataFrame:
         return answers_of(*self.model(), rows, condition, seed=self.run.seed, label=f"{self.system}: {condition.label}")
