@@ -63,7 +63,7 @@ def plot_memory(budget: pd.DataFrame, *, note: str, unit: str) -> tuple[Figure, 
 def plot_left_out(domains: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
     """Each domain's gain over the untuned base: trained on the nine others (with the interval of what is lost), trained on all ten.
 
-    Args: domains: columns label, untuned, left_out, trained, lo, hi (nats an answer token), see `arms.left_out`.
+    Args: domains: columns label, untuned, left_out, trained, lo, hi (nats an answer token), see `findings.left_out`.
     """
     fs.need(domains, ("label", "untuned", "left_out", "trained", "lo", "hi"), "plot_left_out")
     fig, ax = plt.subplots(figsize=(COLUMN, 0.9 + 0.24 * len(domains)))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from polypersona_lib import paths
-from polypersona_lib.studies.ablations import arms
+from polypersona_lib.studies.ablations import findings
 
 SCRIPT = paths.ROOT / "benchmarks" / "full_size.py"
 
@@ -55,4 +55,4 @@ def test_savings_are_shares_of_the_same_models_full_fine_tuning():
         return {"model": key, "method": method, "peak_memory_mb": peak, "device": "a card"}
 
     measured = [record("phi-2", "full", 1000), record("phi-2", "qlora", 250), record("phi-2", "trl", 1), record("mistral-7b", "lora", 5)]
-    assert arms.saved_at_full_size(measured) == [{"label": "Phi-2, qlora", "saved": 0.75, "device": "a card"}]
+    assert findings.saved_at_full_size(measured) == [{"label": "Phi-2, qlora", "saved": 0.75, "device": "a card"}]

@@ -280,10 +280,10 @@ def test_own_predictions_are_scored_even_beside_published_scores(tmp_path, alone
 
 def test_a_study_reads_as_published_what_it_found_itself():
     found = findings.published(SHIPPED)
-    assert (found.gains["study"] == arms.REFERENCE).sum() == 1 and (found.gains["study"] == arms.UNTUNED).sum() == 2
+    assert (found.gains["study"] == arms.REFERENCE_ARM).sum() == 1 and (found.gains["study"] == arms.UNTUNED).sum() == 2
     trained = found.gains[found.gains["study"] != arms.UNTUNED]
     assert trained["gain"].notna().all() and set(trained["seeds"]) == {3} and found.domains["n"].sum() == 357 and found.retained["n"] == 357
-    plot_gains(found.gains.dropna(subset=["gain"]), note="toy", reference=arms.REFERENCE)
+    plot_gains(found.gains.dropna(subset=["gain"]), note="toy", reference=arms.REFERENCE_ARM)
     plot_left_out(found.domains, note="toy")
     plt.close("all")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from polypersona_lib.config import PROFILES, RunConfig
 from polypersona_lib.figures.ablation_figures import plot_gains, plot_left_out, plot_memory
 from polypersona_lib.figures.style import save
 from polypersona_lib.registry import ABLATION_MODEL
-from polypersona_lib.studies.ablations import arms
+from polypersona_lib.studies.ablations import arms, findings
 from polypersona_lib.world import dataset
 
 RECIPE = PROFILES["nano"].train
@@ -44,11 +45,11 @@ def test_every_arm_differs_from_the_reference_in_one_thing(parts):
 
 def test_the_subset_is_fixed_spread_and_never_has_the_domain_left_out(parts):
     arm = arms.Arm("reference", "", RECIPE)
-    rows = arms.rows_of(arm, parts["train"])
-    assert len(rows) == arms.ROWS and rows["id"].is_unique and rows["id"].equals(arms.rows_of(replace(arm, study="rank"), parts["train"])["id"])
+    rows = arms.train_rows(arm, parts["train"])
+    assert len(rows) == arms.ROWS and rows["id"].is_unique and rows["id"].equals(arms.train_rows(replace(arm, study="rank"), parts["train"])["id"])
     share = pd.concat([frame["domain"].value_counts(normalize=True) for frame in (rows, parts["train"])], axis=1)
     assert (share.iloc[:, 0] - share.iloc[:, 1]).abs().max() < 0.01
-    without = arms.rows_of(replace(arm, left_out="finance"), parts["train"])
+    without = arms.train_rows(replace(arm, left_out="finance"), parts["train"])
     assert len(without) == arms.ROWS and "finance" not in set(without["domain"])
 
 
@@ -62,7 +63,7 @@ def test_an_arm_lowers_the_loss_and_is_kept(full, parts, tmp_path):
         arms.run_arm(run, each, few, ABLATION_MODEL)
     results = arms.run_arms(run, few, both, ABLATION_MODEL)  # both are there: nothing is run
     assert len(results) == 2 * 24 and results["loss"].between(0.1, 8).all() and results.query("part == 'test'")["rouge1"].notna().all()
-    table = arms.gains(results).set_index("study")
+    table = findings.gains(results).set_index("study")
     assert np.isnan(table.loc["untuned", "gain"]) and table["gain"].iloc[1] > 0
     assert table["gain"].iloc[1] == pytest.approx(table["loss"].iloc[0] - table["loss"].iloc[1])
 
@@ -82,19 +83,40 @@ def fake(gain: dict[tuple[str, str], float], seeds=arms.SEEDS) -> pd.DataFrame:
 
 def test_gains_and_the_retained_share_of_known_losses():
     results = fake({("reference", "a"): 0.38, ("precision", "b"): 0.3, ("full", "learning rate 0.0001"): 0.2, ("full", "learning rate 0.0003"): 0.4})
-    table = arms.gains(results).set_index("setting")
+    table = findings.gains(results).set_index("setting")
     assert table.loc["a", "gain"] == pytest.approx(0.38, abs=1e-3) and table.loc["a", "lo"] < 0.381 and table.loc["a", "seeds"] == 3
     assert arms.best_full(results) == "learning rate 0.0003"
     assert {arm.recipe.learning_rate for arm in arms.full_arms(RECIPE, results)} == {3e-4}
-    kept, quantized = arms.retained(results), arms.retained(results, "reference")
+    kept, quantized = findings.retained(results), findings.retained(results, "reference")
     assert kept["share"] == pytest.approx(0.75, abs=0.005) and kept["lo"] < kept["share"] < kept["hi"] and kept["n"] == 60
     assert quantized["share"] == pytest.approx(0.95, abs=0.005), "each gain is counted from the base of its own precision"
 
 
 def test_a_domain_left_out_keeps_what_is_left_of_the_gain():
     results = fake({("reference", "a"): 0.4, ("left out", "finance"): 0.1})
-    line = arms.left_out(results).iloc[0]
+    line = findings.left_out(results).iloc[0]
     assert line["kept"] == pytest.approx(0.25, abs=0.01) and 0.29 < line["lo"] < line["hi"] < 0.31
+
+
+def test_the_share_of_memory_saved_is_counted_with_and_without_activations():
+    parts = pd.DataFrame({"method": ["full fine-tuning", "LoRA"], "weights": [4, 4], "gradients": [4, 1], "optimizer": [8, 3], "activations": [4, 12]})
+    assert findings.share_saved(parts).loc["LoRA"].tolist() == [0.5, 0.0] and (findings.share_saved(parts).loc["full fine-tuning"] == 0).all()
+
+
+def test_a_claim_is_compared_with_the_whole_interval():
+    shares = [{"lo": lo, "hi": hi} for lo, hi in ((0.96, 1.2), (0.5, 0.9), (0.9, 1.0))]
+    assert [findings.verdict_on_share(share, 0.95) for share in shares][:2] == ["holds here", "does not hold here"]
+    assert findings.verdict_on_share(shares[2], 0.95).startswith("neither confirmed nor refuted") and "95%" in findings.verdict_on_share(shares[2], 0.95)
+
+
+def test_only_findings_of_arms_trained_here_are_recorded(tmp_path, capsys):
+    run, budget = RunConfig(out=str(tmp_path)), pd.DataFrame({"LoRA saves": [0.7, 0.8], "QLoRA saves": [0.8, 0.9]})
+    found = findings.study(run, {}, ABLATION_MODEL, train=False, note="toy")  # as published: no arm is trained
+    summary = findings.record_findings(run, found, saved={"LoRA": 0.66}, budget=budget)
+    assert "published" in capsys.readouterr().out and not list(tmp_path.rglob("*.json"))
+    assert summary["budget"] == {"LoRA": [0.7, 0.8], "QLoRA": [0.8, 0.9]} and summary["retained"] == found.retained
+    findings.record_findings(run, replace(found, trained_here=True), saved={"LoRA": 0.66}, budget=budget)
+    assert json.loads((run.paths.results / "ablations.json").read_text()) == summary
 
 
 def test_memory_is_ordered_as_it_must_be():
@@ -105,8 +127,8 @@ def test_memory_is_ordered_as_it_must_be():
 
 def test_the_figures_are_drawn(tmp_path):
     results = fake({("reference", "a"): 0.38, ("rank", "8"): 0.3, ("left out", "finance"): 0.1})
-    gains = arms.gains(results[results["study"] != "left out"]).dropna(subset=["gain"]).assign(label=["a", "b"])
-    domains = arms.left_out(results).assign(label="Finance")
+    gains = findings.gains(results[results["study"] != "left out"]).dropna(subset=["gain"]).assign(label=["a", "b"])
+    domains = findings.left_out(results).assign(label="Finance")
     memory = pd.DataFrame([{"label": "x", "method": "LoRA", "weights": 2.0, "gradients": 1.0, "optimizer": 0.5, "activations": 3.0}])
     drawn = (
         plot_gains(gains, note="n", reference="reference"),
