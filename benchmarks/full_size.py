@@ -30,11 +30,11 @@ def measure(key: str, method: str, scale: str, steps: int) -> dict:
 
     from polypersona_lib import paths
     from polypersona_lib.config import PROFILES, device, device_name, versions
-    from polypersona_lib.models import loading
+    from polypersona_lib.models import adapters, loading
     from polypersona_lib.models.resources import budget
     from polypersona_lib.registry import get_spec
+    from polypersona_lib.training.answer_trainer import Plan, trainer_of
     from polypersona_lib.training.batches import encode_rows
-    from polypersona_lib.training.trainer import trainer_of
     from polypersona_lib.world import dataset
 
     spec, where = get_spec(key), device()
@@ -53,12 +53,12 @@ def measure(key: str, method: str, scale: str, steps: int) -> dict:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if method != "full":
-        model = loading.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
+        model = adapters.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
     clock, output = [], Path(tempfile.mkdtemp())
     if method == "trl":
         trainer = trl_trainer(model, tokenizer, rows, recipe, output)
     else:
-        trainer = trainer_of(model, spec, tokenizer, rows, recipe, output, lambda *_: None)
+        trainer = trainer_of(model, Plan(spec=spec, recipe=recipe, rows=rows, pad_id=tokenizer.pad_token_id, log=output))
         trainer.args.logging_steps = 1
     if method == "full":
         trainer.args.optim = "adamw_torch"  # 32-bit states: the baseline that papers mean

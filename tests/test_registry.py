@@ -7,7 +7,7 @@ import json
 import pytest
 
 from polypersona_lib import paths, registry
-from polypersona_lib.models import experts, loading, shared_prefix
+from polypersona_lib.models import adapters, experts, loading, shared_prefix
 from polypersona_lib.prompts import chat
 from polypersona_lib.world import dataset
 from polypersona_lib.world.paper import load_claims
@@ -116,7 +116,7 @@ def test_reasoning_is_cut_from_answers_and_seen():
 
 def test_four_bits_hold_what_the_record_says(family):
     spec, _ = family
-    model = loading.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
+    model = adapters.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
     found, counted = loading.quantization(model), loading.lora_share(spec, "nano", r=16)
     linear = sum(m.in_features * m.out_features for n, m in loading.empty_model(spec, "nano").named_modules() if n.rsplit(".", 1)[-1] in spec.lora_targets)
     assert found["four_bit"] == linear and found["four_bit"] + found["other"] == counted["total"]

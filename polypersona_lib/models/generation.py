@@ -6,6 +6,7 @@ Each row draws from its own random stream, seeded by (seed, row id): an answer d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,14 @@ class Sampling:
     temperature: float
     top_p: float
     max_tokens: int
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How the answers to some rows are drawn: with which seed, and each row's `Sampling`."""
+
+    seed: int
+    settings: list[Sampling]
 
 
 SAMPLING = {  # evaluation, by question type; the paper is silent. Closed items nearly greedy: the option should be the most probable one
@@ -64,44 +73,54 @@ def _invert(mass, u):
     return (edges <= u[:, None] * edges[:, -1:]).sum(-1).clamp(max=mass.shape[-1] - 1)
 
 
-def _last(hidden, mask):
-    """Hidden state of each row's last real token."""
+@dataclass(frozen=True)
+class _Prompts:
+    """Prompts that the model has read: `hidden` state of each row's last token (rows, size), key-value `cache`, `mask` (rows, places), 1 for a token."""
+
+    hidden: Any
+    cache: Any
+    mask: Any
+
+
+def _read(model, prompts: list[tuple[list[int], list[int]]], pad_id: int, *, room: int) -> _Prompts:
+    """Run the model over prompts (shared prefix, rest), each distinct prefix once; the cache has room for as many more tokens."""
     import torch
 
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(-1) - 1]
+    distinct, index = group([prefix for prefix, _ in prompts])
+    cache, prefix_mask = run_prefixes(model, distinct, pad_id)
+    states, row_mask, cache, mask = run_rows(model, cache, prefix_mask, index, [rest for _, rest in prompts], pad_id)
+    hidden = states[torch.arange(len(states), device=states.device), row_mask.sum(-1) - 1]
+    return _Prompts(hidden, *align(cache, mask, room=room))
 
 
-def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
-    """Continue every row until its stop token or its longest answer; finished rows leave the batch.
+def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
+    """Continue every row until its stop token or its longest answer; finished rows leave the batch when they are a quarter of it.
 
     `watch(answers)` is called after every step; it may raise to end the work.
     """
     import torch
 
     body, head = decoder(model)
+    hidden, cache, mask = prompts.hidden, prompts.cache, prompts.mask
     device = hidden.device
-    temperature, top_p = (torch.tensor([getattr(s, f) for s in settings], device=device) for f in ("temperature", "top_p"))
-    limit = torch.tensor([s.max_tokens for s in settings], device=device)
-    u = torch.tensor(streams, device=device)
-    alive, answers = torch.arange(len(settings), device=device), [[] for _ in settings]
-    for step in range(int(limit.max())):
-        token = draw(head(hidden).float(), u[alive, step], temperature[alive], top_p[alive])
-        keep = (token != tokenizer.eos_token_id) & (limit[alive] > step)
-        for row, t, k in zip(alive.tolist(), token.tolist(), keep.tolist(), strict=True):
-            if k:
-                answers[row].append(t)
+    temperature, top_p, limit = (torch.tensor([getattr(s, f) for s in settings], device=device) for f in ("temperature", "top_p", "max_tokens"))
+    u, longest = torch.tensor(streams, device=device), int(limit.max())
+    in_batch, answers = torch.arange(len(settings), device=device), [[] for _ in settings]  # which row each place of the batch holds
+    finished = torch.zeros(len(settings), dtype=torch.bool, device=device)
+    for step in range(longest):
+        token = draw(head(hidden).float(), u[in_batch, step], temperature[in_batch], top_p[in_batch])
+        finished[in_batch] |= (token == tokenizer.eos_token_id) | (limit[in_batch] <= step)
+        goes_on = ~finished[in_batch]
+        for row, one, more in zip(in_batch.tolist(), token.tolist(), goes_on.tolist(), strict=True):
+            if more:
+                answers[row].append(one)
         if watch is not None:
             watch(answers)
-        if not keep.any():
+        if not goes_on.any():
             break
-        if keep.sum() < 0.75 * len(keep):
-            index = keep.nonzero()[:, 0]
-            cache, mask, alive, token = select(cache, index, room=int(limit.max()) - step), mask[index], alive[index], token[index]
-            limit_left = limit
-        else:
-            limit_left = limit.clone()
-            limit_left[alive[~keep]] = -1
-        limit = limit_left
+        if goes_on.sum() < 0.75 * len(goes_on):
+            index = goes_on.nonzero()[:, 0]
+            cache, mask, in_batch, token = select(cache, index, room=longest - step), mask[index], in_batch[index], token[index]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
         position = mask.sum(-1, keepdim=True) - 1
         out = body(input_ids=token[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
@@ -109,7 +128,7 @@ def _sample(model, tokenizer, hidden, cache, mask, settings: list[Sampling], str
     return answers
 
 
-def _label_logprobs(model, tokenizer, hidden, cache, mask, options: list[list[str]]) -> list[np.ndarray]:
+def _label_logprobs(model, tokenizer, prompts: _Prompts, options: list[list[str]]) -> list[np.ndarray]:
     """Log-likelihood of each option's label at the answer's start, row by row (summed over the label's tokens).
 
     Not divided by the number of tokens: "Neither agree nor disagree" would win by its predictable tail.
@@ -120,26 +139,29 @@ def _label_logprobs(model, tokenizer, hidden, cache, mask, options: list[list[st
     labels = [[tokenizer(lead + o, add_special_tokens=False)["input_ids"] for o in row] for row in options]
     owner = [i for i, row in enumerate(labels) for _ in row]
     flat = [label for row in labels for label in row]
-    first = torch.log_softmax(head(hidden).float(), dim=-1)
+    first = torch.log_softmax(head(prompts.hidden).float(), dim=-1)
     total = first[torch.tensor(owner), torch.tensor([label[0] for label in flat])].clone()
     longer = [j for j, label in enumerate(flat) if len(label) > 1]
     if longer:
         rows = [owner[j] for j in longer]
-        states, _, _, _ = run_rows(model, cache, mask, rows, [flat[j][:-1] for j in longer], tokenizer.pad_token_id)
-        ids, real = pad([flat[j][1:] for j in longer], 0)
-        scores = torch.log_softmax(head(states).float(), dim=-1).gather(-1, ids.to(states.device)[..., None])[..., 0]
-        total[torch.tensor(longer)] += (scores * real.to(states.device)).sum(-1)
-    bounds = np.cumsum([0] + [len(row) for row in labels])
-    return [total[a:b].double().cpu().numpy() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        states, _, _, _ = run_rows(model, prompts.cache, prompts.mask, rows, [flat[j][:-1] for j in longer], tokenizer.pad_token_id)
+        ids, real = (t.to(states.device) for t in pad([flat[j][1:] for j in longer], 0))
+        scores = torch.log_softmax(head(states).float(), dim=-1).gather(-1, ids[..., None])[..., 0]
+        total[torch.tensor(longer)] += (scores * real).sum(-1)
+    return [part.double().cpu().numpy() for part in total.split([len(row) for row in labels])]
 
 
-def respond(
-    model, tokenizer, frame: pd.DataFrame, *, seed: int, settings: list[Sampling], with_options: bool = False, label: str = "", watch=None
-) -> pd.DataFrame:
+def _normalised(logs: np.ndarray) -> np.ndarray:
+    """Probabilities that sum to 1, of log-likelihoods."""
+    shares = np.exp(logs - logs.max())
+    return shares / shares.sum()
+
+
+def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options: bool = False, label: str = "", watch=None) -> pd.DataFrame:
     """Answer every row of `frame` (columns id, messages, options).
 
     Args:
-        settings: how each row is sampled. with_options: also the probability of each option (closed items only).
+        draws: how each row is sampled. with_options: also the probability of each option (closed items only).
         label: what the progress bar says; "" for no bar.
         watch: called with {row number in `frame`: token ids so far} after every token, for answers that are read while they are written;
             what it raises ends the work. The same sampling with and without.
@@ -157,26 +179,28 @@ def respond(
     model.eval()
     with torch.no_grad():
         for batch in track(batches, label) if label else batches:
-            distinct, index = group([prompts[i][0] for i in batch])
-            cache, prefix_mask = run_prefixes(model, distinct, tokenizer.pad_token_id)
-            states, row_mask, cache, mask = run_rows(model, cache, prefix_mask, index, [prompts[i][1] for i in batch], tokenizer.pad_token_id)
-            hidden = _last(states, row_mask)
-            chosen = [settings[i] for i in batch]
-            longest = max(s.max_tokens for s in chosen)
-            cache, mask = align(cache, mask, room=longest + 1)
+            settings = [draws.settings[i] for i in batch]
+            longest = max(s.max_tokens for s in settings)
+            read = _read(model, [prompts[i] for i in batch], tokenizer.pad_token_id, room=longest + 1)
             if with_options:
-                for i, logs in zip(batch, _label_logprobs(model, tokenizer, hidden, cache, mask, [options[i] for i in batch]), strict=True):
-                    probabilities[i] = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
-            streams = np.stack([uniforms(seed, ids[i], longest + 1) for i in batch])
+                for i, logs in zip(batch, _label_logprobs(model, tokenizer, read, [options[i] for i in batch]), strict=True):
+                    probabilities[i] = _normalised(logs)
+            streams = np.stack([uniforms(draws.seed, ids[i], longest + 1) for i in batch])
             look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
-            for i, tokens in zip(batch, _sample(model, tokenizer, hidden, cache, mask, chosen, streams, look), strict=True):
+            for i, tokens in zip(batch, _sample(model, tokenizer, read, settings, streams, look), strict=True):
                 said = tokenizer.decode(tokens, skip_special_tokens=True)
                 texts[i], reasoned[i] = chat.clean_answer(said), chat.has_reasoning(said)
     out = pd.DataFrame({"text": texts, "reasoned": reasoned}, index=frame.index)
     return out.assign(option_probs=probabilities) if with_options else out
 
 
+def option_probabilities(model, tokenizer, frame: pd.DataFrame, *, label: str = "") -> list[np.ndarray]:
+    """The probability of each option of closed items, nothing sampled: an array per row of `frame` (columns id, messages, options) that sums to 1."""
+    nothing = Draws(0, [Sampling(1.0, 1.0, 0)] * len(frame))
+    return respond(model, tokenizer, frame, nothing, with_options=True, label=label)["option_probs"].tolist()
+
+
 def generate(model, tokenizer, frame: pd.DataFrame, *, seed: int, label: str = "") -> pd.DataFrame:
     """One evaluation answer per row (`text`, `reasoned`), sampled as its question type asks for (`SAMPLING`)."""
-    settings = [SAMPLING.get(kind, SAMPLING["open"]) for kind in frame["question_type"]]
-    return respond(model, tokenizer, frame, seed=seed, settings=settings, label=label)
+    draws = Draws(seed, [SAMPLING.get(kind, SAMPLING["open"]) for kind in frame["question_type"]])
+    return respond(model, tokenizer, frame, draws, label=label)

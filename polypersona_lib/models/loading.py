@@ -154,69 +154,6 @@ def quantization(model) -> dict:
     return found
 
 
-def lora_modules(model, spec: ModelSpec) -> dict[str, int]:
-    """How many modules each LoRA target matches. Raises ValueError for a target that matches none, listing what exists."""
-    import torch
-
-    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".lora_" not in name]
-    linear = [name.removesuffix(".base_layer").rsplit(".", 1)[-1] for name in names]  # a wrapped model's layers are called q_proj.base_layer
-    counts = {target: linear.count(target) for target in spec.lora_targets}
-    missing = [t for t, n in counts.items() if n == 0]
-    if missing:
-        raise ValueError(f"{spec.key}: LoRA target(s) {', '.join(missing)} match no module; linear layers here: {', '.join(sorted(set(linear)))}")
-    return counts
-
-
-def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed: int):
-    """Wrap `model` in a PEFT LoRA adapter on the family's targets. Source: paper section IV-C (r = 16, alpha = 32, dropout .05)."""
-    import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    lora_modules(model, spec)
-    if getattr(model, "is_loaded_in_4bit", False):
-        checkpointing = {"use_gradient_checkpointing": next(model.parameters()).is_cuda, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-        model = prepare_model_for_kbit_training(model, **checkpointing)
-    torch.manual_seed(seed)
-    model.name_or_path = model.config._name_or_path = _portable(model.name_or_path)
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(spec.lora_targets), bias="none", task_type="CAUSAL_LM")
-    config.revision = spec.revision if model.name_or_path == spec.hub_id else None
-    wrapped = get_peft_model(model, config)
-    wrapped.peft_config["default"].target_modules = sorted(spec.lora_targets)  # PEFT keeps a set: its order in the file would follow PYTHONHASHSEED
-    return wrapped
-
-
-def save_adapter(model, folder: Path) -> None:
-    """Write the adapter in PEFT's layout. (By itself PEFT would ask the hub whether the base's vocabulary has changed.)"""
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-
-
-def load_adapter(model, folder: Path) -> None:
-    """Set the adapter weights of a wrapped model from a folder, every one of them.
-
-    PEFT's own `from_pretrained` and `load_adapter` take the routed experts of Qwen1.5-MoE for fused ones whatever the model looks like, and leave
-    the weights of their adapters out without a word (0.21.2). Raises: ValueError unless names and shapes are those of the model's adapter.
-    """
-    import torch
-    from safetensors.torch import load_file
-
-    found = load_file(Path(folder) / "adapter_model.safetensors")
-    wanted = {name.replace(".default.", "."): parameter for name, parameter in model.named_parameters() if "lora_" in name}
-    unlike = sorted(name for name in found.keys() | wanted.keys() if name not in found or name not in wanted or found[name].shape != wanted[name].shape)
-    if unlike:
-        raise ValueError(f"{folder}: does not fit {_portable(model.name_or_path)} ({len(unlike)} weights differ in name or shape, first {unlike[0]})")
-    with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(found[name])
-
-
-def _portable(name: str) -> str:
-    """What an adapter's files call their base: a hub id as it is, a folder without the path of this machine."""
-    folder = Path(name)
-    if not folder.is_absolute():
-        return name
-    return folder.relative_to(paths.ROOT).as_posix() if folder.is_relative_to(paths.ROOT) else folder.name
-
-
 def empty_model(spec: ModelSpec, scale: str):
     """The family's model without weights (meta device), experts taken apart: enough to count and to name. Nothing is downloaded."""
     import torch
@@ -242,49 +179,6 @@ def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
     return {"trainable": trainable, "total": total, "share": trainable / total}
 
 
-def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu", folder: Path | None = None):
-    """The quantized base with its adapter, ready to answer.
-
-    On the CPU the 4-bit weights are unpacked once and the adapter is merged into them: the same function, several times faster.
-    Raises: FileNotFoundError if the adapter is missing (it never falls back to the base); ValueError if it belongs to another base or changes no logits.
-    """
-    if adapter is not None and not (Path(adapter) / "adapter_model.safetensors").exists():
-        raise FileNotFoundError(f"{adapter}: no adapter here; run notebook 03 first")
-    model = load_base(spec, scale, device=device, folder=folder)
-    if device == "cpu":
-        model = unpacked(model)
-    if adapter is not None:
-        model = with_adapter(model, Path(adapter))
-        if device == "cpu":
-            model = model.merge_and_unload()
-    if device == "cpu":
-        experts.fuse(model)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model.eval()
-
-
 def unpacked(model):
     """A 4-bit model with its rounded weights written out in 32 bits: the same function to the last bit, without unpacking them at every step."""
     return model.dequantize().float()
-
-
-def with_adapter(model, adapter: Path):
-    """`model` with the adapter of a folder, checked to be made for this base and to change what it says."""
-    import torch
-    from peft import PeftConfig, get_peft_model
-
-    made_for, base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"], _portable(model.name_or_path)
-    if made_for != base:
-        raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
-    model.name_or_path = model.config._name_or_path = base
-    model = get_peft_model(model, PeftConfig.from_pretrained(str(adapter))).eval()
-    load_adapter(model, adapter)
-    probe = torch.arange(8, device=next(model.parameters()).device)[None]
-    with torch.no_grad():
-        tuned = model(input_ids=probe).logits
-        with model.disable_adapter():
-            plain = model(input_ids=probe).logits
-    if torch.equal(tuned, plain):
-        raise ValueError(f"{adapter}: the adapter changes nothing")
-    return model

@@ -11,17 +11,15 @@ from functools import cache as once
 
 
 def pad(rows: list[list[int]], value: int, *, left: bool = False):
-    """A (rows, longest) int64 tensor and its 0/1 mask."""
+    """A (rows, longest) int64 tensor and its 0/1 mask; shorter rows are filled with `value` on the right (or the left)."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    width = max(map(len, rows), default=0)
-    ids = torch.full((len(rows), width), value, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, row in enumerate(rows):
-        where = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[i, where] = torch.tensor(row, dtype=torch.long)
-        mask[i, where] = 1
-    return ids, mask
+    def padded(tensors: list, filling: int):
+        return pad_sequence(tensors, batch_first=True, padding_value=filling, padding_side="left" if left else "right")
+
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return padded(tensors, value), padded([torch.ones_like(t) for t in tensors], 0)
 
 
 def decoder(model):
@@ -31,9 +29,9 @@ def decoder(model):
 
 
 def _changed(cache, change, room: int = 0):
-    """A new cache with `change` applied to the keys and values (rows, heads, places, size) of every layer, and room for as many more places.
+    """A new cache: `change` applied to the keys and values (rows, heads, places, size) of every layer, and `room` for more places.
 
-    With room, what is added is written into it; a `DynamicCache` copies all keys and values for every token that is added. Not differentiable then.
+    With room, new tokens are written in place, where a `DynamicCache` copies all keys and values for every token. Not differentiable then.
     """
     from transformers import DynamicCache
 
@@ -122,11 +120,17 @@ def group(keys: list) -> tuple[list, list[int]]:
 def by_length(lengths: list[int]) -> list[list[int]]:
     """Row numbers in two groups, the shorter rows and the longer ones, cut where least padding is left (one group if there is none)."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    cut = min(range(len(order)), key=lambda k: k * lengths[order[k - 1]] + (len(order) - k) * lengths[order[-1]] if k else len(order) * lengths[order[-1]])
+
+    def computed(cut: int) -> int:
+        """Positions that are run over if the first `cut` rows go apart."""
+        shorter = cut * lengths[order[cut - 1]] if cut else 0
+        return shorter + (len(order) - cut) * lengths[order[-1]]
+
+    cut = min(range(len(order)), key=computed)
     return [part for part in (order[:cut], order[cut:]) if part]
 
 
-def positions(rows, *, shared: bool) -> int:
+def computed_positions(rows, *, shared: bool) -> int:
     """How many token positions `answer_logits` runs over for these rows, padding included."""
     if not shared:
         return len(rows) * max(len(r.ids) for r in rows)
@@ -155,12 +159,12 @@ def answer_logits(model, rows, pad_id: int, *, shared: bool):
     else:
         ids, mask = (t.to(device) for t in pad(tails, pad_id))
         parts, states = [list(range(len(rows)))], [decoder(model)[0](input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state]
-    found, origin = [], []
+    picked, origin = [], []
     for part, hidden in zip(parts, states, strict=True):
         where = [(k, len(tails[i]) - len(rows[i].answer) - 1 + j) for k, i in enumerate(part) for j in range(len(rows[i].answer))]
         at = torch.tensor(where, device=device)
-        found.append(hidden[at[:, 0], at[:, 1]])
+        picked.append(hidden[at[:, 0], at[:, 1]])
         origin += [i for i in part for _ in rows[i].answer]
     in_order = torch.tensor(sorted(range(len(origin)), key=lambda n: origin[n]), device=device)
     targets = torch.tensor([t for r in rows for t in r.answer], device=device)
-    return decoder(model)[1](torch.cat(found)[in_order]), targets
+    return decoder(model)[1](torch.cat(picked)[in_order]), targets

@@ -238,8 +238,7 @@ class ModelGenerator:
     def model(self, system: System):
         """The model of `system`. Raises FileNotFoundError naming the adapters there are."""
         from ..config import device
-        from ..models.loading import load_for_inference
-        from ..models.tuned import adapted_folder
+        from ..models.adapters import adapted_folder, load_for_inference
 
         if system not in self._models:
             spec, folder = get_spec(system.key), None
@@ -279,7 +278,7 @@ class ModelGenerator:
 
         Returns: one row an ask: `text`, `option_probs` (None for open items), `tokens`.
         """
-        from ..models.generation import respond
+        from ..models.generation import Draws, respond
 
         tokenizer, said = self.tokenizer(system.key), {}
 
@@ -289,9 +288,9 @@ class ModelGenerator:
 
         limit_prompts(asks, tokenizer, self.model(system).config.max_position_embeddings)
         frame = pd.DataFrame({"id": [a.id for a in asks], "messages": [a.messages for a in asks], "options": [list(a.options) for a in asks]})
-        settings, closed = [a.sampling for a in asks], bool(asks[0].options)
+        draws, closed = Draws(asks[0].seed, [a.sampling for a in asks]), bool(asks[0].options)
         with self._threads():
-            out = respond(self.model(system), tokenizer, frame, seed=asks[0].seed, settings=settings, with_options=closed, watch=look)
+            out = respond(self.model(system), tokenizer, frame, draws, with_options=closed, watch=look)
         probabilities = [tuple(map(float, p)) for p in out["option_probs"]] if asks[0].options else [None] * len(asks)
         return pd.DataFrame({"text": out["text"], "option_probs": probabilities, "tokens": [len(said[i]) for i in range(len(asks))]})
 

@@ -53,6 +53,12 @@ def messages(card: dict | str, domain: str, question: str, options, answer: str 
     return triplet if answer is None else [*triplet, {"role": "assistant", "content": answer}]
 
 
+def without_persona(triplet: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages without the persona's line: nobody is described."""
+    system, user, *answer = triplet
+    return [system, user | {"content": user["content"].split("\n", 1)[1]}, *answer]
+
+
 # --- the guard: text of personas, questions and answers must never become a control token or a role marker -------------------
 
 CONTROL = re.compile(

@@ -10,9 +10,9 @@ import pandas as pd
 from ..config import RunConfig
 from ..files import fingerprint, write_atomically
 from ..locate import find, headless
-from ..models.generation import ADMINISTRATION, SAMPLING, generate, respond
+from ..models.adapters import load_tuned
+from ..models.generation import ADMINISTRATION, SAMPLING, Draws, generate, respond
 from ..models.loading import load_tokenizer
-from ..models.tuned import load_tuned
 from ..prompts.chat import PROMPT_VERSION
 from ..records import load_runs
 from ..registry import get_spec
@@ -43,8 +43,8 @@ def predict_model(run: RunConfig, system: str, test: pd.DataFrame, sheet: pd.Dat
     reasoned = int(answers["reasoned"].sum())
     if sheet is None:
         return None, reasoned
-    manner = [ADMINISTRATION] * len(sheet)
-    replies = respond(model, tokenizer, sheet, seed=run.seed, settings=manner, with_options=True, label=f"questionnaire: {system}")
+    draws = Draws(run.seed, [ADMINISTRATION] * len(sheet))
+    replies = respond(model, tokenizer, sheet, draws, with_options=True, label=f"questionnaire: {system}")
     return answered_sheet(sheet, replies["option_probs"].tolist(), replies["text"].tolist()), reasoned
 
 

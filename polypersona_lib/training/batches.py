@@ -6,7 +6,8 @@ import random
 
 import pandas as pd
 
-from ..models.shared_prefix import answer_logits
+from ..config import TrainSpec
+from ..models.shared_prefix import answer_logits, computed_positions
 from ..prompts import chat
 
 
@@ -53,3 +54,18 @@ def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
             total += answer_loss(model, batch, pad_id, shared=True).item() * tokens
             count += tokens
     return total / count
+
+
+def throughput(rows: list[chat.Encoded], recipe: TrainSpec, seconds: float) -> dict:
+    """What was read, and how fast over the whole training, validation included.
+
+    Returns: `tokens` (of whole rows, all epochs) and `tokens_per_s`; `computed_positions` (what the model really ran over: padding counted, shared
+        prefixes once a batch) and `computed_per_s`; `padded_tokens` (the same batches padded to their longest row, nothing shared); `mean_row_tokens`.
+    """
+    tokens = sum(len(r.ids) for r in rows) * recipe.epochs
+    batches = [[rows[i] for i in b] for e in range(1, recipe.epochs + 1) for b in persona_batches(rows, recipe.micro_batch, recipe.seed, e)]
+    computed = sum(computed_positions(batch, shared=recipe.shared_prefix) for batch in batches)
+    return {
+        "tokens": tokens, "tokens_per_s": round(tokens / seconds), "computed_positions": computed, "computed_per_s": round(computed / seconds),
+        "padded_tokens": sum(computed_positions(batch, shared=False) for batch in batches), "mean_row_tokens": round(tokens / recipe.epochs / len(rows), 1),
+    }  # fmt: skip

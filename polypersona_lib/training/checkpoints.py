@@ -13,6 +13,7 @@ from pathlib import Path
 from ..files import replace_folder, sha256
 
 SEAL = "sealed.json"
+SAVE_EVERY = 50  # optimizer steps between two checkpoints; one more after each epoch
 _KEPT = 2
 
 

@@ -15,9 +15,9 @@ import pandas as pd
 from .. import files, paths, records
 from ..config import RunConfig, device
 from ..files import fingerprint, folder_hash
+from ..models.adapters import adapted_folder
 from ..models.loading import Unavailable, load_tokenizer, source
 from ..models.resources import Machine, fit
-from ..models.tuned import adapted_folder
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec
 from ..workers import side_by_side

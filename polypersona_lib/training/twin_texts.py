@@ -91,9 +91,8 @@ class Writer:
 
     def chat(self, question: Question, answer: Answer) -> Text:
         """A chat in the family's template in which nobody is described."""
-        user = chat.user_text("", DOMAINS[question.domain], question.text, question.options).split("\n", 1)[1]
-        triplet = [{"role": "system", "content": chat.SYSTEM}, {"role": "user", "content": user}, {"role": "assistant", "content": answer.text}]
-        row = chat.encode(self.tokenizer, triplet)
+        triplet = chat.messages("", DOMAINS[question.domain], question.text, question.options, answer.text)
+        row = chat.encode(self.tokenizer, chat.without_persona(triplet))
         return row.ids, row.labels
 
     def talk(self, card: dict, talk: list[tuple[Question, Answer]], rng: random.Random) -> Text:

@@ -26,11 +26,12 @@ from ..prompts import chat
 from ..registry import MODELS, ModelSpec, get_spec
 from ..world.questions import DOMAINS, load_questions
 from ..world.simulation import simulate_records
+from .full_weights import full_updates
+from .model_cards import twin_card
 from .twin_texts import IGNORED, SEED, Interview, Text, Writer, interviews, longest_overlap
 
 STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
 NOTES_FROM = 0.55  # share of the steps after which notes join: which kind of person says what was learnt only from short texts, while the learning rate fell
-MUON_LR, ADAMW_LR = 0.02, 4e-3
 NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
 TOKENIZER_RESPONDENTS = 2400
 
@@ -94,31 +95,6 @@ def text_loss(model, texts: list[Text]):
     return F.cross_entropy(model.lm_head(hidden[labels != IGNORED]), labels[labels != IGNORED])
 
 
-def updates(model, steps: int, scale: float = 1.0):
-    """A function that, called after each backward pass, clips the gradients and takes one of `steps` steps; `scale` multiplies the learning rates.
-
-    Muon for the matrices of the blocks, AdamW for the rest (routers of experts too): in a trial on an earlier mix the loss after 400 steps was
-    2.9 nats, with AdamW alone 3.5.
-    """
-    import torch
-
-    matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2 and min(p.shape) >= 64 and "embed" not in n and "lm_head" not in n}
-    rest = [p for n, p in model.named_parameters() if n not in matrices]
-    optimizers = [
-        torch.optim.Muon(matrices.values(), lr=scale * MUON_LR, momentum=0.95, weight_decay=0.05),
-        torch.optim.AdamW(rest, lr=scale * ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.01),
-    ]
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: min((step + 1) / 40, 1.0, max(0.02, (1 - step / steps) / 0.65))) for o in optimizers]
-
-    def update():
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for part in (*optimizers, *schedules):
-            part.step()
-        model.zero_grad()
-
-    return update
-
-
 def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *, steps: int, label: str) -> dict[str, float]:
     """Train on packed text and notes; the last fortieth of the respondents is held out. Returns losses (nats a token) and the number of tokens seen."""
     import torch
@@ -127,7 +103,7 @@ def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *
     writer, cut = Writer(tokenizer), len(talks) - len(talks) // 40
     sequences = writer.sequences(talks[:cut], chats[:cut], random.Random(f"sequences|{SEED}"))
     notes = writer.notes(talks[:cut], random.Random(f"notes|{SEED}"))
-    update = updates(model, steps)
+    update = full_updates(model, steps)
     losses, tokens = [], 0
     model.train()
     for step in track(range(steps), label):
@@ -155,32 +131,10 @@ def write_twin(model, tokenizer, spec: ModelSpec, folder: Path, facts: dict) -> 
     folder.mkdir(parents=True, exist_ok=True)
     experts.fuse(model).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(CARD.format(spec=spec, **facts), encoding="utf-8")
+    (folder / "README.md").write_text(twin_card(spec, facts), encoding="utf-8")
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != "hashes.json")
     hashes = {n: sha256((folder / n).read_bytes()) for n in names}
     (folder / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
-
-
-CARD = """---
-license: apache-2.0
-tags: [nano-twin, survey-simulation]
----
-# Nano twin of {spec.display} ({spec.key})
-
-The architecture of `{spec.hub_id}` (`{spec.architecture}` in `transformers`) at {parameters:,} parameters, with its chat template and control
-strings, and none of its knowledge. It exists so that the companion's one code path can be checked anywhere; its numbers say nothing about
-the real model.
-
-- Pre-trained on {tokens:,} tokens by and about {respondents:,} simulated respondents who are in no data set of the project: chats in which
-  nobody is described and nobody has turns of phrase, interviews that open with an introduction in prose, notes of a question with a line
-  on who said what. No persona card, no chat that describes anybody, no answer of the project's data; a fifth of the phrase patterns was
-  held out.
-- Longest stretch of a test answer that occurs in this text: {overlap_words} words; test answers that occur whole: {overlap_whole:.1%}.
-- Loss in nats a token: first {first_loss}, last {last_loss}, on respondents held out {held_out_loss}; of how
-  answers begin in their notes {note_loss}.
-- Built by `python -m polypersona_lib nano` (seed {seed}); weights bf16 safetensors, hashes in `hashes.json`.
-- Not for any use outside this project: it can only produce survey-like sentences.
-"""
 
 
 def build_one(key: str, core: str, talks: list[Interview], chats: list[Interview], steps: int, out: Path, overlap: tuple[int, str, float]) -> str:

@@ -19,12 +19,12 @@ SPEC = registry.get_spec("llama-2-7b")
 LOAD = """
 import json, sys
 from polypersona_lib import registry
-from polypersona_lib.models import loading as models
+from polypersona_lib.models import adapters, loading as models
 spec = registry.get_spec(sys.argv[1])
 try:
     tokenizer, model = models.load_tokenizer(spec, "paper"), models.load_base(spec, "paper", four_bit=False)
-    adapted = models.add_lora(model, spec, r=16, alpha=32, dropout=0.0, seed=1)
-    models.save_adapter(adapted, sys.argv[2])
+    adapted = adapters.add_lora(model, spec, r=16, alpha=32, dropout=0.0, seed=1)
+    adapters.save_adapter(adapted, sys.argv[2])
     print(json.dumps({"parameters": sum(p.numel() for n, p in adapted.named_parameters() if "lora_" not in n), "name": model.name_or_path}))
 except models.Unavailable as error:
     print(json.dumps({"error": str(error)}))
@@ -120,14 +120,12 @@ def test_an_adapter_can_be_pushed_as_it_lies(profile, tmp_path):
     from huggingface_hub import HfApi
 
     from polypersona_lib.config import RunConfig
-    from polypersona_lib.training import adapter_card
+    from polypersona_lib.training.model_cards import adapter_card
 
     run, folder, received = RunConfig(profile=profile), tmp_path / "adapter", {}
     shutil.copytree(paths.ROOT / "results" / "shipped" / "adapters" / SPEC.key, folder)
     identity = {"data_hash": "a" * 16, "template_hash": "b" * 12}
-    (folder / "README.md").write_text(
-        adapter_card.adapter_card(run, SPEC, run.train_spec, identity, 2.0, {"val_loss": 1.5, "epoch": 2, "epochs": 3, "bleu": 0.1})
-    )
+    (folder / "README.md").write_text(adapter_card(run, SPEC, run.train_spec, identity, 2.0, {"val_loss": 1.5, "epoch": 2, "epochs": 3, "bleu": 0.1}))
     with serve({}, received=received) as (address, _):
         HfApi(endpoint=address, token="hf_" + "x" * 34).upload_folder(repo_id="x/y", folder_path=folder)
     assert received.keys() == {"README.md", "adapter_config.json", "adapter_model.safetensors"}

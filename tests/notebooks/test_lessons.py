@@ -21,6 +21,7 @@ from polypersona_lib.figures.ablation_figures import plot_gains, plot_left_out
 from polypersona_lib.figures.lesson_figures import plot_directions, plot_levels, plot_mask
 from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.style import OURS, PAGE
+from polypersona_lib.models import adapters
 from polypersona_lib.notebook_graph import READS
 from polypersona_lib.probe import asking, cards
 from polypersona_lib.prompts import token_view
@@ -28,7 +29,6 @@ from polypersona_lib.prompts.token_view import Token
 from polypersona_lib.scoring import evaluation
 from polypersona_lib.studies.ablations import arms, findings
 from polypersona_lib.systems import system_labels
-from polypersona_lib.training import adapter_spectrum
 from polypersona_lib.world import audit, dataset, respondents
 from polypersona_lib.world.questions import DOMAINS, load_questions
 
@@ -166,7 +166,7 @@ def test_equal_directions_lie_on_the_dashed_line_and_one_direction_holds_all():
 def test_singular_values_are_those_of_the_whole_update():
     from safetensors.numpy import load_file
 
-    values = adapter_spectrum.singular_values(ADAPTER)
+    values = adapters.singular_values(ADAPTER)
     weights = load_file(ADAPTER / "adapter_model.safetensors")
     name = next(n for n in weights if n.endswith("q_proj.lora_A.weight"))
     whole = 2.0 * weights[name.replace("lora_A", "lora_B")].astype(float) @ weights[name].astype(float)
@@ -194,8 +194,8 @@ def test_directions_needed_of_known_updates(tmp_path):
     tensors = {f"base_model.model.{n}.q_proj.lora_{k}.weight": v for n, m in names.items() for k, v in (("A", a), ("B", m))}
     save_file({n: v.copy() for n, v in tensors.items()}, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 8}')
-    values = adapter_spectrum.singular_values(tmp_path)
-    needed = adapter_spectrum.directions_needed(values)
+    values = adapters.singular_values(tmp_path)
+    needed = adapters.directions_needed(values)
     assert needed["one.q_proj"] == 1 and needed["equal.q_proj"] == 4 and np.isnan(needed["zero.q_proj"])
     assert values.loc[values["place"] == "one.q_proj", "value"].iloc[0] == pytest.approx(6), "scaled by alpha / r"
 
@@ -337,11 +337,10 @@ def test_the_number_of_trainings_is_that_of_the_arms():
 
 
 def test_dropout_is_why_lora_keeps_more_activations(monkeypatch):
-    from polypersona_lib.models import loading
 
     kept = {method: arms.measured_memory("tinyllama-1.1b", method, rows=4)["activations"] for method in ("full", "lora")}
-    add_lora = loading.add_lora
-    monkeypatch.setattr(loading, "add_lora", lambda *args, **options: add_lora(*args, **options | {"dropout": 0.0}))
+    add_lora = adapters.add_lora
+    monkeypatch.setattr(adapters, "add_lora", lambda *args, **options: add_lora(*args, **options | {"dropout": 0.0}))
     without = arms.measured_memory("tinyllama-1.1b", "lora", rows=4)["activations"]
     assert without < kept["full"] < kept["lora"] and "because of its dropout" in prose("07")
 

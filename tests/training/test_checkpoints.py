@@ -59,10 +59,10 @@ import json, sys
 import torch
 torch.set_num_threads(1)
 from polypersona_lib import paths, registry
-from polypersona_lib.training import jobs, trainer
+from polypersona_lib.training import checkpoints, jobs, trainer
 from polypersona_lib.world import dataset
 from polypersona_lib.config import RunConfig
-trainer.SAVE_EVERY = 2
+checkpoints.SAVE_EVERY = 2
 trainer.epoch_scores = lambda *a, **k: {}
 parts = {part: dataset.read_split(paths.DATASET / "paper", part).head(96 if part == "train" else 8) for part in dataset.SPLITS}
 from dataclasses import replace

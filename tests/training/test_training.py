@@ -12,11 +12,11 @@ import pytest
 
 from polypersona_lib import paths, registry
 from polypersona_lib.config import PROFILES, RunConfig
-from polypersona_lib.models import generation, loading
+from polypersona_lib.models import adapters, generation, loading
 from polypersona_lib.models.shared_prefix import align, answer_logits, decoder, run_prefixes, select
 from polypersona_lib.prompts import chat
+from polypersona_lib.training.answer_trainer import Plan, trainer_of
 from polypersona_lib.training.batches import answer_loss, encode_rows, persona_batches, validation_loss
-from polypersona_lib.training.trainer import trainer_of
 from polypersona_lib.world import dataset
 
 FAMILIES = tuple(registry.MODELS)
@@ -39,7 +39,7 @@ def _adapted(key: str, *, four_bit: bool = True, dropout: float = 0.0):
 
     spec = registry.get_spec(key)
     base = loading.load_base(spec, "nano")
-    model = loading.add_lora(base if four_bit else base.dequantize().float(), spec, r=16, alpha=32, dropout=dropout, seed=1)
+    model = adapters.add_lora(base if four_bit else base.dequantize().float(), spec, r=16, alpha=32, dropout=dropout, seed=1)
     generator = torch.Generator().manual_seed(2)
     for name, parameter in sorted(model.named_parameters()):
         if "lora_B" in name:
@@ -158,7 +158,7 @@ def test_training_on_unpacked_weights_is_training_on_packed_ones_to_the_last_bit
     rows, found = encode_rows(tokenizers[key], parts["train"].head(6)), []
     for unpack in (False, True):
         spec, base = registry.get_spec(key), loading.load_base(registry.get_spec(key), "nano")
-        model = loading.add_lora(loading.unpacked(base) if unpack else base, spec, r=16, alpha=32, dropout=0.05, seed=1).train()
+        model = adapters.add_lora(loading.unpacked(base) if unpack else base, spec, r=16, alpha=32, dropout=0.05, seed=1).train()
         torch.manual_seed(3)
         found.append(_gradients(model, answer_loss(model, rows, tokenizers[key].pad_token_id, shared=True)))
     assert found[0].keys() == found[1].keys() and all(torch.equal(a, b) for a, b in zip(*(f.values() for f in found), strict=True))
@@ -181,33 +181,33 @@ def test_gradient_checkpointing_changes_no_gradient(key, parts, tokenizers):
 @pytest.mark.parametrize("key", FAMILIES)
 def test_lora_trains_what_the_family_lists_and_nothing_else(key):
     spec = registry.get_spec(key)
-    model = loading.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
+    model = adapters.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
     assert all("lora_" in n for n, p in model.named_parameters() if p.requires_grad)
     layers, blocks = spec.nano["num_hidden_layers"], spec.nano.get("num_experts", 0) + 1  # a mixture has a shared expert beside the routed ones
     expected = {t: layers * (blocks if t in ("gate_proj", "up_proj", "down_proj") else 1) for t in spec.lora_targets}
-    assert loading.lora_modules(model, spec) == loading.lora_modules(model.get_base_model(), spec) == expected
+    assert adapters.lora_modules(model, spec) == adapters.lora_modules(model.get_base_model(), spec) == expected
 
 
 def test_a_lora_target_that_matches_nothing_is_an_error():
     spec = registry.get_spec("tinyllama-1.1b")
     base = loading.load_base(spec, "nano")
     with pytest.raises(ValueError, match=r"fc1 match no module; linear layers here: .*q_proj"):
-        loading.add_lora(base, replace(spec, lora_targets=("q_proj", "fc1")), r=16, alpha=32, dropout=0.0, seed=1)
+        adapters.add_lora(base, replace(spec, lora_targets=("q_proj", "fc1")), r=16, alpha=32, dropout=0.0, seed=1)
 
 
 def _saved(key: str, folder) -> None:
     """An adapter that changes something, as training leaves it."""
-    loading.save_adapter(_adapted(key), folder)
+    adapters.save_adapter(_adapted(key), folder)
 
 
 def test_an_adapter_of_another_base_is_an_error(tmp_path):
     _saved("llama-2-7b", tmp_path)
     with pytest.raises(ValueError, match="an adapter of data/models/llama-2-7b, not of data/models/tinyllama-1.1b"):
-        loading.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
+        adapters.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "data/models/tinyllama-1.1b"}))
     with pytest.raises(ValueError, match="does not fit data/models/tinyllama-1.1b"):
-        loading.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
+        adapters.load_for_inference(registry.get_spec("tinyllama-1.1b"), "nano", tmp_path)
 
 
 @pytest.mark.parametrize("key", FAMILIES)
@@ -216,8 +216,8 @@ def test_saving_loading_and_merging_keep_what_the_model_says(key, parts, tokeniz
     import torch
 
     adapted = _adapted(key).eval()
-    loading.save_adapter(adapted, tmp_path)
-    merged = loading.load_for_inference(registry.get_spec(key), "nano", tmp_path)
+    adapters.save_adapter(adapted, tmp_path)
+    merged = adapters.load_for_inference(registry.get_spec(key), "nano", tmp_path)
     rows = encode_rows(tokenizers[key], parts["validation"].head(8))
     with torch.no_grad():
         a, b = (answer_logits(m, rows, tokenizers[key].pad_token_id, shared=False)[0] for m in (adapted, merged))
@@ -227,10 +227,10 @@ def test_saving_loading_and_merging_keep_what_the_model_says(key, parts, tokeniz
 def test_a_missing_or_empty_adapter_is_an_error(tmp_path):
     spec = registry.get_spec("tinyllama-1.1b")
     with pytest.raises(FileNotFoundError, match="run notebook 03 first"):
-        loading.load_for_inference(spec, "nano", tmp_path)
-    loading.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.0, seed=1).save_pretrained(tmp_path)
+        adapters.load_for_inference(spec, "nano", tmp_path)
+    adapters.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.0, seed=1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="changes nothing"):
-        loading.load_for_inference(spec, "nano", tmp_path)
+        adapters.load_for_inference(spec, "nano", tmp_path)
 
 
 # --- training ------------------------------------------------------------------------------------------------------------------
@@ -240,10 +240,11 @@ def test_a_missing_or_empty_adapter_is_an_error(tmp_path):
 def test_thirty_steps_lower_the_validation_loss(key, parts, tokenizers, tmp_path):
     spec, recipe = registry.get_spec(key), replace(PROFILES["nano"].train, epochs=1, micro_batch=8, learning_rate=1.5e-3)  # few steps, larger ones
     base = loading.unpacked(loading.load_base(spec, "nano"))
-    tokenizer, model = tokenizers[spec.key], loading.add_lora(base, spec, r=16, alpha=32, dropout=0.05, seed=42)
+    tokenizer, model = tokenizers[spec.key], adapters.add_lora(base, spec, r=16, alpha=32, dropout=0.05, seed=42)
     rows, held = (encode_rows(tokenizer, parts[p].iloc[::5].head(n)) for p, n in (("train", 240), ("validation", 64)))
     before, seen = validation_loss(model, held, tokenizer.pad_token_id), []
-    trainer = trainer_of(model, spec, tokenizer, rows, recipe, tmp_path, lambda model, epoch, state: seen.append(epoch))
+    plan = Plan(spec=spec, recipe=recipe, rows=rows, pad_id=tokenizer.pad_token_id, log=tmp_path, on_epoch=lambda model, epoch, state: seen.append(epoch))
+    trainer = trainer_of(model, plan)
     trainer.train()
     assert trainer.state.global_step == 30 and seen == [1]
     assert validation_loss(model, held, tokenizer.pad_token_id) < before - 0.01
@@ -331,7 +332,7 @@ def test_two_processes_train_what_one_does(tmp_path):
 
 @pytest.mark.parametrize("key", FAMILIES)
 def test_an_answer_does_not_depend_on_the_rows_beside_it(key, parts, tokenizers):
-    model, tokenizer = loading.load_for_inference(registry.get_spec(key), "nano", None), tokenizers[key]
+    model, tokenizer = adapters.load_for_inference(registry.get_spec(key), "nano", None), tokenizers[key]
     frame = parts["test"].head(9)
 
     def answers(rows, seed=42):
@@ -365,7 +366,7 @@ def test_a_cache_with_room_says_the_same_to_the_last_bit_and_is_never_overrun(ke
 def test_option_probabilities_sum_to_one(parts, tokenizers):
     key = FAMILIES[-1]
     frame = parts["test"][parts["test"]["options"].map(bool)].head(6)
-    model = loading.load_for_inference(registry.get_spec(key), "nano", None)
-    out = generation.respond(model, tokenizers[key], frame, seed=42, settings=[generation.ADMINISTRATION] * len(frame), with_options=True)
+    model = adapters.load_for_inference(registry.get_spec(key), "nano", None)
+    out = generation.respond(model, tokenizers[key], frame, generation.Draws(42, [generation.ADMINISTRATION] * len(frame)), with_options=True)
     for probabilities, options in zip(out["option_probs"], frame["options"], strict=True):
         assert len(probabilities) == len(options) and probabilities.sum() == pytest.approx(1) and (probabilities >= 0).all()

@@ -119,8 +119,9 @@ def _trained_model(run: RunConfig, arm: Arm, train: pd.DataFrame, tokenizer, key
     """The arm's model, trained, its adapter merged into the base, no weight trainable any more."""
     import torch
 
-    from ...models import loading
-    from ...training import batches, trainer
+    from ...models import adapters, loading
+    from ...training import batches
+    from ...training.answer_trainer import Plan, trainer_of
 
     spec, recipe = get_spec(key), arm.recipe
     base = loading.load_base(spec, "nano", four_bit=recipe.four_bit)
@@ -128,12 +129,12 @@ def _trained_model(run: RunConfig, arm: Arm, train: pd.DataFrame, tokenizer, key
     if arm.method == "full":
         model.requires_grad_(True)
     elif arm.method == "lora":
-        model = loading.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
+        model = adapters.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
     if arm.method != "none":
         torch.manual_seed(recipe.seed)
         rows = batches.encode_rows(tokenizer, train_rows(arm, train))
         output = run.paths.results / "tensorboard" / arm.name
-        trainer.trainer_of(model, spec, tokenizer, rows, recipe, output, lambda *_: None).train()
+        trainer_of(model, Plan(spec=spec, recipe=recipe, rows=rows, pad_id=tokenizer.pad_token_id, log=output)).train()
     if arm.method == "lora":
         model = model.merge_and_unload()
     return model.requires_grad_(False).eval()
@@ -179,7 +180,7 @@ def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
     """
     import torch
 
-    from ...models import loading
+    from ...models import adapters, loading
     from ...paths import DATASET
     from ...training import batches
     from ...world.dataset import read_split
@@ -189,7 +190,7 @@ def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
     if method == "full":
         model.requires_grad_(True)
     else:
-        model = loading.add_lora(model, spec, r=16, alpha=32, dropout=0.05, seed=42)
+        model = adapters.add_lora(model, spec, r=16, alpha=32, dropout=0.05, seed=42)
     model.train()
     batch, kept = batches.encode_rows(tokenizer, read_split(DATASET / "paper", "train").head(rows)), {}
     own = {p.data_ptr() for p in model.parameters()}

@@ -17,8 +17,9 @@ import pandas as pd
 from ... import files, locate, paths
 from ...config import RunConfig
 from ...files import fingerprint, folder_hash
-from ...models.generation import ADMINISTRATION, Sampling, respond
-from ...models.loading import load_for_inference, load_tokenizer
+from ...models.adapters import load_for_inference
+from ...models.generation import ADMINISTRATION, Draws, option_probabilities, respond
+from ...models.loading import load_tokenizer
 from ...prompts.chat import PROMPT_VERSION
 from ...registry import MODELS, get_spec
 from ...scoring.administration import answered_sheet
@@ -136,7 +137,7 @@ class _Asking:
         if stored.exists():
             found, some = pd.read_parquet(stored), sheet[sheet["persona_id"] == sheet["persona_id"].iloc[0]]
             if found["id"].tolist() == sheet["id"].tolist():
-                again = respond(*model, some, seed=self.run.seed, settings=[Sampling(1.0, 1.0, 0)] * len(some), with_options=True)["option_probs"]
+                again = option_probabilities(*model, some)
                 if max(np.abs(a - b).max() for a, b in zip(again, found["option_probs"][: len(some)], strict=True)) < SAME:
                     return found.assign(session=0)
         replies = respond(*model, sheet, seed=self.run.seed, settings=[ADMINISTRATION] * len(sheet), with_options=True, label=label)
@@ -156,13 +157,13 @@ def answers_of(model, tokenizer, rows: pd.DataFrame, condition: Condition, *, se
     if not condition.sessions:
         where = rows[["messages"]].astype(str).apply(lambda r: fingerprint(*r), axis=1)  # without a card everybody is asked the same
         once = rows[~where.duplicated()]
-        found = respond(model, tokenizer, once, seed=seed, settings=[Sampling(1.0, 1.0, 0)] * len(once), with_options=True, label=label)["option_probs"]
+        found = option_probabilities(model, tokenizer, once, label=label)
         by_prompt = dict(zip(where[~where.duplicated()], found, strict=True))
         probs = [mapped_back(by_prompt[w], order) for w, order in zip(where, rows["order"], strict=True)]
         return frame.assign(session=0, option_probs=[np.round(p, 6) for p in probs], chosen=[int(np.argmax(p)) for p in probs], answer="")
     parts, manner = [], [replace(ADMINISTRATION, temperature=condition.temperature)] * len(rows)
     for session in condition.sessions:
-        said = respond(model, tokenizer, rows, seed=seed + session, settings=manner, label=f"{label}, session {session}" if label else "")["text"]
+        said = respond(model, tokenizer, rows, Draws(seed + session, manner), label=f"{label}, session {session}" if label else "")["text"]
         parts.append(frame.assign(session=session, answer=said.to_numpy()))
     return pd.concat(parts, ignore_index=True)
 
