@@ -1,263 +1,29 @@
 """`score FILE [FILE ...]`: every metric that a file of predictions and references allows, and a paired comparison of several files.
 
 A file holds `id`, `prediction`, `reference`, optionally `status` (ok or failed), `persona`, `persona_id`, `domain`, `question`, `question_id`,
-`question_type`, `options` (how it may be written: `score_input`). What a missing column would add is named. Exit status 2, with one line an error, for
-bad input.
+`question_type`, `options` (how they may be written: `intake.predictions_file`). What a missing column would add is named. Exit status 2, with one line
+an error, for bad input.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from .. import resampling, stats
+from .. import resampling
 from ..cells import csv_text
 from ..errors import InputError
-from ..files import sha256, write_atomically
+from ..files import write_atomically
 from ..intake.predictions_file import read_predictions, unused
-from ..scoring import diagnosis, metric_table, metrics, set_scores, swap
-from ..scoring.encoder import load_encoder
-from ..scoring.option_labels import read_option
-from ..survey import distributions
-from . import printing
-
-GROUPS = ("domain", "question_type")
-HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
-SWAP_ROWS = 2000  # rows of a larger file that the swap control looks at: its time grows with rows times people asked the same question
-ITEM_ANSWERS = 30  # answers to a closed question from which on their distribution is compared; with fewer, chance moves the alignment by .1 and more
-ITEM_DRAWS = 500  # bootstrap samples of people behind the intervals of the distributions
-TEST_FLOOR = 200  # sign flips a comparison: keeps the smallest Holm-corrected p-value at .005, however many files are compared
-DISTRIBUTIONS = ("alignment", "sd_ratio", "entropy_ratio")
-
-# --- scoring -----------------------------------------------------------------------------------------------------------------
-
-
-def _respondents(frame: pd.DataFrame) -> pd.Series | None:
-    """Whose answer each row is: `persona_id`, else the card, else the row alone; None if the file names nobody."""
-    known = [frame[c] for c in ("persona_id", "persona") if c in frame]
-    if not known:
-        return None
-    found = known[0] if len(known) == 1 else known[0].fillna(known[1])
-    return found.astype(object).where(found.notna(), "row " + frame["id"])
-
-
-def _questions(frame: pd.DataFrame) -> pd.Series | None:
-    """What each row answers: `question_id`, else the wording."""
-    known = [frame[c] for c in ("question_id", "question") if c in frame]
-    return None if not known else known[0] if len(known) == 1 else known[0].fillna(known[1])
-
-
-def _sample(people: pd.Series) -> pd.Series:
-    """True for the rows of the people, in the order of their hash, who have no more than `SWAP_ROWS` rows together; for all rows of a file with no more."""
-    if len(people) <= SWAP_ROWS:
-        return pd.Series(True, index=people.index)
-    counts = people.value_counts()
-    order = sorted(counts.index, key=lambda p: sha256(str(p)))
-    return people.isin(counts[order].cumsum().loc[lambda total: total <= SWAP_ROWS].index)
-
-
-def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
-    """Persona-swap scores within the file: its own references are the other people's answers. Without cards nothing can be masked."""
-    known = frame.assign(persona_id=_respondents(frame), question_id=_questions(frame), persona=frame["persona"] if "persona" in frame else "")
-    known = known.dropna(subset=["persona", "question_id"])
-    known = known[_sample(known["persona_id"])]
-    pool = known
-    if "options" in known:
-        known, pool = (known.assign(chosen=_options_read(known, c, lost)) for c, lost in (("prediction", -1), ("reference", math.nan)))
-    found = swap.swap_scores(known, pool.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder)
-    return found[[c for c in found if c.startswith("swap_") and ("persona" in frame or "masked" not in c)]]
-
-
-def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
-    """The option that the label rule reads from each closed row's text; `lost` where it reads none, NaN for open rows."""
-    read = [read_option(t, o) if isinstance(o, list) else math.nan for t, o in zip(frame[column], frame["options"], strict=True)]
-    return [lost if r is None else r for r in read]
-
-
-def _options_of_both(frame: pd.DataFrame) -> pd.DataFrame:
-    """The closed rows that did not fail and whose reference names an option: columns said (-1: none read), truth, size."""
-    closed = frame[frame["options"].notna() & (frame["status"] == "ok")]
-    found = pd.DataFrame({"said": _options_read(closed, "prediction", -1), "truth": _options_read(closed, "reference", math.nan)}, index=closed.index)
-    return found.assign(size=closed["options"].map(len)).dropna().astype(int)
-
-
-def _kappa_line(both: pd.DataFrame, people: pd.Series | None, seed: int) -> list[dict]:
-    """Stance kappa over the answers with an option, of the number of options that most closed rows have; [] for yes-no questions alone."""
-    if both.empty or (size := both["size"].mode()[0]) <= 2:
-        return []
-    read = both[(both["size"] == size) & (both["said"] >= 0)]
-    who = None if people is None else people[read.index].tolist()
-    found = resampling.bootstrap_kappa(read["said"], read["truth"], n_options=size, clusters=who, seed=seed)
-    return [{"metric": "stance_qwk", "value": found["mean"], "lo": found["lo"], "hi": found["hi"], "n": found["n"]}]
-
-
-def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resampling.SEED) -> tuple[list[dict], dict]:
-    """Distributions of the options, predictions against references, as means over the closed questions with `ITEM_ANSWERS` answers or more.
-
-    Returns: (lines; {"items", "uniform"}: how many questions, and the alignment of an answerer who takes every option equally often). ([], {}) without such
-        a question. Intervals resample people (rows if the file names nobody), as in notebook 10.
-    """
-    questions, people = _questions(frame), _respondents(frame)
-    if questions is None or both.empty:
-        return [], {}
-    item = pd.Series(list(zip(questions[both.index], frame.loc[both.index, "options"].map(tuple), strict=True)), index=both.index)
-    counts = item[(both["said"] >= 0) & questions[both.index].notna()].value_counts()
-    kept = both[item.isin(counts.index[counts >= ITEM_ANSWERS])]
-    if kept.empty:
-        return [], {}
-    number, options = pd.factorize(item[kept.index])[0], int(kept["size"].max())
-    who = pd.factorize(people[kept.index] if people is not None else pd.Series(kept.index))[0]
-    sizes = kept.groupby(number)["size"].first().to_numpy()
-    weights = distributions.resampled(who.max() + 1, ITEM_DRAWS, seed)
-    said, truth = (_shares(weights, who, number * options + kept[c].to_numpy(), kept[c].to_numpy() >= 0, (len(sizes), options)) for c in ("said", "truth"))
-    found = distributions.compare(said, truth, sizes)
-    flat = (np.arange(options) < sizes[:, None]) / sizes[:, None]
-    limits, lines = {"alignment": (0, 1)}, []
-    for metric in DISTRIBUTIONS:
-        known = np.isfinite(found[metric][0])
-        if known.any():
-            value, lo, hi = map(float, distributions.interval(np.nanmean(found[metric][:, known], axis=1), limits.get(metric, (0, math.inf))))
-            lines.append({"metric": metric, "value": value, "lo": lo, "hi": hi, "n": len(kept)})
-    return lines, {"items": len(sizes), "uniform": float(distributions.compare(flat, truth[0], sizes)["alignment"].mean())}
-
-
-def _shares(weights: np.ndarray, who: np.ndarray, cell: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Shares of the options of each item for every row of `weights` (draws, people): shape (draws, items, options); NaN where a draw has no answer."""
-    from scipy import sparse
-
-    table = sparse.csr_matrix((np.ones(known.sum()), (who[known], cell[known])), shape=(weights.shape[1], shape[0] * shape[1]))
-    sums = (table.T @ weights.T).T.reshape(-1, *shape)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return sums / sums.sum(-1, keepdims=True)
-
-
-def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
-    """metric -> what would allow it, for every metric that `lines` lacks or could not compute."""
-    done = set(lines.loc[lines["value"].notna(), "metric"])
-    asked, person = ("question" in frame or "question_id" in frame), ("persona" in frame or "persona_id" in frame)
-    rules = {
-        "row": [("question_type", "question_type" in frame), ("options", "options" in frame)],
-        "stance": [("options", "options" in frame)],
-        "swap": [("persona", person), ("question", asked)],
-        "distribution": [("question", asked), ("options", "options" in frame)],
-    }
-    otherwise = {
-        "swap": "two or more people who answer the same question", "stance": "closed questions whose references name an option", "set": "two or more rows",
-        "distribution": f"{ITEM_ANSWERS} or more readable answers to the same closed question",
-    }  # fmt: skip
-    needs = {}
-    for metric in (m for m in metric_table.METRICS.values() if m.id not in done):
-        rule = rules.get(metric.scope, []) if metric.scope != "row" or metric.id in ("format_valid", "quality") else []
-        if metric.id.endswith("_option"):
-            rule = [*rule, *rules["stance"]]
-        elif metric.id.endswith("_masked"):
-            rule = [("persona", "persona" in frame), rule[1]]
-        lacking = [name for name, there in rule if not there]
-        plural = "s" if len(lacking) > 1 else ""
-        reason = otherwise.get(metric.scope, "rows that did not fail") + (" and name an option" if metric.id.endswith("_option") else "")
-        needs[metric.id] = f"column{plural} {' and '.join(lacking)}" if lacking else reason
-    return needs
-
-
-def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
-    """Everything that can be said about one file. If it names people, its intervals resample people: rows of one person are not independent.
-
-    Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
-        `cluster`, the person; notes: `signatures`, `people` (None: not named), what the swap left out (`swap_rows`, `sampled`, `alone`), `partial` (closed
-        rows without options), and for the distributions `items` and `uniform`).
-    """
-    encoder, people = encoder or load_encoder(), _respondents(frame)
-    rows = metrics.score_rows(frame, encoder=encoder)
-    both = _options_of_both(frame) if "options" in frame else pd.DataFrame(columns=["said", "truth", "size"])
-    rows["stance_acc"] = (both["said"] == both["truth"]).astype(float)
-    if people is not None:
-        rows["cluster"] = people
-        if _questions(frame) is not None:
-            rows = rows.join(_swap_rows(frame, encoder))
-    names = [m for m in metric_table.METRICS if m in rows]
-    cluster = "cluster" if people is not None else None
-    whole = metrics.summarise_rows(rows, metrics=names, cluster=cluster, seed=seed).to_dict("records")
-    distribution, notes = item_lines(frame, both, seed=seed)
-    whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(both, people, seed) + distribution
-    table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
-    for name in (g for g in GROUPS if g in frame):
-        kept = [m for m in HEADLINES if m in names]
-        lines = metrics.summarise_rows(rows.dropna(subset=[name]), metrics=kept, by=name, cluster=cluster, seed=seed)
-        table = pd.concat([table, lines.assign(group=f"{name}: " + lines[name])])
-    order = {m: i for i, m in enumerate(metric_table.METRICS)}
-    table = table[table["value"].notna()].sort_values("metric", key=lambda c: c.map(order), kind="stable")
-    table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
-    signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
-    notes |= {"people": None if people is None else people.nunique(), "signatures": signatures}
-    swapped = rows[[c for c in rows if c.startswith("swap_")]].notna().any(axis=1)
-    notes |= {"swap_rows": int(swapped.sum()), "sampled": bool(swapped.any()) and len(frame) > SWAP_ROWS}
-    notes["alone"] = int((~rows["failed"] & ~swapped).sum()) if swapped.any() else 0
-    closed = frame["question_type"].notna() & frame["question_type"].ne("open") & ~rows["failed"] if "question_type" in frame else rows["failed"] & False
-    notes["partial"] = int((closed & rows["format_valid"].isna()).sum()) if rows["format_valid"].notna().any() else 0
-    return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
-
-
-# --- comparing ---------------------------------------------------------------------------------------------------------------
-
-
-def _shared(a: str, b: str, left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.Index, list[str]]:
-    """The ids that can be compared, and what stands in the way of the others."""
-    both = left.set_index("id")[["reference", "status"]].join(right.set_index("id")[["reference", "status"]], how="inner", suffixes=("_a", "_b"))
-    same, notes = both[both["reference_a"] == both["reference_b"]], []
-    if not len(both):
-        return same.index, [f"{a} and {b} share no id: nothing to compare"]
-    if len(both) < max(len(left), len(right)):
-        notes.append(f"{a} ({len(left)} rows) and {b} ({len(right)} rows) share {len(both)} ids; the others are not compared")
-    if len(same) < len(both):
-        notes.append(f"{a} and {b}: {len(both) - len(same)} shared ids have different references and are not compared")
-    failed = same.index[(same["status_a"] == "failed") | (same["status_b"] == "failed")]
-    if len(failed):
-        notes.append(f"{a} and {b}: {len(failed)} shared rows failed in one of the files and are not compared; a system that fails on hard rows gains by it")
-    return same.index.difference(failed, sort=False), notes
-
-
-def compare(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame], *, seed: int = resampling.SEED) -> tuple[pd.DataFrame, list[str]]:
-    """Paired comparison of every two files over the ids they share (equal references only); people are resampled, and flipped, if a file names them.
-
-    Returns: (lines: a, b, metric, difference, lo, hi, n, d (effect size), p (permutation), p_holm (over all lines); notes).
-    """
-    gaps, notes = {}, []
-    for (a, left), (b, right) in itertools.combinations(files.items(), 2):
-        ids, found = _shared(a, b, left, right)
-        notes += found
-        if len(ids) < 2:
-            notes += [f"{a} and {b}: {len(ids)} comparable rows, so no comparison"] if not found or len(ids) else []
-            continue
-        x, y = scored[a].loc[ids], scored[b].loc[ids]
-        wanted = [m for m in metric_table.METRICS if m in x and m in y]
-        named = next((t["cluster"].tolist() for t in (x, y) if "cluster" in t), None)
-        gaps[a, b] = (x[wanted].astype(float) - y[wanted].astype(float), named)
-    lines, tests = [], sum(gap.notna().any().sum() for gap, _ in gaps.values())
-    for (a, b), (gap, people) in gaps.items():
-        found = resampling.bootstrap_means(gap, clusters=people, seed=seed).rename(columns={"mean": "difference"})
-        p = resampling.permutation_p(gap, clusters=people, n_perm=max(resampling.N_PERM, TEST_FLOOR * int(tests)), seed=seed)
-        spread = gap.std().where(lambda s: s > 1e-9)
-        found = found.assign(a=a, b=b, d=gap.mean() / spread, p=p).rename_axis("metric").reset_index()
-        lines.append(found[found["n"] > 0])
-        units = len(set(people)) if people is not None else len(gap)
-        if (least := 2.0 ** (1 - units)) * tests > 0.05:
-            who = "rows" if people is None else "people"
-            notes.append(f"{a} and {b}: {units} {who} cannot give a p-value below {least:.2g}, however large the difference")
-    if not lines:
-        return pd.DataFrame(), notes
-    table = pd.concat(lines, ignore_index=True)[["a", "b", "metric", "difference", "lo", "hi", "n", "d", "p"]]
-    return table.assign(p_holm=stats.holm(table["p"])), notes
-
-
-# --- the command -------------------------------------------------------------------------------------------------------------
+from ..scoring import diagnosis, metric_table
+from . import file_scores, printing
+from .comparison import compare_files
 
 
 def _plain(table: pd.DataFrame) -> list[dict]:
@@ -310,14 +76,14 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
         raise InputError("\n".join(errors))
     report, tables, scored = {"files": []}, [], {}
     for name, frame in files.items():
-        lines, scored[name], notes = score_file(frame, seed=seed)
-        missing, findings = missing_columns(frame, lines[lines["group"] == ""]), diagnosis.diagnose(frame, lines[lines["group"] == ""])
+        lines, scored[name], notes = file_scores.score_file(frame, seed=seed)
+        missing, findings = file_scores.missing_columns(frame, lines[lines["group"] == ""]), diagnosis.diagnose(frame, lines[lines["group"] == ""])
         printing.print_file(name, frame, lines, notes, missing, findings, unused(frame))
         tables.append(lines.assign(file=csv_text(name), group=lines["group"].map(csv_text)))
         report["files"].append(_report(name, frame, lines, notes, missing, findings))
     if len(files) > 1:
-        table, notes = compare(files, scored, seed=seed)
-        printing.print_comparison(table, notes, only=HEADLINES if len(files) > 3 else None)
+        table, notes = compare_files(files, scored, seed=seed)
+        printing.print_comparison(table, notes, only=file_scores.HEADLINES if len(files) > 3 else None)
         report |= {"comparisons": _plain(table), "notes": notes}
         if len(table):
             pairs = [csv_text(f"{a} minus {b}") for a, b in zip(table["a"], table["b"], strict=True)]

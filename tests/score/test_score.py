@@ -14,7 +14,7 @@ import pytest
 from polypersona_lib import resampling, stats
 from polypersona_lib.intake import predictions_file
 from polypersona_lib.prompts.chat import render_card
-from polypersona_lib.score import command, printing
+from polypersona_lib.score import command, comparison, file_scores, printing
 from polypersona_lib.scoring import diagnosis, metrics, swap
 from polypersona_lib.world import controls
 
@@ -174,7 +174,7 @@ def person_rows(count=12, people=4, **more):
 def test_intervals_resample_people_and_groups_are_scored(tmp_path, capsys):
     content = [row | {"domain": ("=1+1", "health")[i % 2], "question_type": "open"} for i, row in enumerate(person_rows())]
     frame = predictions_file.read_predictions(write(tmp_path / "g.jsonl", content))
-    lines, scored, notes = command.score_file(frame)
+    lines, scored, notes = file_scores.score_file(frame)
     whole = lines[lines["group"] == ""].set_index("metric")
     wanted = resampling.bootstrap_mean(scored["rouge1"], clusters=frame["persona"].tolist())
     assert whole.loc["rouge1", ["value", "lo", "hi"]].tolist() == pytest.approx([wanted[k] for k in ("mean", "lo", "hi")]) and notes["people"] == 4
@@ -192,7 +192,7 @@ def test_rows_that_a_score_leaves_out_are_counted(tmp_path, capsys):
     alone = rows(2, persona="A pilot.", question="Nobody else is asked this?", question_type="open")
     content = [*person_rows(question_type="open"), *(row | {"id": f"a{i}", "question": f"{i}?"} for i, row in enumerate(alone))]
     content += [row | {"id": f"c{i}"} for i, row in enumerate(person_rows(3, question_type="yesno"))]
-    _, _, notes = command.score_file(predictions_file.read_predictions(write(tmp_path / "l.jsonl", content)))
+    _, _, notes = file_scores.score_file(predictions_file.read_predictions(write(tmp_path / "l.jsonl", content)))
     assert (notes["alone"], notes["partial"], notes["sampled"], notes["swap_rows"]) == (2, 3, False, 15)
     many = [row | {"domain": f"d{i}"} for i, row in enumerate(content)]
     assert command.main([write(tmp_path / "l.jsonl", many)]) == 0
@@ -203,18 +203,18 @@ def test_rows_that_a_score_leaves_out_are_counted(tmp_path, capsys):
 def test_people_without_cards_are_swapped_without_a_mask(tmp_path):
     content = [{k: v for k, v in row.items() if k != "persona"} | {"persona_id": i % 4} for i, row in enumerate(person_rows())]
     frame = predictions_file.read_predictions(write(tmp_path / "p.jsonl", content))
-    lines, _, notes = command.score_file(frame)
-    missing = command.missing_columns(frame, lines)
+    lines, _, notes = file_scores.score_file(frame)
+    missing = file_scores.missing_columns(frame, lines)
     assert "swap_gap_rouge1" in set(lines["metric"]) and notes["people"] == 4
     assert missing["swap_gap_rouge1_masked"] == "column persona" and missing["swap_gap_option"] == "column options"
 
 
 def test_a_large_file_is_swapped_on_whole_people(monkeypatch):
-    monkeypatch.setattr(command, "SWAP_ROWS", 50)
+    monkeypatch.setattr(file_scores, "SWAP_ROWS", 50)
     people = pd.Series([f"p{i % 30}" for i in range(240)])
-    kept = people[command._sample(people)]
+    kept = people[file_scores._sample(people)]
     assert 42 < len(kept) <= 50 and (kept.value_counts() == 8).all()
-    assert command._sample(people.head(50)).all()
+    assert file_scores._sample(people.head(50)).all()
 
 
 def likert(count, said, meant, **more):
@@ -229,14 +229,14 @@ def test_distributions_of_a_file_are_those_of_its_counts():
     rng = np.random.default_rng(0)
     said, meant = rng.integers(0, 5, 80), rng.choice(5, 80, p=[0.5, 0.2, 0.1, 0.1, 0.1])
     frame = pd.concat([likert(80, said, meant), likert(29, said[:29], meant[:29], question="Too few.")], ignore_index=True)
-    lines, notes = command.item_lines(frame, command._options_of_both(frame))
+    lines, notes = file_scores.item_lines(frame, file_scores._options_of_both(frame))
     found, counts = {line["metric"]: line for line in lines}, [np.bincount(x, minlength=5) for x in (said, meant)]
     for metric in ("alignment", "sd_ratio", "entropy_ratio"):
         assert found[metric]["value"] == pytest.approx(getattr(stats, metric)(*counts)) and found[metric]["n"] == 80
         assert found[metric]["lo"] < found[metric]["value"] < found[metric]["hi"]
     assert notes == {"items": 1, "uniform": pytest.approx(stats.alignment([1] * 5, counts[1]))}
-    assert command.item_lines(frame.tail(29), command._options_of_both(frame.tail(29))) == ([], {})
-    assert command.missing_columns(frame.tail(29), pd.DataFrame({"metric": [], "value": []}))["alignment"].startswith("30 or more readable answers")
+    assert file_scores.item_lines(frame.tail(29), file_scores._options_of_both(frame.tail(29))) == ([], {})
+    assert file_scores.missing_columns(frame.tail(29), pd.DataFrame({"metric": [], "value": []}))["alignment"].startswith("30 or more readable answers")
 
 
 def test_full_file_gets_every_metric_it_allows(tmp_path, capsys):
@@ -291,8 +291,8 @@ def test_what_stands_in_the_way_of_a_comparison_is_said(tmp_path, capsys):
 def test_stances_are_compared_in_pairs_and_by_person():
     meant = np.arange(60) % 5
     files = {name: likert(60, said, meant, persona_id=[f"p{i % 20}" for i in range(60)]) for name, said in (("good", meant), ("flat", meant * 0))}
-    scored = {name: command.score_file(frame)[1] for name, frame in files.items()}
-    line = command.compare(files, scored)[0].set_index("metric").loc["stance_acc"]
+    scored = {name: file_scores.score_file(frame)[1] for name, frame in files.items()}
+    line = comparison.compare_files(files, scored)[0].set_index("metric").loc["stance_acc"]
     assert line["difference"] == pytest.approx(0.8) and line["lo"] > 0.5 and line["p_holm"] < 0.01 and line["n"] == 60
 
 
@@ -300,7 +300,7 @@ def test_many_files_do_not_put_every_p_value_out_of_reach():
     rng = np.random.default_rng(0)
     scored = {f"f{k}": pd.DataFrame({"bleu": rng.normal(k, 0.1, 40), "rouge1": rng.normal(k, 0.1, 40)}, index=[f"r{i}" for i in range(40)]) for k in range(24)}
     files = {name: pd.DataFrame({"id": frame.index, "reference": "y", "status": "ok"}) for name, frame in scored.items()}
-    lines, _ = command.compare(files, scored)
+    lines, _ = comparison.compare_files(files, scored)
     assert len(lines) == 552 and (lines["p_holm"] < 0.05).all()  # 10,000 flips would end at .055
 
 
@@ -379,7 +379,7 @@ def test_the_long_answers_of_the_replication_do_depend_on_the_persona():
     blind = tuned.assign(prediction=[(list(controls.typical_answers(others[i]).values()) or [""])[0] for i in tuned["id"]])
     files = {name: frame.assign(status=frame["prediction"].map(lambda p: "ok" if p else "failed")) for name, frame in {"tuned": tuned, "blind": blind}.items()}
     scored = {name: metrics.score_rows(f, only=("bleu", "rouge1")).set_index("id").assign(cluster=list(f["persona_id"])) for name, f in files.items()}
-    line = command.compare(files, scored)[0].set_index("metric").loc["rouge1"]
+    line = comparison.compare_files(files, scored)[0].set_index("metric").loc["rouge1"]
     assert line["difference"] == pytest.approx(0.0393, rel=0.01) and line["lo"] > 0.02 and line["p"] < 0.001 and line["n"] == 341
 
 

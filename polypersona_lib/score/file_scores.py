@@ -1,0 +1,193 @@
+"""Every metric that one file of predictions and references allows, and what a missing column would add."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from .. import resampling
+from ..files import sha256
+from ..scoring import metric_table, metrics, set_scores, swap
+from ..scoring.encoder import load_encoder
+from ..scoring.option_labels import read_option
+from ..survey import distributions
+
+GROUPS = ("domain", "question_type")
+HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
+SWAP_ROWS = 2000  # rows of a larger file that the swap control looks at: its time grows with rows times people asked the same question
+ITEM_ANSWERS = 30  # answers to a closed question from which on their distribution is compared; with fewer, chance moves the alignment by .1 and more
+ITEM_DRAWS = 500  # bootstrap samples of people behind the intervals of the distributions
+DISTRIBUTIONS = ("alignment", "sd_ratio", "entropy_ratio")
+
+
+def _respondents(frame: pd.DataFrame) -> pd.Series | None:
+    """Whose answer each row is: `persona_id`, else the card, else the row alone; None if the file names nobody."""
+    known = [frame[c] for c in ("persona_id", "persona") if c in frame]
+    if not known:
+        return None
+    named = known[0] if len(known) == 1 else known[0].fillna(known[1])
+    return named.astype(object).where(named.notna(), "row " + frame["id"])
+
+
+def _questions(frame: pd.DataFrame) -> pd.Series | None:
+    """What each row answers: `question_id`, else the wording."""
+    known = [frame[c] for c in ("question_id", "question") if c in frame]
+    return None if not known else known[0] if len(known) == 1 else known[0].fillna(known[1])
+
+
+def _sample(people: pd.Series) -> pd.Series:
+    """True for the rows of the people, in the order of their hash, who have no more than `SWAP_ROWS` rows together; for all rows of a file with no more."""
+    if len(people) <= SWAP_ROWS:
+        return pd.Series(True, index=people.index)
+    counts = people.value_counts()
+    order = sorted(counts.index, key=lambda p: sha256(str(p)))
+    return people.isin(counts[order].cumsum().loc[lambda total: total <= SWAP_ROWS].index)
+
+
+def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
+    """Persona-swap scores within the file: its own references are the other people's answers. Without cards nothing can be masked."""
+    known = frame.assign(persona_id=_respondents(frame), question_id=_questions(frame), persona=frame["persona"] if "persona" in frame else "")
+    known = known.dropna(subset=["persona", "question_id"])
+    known = known[_sample(known["persona_id"])]
+    pool = known
+    if "options" in known:
+        known, pool = (known.assign(chosen=_options_read(known, c, lost)) for c, lost in (("prediction", -1), ("reference", math.nan)))
+    scores = swap.swap_scores(known, pool.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder)
+    return scores[[c for c in scores if c.startswith("swap_") and ("persona" in frame or "masked" not in c)]]
+
+
+def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
+    """The option that the label rule reads from each closed row's text; `lost` where it reads none, NaN for open rows."""
+    read = [read_option(t, o) if isinstance(o, list) else math.nan for t, o in zip(frame[column], frame["options"], strict=True)]
+    return [lost if r is None else r for r in read]
+
+
+def _options_of_both(frame: pd.DataFrame) -> pd.DataFrame:
+    """The closed rows that did not fail and whose reference names an option: columns said (-1: none read), truth, size."""
+    closed = frame[frame["options"].notna() & (frame["status"] == "ok")]
+    both = pd.DataFrame({"said": _options_read(closed, "prediction", -1), "truth": _options_read(closed, "reference", math.nan)}, index=closed.index)
+    return both.assign(size=closed["options"].map(len)).dropna().astype(int)
+
+
+def _kappa_line(both: pd.DataFrame, people: pd.Series | None, seed: int) -> list[dict]:
+    """Stance kappa over the answers with an option, of the number of options that most closed rows have; [] for yes-no questions alone."""
+    if both.empty or (size := both["size"].mode()[0]) <= 2:
+        return []
+    read = both[(both["size"] == size) & (both["said"] >= 0)]
+    who = None if people is None else people[read.index].tolist()
+    kappa = resampling.bootstrap_kappa(read["said"], read["truth"], n_options=size, clusters=who, seed=seed)
+    return [{"metric": "stance_qwk", "value": kappa["mean"], "lo": kappa["lo"], "hi": kappa["hi"], "n": kappa["n"]}]
+
+
+def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resampling.SEED) -> tuple[list[dict], dict]:
+    """Distributions of the options, predictions against references, as means over the closed questions with `ITEM_ANSWERS` answers or more.
+
+    Returns: (lines; {"items", "uniform"}: how many questions, and the alignment of an answerer who takes every option equally often). ([], {}) without such
+        a question. Intervals resample people (rows if the file names nobody), as in notebook 10.
+    """
+    questions, people = _questions(frame), _respondents(frame)
+    if questions is None or both.empty:
+        return [], {}
+    item = pd.Series(list(zip(questions[both.index], frame.loc[both.index, "options"].map(tuple), strict=True)), index=both.index)
+    counts = item[(both["said"] >= 0) & questions[both.index].notna()].value_counts()
+    kept = both[item.isin(counts.index[counts >= ITEM_ANSWERS])]
+    if kept.empty:
+        return [], {}
+    number, options = pd.factorize(item[kept.index])[0], int(kept["size"].max())
+    who = pd.factorize(people[kept.index] if people is not None else pd.Series(kept.index))[0]
+    sizes = kept.groupby(number)["size"].first().to_numpy()
+    weights = distributions.resampled(who.max() + 1, ITEM_DRAWS, seed)
+    said, truth = (_shares(weights, who, number * options + kept[c].to_numpy(), kept[c].to_numpy() >= 0, (len(sizes), options)) for c in ("said", "truth"))
+    compared = distributions.compare(said, truth, sizes)
+    flat = (np.arange(options) < sizes[:, None]) / sizes[:, None]
+    limits, lines = {"alignment": (0, 1)}, []
+    for metric in DISTRIBUTIONS:
+        known = np.isfinite(compared[metric][0])
+        if known.any():
+            value, lo, hi = map(float, distributions.interval(np.nanmean(compared[metric][:, known], axis=1), limits.get(metric, (0, math.inf))))
+            lines.append({"metric": metric, "value": value, "lo": lo, "hi": hi, "n": len(kept)})
+    return lines, {"items": len(sizes), "uniform": float(distributions.compare(flat, truth[0], sizes)["alignment"].mean())}
+
+
+def _shares(weights: np.ndarray, who: np.ndarray, cell: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Shares of the options of each item for every row of `weights` (draws, people): shape (draws, items, options); NaN where a draw has no answer."""
+    from scipy import sparse
+
+    table = sparse.csr_matrix((np.ones(known.sum()), (who[known], cell[known])), shape=(weights.shape[1], shape[0] * shape[1]))
+    sums = (table.T @ weights.T).T.reshape(-1, *shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sums / sums.sum(-1, keepdims=True)
+
+
+def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
+    """metric -> what would allow it, for every metric that `lines` lacks or could not compute."""
+    done = set(lines.loc[lines["value"].notna(), "metric"])
+    asked, person = ("question" in frame or "question_id" in frame), ("persona" in frame or "persona_id" in frame)
+    rules = {
+        "row": [("question_type", "question_type" in frame), ("options", "options" in frame)],
+        "stance": [("options", "options" in frame)],
+        "swap": [("persona", person), ("question", asked)],
+        "distribution": [("question", asked), ("options", "options" in frame)],
+    }
+    otherwise = {
+        "swap": "two or more people who answer the same question", "stance": "closed questions whose references name an option", "set": "two or more rows",
+        "distribution": f"{ITEM_ANSWERS} or more readable answers to the same closed question",
+    }  # fmt: skip
+    needs = {}
+    for metric in (m for m in metric_table.METRICS.values() if m.id not in done):
+        rule = rules.get(metric.scope, []) if metric.scope != "row" or metric.id in ("format_valid", "quality") else []
+        if metric.id.endswith("_option"):
+            rule = [*rule, *rules["stance"]]
+        elif metric.id.endswith("_masked"):
+            rule = [("persona", "persona" in frame), rule[1]]
+        lacking = [name for name, there in rule if not there]
+        plural = "s" if len(lacking) > 1 else ""
+        reason = otherwise.get(metric.scope, "rows that did not fail") + (" and name an option" if metric.id.endswith("_option") else "")
+        needs[metric.id] = f"column{plural} {' and '.join(lacking)}" if lacking else reason
+    return needs
+
+
+def _left_out(frame: pd.DataFrame, rows: pd.DataFrame) -> dict:
+    """What the swap control and the format left out: see the notes of `score_file`."""
+    swapped, answered = rows[[c for c in rows if c.startswith("swap_")]].notna().any(axis=1), ~rows["failed"]
+    partial = 0
+    if "question_type" in frame and rows["format_valid"].notna().any():
+        closed = frame["question_type"].notna() & frame["question_type"].ne("open")
+        partial = int((closed & answered & rows["format_valid"].isna()).sum())
+    alone = int((answered & ~swapped).sum()) if swapped.any() else 0
+    return {"swap_rows": int(swapped.sum()), "sampled": bool(swapped.any()) and len(frame) > SWAP_ROWS, "alone": alone, "partial": partial}
+
+
+def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+    """Everything that can be said about one file. If it names people, its intervals resample people: rows of one person are not independent.
+
+    Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
+        `cluster`, the person; notes: `signatures`, `people` (None: not named), what the swap left out (`swap_rows`, `sampled`, `alone`), `partial` (closed
+        rows without options), and for the distributions `items` and `uniform`).
+    """
+    encoder, people = encoder or load_encoder(), _respondents(frame)
+    rows = metrics.score_rows(frame, encoder=encoder)
+    both = _options_of_both(frame) if "options" in frame else pd.DataFrame(columns=["said", "truth", "size"])
+    rows["stance_acc"] = (both["said"] == both["truth"]).astype(float)
+    if people is not None:
+        rows["cluster"] = people
+        if _questions(frame) is not None:
+            rows = rows.join(_swap_rows(frame, encoder))
+    names = [m for m in metric_table.METRICS if m in rows]
+    cluster = "cluster" if people is not None else None
+    whole = metrics.summarise_rows(rows, metrics=names, cluster=cluster, seed=seed).to_dict("records")
+    distribution, notes = item_lines(frame, both, seed=seed)
+    whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(both, people, seed) + distribution
+    table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
+    for name in (g for g in GROUPS if g in frame):
+        kept = [m for m in HEADLINES if m in names]
+        lines = metrics.summarise_rows(rows.dropna(subset=[name]), metrics=kept, by=name, cluster=cluster, seed=seed)
+        table = pd.concat([table, lines.assign(group=f"{name}: " + lines[name])])
+    order = {m: i for i, m in enumerate(metric_table.METRICS)}
+    table = table[table["value"].notna()].sort_values("metric", key=lambda c: c.map(order), kind="stable")
+    table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
+    signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
+    notes |= {"people": None if people is None else people.nunique(), "signatures": signatures} | _left_out(frame, rows)
+    return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
