@@ -41,7 +41,7 @@ READS: dict[str, tuple[str, ...]] = {
         "project:results/shipped/ablations.json",
         "out:results/ablations/tables/ablation_*",
         "out:figures/ablations/*.png",
-        "project:polypersona_lib/report/report.html.j2",
+        *(f"project:polypersona_lib/report/{name}" for name in ("report.html.j2", "report.js", "texts.toml")),
     ),
 }
 """What each stage reads: paths and patterns in the run's results folder, `out:` where all runs lie, `project:` in the project,

@@ -23,6 +23,9 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, UNTESTED, NEEDS_DATA)
 BUILT, MEASURED, SOURCE, TEXT, NOTHING = "by construction", "measured", "published source", "the paper's own text", "nothing yet"
 BASES = (BUILT, MEASURED, SOURCE, TEXT, NOTHING)
 """What a verdict rests on. By construction: we built the data, chose the setting or wrote the step so that it holds, so "reproduced" is no finding."""
+BUILT_TO_MATCH = "built to match"
+CLASSES = (*(f"{REPRODUCED}, {basis}" for basis in (MEASURED, SOURCE, TEXT)), NOT_REPRODUCED, CONTRADICTED, BUILT_TO_MATCH, UNTESTED, NEEDS_DATA)
+"""What a reader sees: the verdicts, and for what is reproduced also what it rests on."""
 PAPER_RUN = "./run_all.sh paper"
 DRAWS, SURE = 2000, 0.975
 """An order is decided if it holds in at least this share of the resamples of the test rows, or fails in as many."""
@@ -33,6 +36,13 @@ LARGER = tuple(key for key, spec in MODELS.items() if spec.parameters > 5e9)
 def verdict(holds: bool) -> str:
     """reproduced, or not."""
     return REPRODUCED if holds else NOT_REPRODUCED
+
+
+def verdict_class(judged: str, basis: str) -> str:
+    """One of `CLASSES` for a verdict and its basis: what we built to match is never shown as reproduced."""
+    if judged != REPRODUCED:
+        return judged
+    return BUILT_TO_MATCH if basis == BUILT else f"{REPRODUCED}, {basis}"
 
 
 def paper_names(keys: Iterable[str]) -> str:

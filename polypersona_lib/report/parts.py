@@ -1,6 +1,6 @@
 """The report's parts: each reads one kind of file of a run and returns plain lists and dicts; a missing file gives an empty part.
 
-Tables and score tables are read in `report_tables`.
+Tables and score tables are read in `score_tables`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..cells import DASH
-from ..claims.evidence import VERDICTS
+from ..claims.evidence import CLASSES, REPRODUCED, verdict_class
 from ..config import RunConfig
-from .score_tables import plain, slug, system_kind, system_name
+from ..systems import model_of, system_kind, system_label, untuned
+from .score_tables import from_csv_text, slug
 
-MARKS = dict(zip(VERDICTS, ("✓", "✗", "≠", "○", "?"), strict=True))
+MARKS = dict(zip(CLASSES, ("✓", "✓", "✓", "✗", "≠", "=", "○", "?"), strict=True))
 TYPE_LABELS = {"open": "open", "likert": "Likert", "yesno": "yes/no", "agreement": "agreement"}
 OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "processes")
 MAKES = {  # what the stages make beside the paper's tables and figures
@@ -32,10 +33,10 @@ MAKES = {  # what the stages make beside the paper's tables and figures
 def read_json(path: Path) -> dict:
     """A JSON object, or {} if there is no such file or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -44,12 +45,28 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def read_ledger(path: Path) -> list[dict]:
-    """The rows of claims.csv as text, with a class name for the verdict."""
+    """The rows of claims.csv as text, with the class that a reader sees (`verdict_class`), its slug and its mark."""
     if not path.is_file():
         return []
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    rows = ({k: plain(v) for k, v in row.items()} for row in frame.to_dict("records"))
-    return [row | {"slug": slug(row["verdict"]), "mark": MARKS.get(row["verdict"], ""), "printed": _printed(row)} for row in rows]
+    rows = []
+    for cells in pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records"):
+        row = {name: from_csv_text(cell) for name, cell in cells.items()}
+        group = verdict_class(row["verdict"], row["basis"])
+        rows.append(row | {"class": group, "slug": slug(group), "mark": MARKS.get(group, ""), "printed": _printed(row)})
+    return rows
+
+
+def count_classes(ledger: list[dict]) -> list[dict]:
+    """Number and share of claims by class, in the fixed order; of the ways to be reproduced only those that occur."""
+    kinds = list(dict.fromkeys(c["kind"] for c in ledger))
+    rows = []
+    for group in CLASSES:
+        mine = [c["kind"] for c in ledger if c["class"] == group]
+        if mine or not group.startswith(REPRODUCED):
+            share = round(100 * len(mine) / len(ledger), 1) if ledger else 0
+            rows.append({"name": group, "mark": MARKS[group], "slug": slug(group), "n": len(mine), "share": share,
+                         "kinds": [mine.count(kind) for kind in kinds], "kind_names": kinds})  # fmt: skip
+    return rows
 
 
 def _printed(row: dict) -> str:
@@ -66,7 +83,7 @@ def _distinct(records: list[dict], key: str) -> str:
     return "; ".join(dict.fromkeys(str(r[key]) for r in records if r.get(key))) or DASH
 
 
-def run_facts(run: RunConfig, records: list[dict], dataset: dict) -> list[tuple[str, str]]:
+def what_ran(run: RunConfig, records: list[dict], dataset: dict) -> list[tuple[str, str]]:
     """What ran on what: (name, value) pairs."""
     versions = records[0].get("versions", {}) if records else {}
     rows = dataset.get("rows", {})
@@ -80,21 +97,20 @@ def run_facts(run: RunConfig, records: list[dict], dataset: dict) -> list[tuple[
     ]  # fmt: skip
 
 
-def model_facts(records: list[dict]) -> list[dict]:
-    """What was trained: one row a run record."""
-    keys = ("model", "display", "hub_id", "revision", "adapter_hash", "template_hash", "best_epoch")
+def trained_models(records: list[dict], scale: str) -> list[dict]:
+    """What was trained: one row a run record, long hashes cut."""
+    keys = ("hub_id", "revision", "adapter_hash", "template_hash", "best_epoch")
     short = ("revision", "adapter_hash", "template_hash")
-    return [{k: str(r.get(k, DASH))[: 12 if k in short else None] for k in keys} for r in records]
+    return [{"name": system_label(r["model"], scale)} | {k: str(r.get(k, DASH))[: 12 if k in short else None] for k in keys} for r in records]
 
 
-def costs(records: list[dict]) -> list[dict]:
-    """Time, speed and memory of each training."""
-
-    def number(record: dict, key: str, form: str) -> str:
-        return form.format(record[key]) if isinstance(record.get(key), int | float) else DASH
-
+def costs(records: list[dict], scale: str) -> list[dict]:
+    """Time, speed and memory of each training, as text; a dash for what a record does not hold."""
     forms = dict.fromkeys(("train_time_s", "tokens", "tokens_per_s", "peak_memory_mb", "trainable", "total"), "{:,.0f}") | {"share": "{:.2%}"}
-    return [{"display": r.get("display", r["model"]), **{k: number(r, k, f) for k, f in forms.items()}} for r in records]
+    return [
+        {"name": system_label(r["model"], scale)} | {k: f.format(r[k]) if isinstance(r.get(k), int | float) else DASH for k, f in forms.items()}
+        for r in records
+    ]
 
 
 def stages(path: Path, artefacts: Sequence[tuple[str, str]] = ()) -> list[dict]:
@@ -102,25 +118,25 @@ def stages(path: Path, artefacts: Sequence[tuple[str, str]] = ()) -> list[dict]:
 
     Args: artefacts: (artefact of the paper, stage that makes it).
     """
-    found = sorted(read_json(path).get("stages", {}).items())
+    entries = sorted(read_json(path).get("stages", {}).items())
     lines = [
         {"stage": name, "makes": ", ".join([a for a, stage in artefacts if stage == name] + [MAKES[name]] if name in MAKES else []) or DASH,
          "status": str(e.get("status", DASH)), "time": f"{e.get('wall_time_s', 0):,.1f}", "memory": f"{e.get('peak_memory_mb', 0):,.0f}"}
-        for name, e in found
+        for name, e in entries
     ]  # fmt: skip
-    total, most = sum(e.get("wall_time_s", 0) for _, e in found), max((e.get("peak_memory_mb", 0) for _, e in found), default=0)
+    total, most = sum(e.get("wall_time_s", 0) for _, e in entries), max((e.get("peak_memory_mb", 0) for _, e in entries), default=0)
     last = {"stage": "all", "makes": "the sum of the times, the largest of the memories", "status": "", "time": f"{total:,.1f}", "memory": f"{most:,.0f}"}
     return [*lines, last] if lines else []
 
 
-def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[str, str]] = (), *, most: int = 3) -> list[dict]:
-    """A few test items with the reference, the answers of the model told about, tuned and untuned, of the persona-blind copy, and apart those of the others.
+def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[str, str]], scale: str, *, most: int = 3) -> list[dict]:
+    """A few test items with the reference, the answers of one model, tuned and untuned, and of the persona-blind copy; apart, those of the other models.
 
     Args: models: the run's; the samples tell about the last one that answered. first: (id, why) of items to begin with (`brief.telling`).
         most: how many others, the middle row of each question type.
     """
-    here = [s for key in models for s in (key, f"{key}--base") if (folder / f"{s}.jsonl").is_file()]
-    shown = [s for s in here if s.removesuffix("--base") == here[-1].removesuffix("--base")]
+    here = [s for key in models for s in (key, untuned(key)) if (folder / f"{s}.jsonl").is_file()]
+    shown = [s for s in here if model_of(s) == model_of(here[-1])]
     shown += ["persona_blind"] if (folder / "persona_blind.jsonl").is_file() else []
     files = {s: {row["id"]: row for row in read_lines(folder / f"{s}.jsonl")} for s in [*shown, *(s for s in here if s not in shown)]}
     if not files:
@@ -134,7 +150,7 @@ def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[
     return [
         {**{k: str(records[i].get(k) or DASH) for k in ("id", "domain", "question", "persona", "reference")}, "why": why,
          "question_type": TYPE_LABELS.get(records[i]["question_type"], records[i]["question_type"]), "options": " / ".join(records[i].get("options") or []),
-         **{part: [_answer(s, files[s][i]) for s in files if (s in shown) == (part == "answers") and i in files[s]] for part in ("answers", "others")}}
+         **{part: [_answer(s, files[s][i], scale) for s in files if (s in shown) == (part == "answers") and i in files[s]] for part in ("answers", "others")}}
         for i, why in chosen.items()
     ]  # fmt: skip
 
@@ -144,5 +160,6 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def _answer(system: str, row: dict) -> dict:
-    return {"system": system_name(system), "kind": system_kind(system), "text": str(row.get("prediction", "")), "failed": row.get("status") == "failed"}
+def _answer(system: str, row: dict, scale: str) -> dict:
+    head = {"system": system_label(system, scale), "kind": system_kind(system)}
+    return head | {"text": str(row.get("prediction", "")), "failed": row.get("status") == "failed"}

@@ -3,56 +3,39 @@
 from __future__ import annotations
 
 import html
+import math
 import re
+import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from ..cells import DASH, Estimate
-from ..registry import MODELS
+from ..cells import DASH
 from ..scoring.fidelity_measures import LADDER, ladder_rows, scaled_means, tuning_summary
 from ..scoring.metric_table import METRICS
-from ..systems import BASELINES, UPPER_BOUNDS, control_name
-from .paper_tables import COLUMNS, TABLE3
+from ..systems import system_kind, system_label, system_order
+from ..world.paper import TABLE2, TABLE3
 
 CONTROL_METRICS = (  # what Table II does not show, beside one score that it does
     "rouge1", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_auc_rouge1_masked", "swap_gap_option", "distinct2", "self_bleu",
 )  # fmt: skip
 UNSEEN_METRICS = ("bleu", "rouge1", "rougeL", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
 ADMINISTRATION_METRICS = ("stance_acc", "stance_qwk", "truth_prob", "alignment", "sd_ratio", "entropy_ratio", "ece", "log_loss")
-MORE_METRICS = {
-    "truth_prob": ("Probability of the true option", "Administration: the mean probability given to the option that the respondent really took.", "higher"),
-    "log_loss": ("Log loss", "Administration: the mean of -ln of the probability of the true option.", "lower"),
-    "ece": ("Calibration error", "Administration: the mean distance between confidence and accuracy over ten equally filled bins.", "lower"),
-    "stance_found": ("Stance found", "The share of closed answers from which an option could be read.", "higher"),
-    "attitude_r_within": (
-        "Attitudes follow the true ones", "Correlation of a person's true attitude with the one that the answers to a construct's items imply, averaged over "
-        "the constructs. Floor: the same answers in other people's hands.", "higher"),
-    "coef_r": (
-        "Attributes pull as they do in people", "Implied attitudes are regressed on age, schooling and the other attributes, for the system and for the "
-        "respondents; the correlation of the two sets of slopes.", "higher"),
-    "pick_options": (
-        "Person picked out of 5 by options", "The answers given for a person make every respondent's real options more or less likely: how often the own "
-        "person's are the likeliest of five. Chance: .2.", "higher"),
-    "pick_card_options": (
-        "Card picked out of 5 by options", "How often a probe, trained on other people, picks the right persona card out of five from the options of the whole "
-        "questionnaire. Chance: .2.", "higher"),
-    "contradiction": (
-        "Contradicts itself", "The share of decided pairs of items on one construct in which one answer lies in the upper and one in the lower half, reversed "
-        "items turned round. Floor: the two answers are of two people. People contradict themselves, too.", "lower"),
-    "pick_card_words": (
-        "Card picked out of 5 by wording", "How often a probe, trained on other people's sentences, picks the right persona card out of five from the words of "
-        "the whole questionnaire. Chance: .2.", "higher"),
-    "pick_meaning": (
-        "Answer picked out of 5 by meaning", "How often the own person's reference is, by sentence embedding, closest to the answer among five answers to the "
-        "same question. Chance: .2.", "higher"),
-    "card_auc": (
-        "Answer resembles the own card", "The paper's persona-consistency embeddings: how often the own card is closer to the answer than another person's "
-        "card, by sentence embedding. Chance: .5.", "higher"),
-}  # fmt: skip
-"""What is shown beside `METRICS`, of the administration and of notebook 08: id -> label, definition, direction."""
-DEFINED = {**{m.id: m.label for m in METRICS.values()}, **{key: label for key, (label, _, _) in MORE_METRICS.items()}}
+_REMARKS = {"baseline": "baseline", "untuned": "", "tuned": "tuned", "retest": "test-retest", "oracle": "upper bound"}  # a label says "untuned" itself
+
+
+@cache
+def texts() -> dict[str, dict[str, dict[str, str]]]:
+    """The texts of texts.toml: `figure` (stem -> caption, alt) and `metric` (id -> label, text, direction)."""
+    return tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def metric_labels() -> dict[str, str]:
+    """Metric id -> label, of every score that the report defines."""
+    return {m.id: m.label for m in METRICS.values()} | {key: text["label"] for key, text in texts()["metric"].items()}
 
 
 def slug(text: str) -> str:
@@ -60,8 +43,8 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def plain(cell: str) -> str:
-    """A cell as it was before `csv_text` made it safe for spreadsheets."""
+def from_csv_text(cell: str) -> str:
+    """A cell as it was before `cells.csv_text` made it safe for spreadsheets."""
     return cell[1:] if cell.startswith("'") and cell[1:].lstrip()[:1] in ("=", "+", "-", "@") else cell
 
 
@@ -73,8 +56,8 @@ def read_csv(path: Path) -> pd.DataFrame:
 def column(name: str) -> dict:
     """A table's column: its name and, if it is a score, the metric whose definition it links to."""
     base = name.rsplit(", ", 1)[0] if name.endswith((", paper", ", ours")) else name
-    metric = {**COLUMNS, **TABLE3}.get(base) or (base if base in DEFINED else None)
-    return {"name": DEFINED.get(name, name), "metric": metric}
+    metric = {**TABLE2, **TABLE3}.get(base) or (base if base in metric_labels() else None)
+    return {"name": metric_labels().get(name, name), "metric": metric}
 
 
 def _cell(text: str, lo: str | None = None, hi: str | None = None) -> dict:
@@ -82,7 +65,7 @@ def _cell(text: str, lo: str | None = None, hi: str | None = None) -> dict:
     try:
         number = float(text)
     except ValueError:
-        return {"text": plain(text), "number": False, "interval": "", "long": len(text) > 60}
+        return {"text": from_csv_text(text), "number": False, "interval": "", "long": len(text) > 60}
     shown = text if re.fullmatch(r"-?\d+", text) else f"{number:.3f}"
     interval = f"{float(lo):.3f} to {float(hi):.3f}" if lo not in (None, DASH) and hi not in (None, DASH) else ""
     return {"text": shown, "number": True, "interval": interval, "long": False}
@@ -104,7 +87,12 @@ def read_table(file: Path) -> dict:
     for row, reason in zip(frame.to_dict("records"), reasons, strict=True):
         cells = [_cell(row[n], row.get(f"{n} (lo)"), row.get(f"{n} (hi)")) for n in names]
         rows.append({"kind": slug(row.get("Row", "")), "cells": [c | {"mark": marks.get(reason, "") if c["text"] == DASH else ""} for c in cells]})
-    return {"caption": _caption(file), "columns": [column(plain(n)) for n in names], "rows": rows, "notes": [f"{m}: {plain(r)}" for r, m in marks.items()]}
+    return {
+        "caption": _caption(file),
+        "columns": [column(from_csv_text(n)) for n in names],
+        "rows": rows,
+        "notes": [f"{m}: {from_csv_text(r)}" for r, m in marks.items()],
+    }
 
 
 def _caption(file: Path) -> str:
@@ -115,60 +103,42 @@ def _caption(file: Path) -> str:
     return text or file.stem.replace("_", " ")
 
 
-def system_name(system: str) -> str:
-    """A system's name for readers; an untuned model's says so."""
-    key = system.removesuffix("--base")
-    if key in MODELS:
-        return MODELS[key].display + (", untuned" if system.endswith("--base") else "")
-    return control_name(system) if system in BASELINES or system in UPPER_BOUNDS else system
-
-
-def row_head(system: str, failed: int = 0) -> dict:
-    """The head of a system's row: its name, what kind it is as the row's class, and a remark where the name does not say that already."""
+def row_head(system: str, scale: str, failed: int = 0) -> dict:
+    """The head of a system's row: its name, its kind as the row's class, and a remark with its kind where the name does not say it, and its failures."""
     kind = system_kind(system)
-    remark = ", ".join(filter(None, ("" if kind == "untuned" else kind, f"{failed} failed" if failed else "")))
-    return {"name": system_name(system), "kind": kind, "remark": remark}
+    return {"name": system_label(system, scale), "kind": kind, "remark": ", ".join(filter(None, (_REMARKS[kind], f"{failed} failed" if failed else "")))}
 
 
-def system_kind(system: str) -> str:
-    """floor, untuned, tuned or bound."""
-    return "floor" if system in BASELINES else "bound" if system in UPPER_BOUNDS else "untuned" if system.endswith("--base") else "tuned"
-
-
-def place(system: str) -> tuple:
-    order = [*BASELINES, *(f"{k}--base" for k in MODELS), *MODELS, *UPPER_BOUNDS]
-    return (order.index(system) if system in order else len(order), system)
-
-
-def system_table(scores: pd.DataFrame, wanted: tuple[str, ...]) -> dict | None:
-    """One row a system (floors, untuned, tuned, bounds), one column a metric, values with intervals; None without scores."""
+def system_table(scores: pd.DataFrame, wanted: tuple[str, ...], scale: str) -> dict | None:
+    """One row a system (baselines, untuned, tuned, upper bounds), one column a metric, values with intervals; None without scores."""
     if scores.empty or not {"system", "metric", "value"} <= set(scores):
         return None
     metrics = [m for m in wanted if (scores["metric"] == m).any()]
     cells = {(r["system"], r["metric"]): r for r in scores.to_dict("records")}
     rows = []
-    for system in sorted(set(scores["system"]), key=place):
+    for system in sorted(set(scores["system"]), key=system_order):
         shown = [score_cell(cells.get((system, m))) for m in metrics]
         failed = int(scores.loc[scores["system"] == system, "n_failed"].fillna(0).max()) if "n_failed" in scores else 0
-        rows.append(row_head(system, failed) | {"cells": shown})
-    return {"columns": [{"name": DEFINED[m], "metric": m} for m in metrics], "rows": rows}
+        rows.append(row_head(system, scale, failed) | {"cells": shown})
+    return {"columns": [{"name": metric_labels()[m], "metric": m} for m in metrics], "rows": rows}
 
 
 def fidelity_table(measures: pd.DataFrame, compared: pd.DataFrame, keys: Sequence[str]) -> dict | None:
     """The numbers of the figure `fidelity_ladder`: one row a measure; None if the run has none.
 
     Args: measures, compared: `scores/fidelity.csv`, `scores/fidelity_contrasts.csv`. keys: the run's models.
-    Returns: {"rows": [{metric, label, floor, untuned, tuned, ceiling, helped, hurt, ways}]}; ways: the tuned mean's share of the way from floor to ceiling.
+    Returns: {"rows": [{metric, label, floor, untuned, tuned, ceiling, helped, hurt, ways}]}; floor: the baseline; ceiling: the upper bound;
+        ways: what share of the way from one to the other the untuned and the tuned mean have covered.
     """
     if measures.empty or compared.empty:
         return None
     measures, compared = (t.fillna({"detail": ""}) for t in (measures, compared))
-    found, ladder = tuning_summary(compared, measures, keys), ladder_rows(measures)
+    levels, ladder = tuning_summary(compared, measures, keys), ladder_rows(measures)
     means = scaled_means(compared, ladder).set_index(["metric", "kind"])
     rows = []
     for metric, _, label in LADDER:
-        if label in found.index:
-            row = found.loc[label]
+        if label in levels.index:
+            row = levels.loc[label]
             ways = {kind: _way(means, metric, kind) for kind in ("untuned", "tuned")}
             rows.append({"metric": metric, "label": label, **{c: f"{row[c] + 0.0:.3f}" for c in ("floor", "untuned", "tuned", "ceiling")},
                          "helped": row["tuning helped"], "hurt": row["tuning hurt"], "ways": ways})  # fmt: skip
@@ -176,7 +146,7 @@ def fidelity_table(measures: pd.DataFrame, compared: pd.DataFrame, keys: Sequenc
 
 
 def _way(means: pd.DataFrame, metric: str, kind: str) -> dict:
-    """A mean's share of the way from floor to ceiling in percent, and its interval, as text; a dash for a measure that does not tell one from the other."""
+    """A mean's share of the way from baseline to upper bound in percent, with its interval, as text; a dash if the measure cannot tell these two apart."""
     if (metric, kind) not in means.index:
         return {"text": DASH, "interval": ""}
     value, lo, hi = (f"{round(100 * float(means.loc[(metric, kind), c])):d}" for c in ("value", "lo", "hi"))
@@ -184,34 +154,34 @@ def _way(means: pd.DataFrame, metric: str, kind: str) -> dict:
 
 
 def score_cell(row: dict | None) -> dict:
+    """A score (value, lo, hi) as a cell to show: three decimals and the interval; a dash without a value."""
     if row is None or row["value"] != row["value"]:
         return {"text": DASH, "interval": "", "number": True}
-    found = Estimate(row["value"], row.get("lo", float("nan")), row.get("hi", float("nan")))
-    interval = str(found).partition(" ")[2].strip("[]").replace(", ", " to ")
-    return {"text": f"{found.value:.3f}", "interval": interval, "number": True}
+    lo, hi = (row.get(end, math.nan) for end in ("lo", "hi"))
+    return {"text": f"{row['value']:.3f}", "interval": f"{lo:.3f} to {hi:.3f}" if math.isfinite(lo) and math.isfinite(hi) else "", "number": True}
 
 
-def findings_table(findings: pd.DataFrame) -> list[dict]:
+def findings_table(findings: pd.DataFrame, scale: str) -> list[dict]:
     """What is wrong with each system (`scores/findings.csv`): one row a system, problems first; [] without the file."""
     if findings.empty:
         return []
     rows = []
-    for system in sorted(set(findings["system"]), key=place):
+    for system in sorted(set(findings["system"]), key=system_order):
         mine = findings[findings["system"] == system].sort_values("severity", key=lambda c: c != "problem", kind="stable")
         lines = [
-            {k: plain(str(f[k])) for k in ("severity", "text", "n")} | {"metric": f["metric"] if f["metric"] in DEFINED else None}
+            {k: from_csv_text(str(f[k])) for k in ("severity", "text", "n")} | {"metric": f["metric"] if f["metric"] in metric_labels() else None}
             for f in mine.to_dict("records")
         ]
-        rows.append(row_head(system) | {"findings": lines})
+        rows.append(row_head(system, scale) | {"findings": lines})
     return rows
 
 
-def domain_table(scores: pd.DataFrame) -> dict | None:
+def domain_table(scores: pd.DataFrame, scale: str) -> dict | None:
     """Stance accuracy by domain: one row a system, one column a domain; None without scores."""
     if scores.empty:
         return None
     domains = list(dict.fromkeys(scores["domain"]))
     cells = {(r["system"], r["domain"]): r for r in scores.to_dict("records")}
-    systems = sorted(set(scores["system"]), key=place)
-    rows = [row_head(system) | {"cells": [score_cell(cells.get((system, domain))) for domain in domains]} for system in systems]
+    systems = sorted(set(scores["system"]), key=system_order)
+    rows = [row_head(system, scale) | {"cells": [score_cell(cells.get((system, domain))) for domain in domains]} for system in systems]
     return {"columns": [{"name": domain.replace("_", " "), "metric": None} for domain in domains], "rows": rows}

@@ -21,15 +21,16 @@ from polypersona_lib.config import RunConfig
 from polypersona_lib.report import brief as report_brief
 from polypersona_lib.report import captions, paper_tables, parts, score_tables
 from polypersona_lib.report.brief import TOLD_BY, telling, type_table
-from polypersona_lib.report.page import WORDS, write_report
+from polypersona_lib.report.page import write_report
 from polypersona_lib.runner import publish
 from polypersona_lib.scoring.fidelity_measures import CONTRASTS, LADDER, MEASURES, measure_line, with_levels
 from polypersona_lib.studies.fidelity.contrasts import tuning_contrasts
+from polypersona_lib.systems import is_untuned, untuned, untuned_and_tuned
 from polypersona_lib.world import paper
 from polypersona_lib.world.questions import DOMAINS
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" {{ 7 * 7 }} </style>"
-MODELS = ("phi-2--base", "phi-2", "tinyllama-1.1b--base", "tinyllama-1.1b")
+MODELS = tuple(untuned_and_tuned(("phi-2", "tinyllama-1.1b")))
 SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", *MODELS, "resample", "oracle_card", "oracle_latent")
 
 
@@ -45,7 +46,7 @@ def png(width=1050, height=600):
 
 def fidelity(scores=None):
     """Made-up lines of every measure of the figure: the floor at 0, untuned models at .2, tuned at .4, the ceiling at .8 (or `scores`: system -> value)."""
-    scores = scores or {"majority": 0.0, **{s: 0.2 if s.endswith("--base") else 0.4 for s in MODELS}, "resample": 0.8, "oracle_card": 0.8, "truth": 0.8}
+    scores = scores or {"majority": 0.0, **{s: 0.2 if is_untuned(s) else 0.4 for s in MODELS}, "resample": 0.8, "oracle_card": 0.8, "truth": 0.8}
     rng, lines = np.random.default_rng(0), []
     for metric, detail, _ in LADDER:
         for system, value in scores.items():
@@ -57,7 +58,7 @@ def fidelity(scores=None):
 def write_run(run, answer=HOSTILE):
     """All files of a finished run, small and made up."""
     results, note = run.paths.results, "nano twins · paper split · seed 42"
-    metrics = [*paper_tables.COLUMNS.values(), "stance_acc", "swap_gap_rouge1_masked", "distinct2"]
+    metrics = [*paper.TABLE2.values(), "stance_acc", "swap_gap_rouge1_masked", "distinct2"]
     lines = [(s, m, 0.1 + 0.02 * i + 0.01 * j, i % 2) for i, s in enumerate(SYSTEMS) for j, m in enumerate(metrics)]
     systems = pd.DataFrame(lines, columns=["system", "metric", "value", "n_failed"]).assign(n=357)
     systems = systems.assign(lo=systems["value"] - 0.02, hi=systems["value"] + 0.02)
@@ -175,7 +176,7 @@ def test_content(page):
         "A nano twin says nothing about the real model", "Not a replacement for people", "clip 1.0 instead of 0.3", "torch 2.13.0", "a1b2c3d4", "feed" * 4,
         "Caption of table2_overall. (nano twins", "0.087", "Caption of data_counts.", "and 20 more", "persona-question pair is not in train",
         "1,234", "300.2", "the sum of the times",
-        "not quantified", "Findings by system: the models", "Findings by system: floors and bounds", "problem: <script>alert", "note: =1+1 is no formula",
+        "not quantified", "Findings by system: the models", "Findings by system: baselines and upper bounds", "problem: <script>alert", "note: =1+1 is no formula",
     ]  # fmt: skip
     for words in (*expected, *VERDICTS):
         assert words in text, words
@@ -220,7 +221,7 @@ def test_the_published_report_is_there_and_pictures_make_no_large_page():
     shipped = paths.ROOT / "results" / "shipped"
     text = (shipped / "report.html").read_text(encoding="utf-8")
     assert len(text) < publish.MOST_BYTES / 2 and "PolyPersona, rebuilt: run" in text
-    drawn = captions.figures(paths.ROOT / "figures" / "shipped")
+    drawn = captions.figures(paths.ROOT / "figures" / "shipped", spoken={})
     assert len(drawn) > 15 and sum(len(f["data"]) for f in drawn) < publish.MOST_BYTES / 2
 
 
@@ -250,28 +251,29 @@ def test_the_brief_says_what_the_scores_say():
     known = {"phi-2": 0.4, "mistral-7b": 0.5, "majority": 0.35, "oracle_card": 0.6}
     sheets = pd.DataFrame([score(s, "stance_acc", v) for s, v in known.items()])
     blind, few = "nothing shows that answers depend on the persona", "two people get the same answer in 40 % of the pairs"
-    lines = [("phi-2--base", "problem", "persona_blind", f"{blind}: +0.1"), ("mistral-7b", "problem", "persona_blind", f"{blind}: +0.2"),
+    lines = [(untuned("phi-2"), "problem", "persona_blind", f"{blind}: +0.1"), ("mistral-7b", "problem", "persona_blind", f"{blind}: +0.2"),
              ("phi-2", "note", "alike", few), ("mistral-7b", "note", "alike", few.replace("40", "50")),
              ("uniform", "problem", "failed", "a floor")]  # fmt: skip
     findings = pd.DataFrame(lines, columns=["system", "severity", "id", "text"])
     claimed = [("fact", VERDICTS[0], BUILT), *(("order", v, MEASURED) for v in VERDICTS[:2]), ("shape", VERDICTS[3], MEASURED), ("order", VERDICTS[3], NOTHING)]
     ledger = [dict(zip(("kind", "verdict", "basis"), claim, strict=True)) for claim in claimed]
     changed = {"contrast": CONTRASTS[2], "metric": "stance_acc", "model": ["phi-2", "mistral-7b"], "toward": [True, False], "p_holm": [0.2, 0.01]}
-    found = " ".join(b["text"] for b in report_brief.brief(systems, sheets, findings, pd.DataFrame(changed), ledger, ("phi-2", "mistral-7b")))
+    scores = {"systems": systems, "administration": sheets, "findings": findings, "fidelity_contrasts": pd.DataFrame(changed)}
+    found = " ".join(b["text"] for b in report_brief.brief(scores, ledger, ("phi-2", "mistral-7b"), "nano"))
     expected = [
-        "Of 5 claims 2 are reproduced, 1 of them by construction",
-        "Of the 3 claims about order and shape that this run measures 1 hold, 1 fail, and 1 are too close",
+        "Of 5 claims 1 are reproduced by measurement; 1 are not reproduced. 1 were built to match",
+        "This run measures 3 claims about order and shape: 1 hold, 1 fail, 1 are too close",
         "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
         "ROUGE-1 0.200. The tuned models score 0.100 to 0.300; 1 of 2 score higher",
         "for 1 of 2 tuned models; it is 0.010 to 0.020", "in 0.400 to 0.500 of the cases. The majority answer does in 0.350",
-        f"are used: {blind} (1 of 2 untuned, 1 of 2 tuned: Mistral 7B).",
+        f"are used: {blind} (1 of 2 untuned, 1 of 2 tuned: twin of Mistral 7B (1.7 M)).",
         "Worth knowing: two people get the same answer in many of the pairs (none of 2 untuned, all 2 tuned).",
     ]  # fmt: skip
     for words in expected:
         assert words in found, words
-    empty = pd.DataFrame()
-    assert report_brief.brief(empty, empty, empty, empty, [], ("phi-2",)) == []
-    clean = report_brief.brief(empty, empty, findings[findings["system"] == "uniform"], empty, [], ("phi-2",))
+    empty = dict.fromkeys(scores, pd.DataFrame())
+    assert report_brief.brief(empty, [], ("phi-2",), "nano") == []
+    clean = report_brief.brief(empty | {"findings": findings[findings["system"] == "uniform"]}, [], ("phi-2",), "nano")
     assert len(clean) == 1 and clean[0]["text"].startswith("No problem was found")
 
 
@@ -283,7 +285,7 @@ def test_the_first_screen_needs_no_readme(page):
     brief = page.split('<h2 id="brief">')[1].split("</section>")[0]
     assert 'href="#claims" data-verdict="not-reproduced"' in brief and "What of the paper holds here?" in brief and 'href="#definitions"' in brief
     words = " ".join("".join(Page(page.split('<h2 id="definitions">')[1]).words).split())
-    assert all(term in words for term, _ in WORDS)
+    assert all(term in words for term in ("Nano twin", "Baseline", "Upper bound", "Swap gap", "Built to match", "95 % interval"))
 
 
 def test_the_lead_figure_has_its_numbers_below_and_in_its_text(page):
@@ -308,13 +310,13 @@ def test_every_picture_is_described_as_what_it_is():
     assert "generated" not in texts["fig5a_reference_lengths"][0] and "Generated" not in texts["fig5a_reference_lengths"][0]
     assert texts["fidelity_attributes"][1].startswith("Heat map") and "heat map" in texts["persona_clusters"][1]
     scores = pd.DataFrame({"system": ["persona_blind", "phi-2", "mistral-7b"], "metric": "bleu", "value": [0.3, 0.1, 0.2]})
-    assert "Persona-blind copy 0.300; tuned models 0.100 (Phi-2) to 0.200 (Mistral 7B)" in captions.bleu_text(scores)
-    assert captions.bleu_text(pd.DataFrame()) == captions.fidelity_text(None) == ""
+    assert "persona-blind copy 0.300; tuned models 0.100 (twin of Phi-2 (1.7 M)) to 0.200" in captions.bleu_text(scores, "nano")
+    assert captions.bleu_text(pd.DataFrame(), "nano") == captions.fidelity_text(None) == ""
 
 
 def test_tables_show_each_number_once_and_no_raw_data(page):
     assert "untuned untuned" not in " ".join("".join(Page(page).words).split()) and "raw coordinates" not in page
-    shown = {m for m in score_tables.CONTROL_METRICS if m in paper_tables.COLUMNS.values()}
+    shown = {m for m in score_tables.CONTROL_METRICS if m in paper.TABLE2.values()}
     assert shown == {"rouge1"}, "the paper's scores of every control stand in Table II"
 
 
@@ -328,28 +330,31 @@ def test_costs_name_what_was_made(tmp_path):
 
 def test_samples_begin_with_the_best_the_median_and_the_worst_answer(tmp_path):
     rows = pd.DataFrame({"system": "phi-2", "id": [f"r{i}" for i in range(5)], "status": "ok", TOLD_BY: [0.1, -0.2, 0.3, 0.0, None]})
-    found = telling(rows, ("phi-2", "tinyllama-1.1b"))
-    assert [i for i, _ in found] == ["r2", "r3", "r1"] and "best answer of Phi-2" in found[0][1] and "-0.200" in found[2][1]
-    assert telling(pd.DataFrame(), ("phi-2",)) == []
+    found = telling(rows, ("phi-2", "tinyllama-1.1b"), "nano")
+    assert [i for i, _ in found] == ["r2", "r3", "r1"] and "best answer of twin of Phi-2" in found[0][1] and "-0.200" in found[2][1]
+    assert telling(pd.DataFrame(), ("phi-2",), "nano") == []
     lines = [{"id": f"r{i}", "question_type": "open", "prediction": "x", "status": "ok", "reference": "y"} for i in range(5)]
     (tmp_path / "phi-2.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    assert [s["id"] for s in parts.sample_answers(tmp_path, ("phi-2",), found)] == ["r2", "r3", "r1"]
-    assert [s["id"] for s in parts.sample_answers(tmp_path, ("phi-2",))] == ["r2"]
+    assert [s["id"] for s in parts.sample_answers(tmp_path, ("phi-2",), found, "nano")] == ["r2", "r3", "r1"]
+    assert [s["id"] for s in parts.sample_answers(tmp_path, ("phi-2",), [], "nano")] == ["r2"]
 
 
 def test_samples_show_the_model_they_tell_about_and_the_others_apart(tmp_path):
     row = {"id": "r", "question_type": "yesno", "options": ["No", "Yes"], "status": "ok", "reference": "y"}
-    for system in ("phi-2", "phi-2--base", "mistral-7b", "mistral-7b--base", "persona_blind"):
+    for system in (*untuned_and_tuned(("phi-2", "mistral-7b")), "persona_blind"):
         (tmp_path / f"{system}.jsonl").write_text(json.dumps(row | {"prediction": f"of {system}"}))
-    (found,) = parts.sample_answers(tmp_path, ("phi-2", "mistral-7b"), [("r", "why")])
-    assert [a["text"] for a in found["answers"]] == ["of mistral-7b", "of mistral-7b--base", "of persona_blind"]
-    assert [a["text"] for a in found["others"]] == ["of phi-2", "of phi-2--base"] and (found["question_type"], found["options"]) == ("yes/no", "No / Yes")
+    (found,) = parts.sample_answers(tmp_path, ("phi-2", "mistral-7b"), [("r", "why")], "nano")
+    assert [a["text"] for a in found["answers"]] == ["of mistral-7b", f"of {untuned('mistral-7b')}", "of persona_blind"]
+    assert [a["text"] for a in found["others"]] == ["of phi-2", f"of {untuned('phi-2')}"] and (found["question_type"], found["options"]) == (
+        "yes/no",
+        "No / Yes",
+    )
 
 
 def test_scores_by_question_type():
     rows = pd.DataFrame(
         {"system": "phi-2", "question_type": ["open", "open", "likert"], "status": ["ok", "ok", "ok"], "rouge1": [0.2, 0.4, 1.0], "quality": 0.5}
     )
-    table = type_table(pd.concat([rows, rows.assign(status="failed", rouge1=0.0)]))
+    table = type_table(pd.concat([rows, rows.assign(status="failed", rouge1=0.0)]), "nano")
     assert [c["text"] for c in table["rows"][0]["cells"]] == ["1.000", "0.300", "0.500", "0.500"]
-    assert type_table(pd.DataFrame()) is None
+    assert type_table(pd.DataFrame(), "nano") is None

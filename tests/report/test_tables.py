@@ -14,6 +14,8 @@ from polypersona_lib.cells import Estimate, Missing, csv_text, estimate, md_text
 from polypersona_lib.config import PROFILES
 from polypersona_lib.registry import MODELS
 from polypersona_lib.report import paper_tables
+from polypersona_lib.systems import system_label
+from polypersona_lib.world.paper import TABLE2
 from polypersona_lib.world.questions import DOMAINS
 
 NANO = PROFILES["nano"]
@@ -22,7 +24,7 @@ HOSTILE = ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", " =1", "\n=cmd|' /C calc'!A
 
 
 def systems(names):
-    return pd.DataFrame([{"system": s, "metric": m, "value": 0.1, "lo": 0.05, "hi": 0.15, "n": 357} for s in names for m in paper_tables.COLUMNS.values()])
+    return pd.DataFrame([{"system": s, "metric": m, "value": 0.1, "lo": 0.05, "hi": 0.15, "n": 357} for s in names for m in TABLE2.values()])
 
 
 def rows(names, domains=tuple(DOMAINS)):
@@ -42,7 +44,8 @@ def test_table1_has_a_source_and_a_remark_for_every_framework():
 def test_table2_order_and_reasons():
     table = paper_tables.table2(systems(["phi-2", "tinyllama-1.1b", "tinyllama-1.1b--base", "uniform", "majority", "persona_blind", "nearest_train"]), NANO)
     models = table[table["Row"] != "control"]
-    assert list(models["Model"]) == [m.display for m in MODELS.values() for _ in range(2)] and list(models["Row"]) == ["paper", "ours"] * 7
+    assert list(models["Model"]) == [name for key, m in MODELS.items() for name in (m.display, system_label(key, "nano"))]
+    assert list(models["Row"]) == ["paper", "ours"] * 7
     assert table.iloc[0]["BLEU"] == Estimate(0.087) or table.iloc[0]["BLEU"].value == 0.087
     assert str(table.iloc[1]["BLEU"]) == "0.100 [0.050, 0.150]" and table.iloc[1]["n"] == 357
     assert table.iloc[3]["BLEU"].reason == "not part of this run (./run_all.sh nano runs it)"
@@ -66,7 +69,7 @@ def test_table3_has_all_domains_and_marks_the_papers():
     table = paper_tables.table3(rows(["phi-2", "tinyllama-1.1b", "phi-2--base", "oracle_card"]), NANO)
     assert list(table["Domain"]) == [*DOMAINS.values()]
     assert set(table.loc[table["In the paper"] == "no", "Domain"]) == {"Demographics", "Work Experience"}
-    assert (table["Top model, ours"] == "Phi-2 (of 2)").all()
+    assert (table["Top model, ours"] == "twin of Phi-2 (1.7 M) (of 2)").all()
     finance = table[table["Domain"] == "Finance"].iloc[0]
     assert finance["BLEU, paper"].value == 0.142 and finance["BLEU, ours"].value == pytest.approx(0.2015)
     assert finance["BLEU of the paper's top model, ours"].value == pytest.approx(0.1015)
