@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..cells import DASH, Estimate, Missing, estimate
+from ..cells import Estimate, Missing, estimate
 from ..claims.facts import domain_scores
 from ..config import Profile
 from ..registry import MODELS

@@ -176,7 +176,8 @@ def test_content(page):
         "A nano twin says nothing about the real model", "Not a replacement for people", "clip 1.0 instead of 0.3", "torch 2.13.0", "a1b2c3d4", "feed" * 4,
         "Caption of table2_overall. (nano twins", "0.087", "Caption of data_counts.", "and 20 more", "persona-question pair is not in train",
         "1,234", "300.2", "the sum of the times",
-        "not quantified", "Findings by system: the models", "Findings by system: baselines and upper bounds", "problem: <script>alert", "note: =1+1 is no formula",
+        "not quantified", "built to match", "Findings by system: the models", "Findings by system: baselines and upper bounds",
+        "problem: <script>alert", "note: =1+1 is no formula",
     ]  # fmt: skip
     for words in (*expected, *VERDICTS):
         assert words in text, words
