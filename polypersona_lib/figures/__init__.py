@@ -1,1 +1,3 @@
-"""One file a figure family: each `plot_*` draws plain data and returns (figure, axes)."""
+"""One module a family of figures: each `plot_*` takes plain data and returns figure and axes; style, colours and saving are shared. It reads no run;
+notebooks and the probe call it.
+"""

@@ -197,8 +197,8 @@ def _defused(row: dict) -> dict:
     return row | {"persona": persona} | {k: calm(row[k]) for k in ("question", "reference", "domain_name", "options")}
 
 
-def summarise(rows: list[dict], kept: list[dict], faults: list[Fault], mode: str, notes: Counter) -> Report:
-    """The report of an import."""
+def import_report(rows: list[dict], kept: list[dict], faults: list[Fault], mode: str, notes: Counter) -> Report:
+    """What an import found and did."""
     report = Report(mode, {}, dict(Counter(r["split"] for r in rows)), {}, {}, {}, dict(sorted(notes.items())))
     report.files = {r["split"]: r["file"] for r in rows}
     report.kept = {s: sum(r["split"] == s for r in kept) for s in report.read}

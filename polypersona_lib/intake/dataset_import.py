@@ -1,7 +1,7 @@
 """The strict reader of foreign data: a folder with train, validation and test files becomes our three splits, or the import stops.
 
-*Errors always stop*, all of them listed with file, line and field (`intake`: bytes and syntax; `fields`: one record; here: ids, splits).
-*Faults* stop too unless they are to be neutralised or dropped (`faults`). What was mapped is counted in the report. Nothing is written here.
+*Errors always stop*, all of them listed with file, line and field (`reading`: bytes and syntax; `record_fields`: one record; here: ids, splits).
+*Faults* stop too unless they are to be neutralised or dropped (`data_faults`). What was mapped is counted in the report. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import InputError, Problem, quoted
 from ..files import sha256
 from ..prompts import chat
 from ..world.dataset import COLUMNS, SPLITS
-from .data_faults import MODES, Report, find_faults, stop_message, summarise, treat
+from .data_faults import MODES, Report, find_faults, import_report, stop_message, treat
 from .reading import SUFFIXES, read_objects
 from .record_fields import check_record
 from .record_values import Place
@@ -104,7 +104,7 @@ def import_dataset(folder: str | Path, faults: str = "stop") -> tuple[dict[str, 
     if empty := [s for s in SPLITS if not any(r["split"] == s for r in kept)]:
         raise InputError(problems=[Problem(s, 0, "", "no row is left once the faulty ones are dropped") for s in empty])
     frames = {s: pd.DataFrame([_as_columns(r) for r in kept if r["split"] == s], columns=list(COLUMNS)) for s in SPLITS}
-    return frames, summarise(rows, kept, found, faults, notes)
+    return frames, import_report(rows, kept, found, faults, notes)
 
 
 def _read_splits(files: dict[str, Path]) -> tuple[list[dict], Counter]:

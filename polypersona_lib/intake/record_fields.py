@@ -1,7 +1,7 @@
 """One foreign record: the names and shapes its fields may have, what is mapped, and what is refused.
 
 *Mapped and noted*: field names, attribute names and question types under their usual aliases; a persona as text, object or JSON text; fields that stand
-in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record` and `values`.
+in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record` and `record_values`.
 Source: paper, Algorithm 1 lines 1 and 3 ("handle schema variations and missing fields") and section IV-B.
 """
 
@@ -15,7 +15,7 @@ from ..errors import one_line, quoted
 from ..prompts import chat
 from ..world.questions import DOMAINS, TYPES
 from .reading import Pairs
-from .record_values import LIMITS, Place, clean, kind_of, place_name, slug_of, text_field
+from .record_values import MOST_CHARACTERS, Place, clean, id_field, kind_of, place_name, slug_of, text_field
 
 AGES = (0, 120)
 FIELD_ALIASES = {
@@ -68,7 +68,7 @@ def check_record(value: object, at: Place) -> dict | None:
         at.error("question", "empty")
     options = _options(fields, at)
     kind, domain = _question_type(fields, at), _domain(fields, at)
-    ids = {name: _id(fields, name, at) for name in ("id", "persona_id", "question_id")}
+    ids = {name: id_field(fields, name, at) for name in ("id", "persona_id", "question_id")}
     if len(at.errors) > before:
         return None
     if kind == "open" and options:
@@ -191,8 +191,8 @@ def _persona(fields: dict, at: Place) -> dict | str | None:
     rendered = chat.render_card(card) if card else ""
     if not card:
         at.error("persona", "empty")
-    elif len(rendered) > LIMITS["persona"]:
-        at.error("persona", f"{len(rendered):,} characters; at most {LIMITS['persona']:,}")
+    elif len(rendered) > MOST_CHARACTERS["persona"]:
+        at.error("persona", f"{len(rendered):,} characters; at most {MOST_CHARACTERS['persona']:,}")
     return card["description"] if card.keys() == {"description"} else card
 
 
@@ -288,24 +288,10 @@ def _options(fields: dict, at: Place) -> list[str] | None:
     labels = [one_line(str(o)) if isinstance(o, str | int | float) and not isinstance(o, bool) else "" for o in options]
     if not all(labels):
         at.error("options", "must be a list of texts, none of them empty")
-    elif max(map(len, labels)) > LIMITS["option"]:
-        at.error("options", f"a label has {max(map(len, labels)):,} characters; at most {LIMITS['option']:,}")
+    elif max(map(len, labels)) > MOST_CHARACTERS["option"]:
+        at.error("options", f"a label has {max(map(len, labels)):,} characters; at most {MOST_CHARACTERS['option']:,}")
     elif not 2 <= len(labels) <= 11 or len({label.casefold() for label in labels}) < len(labels):
         at.error("options", "must be 2 to 11 different labels")
     else:
         return labels
-    return None
-
-
-def _id(fields: dict, name: str, at: Place) -> str | None:
-    """An id as given (text or whole number), None if there is none."""
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        at.error(name, f"must be text or a whole number, not {kind_of(value)}")
-    elif len(str(value)) > LIMITS["id"]:
-        at.error(name, f"{len(str(value)):,} characters; at most {LIMITS['id']:,}")
-    else:
-        return str(value)
     return None

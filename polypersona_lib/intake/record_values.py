@@ -1,6 +1,6 @@
 """Values of a foreign record, whatever their field: what may stand nowhere in it, and where the reader stands when it complains.
 
-*Errors*: lone surrogates, control characters, numbers that are none, keys that stand twice, texts over `LIMITS`, nesting over `reading.MAX_DEPTH`.
+*Errors*: lone surrogates, control characters, numbers that are none, keys that stand twice, texts over `MOST_CHARACTERS`, nesting over `reading.MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..errors import Problem, quoted
 from .reading import MAX_DEPTH, Pairs
 
-LIMITS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "domain": 80, "option": 200, "id": 200, "any": 20_000}  # characters
+MOST_CHARACTERS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "domain": 80, "option": 200, "id": 200, "any": 20_000}
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Place:
 
 
 def clean(value: object, where: str, at: Place, depth: int = 0) -> object:
-    """A copy of any JSON value with plain line ends; reports what may stand nowhere in a record (see LIMITS, control characters...)."""
+    """A copy of any JSON value with plain line ends; reports what may stand nowhere in a record (see MOST_CHARACTERS, control characters...)."""
     if isinstance(value, str):
         return _clean_text(value, where, at)
     if value is None or isinstance(value, bool | int):
@@ -57,10 +57,10 @@ def clean(value: object, where: str, at: Place, depth: int = 0) -> object:
 
 
 def _clean_text(text: str, where: str, at: Place) -> str:
-    """`text` with `\\n` line ends. Errors: lone surrogates, C0 and C1 control characters other than line feed and tab, `LIMITS["any"]`."""
+    """`text` with `\\n` line ends. Errors: lone surrogates, C0 and C1 control characters other than line feed and tab, `MOST_CHARACTERS["any"]`."""
     text = text.replace("\r\n", "\n")
-    if len(text) > LIMITS["any"]:
-        at.error(where, f"{len(text):,} characters; at most {LIMITS['any']:,}")
+    if len(text) > MOST_CHARACTERS["any"]:
+        at.error(where, f"{len(text):,} characters; at most {MOST_CHARACTERS['any']:,}")
     elif bad := re.search(r"[\ud800-\udfff]", text):
         at.error(where, f"lone surrogate U+{ord(bad[0]):04X} at position {bad.start() + 1}: half of a character")
     elif bad := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
@@ -92,8 +92,22 @@ def text_field(fields: dict, name: str, at: Place, *, numbers: bool = False) -> 
         return str(value)
     elif not isinstance(value, str):
         at.error(name, f"must be text, not {kind_of(value)}")
-    elif len(value) > LIMITS[name]:
-        at.error(name, f"{len(value):,} characters; at most {LIMITS[name]:,}")
+    elif len(value) > MOST_CHARACTERS[name]:
+        at.error(name, f"{len(value):,} characters; at most {MOST_CHARACTERS[name]:,}")
     else:
         return value.strip()
+    return None
+
+
+def id_field(fields: dict, name: str, at: Place) -> str | None:
+    """An id as given (text or whole number), None if there is none."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        at.error(name, f"must be text or a whole number, not {kind_of(value)}")
+    elif len(str(value)) > MOST_CHARACTERS["id"]:
+        at.error(name, f"{len(str(value)):,} characters; at most {MOST_CHARACTERS['id']:,}")
+    else:
+        return str(value)
     return None

@@ -1,1 +1,3 @@
-"""Studies on top of a run; each has a room of its own."""
+"""Studies on top of a run, each in a room of its own. They read what a run wrote and may import all rooms below them, never each other; only their notebooks
+call them.
+"""

@@ -1,1 +1,3 @@
-"""QLoRA by the paper's recipe: batches, trainer, checkpoints, adapter cards, and the nano twins' bases."""
+"""QLoRA by the paper's recipe: jobs, trainer, loss on the answers, checkpoints that survive a crash, adapter cards, and the making of the nano twins. It
+reads the data set and the models and writes adapters and run records; notebook 03 and the ablations call it.
+"""

@@ -1,1 +1,3 @@
-"""The embedded world: questions, phrases, personas, respondents, the data set built from them, controls, and the paper's own numbers."""
+"""The embedded world: questions, phrases, personas and simulated respondents whose true attitudes are known, the data set built from them, the controls, and
+the numbers that the paper prints. It reads `data/` and imports only `prompts`; every room above may call it.
+"""
