@@ -353,7 +353,7 @@ def test_evaluate_module_works_offline(tmp_path):
         "print(json.dumps(m.compute(predictions=['a b c d', ''], references=['a b c d', 'x'], metrics_wanted=['bleu', 'rouge1'])))"
     )
     env = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code, str(module)], capture_output=True, text=True, env=env, cwd=module.parents[2])
+    done = subprocess.run([sys.executable, "-c", code, str(module)], capture_output=True, text=True, env=env, cwd=module.parents[3])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {"bleu": 1.0, "rouge1": 1.0, "n": 1, "n_failed": 1}
 
