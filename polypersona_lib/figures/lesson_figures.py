@@ -1,15 +1,20 @@
-"""Pictures that explain one thing each: which tokens carry loss, what NF4 does to weights, how many directions a LoRA update uses. They never save."""
+"""Pictures that explain one thing each: which tokens carry loss, what NF4 does to weights, how many directions a LoRA update uses, how an item works.
+
+They never save.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from ..prompts.chat import INVISIBLE
 from . import style as fs
@@ -17,6 +22,7 @@ from .style import GREY, INK, MODEL_COLOURS, MODEL_MARKERS, OURS, PAGE, REFERENC
 
 ADVANCE = 0.602 * 6.5 / 72  # inches: one character of DejaVu Sans Mono at 6.5 points
 _READ, EDGE = "#ededed", 0.08
+HALO = withStroke(linewidth=2.5, foreground="white")  # words on top of lines
 
 
 @style()
@@ -118,3 +124,51 @@ def plot_directions(values: Mapping[str, np.ndarray], *, note: str) -> tuple[Fig
     equal = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="if all were equal")
     fs.legend_above(fig, axes[0], handles=[*axes[0].get_legend_handles_labels()[0], equal], ncols=4)
     return fs.finish(fig, note), axes
+
+
+@style()
+def plot_item_curves(attitudes: np.ndarray, curves: np.ndarray, options: Sequence[str], *, note: str) -> tuple[Figure, Axes]:
+    """The probability of each option of one item over the latent attitude; each curve is named where it is highest.
+
+    Args: attitudes: rising, shape (n,). curves: probabilities, shape (n, options); each row sums to 1. options: their labels, lowest first.
+
+    Raises: ValueError for shapes that do not fit or rows that are no probabilities.
+    """
+    if curves.shape != (len(attitudes), len(options)) or not np.allclose(curves.sum(axis=1), 1):
+        raise ValueError(f"plot_item_curves: {curves.shape} are not the probabilities of {len(options)} options at {len(attitudes)} attitudes")
+    fig, ax = plt.subplots(figsize=(PAGE, 2.7))
+    for number, (option, curve) in enumerate(zip(options, curves.T, strict=True)):
+        look = {"color": MODEL_COLOURS[number], "marker": MODEL_MARKERS[number]}
+        ax.plot(attitudes, curve, markevery=(number * 3, max(1, len(attitudes) // 12)), **look)
+        top = int(curve.argmax())
+        side = "left" if top == 0 else "right" if top == len(attitudes) - 1 else "center"
+        ax.annotate(
+            option, (attitudes[top], curve[top]), xytext=(0, 4), textcoords="offset points", ha=side, fontsize=7, color=look["color"], path_effects=[HALO]
+        )
+    ax.set(xlabel="Latent attitude θ (0: the population's mean; 1: one standard deviation)", ylabel="Probability of the option", ylim=(0, 1.08))
+    ax.set_xlim(attitudes[0], attitudes[-1])
+    return fs.finish(fig, note), ax
+
+
+@style()
+def plot_income(shares: pd.DataFrame, *, people: Mapping[str, int], note: str) -> tuple[Figure, Axes]:
+    """Income by education: one bar a level, divided by the shares of the income brackets; lowest first, darker is more.
+
+    Args: shares: rows the levels, columns the brackets, in % (a row sums to 100). people: level -> number of people behind its bar.
+
+    Raises: ValueError for a row that does not sum to 100.
+    """
+    if not np.allclose(shares.sum(axis=1), 100):
+        raise ValueError("plot_income: the shares of a level must sum to 100 %")
+    fig, ax = plt.subplots(figsize=(PAGE, 0.9 + 0.32 * len(shares)))
+    starts, greys = shares.cumsum(axis=1) - shares, np.linspace(0.92, 0.25, shares.shape[1])
+    for bracket, grey in zip(shares, greys, strict=True):
+        ax.barh(range(len(shares)), shares[bracket], left=starts[bracket], height=0.72, color=str(grey), edgecolor="white", linewidth=0.8, label=bracket)
+        for row, (start, share) in enumerate(zip(starts[bracket], shares[bracket], strict=True)):
+            if share >= 6:
+                ax.text(start + share / 2, row, f"{share:.0f}", ha="center", va="center_baseline", fontsize=7, color=INK if grey > 0.55 else "white")
+    fs.name_rows(ax, [f"{level} ({people[level]})" for level in shares.index])
+    ax.set(xlim=(0, 100), xlabel="Share of the people with this education (%; in brackets: how many people)")
+    ax.grid(False)
+    fs.legend_above(fig, ax, ncols=shares.shape[1])
+    return fs.finish(fig, note), ax

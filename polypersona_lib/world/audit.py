@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from .. import resampling
+from .. import paths, resampling
+from ..config import RunConfig
 from ..prompts import chat
 from ..texts import WORD
 from . import dataset, paper, personas
@@ -42,6 +43,34 @@ def counts_table(frame: pd.DataFrame) -> pd.DataFrame:
     lines += [(f"% of records: {kind}", category.get(kind, 0.0), share) for kind, share in paper.CATEGORY_SHARES.items()]
     table = pd.DataFrame([(what, round(ours, 1), printed) for what, ours, printed in lines], columns=["what", "ours", "paper"], dtype=object)
     return table.assign(same=[a == b for a, b in zip(table["ours"], table["paper"], strict=True)])
+
+
+def is_whole(run: RunConfig, frame: pd.DataFrame) -> bool:
+    """True for the whole embedded data set. On a sample or on foreign data the paper's counts do not apply."""
+    return not run.data and len(frame) == paper.RECORDS
+
+
+def possible_shares() -> pd.DataFrame:
+    """Whether the paper's shares of persona types can be shares of its 433 personas.
+
+    Returns: one row a type (index): printed (%), people (the nearest whole number), nearest (% with one person less, as many, one more), possible.
+    """
+    rows = {}
+    for kind, share in paper.CATEGORY_SHARES.items():
+        near = round(paper.PERSONAS * share / 100)
+        shares = [round(100 * people / paper.PERSONAS, 1) for people in (near - 1, near, near + 1)]
+        rows[kind] = {"printed": share, "people": near, "nearest": ", ".join(map(str, shares)), "possible": share in shares}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def leakage_table(run: RunConfig, leakage: dict[str, int]) -> pd.DataFrame:
+    """What the splits of this run share (`leakage` of the data report), and beside embedded data the other published configuration."""
+    table = pd.DataFrame({f"{run.split} (this run)": leakage})
+    if run.data:
+        return table
+    other = "grouped" if run.split == "paper" else "paper"
+    published = {part: dataset.read_split(paths.DATASET / other, part) for part in dataset.SPLITS}
+    return table.assign(**{f"{other} (published data set)": pd.Series(dataset.leakage_report(published))})
 
 
 def split_balance(frame: pd.DataFrame) -> pd.DataFrame:
@@ -236,6 +265,13 @@ def classify_stances(frame: pd.DataFrame, *, folds: int = 5, seed: int = 42) -> 
         seen = found.iloc[train].groupby("question_id")["side"].agg(lambda s: s.mode().iloc[0])
         found.loc[test, "majority"] = found.iloc[test]["question_id"].map(seen).fillna(pd.Series(side[train]).mode().iloc[0]).astype(int)
     return found
+
+
+def stances_from_cards(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """`stance_accuracy` of `classify_stances`; no rows for foreign data: their questions belong to no construct of our bank."""
+    if frame.empty or not set(frame["question_id"]) <= set(load_questions()):
+        return pd.DataFrame(columns=["mean", "lo", "hi", "n"])
+    return stance_accuracy(classify_stances(frame, seed=seed), seed=seed)
 
 
 def stance_accuracy(found: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:

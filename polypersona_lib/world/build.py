@@ -80,6 +80,17 @@ def prepare_data(run: RunConfig) -> dict:
     return report
 
 
+def import_lines(report: dict) -> list[str]:
+    """What the import of foreign data did, one line a fact and a fault with its first place; one line for data that were built here."""
+    imported = report.get("import")
+    if not imported:
+        return ["no import: the data were built here"]
+    lines = ["import report:", *(f"  {name}: {imported[name]}" for name in ("files", "rows_read", "rows_kept", "notes"))]
+    for kind, fault in imported["faults"].items():
+        lines += [f"  {fault['rows']:5d} rows  {kind}: {fault['what']} ({fault['treatment']})", *(f"             {place}" for place in fault["examples"][:1])]
+    return lines
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module; exit status 2 with one line for bad input."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib build", description="Build the PolyPersona data set.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from .personas import draw_persona, impossible, pick, population
 
 
-def from_personahub(path: str | Path, seed: int, counts: dict[str, int] | None = None) -> tuple[list[dict], dict]:
+def from_personahub(path: str | Path, seed: int) -> tuple[list[dict], dict]:
     """Build cards on PersonaHub texts: each text becomes a card's description and overrides what it names.
 
     Args:
@@ -29,16 +30,15 @@ def from_personahub(path: str | Path, seed: int, counts: dict[str, int] | None =
     texts = sorted({re.sub(r"\s+", " ", str(t)).strip() for t in rows[column] if t})
     usable = [t for t in texts if 20 <= len(t) <= 200 and t.isprintable() and not re.search(r"[<>\[\]|{}]", t)]
     rng = random.Random(f"personahub|{seed}")
-    counts = counts or population()["category_personas"]
     rng.shuffle(usable)
-    cards, named, contradictions, left = [], 0, [], dict(counts)
+    cards, named, contradictions, left = [], 0, [], dict(population()["category_personas"])
     for text in usable:
-        found = read_description(text)
-        category = found.get("category") or pick(rng, {k: v for k, v in left.items() if v} or {"none": 1})
+        attributes = read_description(text)
+        category = attributes.get("category") or pick(rng, {k: v for k, v in left.items() if v} or {"none": 1})
         if left.get(category, 0) <= 0:
             continue
-        card = draw_persona(rng, category) | {k: v for k, v in found.items() if k != "category"} | {"category": category, "description": text}
-        named += bool(found)
+        card = draw_persona(rng, category) | {k: v for k, v in attributes.items() if k != "category"} | {"category": category, "description": text}
+        named += bool(attributes)
         contradictions += [f"{p} — “{text}”" for p in impossible(card)]
         left[category] -= 1
         cards.append(card)
@@ -53,6 +53,12 @@ def from_personahub(path: str | Path, seed: int, counts: dict[str, int] | None =
         "contradictions": contradictions,
     }
     return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
+
+
+def from_environment(seed: int) -> tuple[list[dict], dict]:
+    """Cards and funnel of the file that the environment variable POLYPERSONA_PERSONAHUB names; ([], {}) if it is not set."""
+    source = os.environ.get("POLYPERSONA_PERSONAHUB", "")
+    return from_personahub(source, seed) if source else ([], {})
 
 
 _CATEGORY_WORDS = {
@@ -70,25 +76,25 @@ _CATEGORY_WORDS = {
 
 def read_description(text: str) -> dict:
     """Attributes that a free-text description names outright: any of age, gender, category, occupation, interests, region."""
-    pop, found = population(), {}
+    pop, attributes = population(), {}
     lower = text.lower()
     if match := re.search(r"\b(1[89]|[2-7]\d|80)[- ]year[- ]old\b", lower):
-        found["age"] = int(match.group(1))
+        attributes["age"] = int(match.group(1))
     women, men = r"\b(woman|mother|wife|girl|grandmother|actress|waitress|she|her)\b", r"\b(man|father|husband|boy|grandfather|actor|waiter|he|his)\b"
     genders = {g for g, pattern in (("woman", women), ("man", men)) if re.search(pattern, lower)}
     if len(genders) == 1:
-        found["gender"] = genders.pop()
+        attributes["gender"] = genders.pop()
     title = next((t for t in sorted(pop["occupations"], key=len, reverse=True) if re.search(rf"\b{re.escape(t.lower())}\b", lower)), None)
     if title:
-        found |= {"occupation": title, "category": pop["occupations"][title][0]}
+        attributes |= {"occupation": title, "category": pop["occupations"][title][0]}
     else:
         category = next((c for c, pattern in _CATEGORY_WORDS.items() if re.search(pattern, lower)), None)
         if category:
-            found["category"] = category
+            attributes["category"] = category
     interests = [i for names in pop["interests"].values() for i in names if re.search(rf"\b{re.escape(i)}\b", lower)]
     if interests:
-        found["interests"] = (interests * 2)[:2]
+        attributes["interests"] = (interests * 2)[:2]
     regions = [r for r in pop["us_regions"] if re.search(rf"\b{re.escape(r.lower())}\b", lower)]
     if regions:
-        found |= {"region": regions[0], "country": "USA"}
-    return found
+        attributes |= {"region": regions[0], "country": "USA"}
+    return attributes

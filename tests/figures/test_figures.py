@@ -24,7 +24,7 @@ from polypersona_lib import paths
 from polypersona_lib.figures import style
 from polypersona_lib.figures.data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
 from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
-from polypersona_lib.figures.lesson_figures import plot_directions, plot_levels, plot_mask
+from polypersona_lib.figures.lesson_figures import plot_directions, plot_income, plot_item_curves, plot_levels, plot_mask
 from polypersona_lib.figures.lora_diagram import plot_lora_diagram
 from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
@@ -81,6 +81,8 @@ def attribute_rows():
     return pd.DataFrame(rows)
 
 
+INCOME = pd.DataFrame({"low": [60.0, 3.0], "middle": [35.0, 40.0], "high": [5.0, 57.0]}, index=["school", "degree"])
+
 DRAW = {
     "domain_counts": lambda: plot_domain_counts(pd.Series(DOMAIN_RECORDS), paper={"finance": 368}, note=NOTE),
     "question_types": lambda: plot_question_types(TYPES, paper=TYPES.to_dict(), note=NOTE),
@@ -99,6 +101,8 @@ DRAW = {
     "mask": lambda: plot_mask([f"token{i} " for i in range(90)], [-100] * 60 + [1] * 30, note=NOTE),
     "levels": lambda: plot_levels(np.sin(np.arange(128.0)).reshape(2, 64), np.round(np.sin(np.arange(128.0)), 1).reshape(2, 64), [-1, 0, 1], note=NOTE),
     "directions": lambda: plot_directions({f"module {i}": np.linspace(1, 0.1, 16) ** i for i in range(7)}, note=NOTE),
+    "item_curves": lambda: plot_item_curves(np.array([-1.0, 0, 1]), np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]]), ("No", "Yes"), note=NOTE),
+    "income": lambda: plot_income(INCOME, people={"school": 20, "degree": 9}, note=NOTE),
     "attributes": lambda: plot_attributes(attribute_rows(), note=NOTE, order=["truth", MODEL], names={}),
 }
 
@@ -248,3 +252,19 @@ def test_the_note_tells_a_twin_from_a_hub_model():
     assert note("nano", "nano") == NOTE
     assert note("paper", "paper", "grouped", 7) == "hub models · grouped split · seed 7"
     assert note("smoke", "nano", data="some/replication") == "nano twins · smoke profile · data replication · paper split · seed 42"
+
+
+def test_income_bars_name_every_share_that_has_room_and_refuse_what_is_no_share():
+    _, ax = plot_income(INCOME, people={"school": 20, "degree": 9}, note=NOTE)
+    assert [t.get_text() for t in ax.texts] == ["60", "35", "40", "57"] and [t.get_text() for t in ax.get_yticklabels()] == ["school (20)", "degree (9)"]
+    with pytest.raises(ValueError, match="must sum to 100"):
+        plot_income(INCOME / 100, people={}, note=NOTE)
+
+
+def test_item_curves_are_named_at_their_tops_and_must_be_probabilities():
+    attitudes, curves = np.linspace(-3, 3, 7), np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.5, 0.5], [0.4, 0.6], [0.2, 0.8], [0.05, 0.95]])
+    _, ax = plot_item_curves(attitudes, curves, ("No", "Yes"), note=NOTE)
+    assert {t.get_text(): t.xy for t in ax.texts} == {"No": (-3.0, 0.9), "Yes": (3.0, 0.95)}
+    for wrong in (curves[:3], curves * 2):
+        with pytest.raises(ValueError, match="are not the probabilities of 2 options at 7 attitudes"):
+            plot_item_curves(attitudes, wrong, ("No", "Yes"), note=NOTE)

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import paths, resampling
+from polypersona_lib.config import RunConfig
 from polypersona_lib.prompts import chat
 from polypersona_lib.scoring import answer_files
 from polypersona_lib.texts import text_measures
-from polypersona_lib.world import audit, build, dataset, paper, personas, phrases, simulation
+from polypersona_lib.world import audit, build, dataset, paper, personahub, personas, phrases, simulation
 from polypersona_lib.world.questions import DOMAINS, SCALES, load_questions
 
 
@@ -287,3 +288,38 @@ def test_intervals_are_clustered_by_persona():
     scores = audit.stance_accuracy(found)
     rows = resampling.bootstrap_mean((found["classifier"] == 1).astype(float))
     assert scores.loc["classifier", "mean"] == 0.75 and scores.loc["classifier", "hi"] - scores.loc["classifier", "lo"] > 2 * (rows["hi"] - rows["lo"])
+
+
+def test_two_of_five_shares_cannot_be_shares_of_433_people():
+    table = audit.possible_shares()
+    assert table.index[~table["possible"]].tolist() == ["educator", "technical"] and table.loc["educator", "nearest"] == "13.9, 14.1, 14.3"
+    assert table.loc["professional"].tolist() == [17.8, 77, "17.6, 17.8, 18.0", True]
+
+
+def test_the_leakage_table_has_the_other_configuration_beside_embedded_data_only(everyone):
+    leakage = dataset.leakage_report({part: frame for part, frame in everyone.groupby("part")})
+    table = audit.leakage_table(RunConfig(split="paper"), leakage)
+    assert list(table) == ["paper (this run)", "grouped (published data set)"] and table.loc["test: rows whose persona is in train"].tolist() == [356, 0]
+    assert list(audit.leakage_table(RunConfig(data=str(paths.DATASET)), leakage)) == ["paper (this run)"]
+
+
+def test_only_the_whole_embedded_data_set_has_the_papers_counts(everyone):
+    assert audit.is_whole(RunConfig(), everyone)
+    assert not audit.is_whole(RunConfig(data=str(paths.DATASET)), everyone) and not audit.is_whole(RunConfig(), everyone.head(200))
+
+
+def test_foreign_questions_have_no_stance_from_the_card(everyone):
+    closed = everyone[everyone["question_type"] != "open"]
+    assert audit.stances_from_cards(closed.assign(question_id="theirs"), seed=1).empty and audit.stances_from_cards(closed.head(0), seed=1).empty
+
+
+def test_the_import_is_reported_line_by_line():
+    assert build.import_lines({}) == ["no import: the data were built here"]
+    fault = {"rows": 3, "what": "copied rows", "treatment": "kept", "examples": ["train.jsonl:2", "train.jsonl:9"]}
+    lines = build.import_lines({"import": {"files": ["a"], "rows_read": 9, "rows_kept": 8, "notes": [], "faults": {"copy": fault}}})
+    assert lines[0] == "import report:" and lines[-2:] == ["      3 rows  copy: copied rows (kept)", "             train.jsonl:2"] and "  rows_read: 9" in lines
+
+
+def test_personahub_is_read_only_if_the_environment_names_a_file(monkeypatch):
+    monkeypatch.delenv("POLYPERSONA_PERSONAHUB", raising=False)
+    assert personahub.from_environment(42) == ([], {})
