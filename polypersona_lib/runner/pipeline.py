@@ -19,60 +19,64 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import processes, progress
 from ..errors import InputError
-from ..notebook_graph import READS
-from ..paths import ROOT
 from ..registry import MODELS
 from . import execution, manifest
-from .stages import Run, check_parameters, find_stages, no_stage, not_yet, of_profile
+from .stages import Project, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
 
 
 class Interrupted(KeyboardInterrupt):
     """SIGINT, SIGTERM or SIGHUP arrived."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which stages to run: all, from number `first` on, or `only` one (the stages before must have been run); with `force` also what has not changed."""
+
+    first: str = ""
+    only: str = ""
+    force: bool = False
+
+    def leaves(self, number: str) -> bool:
+        """Whether the stage stands before the chosen ones."""
+        return number < (self.only or self.first)
+
+
 def run_stages(
     run: Any,
-    notebooks: Path,
+    parameters: Mapping[str, Any],
     *,
-    parameters: Mapping[str, Any] | None = None,
-    reads: Mapping[str, tuple[str, ...]] = READS,
-    project: Path = ROOT,
-    library: Path = ROOT / "polypersona_lib",
-    first: str = "",
-    only: str = "",
-    force: bool = False,
+    choice: Choice = Choice(),  # noqa: B008 (frozen)
+    project: Project = Project(),  # noqa: B008
     variables: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Run the notebooks of a folder for one run, skipping what has not changed.
+    """Run the project's notebooks for one run, skipping what has not changed.
 
     Args:
-        run: has `name`, `paths.results` and `paths.figures` (a `config.RunConfig`). notebooks: folder with `NN_name.ipynb`.
+        run: has `name`, `paths.results` and `paths.figures` (a `config.RunConfig`).
         parameters: checked by name and type against every notebook before the first cell runs; each notebook gets those it declares.
-        reads: see `READS`. project, library: roots of the files and modules that count as inputs.
-        first, only: stage number to start at, or to run alone; earlier stages must have been run. force: run even what is unchanged.
         variables: more environment variables for the kernels. say: prints a line.
 
     Returns:
         The exit status (see the module's header).
     """
     try:
-        stages = of_profile(find_stages(notebooks), (parameters or {}).get("profile", ""))
-        for number in filter(None, (first, only)):
+        stages = of_profile(find_stages(project.root / "notebooks"), parameters.get("profile", ""))
+        for number in filter(None, (choice.first, choice.only)):
             if number not in stages:
                 raise InputError(no_stage(number, stages))
-        chosen = check_parameters(stages, parameters or {})
-        state = Run(run, reads=reads, project=project, library=library, lock=project / "requirements.lock")
-        with manifest.run_lock(state.results):
-            processes.end_orphans(state.results / ".kernel")
-            state.manifest = manifest.Manifest(state.manifest.path, run.name)
+        declared = check_parameters(stages, parameters)
+        folder = Path(run.paths.results)
+        with manifest.run_lock(folder):
+            processes.end_orphans(folder / ".kernel")
             with _signals():
-                return _run_chosen(state, stages, chosen, first=first, only=only, force=force, variables=dict(variables or {}), say=say)
+                return _run_chosen(Run(run, project), stages, declared, choice, variables or {}, say)
     except Interrupted as stop:
         say(f"\nstopped by {stop}; no kernel is left running; the same command goes on from here")
         return 130
@@ -84,29 +88,29 @@ def run_stages(
         return 2
 
 
-def _run_chosen(state: Run, stages: dict[str, Path], chosen: dict, *, first: str, only: str, force: bool, variables: dict, say: Callable) -> int:
-    """Run or skip each chosen stage; returns the exit status."""
-    kernel = processes.kernel_environment(state.results / ".kernel", python_path=state.library.parent, extra=variables)
-    if lacking := [n for n in stages if n < (only or first) and state.manifest.stages.get(n, {}).get("status") != "done"]:
+def _run_chosen(state: Run, stages: dict[str, Path], declared: dict[str, dict], choice: Choice, variables: Mapping, say: Callable) -> int:
+    """Run or skip each chosen stage; returns the exit status. `declared`: what each stage gets of the parameters."""
+    kernel = processes.kernel_environment(state.results / ".kernel", python_path=state.project.root, extra=dict(variables))
+    if lacking := [n for n in stages if choice.leaves(n) and state.manifest.stages.get(n, {}).get("status") != "done"]:
         raise InputError(not_yet(lacking, state.results.name))
     for number, notebook in stages.items():
-        title = f"{number} {notebook.stem[3:].replace('_', ' ')}"
-        if (only and number < only) or (first and number < first):
-            if reason := state.why(number, state.parts(number, notebook, chosen[number])):
-                say(f"{title:34s} left as it is, although {reason}")
-            continue
-        if only and number > only:
+        if choice.only and number > choice.only:
             break
-        parts = state.parts(number, notebook, chosen[number])
-        reason = "forced" if force else state.why(number, parts)
-        if not reason:
-            say(f"{title:34s} skipped, nothing has changed")
+        title = f"{number} {notebook.stem[3:].replace('_', ' '):31s}"
+        parts = state.parts(number, notebook, declared[number])
+        reason = state.why(number, parts)
+        if choice.leaves(number):
+            if reason:
+                say(f"{title} left as it is, although {reason}")
             continue
-        say(f"{title:34s} running ({reason})")
-        outcome = _run_one(state, number, notebook, chosen[number], kernel, parts)
+        if not reason and not choice.force:
+            say(f"{title} skipped, nothing has changed")
+            continue
+        say(f"{title} running ({'forced' if choice.force else reason})")
+        outcome = _run_one(state, number, notebook, declared[number], kernel, parts)
         if outcome.status != "ok":
             return _report_failure(outcome, notebook, say)
-        say(f"{title:34s} done in {outcome.wall_time_s:.1f} s, peak memory {outcome.peak_memory_mb:,.0f} MB")
+        say(f"{title} done in {outcome.wall_time_s:.1f} s, peak memory {outcome.peak_memory_mb:,.0f} MB")
     return 0
 
 
@@ -260,9 +264,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"run {run.name}: profile {parameters['profile']}{chosen}, split {options.split}, seed {options.seed} -> {run.paths.results}", flush=True)
     offline = {} if parameters["profile"] == "paper" else {"HF_HUB_OFFLINE": "1"}
     try:
-        status = run_stages(
-            run, ROOT / "notebooks", parameters=parameters, first=options.first, only=options.only, force=options.force, variables=offline, say=_say
-        )
+        choice = Choice(options.first, options.only, options.force)
+        status = run_stages(run, parameters, choice=choice, variables=offline, say=_say)
     except OSError as error:
         print(f"error: {_why_not_written(error, run.paths.results)}")
         return 1

@@ -7,13 +7,15 @@ import difflib
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import notebook_graph
 from ..errors import InputError
 from ..files import file_hash, value_hash
-from ..notebook_graph import ASIDE, EARLIER
+from ..notebook_graph import ASIDE, EARLIER, READS
+from ..paths import ROOT
 from . import manifest
 from .execution import Outcome
 
@@ -86,13 +88,26 @@ def check_parameters(stages: Mapping[str, Path], given: Mapping[str, Any]) -> di
     return chosen
 
 
+@dataclass(frozen=True)
+class Project:
+    """Where the notebooks lie and what they depend on: in `root` the folder `notebooks`, the `package` and the lock; what each stage `reads`."""
+
+    root: Path = ROOT
+    package: str = "polypersona_lib"
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: READS)
+
+    @property
+    def library(self) -> Path:
+        """The package's folder."""
+        return self.root / self.package
+
+
 class Run:
     """The state of one run of the pipeline: folders, manifest, and what each stage depends on."""
 
-    def __init__(self, run: Any, *, reads: Mapping[str, tuple[str, ...]], project: Path, library: Path, lock: Path) -> None:
-        self.results, self.figures = Path(run.paths.results), Path(run.paths.figures)
+    def __init__(self, run: Any, project: Project) -> None:
+        self.project, self.results, self.figures = project, Path(run.paths.results), Path(run.paths.figures)
         self.base = Path(os.path.commonpath([self.results, self.figures]))
-        self.reads, self.project, self.library, self.lock = reads, project, library, lock
         self.manifest = manifest.Manifest(self.results / "manifest.json", run.name)
 
     def name(self, path: Path) -> str:
@@ -108,7 +123,7 @@ class Run:
         """The files stage `number` reads, by the name the signature knows them by; what it or a later stage wrote is no input."""
         found: dict[str, Path] = {}
         own = self.manifest.outputs(since=number)
-        for item in self.reads.get(number, (EARLIER,)):
+        for item in self.project.reads.get(number, (EARLIER,)):
             kind, _, rest = item.rpartition(":")
             if item == EARLIER:
                 found |= {name: self.base / name for name in self.manifest.outputs(before=number) - own if (self.base / name).is_file()}
@@ -117,7 +132,7 @@ class Run:
                 files = manifest.files_under(Path(folder)) if folder else []
                 found |= {f"{rest}:{path.relative_to(folder).as_posix()}": path for path in files}
             else:
-                root = {"project": self.project, "out": self.base}.get(kind, self.results)
+                root = {"project": self.project.root, "out": self.base}.get(kind, self.results)
                 files = [path for match in sorted(root.glob(rest)) for path in manifest.files_under(match)]
                 found |= {path.relative_to(root).as_posix() if kind else self.name(path): path for path in files if kind or self.name(path) not in own}
         return found
@@ -128,10 +143,10 @@ class Run:
         code = [cell["source"] for cell in cells if cell["type"] == "code"]
         parts = {f"notebook {notebook.name}": value_hash(cells)}
         parts |= {f"parameter {name}": value_hash(value) for name, value in parameters.items() if name != "out"}
-        parts |= {f"module {path.relative_to(self.library.parent).as_posix()}": file_hash(path) for path in manifest.library_files(code, self.library)}
+        parts |= {f"module {path.relative_to(self.project.root).as_posix()}": file_hash(path) for path in manifest.library_files(code, self.project.library)}
         parts |= {f"input {name}": file_hash(path) for name, path in self.inputs(number, parameters).items()}
-        if self.lock.is_file():
-            parts[f"packages {self.lock.name}"] = file_hash(self.lock)
+        if (lock := self.project.root / "requirements.lock").is_file():
+            parts[f"packages {lock.name}"] = file_hash(lock)
         return parts
 
     def why(self, number: str, parts: dict[str, str]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polypersona_lib import notebook_graph, paths
+from polypersona_lib import paths
 from polypersona_lib.cells import Estimate, Missing
 from polypersona_lib.rating import results
 from polypersona_lib.rating.panel import KEYS, RatingPanel
@@ -501,7 +501,7 @@ def test_export_joins_the_key_and_is_removed_with_the_ratings(items, tmp_path):
 
 def test_ratings_are_an_input_never_an_output_and_never_published(tmp_path):
     run = SimpleNamespace(name="nano", paths=paths.run_paths("nano", str(tmp_path)))
-    state = stages.Run(run, reads=notebook_graph.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=tmp_path / "none")
+    state = stages.Run(run, stages.Project())
     (run.paths.folder("preds") / "a.jsonl").write_text("{}")
     before = state.inputs("09", {})
     append_rating(run.paths.results / "ratings" / "r1.jsonl", "x", "realism", 3, seconds=1)

@@ -186,7 +186,7 @@ def test_a_run_leaves_the_hash_that_open_asks_for(tmp_path):
         name = "nano"
         paths = paths_module.run_paths("nano", str(tmp_path))
 
-    state = stages.Run(Config, reads={}, project=tmp_path, library=tmp_path, lock=tmp_path / "none")
+    state = stages.Run(Config, stages.Project(tmp_path, reads={}))
     copy = tmp_path / "results" / "nano" / "notebooks" / "04_evaluation.ipynb"
     copy.parent.mkdir(parents=True)
     nbformat.write(nbformat.v4.new_notebook(), copy)

@@ -44,7 +44,7 @@ from polypersona_lib.runner import pipeline
 root = Path(sys.argv[1])
 run = SimpleNamespace(name="nano", paths=paths.run_paths("nano", str(root)))
 reads = {"01": ("project:data/bank.json",), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
-sys.exit(pipeline.run_stages(run, root / "notebooks", parameters={"profile": "nano", "out": str(root)}, reads=reads, project=root, library=root / "toylib"))
+sys.exit(pipeline.run_stages(run, {"profile": "nano", "out": str(root)}, project=pipeline.Project(root, "toylib", reads)))
 """
 
 
@@ -91,8 +91,9 @@ class Toy:
     def go(self, **options) -> int:
         self.lines = []
         parameters = options.pop("parameters", {"profile": "nano", "out": str(self.root)})
-        roots = {"project": self.root, "library": self.root / "toylib"}
-        return pipeline.run_stages(self.run, self.root / "notebooks", parameters=parameters, reads=READS, say=self.lines.append, **roots, **options)
+        choice = pipeline.Choice(**{name: options.pop(name) for name in ("first", "only", "force") if name in options})
+        project = pipeline.Project(self.root, "toylib", READS)
+        return pipeline.run_stages(self.run, parameters, choice=choice, project=project, say=self.lines.append, **options)
 
     def ran(self) -> list[str]:
         """Numbers of the stages that were executed in the last call."""
@@ -309,7 +310,7 @@ def test_only_imported_modules_count(tmp_path):
 
 def test_outputs_of_a_stage_are_no_inputs_of_it(toy):
     """04 reads `runs/` and writes there too: that alone must not make it run again."""
-    state = stages.Run(toy.run, reads={"04": ("runs/*.json",)}, project=toy.root, library=toy.root / "toylib", lock=toy.root / "none")
+    state = stages.Run(toy.run, stages.Project(toy.root, "toylib", {"04": ("runs/*.json",)}))
     toy.write("results/nano/runs/train.json", "1")
     toy.write("results/nano/runs/evaluate.json", "2")
     state.manifest.stages = {"03": {"outputs": {"results/nano/runs/train.json": "x"}}, "04": {"outputs": {"results/nano/runs/evaluate.json": "y"}}}

@@ -23,7 +23,7 @@ def project(tmp_path_factory):
 def signatures(project) -> dict[str, dict[str, str]]:
     """`{stage: its signature, part by part}` of a nano run that lies in the project's folder."""
     run = RunConfig(out=str(project))
-    state = stages.Run(run, reads=stages.notebook_graph.READS, project=project, library=project / "polypersona_lib", lock=project / "none")
+    state = stages.Run(run, stages.Project(project))
     return {number: state.parts(number, path, {}) for number, path in stages.find_stages(project / "notebooks").items()}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from polypersona_lib import notebook_graph, paths, resampling
+from polypersona_lib import paths, resampling
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures.session_figures import plot_card_worth, plot_consistency
 from polypersona_lib.figures.style import save
@@ -486,7 +486,7 @@ def test_the_study_stands_aside_of_the_default_run(tmp_path):
     own = tmp_path / "results" / "nano" / "adapters" / "phi-2" / "adapter_model.safetensors"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"x")
-    state = stages.Run(run, reads=notebook_graph.READS, project=paths.ROOT, library=paths.ROOT / "polypersona_lib", lock=paths.ROOT / "requirements.lock")
+    state = stages.Run(run, stages.Project())
     read = state.inputs("11", {})
     wanted = {"results/nano/adapters/phi-2/adapter_model.safetensors", "results/shipped/administration/phi-2.parquet", "data/negated_items.yaml"}
     assert wanted <= read.keys() and read[min(wanted - {"data/negated_items.yaml"})] == own
