@@ -18,7 +18,7 @@ TOLERANCE = 0.05  # relative, for absolute scores outside our interval
 _TWIN = f"a nano twin's score says nothing about the hub model's; {PAPER_RUN} tests it"
 
 
-def score(claim: pd.Series, ev: Evidence) -> Finding:
+def absolute_score(claim: pd.Series, ev: Evidence) -> Finding:
     """An absolute score: judged at paper scale only; inside our 95 % interval or within 5 % of our value."""
     system, value = claim["subject"], float(claim["value"])
     if ev.profile.scale != "paper":
@@ -38,9 +38,9 @@ def best_value(claim: pd.Series, ev: Evidence) -> Finding:
     scores = ev.known(claim["metric"])
     top = max(scores, key=lambda k: scores[k].value) if len(scores) == len(MODELS) else None
     if ev.profile.scale != "paper":
-        return Finding(f"{scores[top]} ({ev.names([top])})" if top else "not measured", UNTESTED, _TWIN)
+        return Finding(f"{scores[top]}, {ev.names([top])}" if top else "not measured", UNTESTED, _TWIN)
     ev.field(claim["metric"])  # names the models that are missing
-    return score(pd.Series({**claim, "subject": top, "domain": DASH}), ev)
+    return absolute_score(pd.Series({**claim, "subject": top, "domain": DASH}), ev)
 
 
 def only_below(claim: pd.Series, ev: Evidence) -> Finding:
@@ -103,5 +103,5 @@ def diverse(claim: pd.Series, ev: Evidence) -> Finding:
     return Finding(ours, verdict(2 * far > len(scores)), why, MEASURED)
 
 
-RULES = by_name(score, best_value, only_below, traits_kept, diverse)
+RULES = by_name(best_value, only_below, traits_kept, diverse) | {"score": absolute_score}
 """The name in the ledger's `test` column -> its rule."""

@@ -68,7 +68,7 @@ def _ledger_says(ledger: list[dict]) -> str:
     held, failed = order.count(REPRODUCED), order.count(NOT_REPRODUCED)
     counted = classes[f"{REPRODUCED}, {SOURCE}"]
     source = f", {counted} from a published source" if counted else ""
-    text = (f"Of {len(ledger)} claims {classes[f'{REPRODUCED}, {MEASURED}']} are reproduced by measurement{source}; {classes[NOT_REPRODUCED]} are not "
+    text = (f"Of {len(ledger)} claims, {classes[f'{REPRODUCED}, {MEASURED}']} are reproduced by measurement{source}; {classes[NOT_REPRODUCED]} are not "
             f"reproduced. {classes[BUILT_TO_MATCH]} were built to match: our data and code follow the paper there, so they hold by construction and say "
             f"nothing about its findings.")  # fmt: skip
     measured = f" This run measures {len(order)} claims about order and shape: {held} hold, {failed} fail, {len(order) - held - failed} are too close to call."
@@ -156,6 +156,4 @@ def telling(rows: pd.DataFrame, keys: Sequence[str], scale: str) -> list[tuple[s
         return []
     places = {"worst": 0, "median": (len(mine) - 1) // 2, "best": len(mine) - 1}
     by = "swap gap on words that are not on the card"
-    return [
-        (mine["id"].iloc[at], f"{name} answer of {system_label(key, scale)} by {by}: {mine[TOLD_BY].iloc[at]:+.3f}") for name, at in reversed(places.items())
-    ]
+    return [(mine["id"].iloc[at], f"{system_label(key, scale)}, {name} answer by {by}: {mine[TOLD_BY].iloc[at]:+.3f}") for name, at in reversed(places.items())]

@@ -262,7 +262,7 @@ def test_the_brief_says_what_the_scores_say():
     scores = {"systems": systems, "administration": sheets, "findings": findings, "fidelity_contrasts": pd.DataFrame(changed)}
     found = " ".join(b["text"] for b in report_brief.brief(scores, ledger, ("phi-2", "mistral-7b"), "nano"))
     expected = [
-        "Of 5 claims 1 are reproduced by measurement; 1 are not reproduced. 1 were built to match",
+        "Of 5 claims, 1 are reproduced by measurement; 1 are not reproduced. 1 were built to match",
         "This run measures 3 claims about order and shape: 1 hold, 1 fail, 1 are too close",
         "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
         "ROUGE-1 0.200. The tuned models score 0.100 to 0.300; 1 of 2 score higher",
@@ -332,7 +332,7 @@ def test_costs_name_what_was_made(tmp_path):
 def test_samples_begin_with_the_best_the_median_and_the_worst_answer(tmp_path):
     rows = pd.DataFrame({"system": "phi-2", "id": [f"r{i}" for i in range(5)], "status": "ok", TOLD_BY: [0.1, -0.2, 0.3, 0.0, None]})
     found = telling(rows, ("phi-2", "tinyllama-1.1b"), "nano")
-    assert [i for i, _ in found] == ["r2", "r3", "r1"] and "best answer of twin of Phi-2" in found[0][1] and "-0.200" in found[2][1]
+    assert [i for i, _ in found] == ["r2", "r3", "r1"] and found[0][1].startswith("twin of Phi-2 (1.7 M), best answer by") and "-0.200" in found[2][1]
     assert telling(pd.DataFrame(), ("phi-2",), "nano") == []
     lines = [{"id": f"r{i}", "question_type": "open", "prediction": "x", "status": "ok", "reference": "y"} for i in range(5)]
     (tmp_path / "phi-2.jsonl").write_text("\n".join(json.dumps(line) for line in lines))

@@ -46,9 +46,10 @@ def visit(browser, address):
     assert not wrong
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_cut_off_and_axe_finds_nothing(visit, width):
-    page = visit(viewport={"width": width, "height": 900})
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_nothing_is_cut_off_and_axe_finds_nothing(visit, width, scheme):
+    """axe also measures the contrast of every text against its background, in both colour schemes."""
+    page = visit(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") == width and page.evaluate(CUT) == []
     found = importlib.import_module("axe_playwright_python.sync_playwright").Axe().run(page).response["violations"]
@@ -72,6 +73,23 @@ def test_on_paper_tables_end_at_the_edge_and_long_lists_stay_away(visit):
     assert pages <= 25
 
 
+LUMINANCE = """where => {
+  const shades = getComputedStyle(document.querySelector(where)).backgroundColor.match(/\\d+/g).map(Number);
+  return (shades[0] + shades[1] + shades[2]) / 765;
+}"""
+
+
+def test_the_page_follows_the_systems_dark_mode_and_pictures_stay_on_a_light_card(visit):
+    shades = {}
+    for scheme in ("light", "dark"):
+        page = visit(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        shades[scheme] = page.evaluate(LUMINANCE, "body")
+        assert page.evaluate(LUMINANCE, "figure .frame") > 0.95, "a chart is drawn for a light ground"
+    assert shades["light"] > 0.95 and shades["dark"] < 0.15
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(LUMINANCE, "body") > 0.95, "paper stays white"
+
+
 def test_the_claims_are_filtered_with_the_keyboard_alone(visit):
     page = visit(viewport={"width": 1280, "height": 900})
     page.locator("#claims-tools button").first.focus()
@@ -86,10 +104,10 @@ def test_the_claims_are_filtered_with_the_keyboard_alone(visit):
     page.keyboard.type("no claim says this")
     assert rows.count() == 0
     page.locator("#claims-search").fill("")
-    page.locator(".counts a[data-verdict=reproduced]").focus()
+    page.locator(".counts a[data-verdict=built-to-match]").focus()
     page.keyboard.press("Enter")
-    assert set(rows.evaluate_all("rows => rows.map(r => r.dataset.verdict)")) == {"reproduced"} and page.url.endswith("#claims")
-    assert page.locator("#claims-tools button[aria-pressed=true]").get_attribute("data-verdict") == "reproduced"
+    assert set(rows.evaluate_all("rows => rows.map(r => r.dataset.verdict)")) == {"built-to-match"} and page.url.endswith("#claims")
+    assert page.locator("#claims-tools button[aria-pressed=true]").get_attribute("data-verdict") == "built-to-match"
 
 
 def test_a_metrics_name_leads_to_its_definition(visit):
