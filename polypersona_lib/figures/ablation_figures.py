@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style as fs
-from .style import COLUMN, GREY, INK, OURS, PAGE, style
+from .style import COLUMN, GREY, INK, MODEL_COLOURS, OURS, PAGE, style
 
 PARTS = {  # of a training's memory: colour and hatch
-    "weights": ("#0072B2", ""), "gradients": ("#D55E00", "////"), "optimizer": ("#8C6D00", "...."), "activations": ("#bdbdbd", "xxxx"),
+    "weights": (MODEL_COLOURS[0], ""), "gradients": (MODEL_COLOURS[1], "////"), "optimizer": (MODEL_COLOURS[4], "...."), "activations": ("#bdbdbd", "xxxx"),
 }  # fmt: skip
 
 
@@ -34,7 +34,8 @@ def plot_gains(gains: pd.DataFrame, *, note: str, reference: str) -> tuple[Figur
     ax.set_xlabel("Gain over the untuned base,\nnats a token (95 %)")
     handles = [Line2D([], [], linestyle="none", marker="D", color=INK, label="reference"), Line2D([], [], linestyle="--", color=GREY, label="its level")]
     fs.legend_above(fig, ax, handles=handles, ncols=2)
-    return fs.finish(fig, note), ax
+    best = gains.loc[gains["gain"].idxmax()]
+    return fs.finish(fig, note, title=f"The highest gain: {best['label']} ({best['gain']:.3f}; reference {level:.3f})"), ax
 
 
 @style()
@@ -56,7 +57,8 @@ def plot_memory(budget: pd.DataFrame, *, note: str, unit: str) -> tuple[Figure, 
         ax.annotate(f"{total:,.1f}", (total, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5)
     ax.set(xlim=(0, 1.08 * left.max()), xlabel=f"Memory ({unit})")
     fs.legend_above(fig, ax, ncols=len(parts))
-    return fs.finish(fig, note), ax
+    names = budget["method"].to_list()
+    return fs.finish(fig, note, title=f"{names[left.argmin()]} needs the least memory, {names[left.argmax()]} the most"), ax
 
 
 @style()
@@ -66,7 +68,7 @@ def plot_left_out(domains: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
     Args: domains: columns label, untuned, left_out, trained, lo, hi (nats an answer token), see `findings.left_out`.
     """
     fs.need(domains, ("label", "untuned", "left_out", "trained", "lo", "hi"), "plot_left_out")
-    fig, ax = plt.subplots(figsize=(COLUMN, 0.9 + 0.24 * len(domains)))
+    fig, ax = plt.subplots(figsize=(COLUMN, 1.1 + 0.24 * len(domains)))
     fs.name_rows(ax, list(domains["label"]))
     rows, full = range(len(domains)), domains["untuned"] - domains["trained"]
     ax.hlines(rows, full - domains["hi"], full - domains["lo"], color="#d9d9d9", linewidth=3, zorder=1)
@@ -77,4 +79,5 @@ def plot_left_out(domains: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
     ax.axvline(0, color=GREY, linewidth=0.9, zorder=0)
     ax.set_xlabel("Gain over the untuned base,\nnats a token (grey: 95 %)")
     fs.legend_above(fig, ax, ncols=1)
-    return fs.finish(fig, note), ax
+    kept = ((domains["untuned"] - domains["left_out"]) / full).mean()
+    return fs.finish(fig, note, title=f"Without the domain {kept:.0%} of the gain is kept on average"), ax

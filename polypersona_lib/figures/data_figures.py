@@ -48,7 +48,8 @@ def plot_domain_counts(counts: pd.Series, *, paper: Mapping[str, float], note: s
     rows = [fs.pick(names, key, "domain") for key in counts.index]
     _compare_with_paper(fig, ax, counts, paper, names=rows, form="{:,.0f}", label=f"ours (n = {counts.sum():,.0f})")
     ax.set_xlabel("Records")
-    return fs.finish(fig, note), ax
+    title = f"{rows[0]} has {counts.iloc[0] / counts.iloc[-1]:.1f} times the records of {rows[-1]}" if len(rows) > 1 else "Records by domain"
+    return fs.finish(fig, note, title=title), ax
 
 
 @style()
@@ -72,7 +73,7 @@ def plot_question_types(shares: pd.Series, *, paper: Mapping[str, float], note: 
     _compare_with_paper(fig, ax, shares, paper, names=[looks[key].label for key in shares.index], form="{:.1f}")
     ax.tick_params(axis="y", pad=14)
     ax.set_xlabel(f"Share of {unit} (%)")
-    return fs.finish(fig, note), ax
+    return fs.finish(fig, note, title=f"{looks[shares.idxmax()].label}: the most frequent type ({shares.max():.0f} % of the {unit})"), ax
 
 
 @style()
@@ -87,7 +88,7 @@ def plot_reuse(counts: pd.Series, *, paper: Mapping[int, float], note: str) -> t
     rows = [f"{key} domain{'s' if key > 1 else ''} (n = {n:,.0f})" for key, n in counts.items()]
     _compare_with_paper(fig, ax, counts / counts.sum() * 100, paper, names=rows, form="{:.1f}")
     ax.set_xlabel(f"Share of the {counts.sum():,.0f} personas (%)")
-    return fs.finish(fig, note), ax
+    return fs.finish(fig, note, title=f"{counts.get(1, 0) / counts.sum():.0%} of the personas appear in one domain only"), ax
 
 
 _BOX = {
@@ -127,7 +128,8 @@ def plot_lengths(
     fs.name_rows(ax, [names[key] for key in order])
     ax.set(xlim=(0, data["length_chars"].max() * 1.04), xlabel="Answer length (characters)")
     fs.legend_above(fig, ax, handles=handles)
-    return fs.finish(fig, note), ax
+    medians = " and ".join(f"{part['length_chars'].median():.0f} ({source})" for source, part in parts.items())
+    return fs.finish(fig, note, title=f"Median length in characters: {medians}"), ax
 
 
 @style()
@@ -162,7 +164,9 @@ def plot_persona_clusters(frame: pd.DataFrame, *, keywords: Mapping, note: str, 
     axes[1].tick_params(axis="y", pad=15)
     axes[1].tick_params(axis="x", length=0, pad=2)
     axes[1].set(xlabel="Share of the cluster by persona type (%)", ylabel="")
-    return fs.finish(fig, note), axes
+    most = share.max(axis=1)
+    title = f"The most common persona type makes up {most.min():.0f} to {most.max():.0f} % of a cluster"
+    return fs.finish(fig, note, title=title), axes
 
 
 @style()
@@ -189,4 +193,7 @@ def plot_cramers_v(matrix: pd.DataFrame, *, note: str, labels: Mapping[str, str]
     ax.tick_params(length=0)
     ax.grid(False)
     ax.set(xlabel="", ylabel="")
-    return fs.finish(fig, note), ax
+    strongest = part.mask(hidden).stack()
+    pair = dict(zip(matrix.index, names, strict=True))
+    title = f"The strongest association: {' and '.join(pair[n] for n in strongest.idxmax())} (V = {strongest.max():.2f})"
+    return fs.finish(fig, note, title=title), ax

@@ -61,7 +61,7 @@ def plot_mask(tokens: Sequence[str], labels: Sequence[int], *, note: str) -> tup
         ax.add_patch(Rectangle((x, top + 0.11), 0.2, 0.13, facecolor=OURS if loss else _READ, edgecolor="none"))
         ax.plot([x, x + 0.2], [top + 0.09] * 2, color=INK if loss else "none", linewidth=1.2)
         ax.text(x + 0.27, top + 0.17, text, fontsize=7, va="center")
-    return fs.finish(fig, note), ax
+    return fs.finish(fig, note, title=f"{sum(label != -100 for label in labels)} of {len(labels)} tokens carry loss"), ax
 
 
 @style()
@@ -96,7 +96,8 @@ def plot_levels(before: np.ndarray, after: np.ndarray, levels: Sequence[float], 
     axes[1].set_ylim(-reach, reach)
     axes[2].set(xlabel="Place in the first block", ylabel="Error (scale of the middle)", xlim=(0, size + 1), ylim=(-reach, reach))
     fs.legend_above(fig, axes[1], ncols=2)
-    return fs.finish(fig, note), axes
+    moved = np.abs(rounded - one).mean() / np.abs(one).mean()
+    return fs.finish(fig, note, title=f"Rounding to {len(levels)} levels moves a weight of the first block by {moved:.0%} of its size on average"), axes
 
 
 @style()
@@ -110,20 +111,23 @@ def plot_directions(values: Mapping[str, np.ndarray], *, note: str) -> tuple[Fig
     if not values or any((np.diff(v) > 1e-9).any() or len(v) < 1 for v in values.values()):
         raise ValueError("plot_directions: needs singular values, largest first")
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6))
-    for number, (name, found) in enumerate(values.items()):
+    half = []
+    for number, (name, each) in enumerate(values.items()):
         look = {"color": MODEL_COLOURS[number % len(MODEL_COLOURS)], "marker": MODEL_MARKERS[number % len(MODEL_MARKERS)], "markersize": 3.5}
-        at, squares = np.arange(1, len(found) + 1), np.square(found)
-        axes[0].plot(at, found, label=name, **look)
-        axes[1].plot(at, 100 * np.cumsum(squares) / squares.sum(), **look)
-    axes[1].plot([0, len(found)], [0, 100], color=GREY, linestyle="--", linewidth=0.9)
+        at, squares = np.arange(1, len(each) + 1), np.square(each)
+        share = 100 * np.cumsum(squares) / squares.sum()
+        axes[0].plot(at, each, label=name, **look)
+        axes[1].plot(at, share, **look)
+        half.append(int(np.searchsorted(share, 50)) + 1)
+    axes[1].plot([0, len(each)], [0, 100], color=GREY, linestyle="--", linewidth=0.9)
     axes[0].set(xlabel="Direction, the strongest first", ylabel="Singular value of ΔW", ylim=(0, None))
-    axes[1].set(xlabel="Number of directions kept", ylabel="Share of ΔW they hold (%)", xlim=(0, len(found) + 0.5), ylim=(0, 105))
+    axes[1].set(xlabel="Number of directions kept", ylabel="Share of ΔW they hold (%)", xlim=(0, len(each) + 0.5), ylim=(0, 105))
     axes[0].yaxis.set_major_formatter("{x:.2f}")  # labels of one width, whatever ticks the layout ends with
     for ax in axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
     equal = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="if all were equal")
     fs.legend_above(fig, axes[0], handles=[*axes[0].get_legend_handles_labels()[0], equal], ncols=4)
-    return fs.finish(fig, note), axes
+    return fs.finish(fig, note, title=f"Half of an update lies in {min(half)} to {max(half)} of {len(each)} directions"), axes
 
 
 @style()
@@ -147,7 +151,8 @@ def plot_item_curves(attitudes: np.ndarray, curves: np.ndarray, options: Sequenc
         )
     ax.set(xlabel="Latent attitude θ (0: the population's mean; 1: one standard deviation)", ylabel="Probability of the option", ylim=(0, 1.08))
     ax.set_xlim(attitudes[0], attitudes[-1])
-    return fs.finish(fig, note), ax
+    likeliest = len(set(curves.argmax(axis=1)))
+    return fs.finish(fig, note, title=f"{likeliest} of {len(options)} options are the likeliest answer at some attitude"), ax
 
 
 @style()
@@ -171,4 +176,6 @@ def plot_income(shares: pd.DataFrame, *, people: Mapping[str, int], note: str) -
     ax.set(xlim=(0, 100), xlabel="Share of the people with this education (%; in brackets: how many people)")
     ax.grid(False)
     fs.legend_above(fig, ax, ncols=shares.shape[1])
-    return fs.finish(fig, note), ax
+    low, high = shares.iloc[0], shares.iloc[-1]
+    title = f"{shares.columns[-1]} income: {low.iloc[-1]:.0f} % with {low.name}, {high.iloc[-1]:.0f} % with {high.name}"
+    return fs.finish(fig, note, title=title), ax

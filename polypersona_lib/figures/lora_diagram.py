@@ -45,7 +45,7 @@ def plot_lora_diagram(
     _stream(ax)
     _one_pair(ax, r, alpha)
     _legend(ax, r, alpha, other_targets() if others is None else others)
-    return finish(fig, note), ax
+    return finish(fig, note, title="LoRA: every adapted weight stays frozen and gets a small trained pair beside it"), ax
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float, text: str = "", *, face="white", edge=GREY, color=INK, size=7.0, hatch="", rotation=0, z=3):

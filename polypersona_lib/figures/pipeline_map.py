@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from textwrap import wrap
 
+import networkx as nx
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from ..notebook_graph import PROBE, Stop, direct, hand_offs, stops
+from ..notebook_graph import Stop, direct, hand_offs, stops
 from ..paths import NOTEBOOKS
 from .style import GREY, INK, OURS, PAGE, finish, pick, style
 
-BOX, LANE, THROUGH = 0.29, 0.42, 0.2  # inches: height of a box, of its lane, of the lane of an arrow that passes a column
+BOX, LANE = 0.29, 0.42  # inches: height of a box, and of its lane
 FOOT = 0.62  # inches below the boxes: two lines about this notebook, and the note
-_NOTE = "dashed: not part of the default run"
 
 
 @style()
-def plot_map(here: str, *, notebooks: Path = NOTEBOOKS, note: str = _NOTE) -> tuple[Figure, Axes]:
+def plot_map(here: str, *, notebooks: Path = NOTEBOOKS, note: str = "dashed: not part of the default run") -> tuple[Figure, Axes]:
     """The pipeline from left to right, the box of notebook `here` filled and named, what it reads and hands on in words below.
 
     An arrow also stands for what its start was given: 01 hands its data set to 04 by way of 03. About a tenth of a second; nothing is saved.
@@ -30,23 +31,18 @@ def plot_map(here: str, *, notebooks: Path = NOTEBOOKS, note: str = _NOTE) -> tu
     known = stops(notebooks)
     pick(known, here, "notebook")
     edges = hand_offs(known)
-    shown = direct(edges)
-    ways = {edge: _way(edge, _columns(known, edges)) for edge in shown}
-    spots, columns, height = _places(known, ways)
-    pitch = PAGE / columns
+    spots, ways, pitch, height = _layout(known, edges)
     fig = plt.figure(figsize=(PAGE, height + FOOT), layout="none")
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, PAGE), ylim=(-FOOT, height))
     ax.axis("off")
-    where = {place: ((place[0] + 0.5) * pitch, y) for place, y in spots.items()}
     for edge, way in ways.items():
-        _arrow(ax, [where[place] for place in way], half=0.42 * pitch, near=here in edge, dashed=any(known[n].aside for n in edge))
-    for place, centre in where.items():
-        if place[1] in known:
-            _box(ax, *centre, 0.84 * pitch, known[place[1]], here)
+        _arrow(ax, [spots[node] for node in way], half=0.42 * pitch, near=here in edge, dashed=any(known[n].aside for n in edge))
+    for number, stop in known.items():
+        _box(ax, *spots[number], 0.84 * pitch, stop, here)
     for row, line in enumerate(in_words(here, edges)):
         ax.text(0.08, -0.09 - 0.16 * row, line, fontsize=7, va="center")
-    finish(fig, note)
+    finish(fig, note, title=f"Notebook {here} in the pipeline")
     plt.close(fig)  # a notebook shows what the cell returns; nobody saves a map, so nobody else would close it
     return fig, ax
 
@@ -61,45 +57,34 @@ def in_words(here: str, edges: dict[tuple[str, str], tuple[str, ...]]) -> tuple[
             if start == here:
                 gives[name].append(end)
     lines = []
-    for word, found, nothing in (("from", reads, "files of the project alone"), ("to", gives, "nothing; it is for you")):
-        parts = [f"{name or 'all it wrote' if word == 'to' else name or 'everything'} {word} {', '.join(sorted(who))}" for name, who in found.items()]
+    for word, names, nothing in (("from", reads, "files of the project alone"), ("to", gives, "nothing; it is for you")):
+        parts = [f"{name or 'all it wrote' if word == 'to' else name or 'everything'} {word} {', '.join(sorted(who))}" for name, who in names.items()]
         lines.append("; ".join(parts) or nothing)
     return f"{here} reads: {lines[0]}", f"{here} hands on: {lines[1]}"
 
 
-def _columns(known: dict[str, Stop], edges) -> dict[str, int]:
-    """Each notebook's column: one more than the last of those it reads from."""
-    column = dict.fromkeys(known, 0)
-    for number in [n for n in known if n != PROBE] + [n for n in known if n == PROBE]:
-        column[number] = max((column[start] + 1 for start, end in edges if end == number), default=0)
-    return column
+def _layout(known: dict[str, Stop], edges: dict) -> tuple[dict, dict[tuple[str, str], list], float, float]:
+    """Where everything stands: `{node: (x, y) in inches}`, `{arrow: the nodes it passes}`, width of a column, height of the picture.
 
-
-def _way(edge: tuple[str, str], column: dict[str, int]) -> list[tuple[int, object]]:
-    """The places an arrow goes through: its start, one in every column between, its end."""
-    start, end = edge
-    return [(column[start], start), *((c, edge) for c in range(column[start] + 1, column[end])), (column[end], end)]
-
-
-def _places(known: dict[str, Stop], ways) -> tuple[dict, int, float]:
-    """`{(column, who): height in inches}`, the number of columns and the height of the picture; places near those they come from, no two in one lane."""
-    members: dict[int, set] = defaultdict(set)
-    before: dict[tuple, list] = defaultdict(list)
+    A notebook stands one column after the last that it reads from; an arrow has a node of its own in every column that it passes.
+    """
+    graph = nx.DiGraph(list(edges))
+    graph.add_nodes_from(known)
+    column = {number: i for i, numbers in enumerate(nx.topological_generations(graph)) for number in numbers}
+    ways = {(a, b): [a, *((i, a, b) for i in range(column[a] + 1, column[b])), b] for a, b in sorted(direct(edges))}
+    routes = nx.DiGraph()
+    routes.add_nodes_from(known)
     for way in ways.values():
-        for place, following in zip(way, way[1:], strict=False):
-            before[following].append(place)
-        for column, who in way:
-            members[column].add(who)
-    size = {(c, who): LANE if who in known else THROUGH for c, group in members.items() for who in group}
-    height = max(sum(size[c, who] for who in group) for c, group in members.items()) + 0.12
-    y: dict[tuple, float] = {}
-    for c, group in sorted(members.items()):
-        came = {who: -sum(y[p] for p in before[c, who]) / max(1, len(before[c, who])) for who in group}
-        top = height / 2 + sum(size[c, who] for who in group) / 2 - 0.06
-        for who in sorted(group, key=lambda w: (round(came[w], 6), w if isinstance(w, str) else w[0])):
-            y[c, who] = top - size[c, who] / 2
-            top -= size[c, who]
-    return y, max(members) + 1, height
+        nx.add_path(routes, way)
+    members = defaultdict(list)
+    for node in routes:
+        members[node[0] if isinstance(node, tuple) else column[node]].append(node)
+    pitch, height = PAGE / len(members), LANE * max(map(len, members.values())) + 0.12
+    spots: dict = {}
+    for number, nodes in sorted(members.items()):
+        nodes.sort(key=lambda node: (-fmean([spots[p][1] for p in routes.predecessors(node)] or [0]), str(node)))
+        spots |= {node: ((number + 0.5) * pitch, height / 2 - LANE * (row - (len(nodes) - 1) / 2)) for row, node in enumerate(nodes)}
+    return spots, ways, pitch, height
 
 
 def _arrow(ax: Axes, points: list[tuple[float, float]], *, half: float, near: bool, dashed: bool) -> None:

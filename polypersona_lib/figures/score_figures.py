@@ -1,4 +1,4 @@
-"""Figures of the scores: the paper's Fig. 4, the ladder from floor to ceiling, training, calibration. They return (figure, axes) and never save."""
+"""Figures of the scores: the paper's Fig. 4, systems between baselines and upper bounds, training, calibration. They return (figure, axes) and never save."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..systems import system_kind, system_order
+from ..systems import BASELINES, CONTROLS, UPPER_BOUNDS, model_of, system_kind
 from . import style as fs
-from .style import COLUMN, GREY, INK, PAGE, style
+from .style import COLUMN, GREY, INK, LANES, LOOKS, PAGE, style
 
-_LADDER_LINES = {
-    "persona_blind": {"color": fs.LOOKS["baseline"].color, "linestyle": "--", "linewidth": 0.9},
-    "oracle_latent": {"color": fs.LOOKS["oracle"].color, "linestyle": ":", "linewidth": 1.1},
+_ORDER = {"tuned": 0, "untuned": 1, "baseline": 2, "retest": 3, "oracle": 3}  # of the rows of Fig. 4
+_LINES = {
+    "persona_blind": {"color": LOOKS["baseline"].color, "linestyle": "--", "linewidth": 0.9},
+    "oracle_latent": {"color": LOOKS["oracle"].color, "linestyle": ":", "linewidth": 1.1},
 }
 
 
+def _clearly_above(scores: pd.DataFrame, line: str) -> str:
+    """ "2 of 7": the tuned models whose 95 % interval lies above the value of the control `line`; "" without either. `scores`: one metric."""
+    level = scores.loc[scores["system"] == line, "value"].dropna()
+    tuned = scores[(scores["system"].map(system_kind) == "tuned") & scores["value"].notna()]
+    return f"{(tuned['lo'] > level.iloc[0]).sum()} of {len(tuned)}" if len(level) and len(tuned) else ""
+
+
 @style()
-def plot_bleu(scores: pd.DataFrame, *, note: str, xlabel: str = "BLEU", line: str = "persona_blind") -> tuple[Figure, Axes]:
-    """Fig. 4: BLEU of each model with its 95 % interval, the paper's value beside it, the controls below.
+def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -> tuple[Figure, Axes]:
+    """Fig. 4: BLEU of each model, untuned and tuned in one row and the best tuned one first, the paper's value beside it; below the controls, ranked too.
 
     Args:
         scores: columns system, label, value, lo, hi, paper (NaN where the paper or the run has none); one row a system.
@@ -32,98 +40,87 @@ def plot_bleu(scores: pd.DataFrame, *, note: str, xlabel: str = "BLEU", line: st
     Raises: ValueError for an unknown system or a missing column. Source: paper, Fig. 4 and Table II.
     """
     fs.need(scores, ("system", "label", "value", "lo", "hi", "paper"), "plot_bleu")
-    kinds = scores["system"].map(system_kind)
-    model = kinds.isin(["untuned", "tuned"])
-    scores = pd.concat([scores[model], scores[~model].sort_values("system", key=lambda s: s.map(system_order), kind="stable")])
-    level = {"color": fs.LOOKS[system_kind(line)].color, "linestyle": "--", "linewidth": 0.9}
-    across = scores[(scores["system"] == line) & scores["value"].notna()]
-    handles = [_kind_handle(kind) for kind in fs.LOOKS if kind in set(kinds)] + ([fs.paper_handle("paper, tuned")] if scores["paper"].notna().any() else [])
-    handles += [Line2D([], [], **level, label=f"{row.label}: level") for row in across.itertuples()]
-    fig, ax = plt.subplots(figsize=(COLUMN, 0.68 + 0.15 * -(-len(handles) // 2) + 0.25 * len(scores)))
-    fs.name_rows(ax, [fs.wrap(label, 24) for label in scores["label"]])
-    if model.any() and not model.all():
-        ax.axhspan(model.sum() - 0.5, len(scores), color="#f4f4f4", zorder=0)
-    for y, row in enumerate(scores.itertuples()):
-        _interval(ax, row, y, fs.LOOKS[system_kind(row.system)])
-    for row in across.itertuples():
-        ax.axvline(row.value, zorder=1, **level)
-    fs.paper_ticks(ax, dict(enumerate(scores["paper"])), range(len(scores)))
+    scores = scores.assign(kind=scores["system"].map(system_kind), row=scores["system"].map(model_of))
+    scores = scores.assign(place=scores["kind"].map(_ORDER)).sort_values(["place", "value"], ascending=[True, False])
+    rows = list(dict.fromkeys(scores["row"]))
+    first = scores.drop_duplicates("row").set_index("row")
+    models = first["place"].lt(2).sum()
+    fig, ax = plt.subplots(figsize=(COLUMN, 1.35 + 0.24 * len(rows)))
+    fs.name_rows(ax, [fs.wrap(label.removesuffix(", untuned"), 28) for label in first["label"]])
+    if 0 < models < len(rows):
+        ax.axhspan(models - 0.5, len(rows), color="#f4f4f4", zorder=0)
+    for each in scores.itertuples():
+        fs.interval(ax, each, rows.index(each.row) + LANES.get(each.kind, 0), LOOKS[each.kind], capsize=1.8, capthick=0.8)
+    fs.paper_ticks(ax, scores.dropna(subset="paper").set_index("row")["paper"].to_dict(), rows)
+    handles = [fs.look_handle(look) for kind, look in LOOKS.items() if kind in set(scores["kind"])]
+    handles += [fs.paper_handle("paper, tuned")] * int(scores["paper"].notna().any())
+    for control in scores[(scores["system"] == line) & scores["value"].notna()].itertuples():
+        level = {"color": LOOKS[control.kind].color, "linestyle": "--", "linewidth": 0.9}
+        ax.axvline(control.value, zorder=1, **level)
+        handles.append(Line2D([], [], **level, label=f"{control.label}: level"))
     top = scores[["value", "hi", "paper"]].astype(float).max().max()
-    ax.set(xlim=(0, 1.06 * top if top > 0 else 1), xlabel=f"{xlabel} (mean, 95 % interval)")
+    ax.set(xlim=(0, 1.06 * top if top > 0 else 1), xlabel="BLEU (mean, 95 % interval)")
     fs.legend_above(fig, ax, handles=handles, ncols=2)
-    return fs.finish(fig, note), ax
-
-
-def _kind_handle(kind: str) -> Line2D:
-    return Line2D([], [], linestyle="none", label=fs.LOOKS[kind].label, **fs.LOOKS[kind].points())
-
-
-def _interval(ax: Axes, row, y: float, look, **options) -> None:
-    """One value with its 95 % interval; without an interval (NaN) the point alone, without a value the word 'no value'."""
-    if pd.isna(row.value):
-        ax.annotate("no value", (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY, style="italic")
-        return
-    spread = None if pd.isna(row.lo) or pd.isna(row.hi) else [[max(row.value - row.lo, 0)], [max(row.hi - row.value, 0)]]
-    ax.errorbar(row.value, y, xerr=spread, capsize=1.8, capthick=0.8, elinewidth=0.9, linestyle="none", zorder=3, **look.points(), **options)
+    above = _clearly_above(scores, line)
+    title = f"{above} tuned models lie clearly above the {first.loc[line, 'label']}" if above else "BLEU, the best tuned model first"
+    return fs.finish(fig, note, title=title), ax
 
 
 @style()
-def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str] | None = None) -> tuple[Figure, np.ndarray]:
-    """Floor, model, ceiling: one panel a metric, one row a system in a fixed order, with 95 % intervals.
+def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str]) -> tuple[Figure, np.ndarray]:
+    """Models between baselines and upper bounds, one panel a metric: a row for each control, one for all untuned models and one for all tuned ones.
 
-    A model is worth something to the right of the dashed line (persona-blind copy); the dotted one (oracle that knows the attitude) is out of its reach.
+    Models are worth something to the right of the dashed line (persona-blind copy); the dotted one (the oracle that knows the attitude) is out of reach.
 
     Args:
-        systems: columns system, label, metric, value, lo, hi (NaN: drawn as "no value"). metrics: metric id -> panel name, in order; default: all, by id.
+        systems: columns system, label, metric, value, lo, hi (NaN: drawn as "no value"). metrics: metric id -> panel name, in order.
 
     Returns: the figure and its axes, one a metric. Raises: ValueError for an unknown system, or a metric that has no row.
     """
     fs.need(systems, ("system", "label", "metric", "value", "lo", "hi"), "plot_ladder")
-    found = {m: m for m in systems["metric"].unique()}
     if systems.duplicated(["system", "metric"]).any():
         raise ValueError("plot_ladder: more than one row for the same system and metric")
-    panels = dict(metrics) if metrics else found
-    for metric in panels:
-        fs.pick(found, metric, "metric")
-    order = sorted(systems["system"].unique(), key=system_order)
-    names = systems.drop_duplicates("system").set_index("system")["label"]
-    nrows = -(-len(panels) // 4)
-    ncols = -(-len(panels) // nrows)
-    size = (COLUMN if ncols == 1 else PAGE, nrows * (0.45 + (0.25 if ncols == 1 else 0.2) * len(order)) + (0.85 if ncols == 1 else 0.5))
-    fig, grid = plt.subplots(nrows, ncols, figsize=size, sharey=True, squeeze=False)
-    for ax, (metric, title) in zip(grid.flat, panels.items(), strict=False):
-        _ladder_panel(ax, systems[systems["metric"] == metric].set_index("system"), order, title)
-        fs.name_rows(ax, [fs.wrap(names[s], 24 if ncols == 1 else 40) for s in order])
-    for ax in grid.flat[len(panels) :]:
-        ax.set_visible(False)
-    kinds = dict.fromkeys(map(system_kind, order))
-    lines = [Line2D([], [], **_LADDER_LINES[s], label=f"{names[s]}: level") for s in order if s in _LADDER_LINES]
-    fs.legend_above(fig, grid.flat[0], handles=[_kind_handle(kind) for kind in kinds] + lines, ncols=4 if ncols > 1 else 2)
-    return fs.finish(fig, note), grid.flat[: len(panels)]
+    known = dict.fromkeys(systems["metric"])
+    for metric in metrics:
+        fs.pick(known, metric, "metric")
+    systems = systems.assign(row=[s if s in CONTROLS else system_kind(s) for s in systems["system"]])
+    names = systems.drop_duplicates("row").set_index("row")["label"].to_dict()
+    count = systems.groupby("row")["system"].nunique()
+    names |= {kind: f"{LOOKS[kind].label}s (mean of {count[kind]})" for kind in LANES if count.get(kind, 0) > 1}
+    rows = [row for row in (*BASELINES, *LANES, *UPPER_BOUNDS) if row in names]
+    fig, axes = plt.subplots(1, len(metrics), figsize=(PAGE if len(metrics) > 1 else COLUMN, 0.75 + 0.22 * len(rows)), sharey=True, squeeze=False)
+    for ax, (metric, title) in zip(axes[0], metrics.items(), strict=True):
+        fs.name_rows(ax, [names[row] for row in rows])
+        _ladder_panel(ax, systems[systems["metric"] == metric], rows)
+        ax.set_xlabel(title)
+    above = {title: _clearly_above(systems[systems["metric"] == metric], "persona_blind") for metric, title in metrics.items()}
+    parts = ", ".join(f"{words} by {title}" for title, words in above.items() if words)
+    title = f"Tuned models clearly above the {names.get('persona_blind')}: {parts}" if parts else "Models between baselines and upper bounds"
+    return fs.finish(fig, note, title=title), axes[0]
 
 
-def _ladder_panel(ax: Axes, rows: pd.DataFrame, order: list[str], title: str) -> None:
-    """One metric: a band behind the models, a dashed line at the persona-blind copy, a dotted one at the oracle, and the points."""
-    place = {system: y for y, system in enumerate(order)}
-    models = [y for system, y in place.items() if system_kind(system) in ("untuned", "tuned")]
-    if models:
-        ax.axhspan(min(models) - 0.5, max(models) + 0.5, color="#eaf2f8", zorder=0)
-    for system, line in _LADDER_LINES.items():
-        if system in rows.index and pd.notna(rows.loc[system, "value"]):
-            ax.axvline(rows.loc[system, "value"], zorder=1, **line)
-    for system, row in rows.iterrows():
-        _interval(ax, row, place[system], fs.LOOKS[system_kind(system)])
+def _ladder_panel(ax: Axes, scores: pd.DataFrame, rows: list[str]) -> None:
+    """One metric: a band behind the models, lines at the persona-blind copy and the oracle, an interval a control, dots and their mean for the models."""
+    for row in set(LANES) & set(rows):
+        ax.axhspan(rows.index(row) - 0.5, rows.index(row) + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
+    for row, part in scores.groupby("row"):
+        look = LOOKS[system_kind(part["system"].iloc[0])]
+        if len(part) > 1:
+            fs.dots_and_mean(ax, part["value"], rows.index(row), look)
+        else:
+            fs.interval(ax, part.iloc[0], rows.index(row), look, capsize=1.8)
+        if row in _LINES and part["value"].notna().all():
+            ax.axvline(part["value"].iloc[0], zorder=1, **_LINES[row])
     ax.margins(x=0.08)
-    ax.locator_params(axis="x", nbins=4)
-    ax.set_xlabel(title)
+    ax.locator_params(axis="x", nbins=5)
 
 
 @style()
-def plot_training(runs: list[dict], *, note: str) -> tuple[Figure, np.ndarray]:
+def plot_training(runs: list[dict], *, labels: Mapping[str, str], note: str) -> tuple[Figure, np.ndarray]:
     """Training loss by optimizer step and validation loss by epoch, one line a model; the chosen checkpoint is ringed.
 
     Args:
-        runs: run records with model, loss_curve [{step, loss}], epochs [{epoch, val_loss}], best_epoch; `display` if the label is not the registry's.
+        runs: run records with model, loss_curve [{step, loss}], epochs [{epoch, val_loss}], best_epoch. labels: model -> name in the legend.
 
     Returns: the figure and its two axes (training, validation). Raises: ValueError without records or for an unknown model.
     Source: paper, Algorithm 2 (the validation loss picks the checkpoint).
@@ -132,48 +129,51 @@ def plot_training(runs: list[dict], *, note: str) -> tuple[Figure, np.ndarray]:
         raise ValueError("plot_training: no run records to draw")
     ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 0.8, "linestyle": "none"}
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5 + 0.05 * len(runs)))
+    kept = []
     for run in runs:
         look, steps = fs.model_look(run["model"]), pd.DataFrame(run["loss_curve"])
         options = {"linestyle": look.linestyle, **look.points()}
         axes[0].plot(steps["step"], steps["loss"], linewidth=0.4, alpha=0.35, color=look.color)
         smooth = steps["loss"].rolling(max(1, len(steps) // 20), center=True, min_periods=1).mean()
-        axes[0].plot(steps["step"], smooth, markevery=max(1, len(steps) // 6), label=run.get("display", look.label), **options)
+        axes[0].plot(steps["step"], smooth, markevery=max(1, len(steps) // 6), label=fs.pick(labels, run["model"], "model"), **options)
         epochs = pd.DataFrame(run["epochs"])
         axes[1].plot(epochs["epoch"], epochs["val_loss"], **options)
         best = epochs[epochs["epoch"] == run["best_epoch"]]
         axes[1].plot(best["epoch"], best["val_loss"], **ring)
+        kept += list(best["val_loss"])
     axes[0].set(xlabel="Optimizer step", ylabel="Training loss (nats per token)", xlim=(0, None))
     axes[1].set(xlabel="Epoch", ylabel="Validation loss (nats per token)")
     axes[1].xaxis.get_major_locator().set_params(integer=True)
     axes[1].margins(0.08)
     handles = [*axes[0].get_legend_handles_labels()[0], Line2D([], [], **ring, label="chosen checkpoint")]
-    fs.legend_above(fig, axes[0], handles=handles, ncols=4 if len(runs) < 4 else 3)
-    return fs.finish(fig, note), axes
+    fs.legend_above(fig, axes[0], handles=handles, ncols=3)
+    title = f"The chosen checkpoints reach a validation loss of {min(kept):.2f} to {max(kept):.2f} nats per token" if kept else "Loss by step and epoch"
+    return fs.finish(fig, note, title=title), axes
 
 
 @style()
-def plot_calibration(frame: pd.DataFrame, *, note: str, labels: Mapping[str, str] | None = None) -> tuple[Figure, np.ndarray]:
-    """Reliability of option probabilities: accuracy against stated confidence, and how often each confidence is stated.
+def plot_calibration(frame: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
+    """Reliability of option probabilities: accuracy against stated confidence, one line a system in the colour of its kind.
 
     Args:
-        frame: columns system, confidence, accuracy (both 0-1, means of a bin), n (answers in the bin). labels: system -> name; default: the registry's.
+        frame: columns system, confidence, accuracy (both 0-1, means of a bin), n (answers in the bin).
 
-    Returns: the figure and its two axes (reliability, share of answers). Raises: ValueError for an unknown system, a missing column, or a value outside 0-1.
+    Raises: ValueError for an unknown system, a missing column, or a value outside 0-1.
     """
     fs.need(frame, ("system", "confidence", "accuracy", "n"), "plot_calibration")
     if not frame[["confidence", "accuracy"]].stack().between(0, 1).all():
         raise ValueError("plot_calibration: confidence and accuracy must lie in 0-1")
-    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 3.3))
-    axes[0].plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=0.9, label="perfectly calibrated")
-    for system in sorted(frame["system"].unique(), key=system_order):
-        look, part = fs.model_look(system), frame[frame["system"] == system].sort_values("confidence")
-        name = (labels or {}).get(system, look.label + (", untuned" if system_kind(system) == "untuned" else ""))
-        options = {"linestyle": look.linestyle, "linewidth": 1, **look.points()}
-        axes[0].plot(part["confidence"], part["accuracy"], label=name, **options)
-        axes[1].plot(part["confidence"], 100 * part["n"] / part["n"].sum(), **options)
-    axes[0].set(xlim=(0, 1), ylim=(0, 1), xlabel="Confidence in the chosen option (0–1)", ylabel="Accuracy against the truth (0–1)")
-    axes[1].set(xlim=(0, 1), ylim=(0, None), xlabel="Confidence in the chosen option (0–1)", ylabel="Share of answers (%)")
-    axes[0].text(0.03, 0.97, "under-confident", transform=axes[0].transAxes, va="top", fontsize=6.5, color=GREY)
-    axes[0].text(0.97, 0.03, "over-confident", transform=axes[0].transAxes, ha="right", fontsize=6.5, color=GREY)
-    fs.legend_above(fig, axes[0], ncols=3)
-    return fs.finish(fig, note), axes
+    frame = frame.assign(kind=frame["system"].map(system_kind)).sort_values(["system", "confidence"])
+    fig, ax = plt.subplots(figsize=(COLUMN, 3.1))
+    diagonal = ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=0.9, label="perfectly calibrated")
+    for (kind, _), part in frame.groupby(["kind", "system"]):
+        ax.plot(part["confidence"], part["accuracy"], linewidth=0.8, alpha=0.7, zorder=3, **LOOKS[kind].points() | {"markersize": 3})
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="Confidence in the chosen option (0–1)", ylabel="Accuracy against the truth (0–1)")
+    ax.text(0.03, 0.97, "under-confident", transform=ax.transAxes, va="top", fontsize=6.5, color=GREY)
+    ax.text(0.97, 0.03, "over-confident", transform=ax.transAxes, ha="right", fontsize=6.5, color=GREY)
+    handles = [fs.look_handle(LOOKS[kind], f"{LOOKS[kind].label}{'s, one line each' * (len(set(part['system'])) > 1)}") for kind, part in frame.groupby("kind")]
+    fs.legend_above(fig, ax, handles=[*handles, *diagonal], ncols=2)
+    models = frame[frame["kind"].isin(list(LANES))]
+    apart = np.average((models["confidence"] - models["accuracy"]).abs(), weights=models["n"]) if len(models) else np.nan
+    title = f"Models: stated confidence and accuracy differ by {apart:.2f} on average" if len(models) else "Confidence and accuracy"
+    return fs.finish(fig, note, title=title), ax

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from ..files import write_atomically
 from ..registry import MODELS
-from ..systems import CONTROLS, model_of, system_kind
+from ..systems import model_of, system_kind
 from ..world.questions import DOMAINS
 
 COLUMN, PAGE = 3.5, 7.16  # IEEE column and page width in inches
@@ -29,7 +29,7 @@ PAPER = {  # the paper's value, in every figure: a black upright tick, taller th
     "color": INK, "marker": "|", "markersize": 10.5, "markeredgewidth": 1.6, "linestyle": "none",
     "path_effects": [withStroke(linewidth=2.2, foreground="white")],
 }  # fmt: skip
-MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#6A3D9A", "#882255")  # Okabe-Ito, yellow darkened, two added
+MODEL_COLOURS = ("#332288", "#CC6677", "#44AA99", "#882255", "#999933", "#56B4E9", "#AA4499", "#7A4B2A")  # none of them in LOOKS; for other categories too
 MODEL_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
 RC = {
@@ -69,13 +69,16 @@ QUESTION_TYPES = {  # markers and greys: the caption of the paper's Fig. 2
     "agreement": Look("Agreement", "#c6c6c6", "s", hatch="xxxx"),
 }
 
-LOOKS = {  # what a row of a score table is
+LOOKS = {  # what a row of a score table is, in every figure
+    "truth": Look("the respondents themselves", INK, "D"),
     "baseline": Look("baseline", "#6b6b6b", "v"),
     "untuned": Look("untuned base", "#D55E00", "o", filled=False),
     "tuned": Look("tuned model", OURS, "o"),
     "retest": Look("same respondent again", "#8C6D00", "X"),
     "oracle": Look("oracle", "#009E73", "P"),
 }
+
+LANES = {"untuned": -0.17, "tuned": 0.17}  # distance from the middle of a row that both share
 
 
 @contextmanager
@@ -107,13 +110,10 @@ def domain_labels(labels: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def model_look(system: str) -> Look:
-    """The look of a model's lines: colour and marker by its place in the registry; its untuned base hollow and dashed; a control as its kind."""
-    kind = system_kind(system)
-    if kind not in ("untuned", "tuned"):
-        return replace(LOOKS[kind], label=system.replace("_", " "), linestyle=("-", "--", ":", "-.")[[*CONTROLS].index(system) % 4])
-    key = model_of(system)
+    """The look of one model among others: colour and marker by its place in the registry, its untuned base hollow and dashed."""
+    key, tuned = model_of(system), system_kind(system) == "tuned"
     place = (MODELS[key].order - 1) % len(MODEL_COLOURS)
-    return Look(MODELS[key].display, MODEL_COLOURS[place], MODEL_MARKERS[place], filled=kind == "tuned", linestyle="-" if kind == "tuned" else "--")
+    return Look(MODELS[key].family, MODEL_COLOURS[place], MODEL_MARKERS[place], filled=tuned, linestyle="-" if tuned else "--")
 
 
 def run_note(run) -> str:
@@ -124,14 +124,35 @@ def run_note(run) -> str:
     return " · ".join(part for part in (scale, profile, data, f"{run.split} split", f"seed {run.seed}") if part)
 
 
-def finish(fig: Figure, note: str) -> Figure:
-    """Put the note under the figure, lay it out once and freeze the layout, so that it is saved as it was seen. Raises ValueError without a note."""
+def finish(fig: Figure, note: str, *, title: str = "") -> Figure:
+    """Put the note under the figure and the title over it, lay it out once and freeze the layout, so that it is saved as it was seen.
+
+    Args: title: one sentence that says what to see; the figure grows by its lines. Raises: ValueError without a note.
+    """
     if not note.strip():
-        raise ValueError("a figure needs a note that names profile, split and seed: figure_style.run_note(run)")
+        raise ValueError("a figure needs a note that names profile, split and seed: style.run_note(run)")
     fig.supxlabel(note, x=0.995, ha="right", fontsize=6.2, color=GREY)
+    kept = _add_title(fig, fill(title, int(13.2 * fig.get_figwidth()))) if title else 1
     fig.canvas.draw()
     fig.set_layout_engine("none")
+    for legend in fig.legends:
+        legend.set_bbox_to_anchor((0, 0, 1, kept), transform=fig.transFigure)
     return fig
+
+
+def _add_title(fig: Figure, text: str) -> float:
+    """`text` at the top left, in room of its own: axes and legends keep their size. Returns the share of the new height that is theirs."""
+    height = fig.get_figheight() + 0.06 + 0.15 * len(text.splitlines())
+    kept = fig.get_figheight() / height
+    fig.set_figheight(height)
+    fig.suptitle(text, x=0.01, y=1 - 0.05 / height, ha="left", va="top", fontsize=8, fontweight="bold", linespacing=1.15).set_in_layout(False)
+    if engine := fig.get_layout_engine():
+        engine.set(rect=(0, 0, 1, kept))
+    else:
+        for ax in fig.axes:
+            x, y, width, part = ax.get_position().bounds
+            ax.set_position((x, y * kept, width, part * kept))
+    return kept
 
 
 def paper_handle(label: str = "paper") -> Line2D:
@@ -141,9 +162,31 @@ def paper_handle(label: str = "paper") -> Line2D:
 
 def paper_ticks(ax: Axes, values: Mapping, keys: Sequence) -> None:
     """The paper's value on each row that has one."""
-    found = [(values[key], row) for row, key in enumerate(keys) if key in values and pd.notna(values[key])]
-    if found:
-        ax.plot(*zip(*found, strict=True), **PAPER, zorder=4)
+    marks = [(values[key], row) for row, key in enumerate(keys) if key in values and pd.notna(values[key])]
+    if marks:
+        ax.plot(*zip(*marks, strict=True), **PAPER, zorder=4)
+
+
+def dots_and_mean(ax: Axes, values: Iterable[float], y: float, look: Look) -> None:
+    """One small dot a model and a large mark at their mean, on the row `y`; values that are missing are left out."""
+    values = [v for v in values if pd.notna(v)]
+    if values:
+        ax.plot(values, [y] * len(values), linestyle="none", marker=".", markersize=3.2, color=look.color, alpha=0.55, zorder=3)
+        ax.plot(sum(values) / len(values), y, linestyle="none", zorder=4, **look.points() | {"markersize": 6.2, "markeredgewidth": 1.2})
+
+
+def interval(ax: Axes, row, y: float, look: Look, *, text: str = "no value", **options) -> None:
+    """A value with its 95 % interval (`row.value`, `row.lo`, `row.hi`); without an interval the point alone, without a value the words "no value"."""
+    if pd.isna(row.value):
+        ax.annotate(text, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY, style="italic")
+        return
+    spread = None if pd.isna(row.lo) or pd.isna(row.hi) else [[max(row.value - row.lo, 0)], [max(row.hi - row.value, 0)]]
+    ax.errorbar(row.value, y, xerr=spread, **{"elinewidth": 0.9, "linestyle": "none", "zorder": 3} | look.points() | options)
+
+
+def look_handle(look: Look, label: str = "") -> Line2D:
+    """Legend entry of a look, without a line."""
+    return Line2D([], [], linestyle="none", label=label or look.label, **look.points())
 
 
 def name_rows(ax: Axes, labels: Sequence[str]) -> None:
@@ -172,8 +215,10 @@ def naming(keys: Iterable, labels: Mapping | None) -> list[str]:
 
 
 def wrap(label: str, width: int) -> str:
-    """`label` on one line if it fits in `width` characters, else broken before its bracket, else between words."""
-    return label if len(label) <= width else label.replace(" (", "\n(", 1) if " (" in label else fill(label, width)
+    """`label` in lines of at most `width` characters, broken before its bracket if that is enough, else between words."""
+    halves = label.split(" (", 1)
+    bracket = len(label) > width and len(halves) == 2 and max(len(halves[0]), len(halves[1]) + 1) <= width
+    return "\n(".join(halves) if bracket else fill(label.replace(" M)", "\N{NO-BREAK SPACE}M)"), width)
 
 
 def legend_above(fig: Figure, ax: Axes, *, handles=None, ncols: int = 3, **options) -> None:
@@ -187,10 +232,8 @@ def save(fig: Figure, stem: Path | str) -> tuple[Path, Path]:
 
     The same figure gives the same bytes, whenever and wherever the pinned versions draw it. Returns the two paths.
     """
-    stem = Path(stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem, written = Path(stem), []
     blank = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
-    written = []
     for kind, metadata in blank.items():
         with style():
             buffer = BytesIO()

@@ -30,13 +30,16 @@ from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
 from polypersona_lib.figures.style import run_note, save
 from polypersona_lib.registry import MODELS
+from polypersona_lib.systems import untuned, untuned_and_tuned
 from polypersona_lib.world.paper import DOMAIN_RECORDS
 from polypersona_lib.world.questions import DOMAINS
 
 pytestmark = pytest.mark.filterwarnings("error")  # a figure that warns prints its warning into the notebook
 NOTE = "nano twins · paper split · seed 42"
+METRICS = {"rouge1": "ROUGE-1", "bleu": "BLEU"}
+NAMES = {key: f"twin of {spec.family} (1.7 M)" for key, spec in MODELS.items()}
 MODEL = next(iter(MODELS))
-SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", f"{MODEL}--base", MODEL, "resample", "oracle_card", "oracle_latent")
+SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", untuned(MODEL), MODEL, "resample", "oracle_card", "oracle_latent")
 TYPES = pd.Series({"agreement": 7.3, "open": 42.7, "yesno": 18.3, "likert": 31.7})
 
 
@@ -64,13 +67,13 @@ def association():
 
 
 def calibration():
-    systems = [MODEL] * 3 + [f"{MODEL}--base"] * 3
+    systems = [MODEL] * 3 + [untuned(MODEL)] * 3
     return pd.DataFrame({"system": systems, "confidence": [0.3, 0.5, 0.8] * 2, "accuracy": [0.2, 0.5, 0.7] * 2, "n": [5, 9, 2] * 2})
 
 
 def fidelity_rows():
     names = {"stance_acc": "chooses the respondent's option", "card_auc": "answer resembles the own card (the paper's)"}
-    values = {f"{key}{end}": 0.1 * i for i, key in enumerate(MODELS) for end in ("--base", "")} | {"resample": 0.9}
+    values = {system: 0.1 * (i // 2) for i, system in enumerate(untuned_and_tuned(MODELS))} | {"resample": 0.9}
     rows = [{"metric": m, "label": name, "system": s, "told": m != "card_auc", "value": v, "lo": v - 0.1, "hi": v + 0.1, "floor": 0.35, "ceiling": 0.59}
             for m, name in names.items() for s, v in values.items()]  # fmt: skip
     return pd.DataFrame(rows).assign(value=lambda t: t["value"].where(t["told"]))
@@ -90,8 +93,8 @@ DRAW = {
     "bleu": lambda: plot_bleu(score_rows(), note=NOTE),
     "lengths": lambda: plot_lengths(lengths(), note=NOTE),
     "lengths_pair": lambda: plot_lengths(lengths(), reference=lengths(), note=NOTE),
-    "training": lambda: plot_training([run_record(m) for m in MODELS], note=NOTE),
-    "ladder": lambda: plot_ladder(pd.concat([score_rows("bleu"), score_rows("rouge1")]), metrics={"rouge1": "ROUGE-1", "bleu": "BLEU"}, note=NOTE),
+    "training": lambda: plot_training([run_record(m) for m in MODELS], labels=NAMES, note=NOTE),
+    "ladder": lambda: plot_ladder(pd.concat([score_rows("bleu"), score_rows("rouge1")]), metrics=METRICS, note=NOTE),
     "clusters": lambda: plot_persona_clusters(personas(), keywords={0: ["a", "b"], 1: "c, d", 2: ["e"]}, note=NOTE),
     "cramers_v": lambda: plot_cramers_v(association(), note=NOTE),
     "reuse": lambda: plot_reuse(pd.Series({1: 309, 2: 124}), paper={1: 71.4, 2: 28.6}, note=NOTE),
@@ -103,7 +106,7 @@ DRAW = {
     "directions": lambda: plot_directions({f"module {i}": np.linspace(1, 0.1, 16) ** i for i in range(7)}, note=NOTE),
     "item_curves": lambda: plot_item_curves(np.array([-1.0, 0, 1]), np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]]), ("No", "Yes"), note=NOTE),
     "income": lambda: plot_income(INCOME, people={"school": 20, "degree": 9}, note=NOTE),
-    "attributes": lambda: plot_attributes(attribute_rows(), note=NOTE, order=["truth", MODEL], names={}),
+    "attributes": lambda: plot_attributes(attribute_rows(), note=NOTE),
 }
 
 
@@ -126,7 +129,8 @@ def test_every_figure_draws(name):
     assert all(isinstance(ax, Axes) for ax in np.atleast_1d(axes))
     assert dict(mpl.rcParams) == before
     assert round(fig.get_figwidth(), 2) in (3.5, 7.16)
-    assert not any(ax.get_title() for ax in fig.axes), "the caption is in the notebook"
+    assert not any(ax.get_title() for ax in fig.axes), "one title line for the whole figure"
+    assert fig.get_suptitle(), "a figure says what to see"
 
 
 @pytest.mark.parametrize("name", DRAW)
@@ -136,6 +140,9 @@ def test_nothing_leaves_the_page_and_the_note_is_there(name):
     box = fig.get_tightbbox(FigureCanvasAgg(fig).get_renderer())
     assert box.x0 > -0.01 and box.y0 > -0.01
     assert box.x1 < fig.get_figwidth() + 0.01 and box.y1 < fig.get_figheight() + 0.01
+    title = fig._suptitle.get_window_extent()
+    assert title.x1 <= fig.bbox.x1 and title.y1 <= fig.bbox.y1
+    assert not any(legend.get_window_extent().overlaps(title) for legend in fig.legends)
     sizes = {FontProperties(size=t.get_fontsize()).get_size_in_points() for t in fig.findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()}
     assert min(sizes) >= 6 and max(sizes) <= 9
 
@@ -166,10 +173,26 @@ def test_never_colour_alone():
         assert len(set(drawn)) == len(drawn)
 
 
-def test_ladder_rows_are_in_a_fixed_order():
+def test_ladder_rows_are_in_a_fixed_order_and_all_models_of_a_kind_share_one():
     frame = pd.concat([score_rows("bleu"), score_rows("rouge1")]).sample(frac=1, random_state=0)
-    _, axes = plot_ladder(frame, note=NOTE)
+    _, axes = plot_ladder(frame, metrics=METRICS, note=NOTE)
     assert [t.get_text() for t in axes[0].get_yticklabels()] == list(SYSTEMS)
+    more = pd.concat([frame, frame[frame["system"] == MODEL].assign(system="phi-2" if MODEL != "phi-2" else "mistral-7b", value=0.5, lo=0.4)])
+    fig, axes = plot_ladder(more, metrics=METRICS, note=NOTE)
+    assert [t.get_text() for t in axes[0].get_yticklabels()][5] == "tuned models (mean of 2)" and len(axes[0].get_yticklabels()) == len(SYSTEMS)
+    assert fig.get_suptitle().replace("\n", " ") == "Tuned models clearly above the persona_blind: 2 of 2 by ROUGE-1, 2 of 2 by BLEU"
+
+
+def test_fig4_ranks_the_tuned_models_and_puts_a_model_in_one_row():
+    values = dict(zip(list(MODELS)[:3], (0.1, 0.3, 0.2), strict=True))
+    rows = [{"system": s, "label": str(v), "value": v} for k, v in values.items() for s in (untuned(k), k)]
+    _, ax = plot_bleu(pd.DataFrame(rows).assign(lo=0, hi=1, paper=np.nan), note=NOTE)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0.3", "0.2", "0.1"]
+
+
+def test_a_colour_means_one_thing():
+    kinds = {look.color for look in style.LOOKS.values()}
+    assert len(kinds) == len(style.LOOKS) and not kinds & set(style.MODEL_COLOURS)
 
 
 @pytest.mark.parametrize("draw", [DRAW["bleu"], DRAW["lengths_pair"], DRAW["clusters"], DRAW["question_types"], DRAW["lora"]])
@@ -215,13 +238,13 @@ def test_a_figure_without_a_note_is_refused():
         (lambda: plot_lengths(pd.DataFrame({"domain": ["space"], "length_chars": [3]}), note=NOTE), "unknown domain 'space'; choose from demographics"),
         (lambda: plot_question_types(pd.Series({"scale": 100}), paper={}, note=NOTE), "unknown question type 'scale'; choose from open, likert"),
         (lambda: plot_question_types(TYPES / 100, paper={}, note=NOTE), "must be per cent and sum to 100, not 1"),
-        (lambda: plot_bleu(score_rows().assign(system="gpt"), note=NOTE), f"unknown system 'gpt'; choose from uniform, .*oracle.*{MODEL}--base"),
+        (lambda: plot_bleu(score_rows().assign(system="gpt"), note=NOTE), f"unknown system 'gpt'; choose from uniform, .*oracle.*{untuned(MODEL)}"),
         (lambda: plot_bleu(score_rows().drop(columns="lo"), note=NOTE), r"plot_bleu: column\(s\) lo missing; found system"),
         (lambda: plot_ladder(score_rows(), metrics={"rouge": "ROUGE"}, note=NOTE), "unknown metric 'rouge'; choose from bleu"),
-        (lambda: plot_ladder(pd.concat([score_rows(), score_rows()]), note=NOTE), "more than one row for the same system and metric"),
-        (lambda: plot_ladder(score_rows().head(0), note=NOTE), "no rows to draw"),
-        (lambda: plot_training([run_record("gpt")], note=NOTE), "unknown system 'gpt'"),
-        (lambda: plot_training([], note=NOTE), "no run records"),
+        (lambda: plot_ladder(pd.concat([score_rows(), score_rows()]), metrics=METRICS, note=NOTE), "more than one row for the same system and metric"),
+        (lambda: plot_ladder(score_rows().head(0), metrics=METRICS, note=NOTE), "no rows to draw"),
+        (lambda: plot_training([run_record("gpt")], labels=NAMES, note=NOTE), "unknown system 'gpt'"),
+        (lambda: plot_training([], labels=NAMES, note=NOTE), "no run records"),
         (lambda: plot_persona_clusters(personas(), keywords={0: "a"}, note=NOTE), "unknown cluster '1'; choose from 0"),
         (lambda: plot_cramers_v(association().iloc[:2], note=NOTE), "same attributes in the same order"),
         (lambda: plot_calibration(calibration().assign(accuracy=40), note=NOTE), "must lie in 0-1"),

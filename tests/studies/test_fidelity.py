@@ -447,7 +447,7 @@ def test_the_ladder_is_drawn_between_floor_and_ceiling(published):
     fig, ax = plot_fidelity(rows, note=NOTE, groups=measures.BLOCKS, means=measures.scaled_means(compared, rows))
     assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1] and fig.get_supxlabel() == NOTE
     order = ["truth", "oracle_card", "tinyllama-1.1b--base", "tinyllama-1.1b"]
-    plot_attributes(table[(table["metric"] == "recover") & table["system"].isin(order)], note=NOTE, order=order, names={})
+    plot_attributes(table[(table["metric"] == "recover") & table["system"].isin(order)], note=NOTE)
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.4, 1.3])

@@ -370,7 +370,7 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     panels = {"same_option": "a", "kappa": "b"}
     drawn = plot_consistency(long, note="n", labels=labels, metrics=panels, reference=consistency.RESPONDENTS)[0]
     truth = worth.reset_index().query("metric == 'truth_prob'")
-    other = plot_card_worth(truth, note="n", labels=labels, levels={"oracle: no card": "floor"}, xlabel="x")[0]
+    other = plot_card_worth(truth, note="n", labels=labels, xlabel="x")[0]
     assert all(p.stat().st_size > 5000 for n, fig in (("a", drawn), ("b", other)) for p in save(fig, tmp_path / n))
 
 

@@ -363,12 +363,12 @@ def test_figures_draw_and_refuse(sheets, cards):
     fig, ax = plot_alignment(drawn, note="test")
     assert [t.get_text() for t in ax.get_yticklabels()][-1] == "All items" and len(ax.get_yticklabels()) == 11
     groups, slopes = (f({"tinyllama-1.1b": sheets["tinyllama-1.1b"]}, cards) for f in (subgroups.subgroups, subgroups.gap_slopes))
-    fig, axes = plot_group_gaps(groups, slopes, note="test", systems=["tinyllama-1.1b"])
+    fig, axes = plot_group_gaps(groups, slopes, note="test", systems=["tinyllama-1.1b"], labels={"tinyllama-1.1b": "twin"})
     assert len(axes) == 1 and "slope" in axes[0].texts[0].get_text()
     with pytest.raises(ValueError, match="unknown system"):
         plot_alignment(drawn.assign(system="nobody"), note="test")
     with pytest.raises(ValueError, match="no rows to draw"):
-        plot_group_gaps(groups.assign(note="too few"), slopes, note="test", systems=["tinyllama-1.1b"])
+        plot_group_gaps(groups.assign(note="too few"), slopes, note="test", systems=["tinyllama-1.1b"], labels={"tinyllama-1.1b": "twin"})
 
 
 # --- independent numbers -----------------------------------------------------------------------------------------------------
