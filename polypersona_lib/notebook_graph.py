@@ -65,7 +65,7 @@ def stops(notebooks: Path = NOTEBOOKS) -> dict[str, Stop]:
 
     Raises: ValueError naming a notebook whose first cell is not a title with the table reads / writes / artefact / time.
     """
-    found = {}
+    known = {}
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         number, lines = path.name[:2], notebook_cells(path)[0]["source"].splitlines()
         row = next((lines[i + 1] for i, line in enumerate(lines[:-1]) if re.fullmatch(r"\|[-| :]+\|", line)), "")
@@ -73,8 +73,8 @@ def stops(notebooks: Path = NOTEBOOKS) -> dict[str, Stop]:
             raise ValueError(f"{path.name}: its first cell is not a title with a table reads / writes / artefact / time")
         title, stem = lines[0][2:].partition(":")[0].strip(), path.stem[3:].replace("_", " ").capitalize()
         reads, writes = (tuple(span.strip("/") for span in re.findall(r"`([^`]+)`", column)) for column in row.split("|")[1:3])
-        found[number] = Stop(number, min(title, stem, key=len), READS.get(number, reads), writes, number in ASIDE or number == PROBE)
-    return found
+        known[number] = Stop(number, min(title, stem, key=len), READS.get(number, reads), writes, number in ASIDE or number == PROBE)
+    return known
 
 
 def hand_offs(known: dict[str, Stop]) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -82,7 +82,7 @@ def hand_offs(known: dict[str, Stop]) -> dict[tuple[str, str], tuple[str, ...]]:
 
     What is written beside the default run (ablations, sessions) goes into a folder of its own, so it is handed on only where `READS` names that folder.
     """
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    names_of: dict[tuple[str, str], tuple[str, ...]] = {}
     for reader in known.values():
         earlier = (w for w in known.values() if w.number < reader.number or reader.number == PROBE)
         for writer in earlier:
@@ -97,8 +97,8 @@ def hand_offs(known: dict[str, Stop]) -> dict[tuple[str, str], tuple[str, ...]]:
                     wanted = wanted.strip("/") if inside else "/".join(parts[2:])
                     names += [wanted.split("/")[0]] * any(_fits(written, wanted) for written in writer.writes)
             if names:
-                found[writer.number, reader.number] = tuple(dict.fromkeys(names))
-    return found
+                names_of[writer.number, reader.number] = tuple(dict.fromkeys(names))
+    return names_of
 
 
 def _fits(written: str, wanted: str) -> bool:

@@ -50,15 +50,15 @@ def to_install(pins: Mapping[str, str], lines: Iterable[str]) -> tuple[list[str]
 
 def loaded(wanted: Iterable[str], modules: Iterable[str]) -> list[str]:
     """Which of the packages to install this kernel has in memory, in another version."""
-    here, found = {name.partition(".")[0] for name in modules}, []
+    here, stale = {name.partition(".")[0] for name in modules}, []
     for name in (text.split("==")[0] for text in wanted):
         try:
             files = metadata.files(name) or ()
         except metadata.PackageNotFoundError:
             continue
         if here & {file.parts[0].removesuffix(".py") for file in files}:
-            found.append(name)
-    return sorted(found)
+            stale.append(name)
+    return sorted(stale)
 
 
 def install(wanted: list[str]) -> bool:

@@ -65,18 +65,18 @@ def has_gpu() -> bool:
     if not shutil.which("nvidia-smi"):
         return False
     try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return found.returncode == 0 and "GPU" in found.stdout
+    return listed.returncode == 0 and "GPU" in listed.stdout
 
 
 def problems(pins: dict[str, str]) -> list[str]:
     """What the current environment lacks: one line a missing or different package. A local version (`+cpu`) is the same version."""
-    found = {canonical(dist.metadata["Name"] or ""): dist.version for dist in reversed(list(metadata.distributions()))}
+    installed = {canonical(dist.metadata["Name"] or ""): dist.version for dist in reversed(list(metadata.distributions()))}
     lines = []
     for name, version in pins.items():
-        have = found.get(name)
+        have = installed.get(name)
         if have is None:
             lines.append(f"{name} is not installed (the lock wants {version})")
         elif have.split("+")[0] != version:

@@ -36,8 +36,8 @@ UNUSED = (
 
 def unused(site: Path) -> Iterator[Path]:
     """The files and folders of `site` that match, the outermost only."""
-    found = sorted({path for pattern in UNUSED for path in site.glob(pattern)})
-    return (path for path in found if not any(parent in found for parent in path.parents))
+    matches = sorted({path for pattern in UNUSED for path in site.glob(pattern)})
+    return (path for path in matches if not any(parent in matches for parent in path.parents))
 
 
 def size(path: Path) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from polypersona_lib.errors import InputError
+from polypersona_lib.intake import dataset_import
+
 CARD = {"age": 34, "gender": "woman", "occupation": "nurse", "education": "bachelor's degree", "region": "Ohio", "values": ["kindness", "security"]}
 QUESTIONS = [("How do you plan a week?", "open"), ("I trust my doctor.", "likert"), ("Do you own a car?", "yesno"), ("Taxes should be lower.", "agreement")]
 ANSWERS = {
@@ -33,3 +36,11 @@ def folder(root: Path, train: list | None = None, validation: list | None = None
     for i, (split, records) in enumerate(given.items()):
         (root / f"{split}.jsonl").write_text(lines([record(i * 40 + n) for n in range(4)] if records is None else records), encoding="utf-8")
     return root
+
+
+def read_records(path: Path) -> tuple[list[dict], dict[str, int]]:
+    """The checked records of one file and what was mapped (note -> how often). Raises InputError with every error of the file."""
+    records, notes, problems = dataset_import._read_file(path)
+    if problems:
+        raise InputError(problems=problems)
+    return records, dict(notes)

@@ -71,14 +71,14 @@ class Report:
 
     def to_dict(self) -> dict:
         """Plain values for JSON; every kind of fault is there, with zeros."""
-        found = {
+        counts = {
             kind: {
                 "rows": self.total(kind), "by_split": self.faults.get(kind, {}), "what": FAULT_KINDS[kind][0], "treatment": self.treatment(kind),
                 "examples": self.examples.get(kind, []),
             }
             for kind in FAULT_KINDS
         }  # fmt: skip
-        return {"faults_mode": self.mode, "files": self.files, "rows_read": self.read, "rows_kept": self.kept, "faults": found, "notes": self.notes}
+        return {"faults_mode": self.mode, "files": self.files, "rows_read": self.read, "rows_kept": self.kept, "faults": counts, "notes": self.notes}
 
     def to_markdown(self) -> str:
         """Two tables (rows, faults) and a list of notes; quoted content is escaped."""
@@ -126,11 +126,11 @@ def find_faults(rows: list[dict]) -> list[Fault]:
     pairs = {(r["persona_key"], r["question_key"]): f"{r['file']}:{r['line']}" for r in reversed(rows) if r["split"] == "train"}
     copies: dict[tuple, str] = {}
     answers: dict[tuple, str] = {}
-    found = []
+    faults = []
     for i, row in enumerate(rows):
 
         def add(kind: str, place: str, detail: str, row: dict = row, i: int = i) -> None:
-            found.append(Fault(kind, row["split"], row["file"], row["line"], place, detail, i))
+            faults.append(Fault(kind, row["split"], row["file"], row["line"], place, detail, i))
 
         here = f"{row['file']}:{row['line']}"
         for place, text in _texts(row):
@@ -149,7 +149,7 @@ def find_faults(rows: list[dict]) -> list[Fault]:
             add("leaked_pair", "persona", f"same persona and question as {pairs[pair]}")
         if said and row["question_type"] in ("likert", "agreement") and not has_label(said, row["options"]):
             add("unlabelled_scale", "reference", f"no scale label in {quoted(said)}")
-    return found
+    return faults
 
 
 def _texts(row: dict) -> list[tuple[str, str]]:

@@ -51,39 +51,27 @@ def _claim(ids: dict[str, str], record: dict, at: Place) -> None:
         ids[record["id"]] = f"{record['file']}:{record['line']}"
 
 
-def read_records(path: str | Path) -> tuple[list[dict], dict[str, int]]:
-    """The checked records of one file and what was mapped (note -> how often).
-
-    Returns: dicts as from `check_record`, with `file` and `line`.
-    Raises: InputError listing every error of the file.
-    """
-    records, notes, problems = _read_file(Path(path))
-    if problems:
-        raise InputError(problems=problems)
-    return records, dict(notes)
-
-
 def find_split_files(folder: str | Path) -> dict[str, Path]:
     """split -> its file in `folder` (train, val/validation/dev, test; .json, .jsonl, .json.gz, .jsonl.gz, .parquet).
 
     Raises: InputError for a missing split, or two files for one.
     """
-    folder, found, problems = Path(folder), defaultdict(list), []
+    folder, files, problems = Path(folder), defaultdict(list), []
     if not folder.is_dir():
         raise InputError(problems=[Problem(quoted(folder.name, 80)[1:-1], 0, "", "must be a folder with files train, validation and test")])
     for path in sorted(folder.iterdir()):
         stem, dot, suffix = path.name.lower().partition(".")
         if stem in SPLIT_NAMES and dot + suffix in SUFFIXES and path.is_file():
-            found[SPLIT_NAMES[stem]].append(path)
+            files[SPLIT_NAMES[stem]].append(path)
     for split in SPLITS:
-        if not found[split]:
+        if not files[split]:
             problems.append(Problem(quoted(folder.name, 80)[1:-1], 0, "", f"no {split} file; expected for example {split}.jsonl ({', '.join(SUFFIXES)})"))
-        elif len(found[split]) > 1:
-            problems.append(Problem(quoted(folder.name, 80)[1:-1], 0, "", f"several {split} files: {', '.join(p.name for p in found[split])}; keep one"))
+        elif len(files[split]) > 1:
+            problems.append(Problem(quoted(folder.name, 80)[1:-1], 0, "", f"several {split} files: {', '.join(p.name for p in files[split])}; keep one"))
     if problems:
-        inside = [quoted(p.parent.name) for p in sorted(folder.glob("*/train.*"))] if not any(found.values()) else []
+        inside = [quoted(p.parent.name) for p in sorted(folder.glob("*/train.*"))] if not any(files.values()) else []
         raise InputError(problems=problems, footer=f"the data are in {' or '.join(inside)} in that folder: name one of them" if inside else "")
-    return {split: found[split][0] for split in SPLITS}
+    return {split: files[split][0] for split in SPLITS}
 
 
 def import_dataset(folder: str | Path, faults: str = "stop") -> tuple[dict[str, pd.DataFrame], Report]:
@@ -97,22 +85,22 @@ def import_dataset(folder: str | Path, faults: str = "stop") -> tuple[dict[str, 
     if faults not in MODES:
         raise ValueError(f"unknown faults '{faults}'; choose from {', '.join(MODES)}")
     rows, notes = _read_splits(find_split_files(folder))
-    found = find_faults(rows)
-    if found and faults == "stop":
-        raise stop_message(found)
-    kept = treat(rows, found, faults)
+    listed = find_faults(rows)
+    if listed and faults == "stop":
+        raise stop_message(listed)
+    kept = treat(rows, listed, faults)
     if empty := [s for s in SPLITS if not any(r["split"] == s for r in kept)]:
         raise InputError(problems=[Problem(s, 0, "", "no row is left once the faulty ones are dropped") for s in empty])
     frames = {s: pd.DataFrame([_as_columns(r) for r in kept if r["split"] == s], columns=list(COLUMNS)) for s in SPLITS}
-    return frames, import_report(rows, kept, found, faults, notes)
+    return frames, import_report(rows, kept, listed, faults, notes)
 
 
 def _read_splits(files: dict[str, Path]) -> tuple[list[dict], Counter]:
     """All rows, train first, with their split and with safe ids; notes. Raises InputError with the errors of all files."""
     rows, notes, problems, ids = [], Counter(), [], {}
     for split, path in files.items():
-        records, found, wrong = _read_file(path)
-        notes += Counter(found)
+        records, mapped, wrong = _read_file(path)
+        notes += Counter(mapped)
         across = Place(quoted(path.name, 80)[1:-1])
         for record in records:
             across.line = record["line"]

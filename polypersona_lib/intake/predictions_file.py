@@ -39,7 +39,7 @@ def _table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
         return [], [Problem(path.name, 0, "", f"not UTF-8 (byte {error.start}); save the file as UTF-8")]
     head = text.partition("\n")[0]
     reader, limit = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True), csv.field_size_limit(2**24)
-    found, problems, start = [], [], 2
+    rows, problems, start = [], [], 2
     try:
         names = [name.strip() for name in next(reader, [])]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
@@ -48,13 +48,13 @@ def _table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
             if len(cells) > len(names):
                 problems.append(Problem(path.name, start, "", f"{len(cells)} cells but {len(names)} columns (is a comma or a quote in a text not quoted?)"))
             elif any(cell.strip() for cell in cells):
-                found.append((start, {n: c for n, c in zip(names, cells, strict=False) if c.strip() or n == "prediction"}))
+                rows.append((start, {n: c for n, c in zip(names, cells, strict=False) if c.strip() or n == "prediction"}))
             start = reader.line_num + 1
     except csv.Error as error:
         problems.append(Problem(path.name, start, "", f"broken table ({error})"))
     finally:
         csv.field_size_limit(limit)
-    return found, problems
+    return rows, problems
 
 
 def _text(value):
@@ -80,10 +80,10 @@ def _unpacked(row: dict) -> dict:
 def _json(text: str, kind: type):
     """`text` read as JSON if that gives a `kind`, else None."""
     try:
-        found = json.loads(text) if text.strip()[:1] in "[{" else None
+        value = json.loads(text) if text.strip()[:1] in "[{" else None
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, kind) else None
+    return value if isinstance(value, kind) else None
 
 
 def _kind(value) -> str:
@@ -94,31 +94,31 @@ def _kind(value) -> str:
 
 def _field_errors(row: dict) -> list[str]:
     """What is wrong with one row, as `field: what` texts."""
-    found = [f"{name}: missing" for name in REQUIRED if name not in row]
+    errors = [f"{name}: missing" for name in REQUIRED if name not in row]
     failed = row.get("status") == "failed"
     for name in ("id", "prediction", "reference", *TEXT_FIELDS):
         value = row.get(name)
         if name not in row or (value is None and (name in TEXT_FIELDS or (name == "prediction" and failed))):
             continue
         if not isinstance(value, str):
-            found.append(f"{name}: expected text, found {_kind(value)}")
+            errors.append(f"{name}: expected text, found {_kind(value)}")
         elif name in ("id", "reference") and not value.strip():
-            found.append(f"{name}: empty")
+            errors.append(f"{name}: empty")
         elif name in CHOICES and value not in CHOICES[name]:
             near = difflib.get_close_matches(value.lower(), CHOICES[name], n=1, cutoff=0.5)
-            found.append(f"{name}: unknown {quoted(value)}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
+            errors.append(f"{name}: unknown {quoted(value)}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
     if not isinstance(row.get("persona", ""), str | dict | None):
-        found.append(f"persona: expected text or an object, found {_kind(row['persona'])}")
+        errors.append(f"persona: expected text or an object, found {_kind(row['persona'])}")
     options = row.get("options")
     if options is not None and not (
         isinstance(options, list) and all(isinstance(o, str) and o.strip() for o in options) and len(set(options)) == len(options) > 1
     ):
-        found.append('options: expected two or more different texts, as ["No", "Yes"] or "No|Yes"')
+        errors.append('options: expected two or more different texts, as ["No", "Yes"] or "No|Yes"')
     try:
         json.dumps(row, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
-        found.append("not text: an escape such as \\ud800 is half of a character")
-    return found
+        errors.append("not text: an escape such as \\ud800 is half of a character")
+    return errors
 
 
 def _hint(name: str, columns: list[str]) -> str:
@@ -200,8 +200,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
 def unused(frame: pd.DataFrame) -> list[str]:
     """The columns that are not used, each with the one that may be meant if the name is nearly ours and ours is lacking."""
-    found = []
+    names = []
     for name in frame.attrs.get("unused", []):
         near = difflib.get_close_matches(name.strip().lower(), [c for c in _COLUMNS if c not in frame], n=1, cutoff=0.75)
-        found.append(quoted(name) + (f" (did you mean {near[0]}?)" if near else ""))
-    return found
+        names.append(quoted(name) + (f" (did you mean {near[0]}?)" if near else ""))
+    return names

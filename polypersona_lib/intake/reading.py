@@ -80,27 +80,27 @@ def _parse(data: bytes, name: str) -> tuple[list[tuple[int, object]], list[Probl
 
 def _parse_lines(text: str, name: str) -> tuple[list[tuple[int, object]], list[Problem]]:
     """JSON lines; blank lines are skipped."""
-    found, problems = [], []
+    objects, problems = [], []
     for line, part in enumerate(text.split("\n"), start=1):
         if not part.strip():
             continue
         try:
-            found.append((line, json.loads(part, object_pairs_hook=Pairs)))
+            objects.append((line, json.loads(part, object_pairs_hook=Pairs)))
         except (ValueError, RecursionError) as error:
             problems.append(Problem(name, line, "", _broken(error)))
-    return found, problems
+    return objects, problems
 
 
 def _parse_array(text: str, name: str) -> tuple[list[tuple[int, object]], list[Problem]]:
     """One JSON array, element by element so that each keeps its line. A broken element ends the reading: what follows cannot be told apart."""
     decoder, space = json.JSONDecoder(object_pairs_hook=Pairs), re.compile(r"[ \t\r\n]*")
-    found, line, counted, at = [], 1, 0, text.index("[") + 1
+    objects, line, counted, at = [], 1, 0, text.index("[") + 1
     try:
         at = space.match(text, at).end()
         while text[at : at + 1] != "]":
             line, counted = line + text.count("\n", counted, at), at
             value, at = decoder.raw_decode(text, at)
-            found.append((line, value))
+            objects.append((line, value))
             at = space.match(text, at).end()
             if text[at : at + 1] not in (",", "]"):
                 raise json.JSONDecodeError("Expecting ',' or ']' after a record", text, at)
@@ -111,8 +111,8 @@ def _parse_array(text: str, name: str) -> tuple[list[tuple[int, object]], list[P
         if text[at + 1 :].strip():
             raise json.JSONDecodeError("Text after the end of the array", text, at + 1)
     except (ValueError, RecursionError) as error:
-        return found, [Problem(name, getattr(error, "lineno", line), "", _broken(error))]
-    return found, []
+        return objects, [Problem(name, getattr(error, "lineno", line), "", _broken(error))]
+    return objects, []
 
 
 def _broken(error: Exception) -> str:

@@ -80,35 +80,35 @@ def check_record(value: object, at: Place) -> dict | None:
 
 def _canonical(given: dict, at: Place) -> dict:
     """The fields under our own names; what stands in `meta` (an object or JSON text) is used where the record itself has nothing."""
-    found = _renamed(given, _FIELDS, at, "")
-    meta = found.pop("meta", None)
+    fields = _renamed(given, _FIELDS, at, "")
+    meta = fields.pop("meta", None)
     meta = _json_object(meta, "meta", at) if isinstance(meta, str) else meta
     if meta is not None and not isinstance(meta, dict):
         at.error("meta", f"must be an object, not {kind_of(meta)}")
         meta = None
     inner = {k: v for k, v in (meta or {}).items() if k in ("persona_id", "question_id", "options")}
-    card = {k: found.pop(k) for k in list(found) if k not in FIELD_ALIASES and k in _CARD}
-    if card and "persona" not in found:
+    card = {k: fields.pop(k) for k in list(fields) if k not in FIELD_ALIASES and k in _CARD}
+    if card and "persona" not in fields:
         at.note("persona put together from fields of the record")
-        found["persona"] = card
-    for name in found.keys() - FIELD_ALIASES.keys():
+        fields["persona"] = card
+    for name in fields.keys() - FIELD_ALIASES.keys():
         at.note(f"field {quoted(name)} not used")
-    return {k: v for k, v in inner.items() if v is not None} | {k: v for k, v in found.items() if k in FIELD_ALIASES}
+    return {k: v for k, v in inner.items() if v is not None} | {k: v for k, v in fields.items() if k in FIELD_ALIASES}
 
 
 def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
     """`given` with known names replaced by ours, null values left out. Error: two names of one field with different values."""
-    found: dict = {}
+    renamed: dict = {}
     for key, value in given.items():
         name = names.get(slug_of(key), slug_of(key) if where else key)
         if value is None:
             continue
-        if name in found and found[name] != value:
+        if name in renamed and renamed[name] != value:
             at.error(where + place_name(key), f"'{name}' is given twice under different names")
         elif name != key:
             at.note(f"field {quoted(where + key)} read as '{where}{name}'")
-        found.setdefault(name, value)
-    return found
+        renamed.setdefault(name, value)
+    return renamed
 
 
 def _json_object(text: str, where: str, at: Place) -> object:
@@ -132,22 +132,22 @@ def _from_messages(fields: dict, at: Place) -> dict:
     if spoken is None:
         return fields
     parts = re.split(r"(?m)^(Persona|Domain|Question|Options):[ \t]*", spoken.get("user", ""))
-    found = {name.lower(): text.strip() for name, text in reversed(list(zip(parts[1::2], parts[2::2], strict=True)))}
-    if "question" in found:
-        found["question"] = re.sub(r"\nAnswer\b[^\n]*$", "", found["question"]).strip()
+    told = {name.lower(): text.strip() for name, text in reversed(list(zip(parts[1::2], parts[2::2], strict=True)))}
+    if "question" in told:
+        told["question"] = re.sub(r"\nAnswer\b[^\n]*$", "", told["question"]).strip()
     elif "user" in spoken:
-        found["question"] = spoken["user"].strip()
-    if "persona" not in found and "system" in spoken:
-        found["persona"] = spoken["system"]
-    if "options" in found:
-        found["options"] = [o.strip() for o in found["options"].split(" / ")]
+        told["question"] = spoken["user"].strip()
+    if "persona" not in told and "system" in spoken:
+        told["persona"] = spoken["system"]
+    if "options" in told:
+        told["options"] = [o.strip() for o in told["options"].split(" / ")]
     if "assistant" in spoken:
-        found["reference"] = spoken["assistant"]
-    if isinstance(fields.get("reference"), str) and "reference" in found and found["reference"].strip() != fields["reference"].strip():
+        told["reference"] = spoken["assistant"]
+    if isinstance(fields.get("reference"), str) and "reference" in told and told["reference"].strip() != fields["reference"].strip():
         at.note("messages say something else than the fields: the fields are used")
-    for name in sorted(found.keys() - fields.keys()):
+    for name in sorted(told.keys() - fields.keys()):
         at.note(f"{name} taken from messages")
-    return found | fields
+    return told | fields
 
 
 def _spoken(messages: object, at: Place) -> dict[str, str] | None:

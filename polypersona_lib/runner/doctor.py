@@ -123,8 +123,8 @@ def _hub(profile: str) -> Iterator[Check]:
     from ..models.loading import lora_share
 
     need = sum(lora_share(spec, "paper", r=16)["total"] * HUB_GB for spec in missing) / 1e9
-    found = shutil.disk_usage(constants.HF_HOME if os.path.isdir(constants.HF_HOME) else os.path.expanduser("~")).free / 1e9
-    yield _space("hub cache", found, need, f"set HF_HOME to a disk with room; to fetch: {', '.join(s.hub_id for s in missing)}")
+    free = shutil.disk_usage(constants.HF_HOME if os.path.isdir(constants.HF_HOME) else os.path.expanduser("~")).free / 1e9
+    yield _space("hub cache", free, need, f"set HF_HOME to a disk with room; to fetch: {', '.join(s.hub_id for s in missing)}")
     gated = [spec.hub_id for spec in missing if spec.gated]
     if gated and not get_token():
         yield Check(
@@ -136,9 +136,9 @@ def _hub(profile: str) -> Iterator[Check]:
 
 
 def _browser() -> Check:
-    found = next((name for name in BROWSERS if shutil.which(name)), "")
-    if found or sys.platform in ("darwin", "win32"):
-        return Check("browser", OK, found or "the system's own")
+    browser = next((name for name in BROWSERS if shutil.which(name)), "")
+    if browser or sys.platform in ("darwin", "win32"):
+        return Check("browser", OK, browser or "the system's own")
     return Check("browser", WARN, "none found", "notebooks open in any browser: copy the address JupyterLab prints to another machine's")
 
 
@@ -147,11 +147,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib doctor", description="What this machine has, and how to mend what is missing.")
     names = ("smoke", "nano", "ablations", "sessions", "paper")
     parser.add_argument("profile", nargs="?", choices=names, default="nano", help="what the machine is to run (default nano)")
-    found = []
+    done = []
     for check in checks(parser.parse_args(argv).profile):
-        found.append(check)
+        done.append(check)
         print(f"{check.status:4}  {check.subject:12} {check.found}" + (f"\n      {'':12} -> {check.fix}" if check.fix else ""), flush=True)
-    return int(any(check.status == FAIL for check in found))
+    return int(any(check.status == FAIL for check in done))
 
 
 if __name__ == "__main__":

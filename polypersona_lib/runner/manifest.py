@@ -29,11 +29,11 @@ def files_under(path: Path) -> list[Path]:
     """All files at or below `path`, sorted; hidden ones, `__pycache__`, `shipped/` and executed notebooks do not count."""
     if path.is_file():
         return [path]
-    found = []
+    paths = []
     for folder, names, files in os.walk(path):
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in ("__pycache__", SHIPPED, "notebooks", RATINGS))
-        found += [Path(folder) / name for name in files if not name.startswith(".")]
-    return sorted(found)
+        paths += [Path(folder) / name for name in files if not name.startswith(".")]
+    return sorted(paths)
 
 
 @lru_cache(maxsize=1024)

@@ -40,12 +40,12 @@ def copy_results(run: RunConfig) -> list[str]:
     if missing:
         raise FileNotFoundError(f"{results}: no {', '.join(missing)}; run ./run_all.sh {run.profile} first")
     shipped, drawn = root / "results" / "shipped", root / "figures" / "shipped"
-    found = _files(results, shipped, (*FOLDERS, *FILES)) | _files(run.paths.figures, drawn, ("",))
+    sources = _files(results, shipped, (*FOLDERS, *FILES)) | _files(run.paths.figures, drawn, ("",))
     for study, names in ASIDE_FILES.items():
         place = paths.run_paths(study, run.out)
         own = any(place.results.glob(names[0]))
-        found |= _files(place.results if own else shipped, shipped, names) | _files(place.figures if own else drawn, drawn, names)
-    kept = {place: file.read_bytes() for place, file in found.items()}
+        sources |= _files(place.results if own else shipped, shipped, names) | _files(place.figures if own else drawn, drawn, names)
+    kept = {place: file.read_bytes() for place, file in sources.items()}
     for folder in (shipped, drawn):
         shutil.rmtree(folder, ignore_errors=True)
     for place, content in kept.items():

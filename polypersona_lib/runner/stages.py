@@ -116,26 +116,26 @@ class Run:
 
     def files(self) -> dict[str, tuple[int, int]]:
         """Every file of the run with its time and size."""
-        found = [path for folder in (self.results, self.figures) for path in manifest.files_under(folder) if path.name != "manifest.json"]
-        return {self.name(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
+        paths = [path for folder in (self.results, self.figures) for path in manifest.files_under(folder) if path.name != "manifest.json"]
+        return {self.name(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
 
     def inputs(self, number: str, parameters: Mapping[str, Any]) -> dict[str, Path]:
         """The files stage `number` reads, by the name the signature knows them by; what it or a later stage wrote is no input."""
-        found: dict[str, Path] = {}
+        read: dict[str, Path] = {}
         own = self.manifest.outputs(since=number)
         for item in self.project.reads.get(number, (EARLIER,)):
             kind, _, rest = item.rpartition(":")
             if item == EARLIER:
-                found |= {name: self.base / name for name in self.manifest.outputs(before=number) - own if (self.base / name).is_file()}
+                read |= {name: self.base / name for name in self.manifest.outputs(before=number) - own if (self.base / name).is_file()}
             elif kind == "parameter":
                 folder = parameters.get(rest)
                 files = manifest.files_under(Path(folder)) if folder else []
-                found |= {f"{rest}:{path.relative_to(folder).as_posix()}": path for path in files}
+                read |= {f"{rest}:{path.relative_to(folder).as_posix()}": path for path in files}
             else:
                 root = {"project": self.project.root, "out": self.base}.get(kind, self.results)
                 files = [path for match in sorted(root.glob(rest)) for path in manifest.files_under(match)]
-                found |= {path.relative_to(root).as_posix() if kind else self.name(path): path for path in files if kind or self.name(path) not in own}
-        return found
+                read |= {path.relative_to(root).as_posix() if kind else self.name(path): path for path in files if kind or self.name(path) not in own}
+        return read
 
     def parts(self, number: str, notebook: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
         """The stage's signature, part by part: `{what: hash}`."""

@@ -56,8 +56,8 @@ def print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict,
 
 def _print_findings(findings: list, unchecked: list[str], rows: int) -> None:
     print("  findings:" if findings else "  findings: none of the faults that were looked for")
-    for found in findings:
-        _say(f"{found.severity}: {found.text} (n {found.n})", first="    ", rest="      ")
+    for finding in findings:
+        _say(f"{finding.severity}: {finding.text} (n {finding.n})", first="    ", rest="      ")
     for text in unchecked:
         _say(f"not checked: {text}", first="    ", rest="      ")
     if rows < diagnosis.ENOUGH_ROWS:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from foreign import CARD, folder, record
+from foreign import CARD, folder, read_records, record
 
 from polypersona_lib.errors import MAX_SHOWN, InputError
 from polypersona_lib.intake import data_faults
-from polypersona_lib.intake.dataset_import import import_dataset, read_records
+from polypersona_lib.intake.dataset_import import import_dataset
 from polypersona_lib.prompts import chat
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from foreign import CARD, folder, lines, record
+from foreign import CARD, folder, lines, read_records, record
 
 from polypersona_lib import paths
 from polypersona_lib.errors import MAX_SHOWN, InputError
 from polypersona_lib.intake import dataset_import, reading, record_fields
-from polypersona_lib.intake.dataset_import import import_dataset, read_records
+from polypersona_lib.intake.dataset_import import import_dataset
 from polypersona_lib.prompts import chat
 from polypersona_lib.world import dataset
 
