@@ -45,7 +45,7 @@ def plot_domain_counts(counts: pd.Series, *, paper: Mapping[str, float], note: s
     names = fs.domain_labels(labels)
     counts = counts.sort_values(ascending=False, kind="stable")
     fig, ax = plt.subplots(figsize=(COLUMN, max(0.75 + 0.2 * len(counts), 1.4)))
-    rows = [fs.pick(names, key, "domain") for key in counts.index]
+    rows = [fs.look_up(names, key, "domain") for key in counts.index]
     _compare_with_paper(fig, ax, counts, paper, names=rows, form="{:,.0f}", label=f"ours (n = {counts.sum():,.0f})")
     ax.set_xlabel("Records")
     title = f"{rows[0]} has {counts.iloc[0] / counts.iloc[-1]:.1f} times the records of {rows[-1]}" if len(rows) > 1 else "Records by domain"
@@ -61,7 +61,7 @@ def plot_question_types(shares: pd.Series, *, paper: Mapping[str, float], note: 
 
     Raises: ValueError for an unknown type or shares that do not sum to 100. Source: paper, Fig. 2 and section III-D.
     """
-    looks = {key: fs.pick(fs.QUESTION_TYPES, key, "question type") for key in shares.index}
+    looks = {key: fs.look_up(fs.QUESTION_TYPES, key, "question type") for key in shares.index}
     if not 99 < shares.sum() < 101:
         raise ValueError(f"shares must be per cent and sum to 100, not {shares.sum():g}")
     shares = shares.reindex([key for key in fs.QUESTION_TYPES if key in looks])
@@ -114,7 +114,7 @@ def plot_lengths(
         fs.need(part, ("domain", "length_chars"), "plot_lengths")
     data = pd.concat(parts.values(), ignore_index=True)
     for key in data["domain"].unique():
-        fs.pick(names, key, "domain")
+        fs.look_up(names, key, "domain")
     order = [key for key in names if key in set(data["domain"])]
     fig, ax = plt.subplots(figsize=(COLUMN, max(0.75 + (0.31 if reference is not None else 0.24) * len(order), 1.4)))
     looks = zip(parts, (OURS, fs.REFERENCE), ("", "/////"), ("white", INK), strict=False)
@@ -144,10 +144,10 @@ def plot_persona_clusters(frame: pd.DataFrame, *, keywords: Mapping, note: str, 
     """
     fs.need(frame, ("x", "y", "cluster", "category"), "plot_persona_clusters")
     clusters = sorted(frame["cluster"].unique())
-    words = {c: fs.pick(keywords, c, "cluster") for c in clusters}
+    words = {c: fs.look_up(keywords, c, "cluster") for c in clusters}
     columns = list(categories or frame["category"].value_counts().index)
     for category in frame["category"].unique():
-        fs.pick(dict.fromkeys(columns), category, "category")
+        fs.look_up(dict.fromkeys(columns), category, "category")
     share = pd.crosstab(frame["cluster"], frame["category"], normalize="index").reindex(index=clusters, columns=columns, fill_value=0) * 100
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 0.95 + 0.27 * max(len(clusters), 7)), width_ratios=(0.82, 1))
     names = [fs.wrap(w if isinstance(w, str) else ", ".join(w), 27) + f" ({(frame['cluster'] == c).sum()})" for c, w in words.items()]

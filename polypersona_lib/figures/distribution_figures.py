@@ -78,9 +78,9 @@ def plot_group_gaps(table: pd.DataFrame, slopes: pd.DataFrame, *, note: str, sys
         ax.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=0.9, zorder=1)
         ax.axline((0, 0), slope=slope[system], color=INK, linewidth=1.1, zorder=4)
         for variable, part in rows[rows["system"] == system].groupby("variable", sort=False):
-            group = fs.pick(GROUP_LOOKS, variable, "variable")
+            group = fs.look_up(GROUP_LOOKS, variable, "variable")
             ax.plot(part["true_value"], part["system_value"], linestyle="none", **group.points() | {"markersize": 2.6, "alpha": 0.65, "markeredgewidth": 0})
-        words = f"{fs.wrap(fs.pick(labels, system, 'system'), 20)}\nslope {slope[system]:.2f}"
+        words = f"{fs.wrap(fs.look_up(labels, system, 'system'), 20)}\nslope {slope[system]:.2f}"
         ax.text(0.97, 0.03, words, transform=ax.transAxes, ha="right", va="bottom", fontsize=6.5)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         ax.locator_params(nbins=5)

@@ -15,7 +15,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from ..notebook_graph import Stop, direct, hand_offs, stops
 from ..paths import NOTEBOOKS
-from .style import GREY, INK, OURS, PAGE, finish, pick, style
+from .style import GREY, INK, OURS, PAGE, finish, look_up, style
 
 BOX, LANE = 0.29, 0.42  # inches: height of a box, and of its lane
 FOOT = 0.62  # inches below the boxes: two lines about this notebook, and the note
@@ -29,7 +29,7 @@ def plot_map(here: str, *, notebooks: Path = NOTEBOOKS, note: str = "dashed: not
     Raises: ValueError listing the notebooks for an unknown number.
     """
     known = stops(notebooks)
-    pick(known, here, "notebook")
+    look_up(known, here, "notebook")
     edges = hand_offs(known)
     spots, ways, pitch, height = _layout(known, edges)
     fig = plt.figure(figsize=(PAGE, height + FOOT), layout="none")

@@ -50,7 +50,7 @@ def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -
     if 0 < models < len(rows):
         ax.axhspan(models - 0.5, len(rows), color="#f4f4f4", zorder=0)
     for each in scores.itertuples():
-        fs.interval(ax, each, rows.index(each.row) + LANES.get(each.kind, 0), LOOKS[each.kind], capsize=1.8, capthick=0.8)
+        fs.draw_interval(ax, each, rows.index(each.row) + LANES.get(each.kind, 0), LOOKS[each.kind], capsize=1.8, capthick=0.8)
     fs.paper_ticks(ax, scores.dropna(subset="paper").set_index("row")["paper"].to_dict(), rows)
     handles = [fs.look_handle(look) for kind, look in LOOKS.items() if kind in set(scores["kind"])]
     handles += [fs.paper_handle("paper, tuned")] * int(scores["paper"].notna().any())
@@ -82,7 +82,7 @@ def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str])
         raise ValueError("plot_ladder: more than one row for the same system and metric")
     known = dict.fromkeys(systems["metric"])
     for metric in metrics:
-        fs.pick(known, metric, "metric")
+        fs.look_up(known, metric, "metric")
     systems = systems.assign(row=[s if s in CONTROLS else system_kind(s) for s in systems["system"]])
     names = systems.drop_duplicates("row").set_index("row")["label"].to_dict()
     count = systems.groupby("row")["system"].nunique()
@@ -108,7 +108,7 @@ def _ladder_panel(ax: Axes, scores: pd.DataFrame, rows: list[str]) -> None:
         if len(part) > 1:
             fs.dots_and_mean(ax, part["value"], rows.index(row), look)
         else:
-            fs.interval(ax, part.iloc[0], rows.index(row), look, capsize=1.8)
+            fs.draw_interval(ax, part.iloc[0], rows.index(row), look, capsize=1.8)
         if row in _LINES and part["value"].notna().all():
             ax.axvline(part["value"].iloc[0], zorder=1, **_LINES[row])
     ax.margins(x=0.08)
@@ -135,7 +135,7 @@ def plot_training(runs: list[dict], *, labels: Mapping[str, str], note: str) -> 
         options = {"linestyle": look.linestyle, **look.points()}
         axes[0].plot(steps["step"], steps["loss"], linewidth=0.4, alpha=0.35, color=look.color)
         smooth = steps["loss"].rolling(max(1, len(steps) // 20), center=True, min_periods=1).mean()
-        axes[0].plot(steps["step"], smooth, markevery=max(1, len(steps) // 6), label=fs.pick(labels, run["model"], "model"), **options)
+        axes[0].plot(steps["step"], smooth, markevery=max(1, len(steps) // 6), label=fs.look_up(labels, run["model"], "model"), **options)
         epochs = pd.DataFrame(run["epochs"])
         axes[1].plot(epochs["epoch"], epochs["val_loss"], **options)
         best = epochs[epochs["epoch"] == run["best_epoch"]]

@@ -88,7 +88,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def pick(mapping: Mapping, name, what: str):
+def look_up(mapping: Mapping, name, what: str):
     """`mapping[name]`. Raises ValueError listing the valid names."""
     if name not in mapping:
         raise ValueError(f"unknown {what} '{name}'; choose from {', '.join(map(str, mapping))}")
@@ -175,7 +175,7 @@ def dots_and_mean(ax: Axes, values: Iterable[float], y: float, look: Look) -> No
         ax.plot(sum(values) / len(values), y, linestyle="none", zorder=4, **look.points() | {"markersize": 6.2, "markeredgewidth": 1.2})
 
 
-def interval(ax: Axes, row, y: float, look: Look, *, text: str = "no value", **options) -> None:
+def draw_interval(ax: Axes, row, y: float, look: Look, *, text: str = "no value", **options) -> None:
     """A value with its 95 % interval (`row.value`, `row.lo`, `row.hi`); without an interval the point alone, without a value the words "no value"."""
     if pd.isna(row.value):
         ax.annotate(text, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY, style="italic")

@@ -21,6 +21,7 @@ from .questions import DOMAINS, load_questions
 
 ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education", "income", "family", "value")
 NO_CLUSTER_WORDS = ("income", "values", "likes", "usa", "lives")  # in (nearly) every card: they tell no two apart
+_LEADING = re.compile(r"^(values|likes|is|has|lives|shares)\s+")
 
 # --- counts ------------------------------------------------------------------------------------------------------------------
 
@@ -135,11 +136,11 @@ def cramers_v_table(attributes: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def persona_clusters(texts: Sequence[str], *, clusters: int = 8, words: int = 4, seed: int = 42) -> tuple[pd.DataFrame, dict[int, list[str]], float]:
+def persona_clusters(texts: Sequence[str], *, clusters: int = 8, seed: int = 42) -> tuple[pd.DataFrame, dict[int, list[str]], float]:
     """k-means over persona texts: TF-IDF, ten latent dimensions, unit length; the largest cluster first.
 
-    Returns: (frame x, y, cluster from 1; keywords of each cluster: the words whose mean weight exceeds the population's most; mean silhouette in
-        [-1, 1], 0 where clusters touch). The plane is the first two principal components of the distances to the cluster centres.
+    Returns: (frame x, y, cluster from 1; the three phrases that mark each cluster, see `_marks`; mean silhouette in [-1, 1], 0 where clusters
+        touch). The plane is the first two principal components of the distances to the cluster centres.
     Source: paper, section III-D ("clustering analysis applied to persona descriptions"; method and features unspecified).
     """
     from sklearn.cluster import KMeans
@@ -159,9 +160,27 @@ def persona_clusters(texts: Sequence[str], *, clusters: int = 8, words: int = 4,
         silhouette = float(silhouette_score(latent, means.labels_))
     order = [c for c, _ in Counter(means.labels_.tolist()).most_common()]
     frame = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "cluster": [order.index(c) + 1 for c in means.labels_]})
-    terms, weights = vectorizer.get_feature_names_out(), weights.toarray()
-    typical = {number: weights[frame["cluster"] == number].mean(0) - weights.mean(0) for number in range(1, len(order) + 1)}
-    return frame, {number: [str(t) for t in terms[np.argsort(-excess, kind="stable")[:words]]] for number, excess in typical.items()}, silhouette
+    return frame, _marks(texts, frame["cluster"]), silhouette
+
+
+def _marks(texts: Sequence[str], clusters: pd.Series, *, number: int = 3) -> dict[int, list[str]]:
+    """The phrases of each cluster that are frequent in it and rarer elsewhere: share of its texts x log(that share / share of all texts), highest first."""
+    said = pd.Series([sorted(set(_phrases(text))) for text in texts], index=clusters.to_numpy()).explode()
+    counts = pd.crosstab(said.index, said)
+    counts = counts.loc[:, counts.sum() >= min(5, max(1, len(texts) // 20))]
+    sizes = clusters.value_counts().sort_index()
+    inside, everywhere = counts.div(sizes, axis=0), counts.sum() / len(texts)
+    score = inside * np.log((inside / everywhere).clip(lower=1e-9))
+    return {int(c): list(row.sort_values(ascending=False, kind="stable").index[:number]) for c, row in score.iterrows()}
+
+
+def _phrases(text: str) -> list[str]:
+    """The clauses of a card without their leading verb; of a longer clause its words."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    clauses = [_LEADING.sub("", clause.strip()) for clause in re.split(r"[;,.]", text.lower())]
+    words = [word for clause in clauses if len(clause.split()) > 5 for word in re.findall(r"[\w'-]+", clause) if word not in ENGLISH_STOP_WORDS]
+    return words + [clause for clause in clauses if 0 < len(clause.split()) <= 5 and not clause.isdigit()]
 
 
 # --- the text ----------------------------------------------------------------------------------------------------------------
