@@ -44,9 +44,9 @@ def server(command: list[str], url: str, environment: dict, log: Path):
 class Visit:
     """A page in the browser with what went wrong in it."""
 
-    def __init__(self, browser, url: str, *, width: int = 1280):
+    def __init__(self, browser, url: str, *, width: int = 1280, color_scheme: str = "light"):
         self.errors, self.outside, self.dialogs = [], [], []
-        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=color_scheme)
         self.page.set_default_timeout(20_000)
         self.page.route("**/*", self._route)
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)

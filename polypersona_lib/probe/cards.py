@@ -15,7 +15,7 @@ FIELDS = ("age", "gender", "ethnicity", "country", "region", "area", "occupation
 LISTS = ("values", "traits", "interests")
 
 
-def people(parts: dict[str, pd.DataFrame]) -> dict[str, dict]:
+def all_cards(parts: dict[str, pd.DataFrame]) -> dict[str, dict]:
     """persona_id -> card of everybody in the data set, sorted by id."""
     rows = pd.concat([p[["persona_id", "persona"]] for p in parts.values()]).drop_duplicates("persona_id").sort_values("persona_id")
     return dict(zip(rows["persona_id"], rows["persona"], strict=True))
@@ -84,15 +84,17 @@ def problems(card: dict | str) -> list[str]:
     pop = personas.population()
     if isinstance(card, str):
         card = personahub.read_description(card)
-    levels, found = pop["education_levels"], []
-    education, country = card.get("education"), card.get("country")
-    if education is not None and education not in levels:
-        found.append(f"education '{education}' is not a level this population knows")
+    levels, education, country = pop["education_levels"], card.get("education"), card.get("country")
     job = pop["occupations"].get(card.get("occupation"))
     neutral = {"age": job[3] if job else 40, "education": levels[job[1] if job else 2], "household": "", "traits": [], "occupation": ""}
-    known = {k: v for k, v in card.items() if v not in ("", None)} | ({"education": neutral["education"]} if education not in levels else {})
-    found += personas.impossible(neutral | known)
+    given = {name: value for name, value in card.items() if value not in ("", None)}
+    faults = []
+    if education not in levels:
+        given["education"] = neutral["education"]
+        if education is not None:
+            faults.append(f"education '{education}' is not a level this population knows")
+    faults += personas.impossible(neutral | given)
     places = choices("region", {"country": country}) if country in choices("country") else []
     if places and card.get("region") and card["region"] not in places:
-        found.append(f"{card['region']} is not a region of {country} here (known: {', '.join(places)})")
-    return found
+        faults.append(f"{card['region']} is not a region of {country} here (known: {', '.join(places)})")
+    return faults

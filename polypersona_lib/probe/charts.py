@@ -11,14 +11,16 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from ..figures.style import MODEL_COLOURS, finish, style, wrap
+from ..figures.style import LOOKS, finish, style, wrap
 from .asking import Reply
 
 HATCHES = ("", "////", "....", "xxxx")
-SHADES = ("#08306b", "#2a6fb0", "#7fb3d8", "#f3c48a", "#b35900", "#7f2704")  # lowest to highest option; labels are in the legend and in words
+# lowest to highest option, away from the colours of tuned and untuned; labels are in the legend and in words
+SHADES = LinearSegmentedColormap.from_list("options", ["#762a83", "#c2a5cf", "#dadada", "#a6dba0", "#1b7837"])
 PLAIN = {"text.parse_math": False}  # a dollar sign in somebody's option is a dollar sign
 _WIDTH = 4.8  # inches: narrow, so that the text can still be read where a phone shrinks the picture
 _READ, DOUBT = "◆", "(!)"  # the option read from an answer; a value that makes an impossible card
@@ -63,23 +65,44 @@ def png(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _bar_look(kind: str, number: int) -> dict:
+    """How the bars of a group are drawn: the colour of its kind as in every figure; untuned hollow; hatches tell groups of one kind apart."""
+    look = LOOKS[kind]
+    if look.filled:
+        return {"facecolor": look.color, "edgecolor": "white", "linewidth": 0, "hatch": HATCHES[number % 4]}
+    return {"facecolor": "white", "edgecolor": look.color, "linewidth": 0.9, "hatch": HATCHES[number % 4]}
+
+
 def plot_options(
-    groups: dict[str, Sequence[float]], options: Sequence[str], *, note: str, xlabel: str = "probability of the option", read: Sequence[int | None] = ()
+    groups: dict[str, Sequence[float]],
+    options: Sequence[str],
+    kinds: Sequence[str],
+    *,
+    note: str,
+    xlabel: str = "probability of the option",
+    read: Sequence[int | None] = (),
 ) -> Figure:
-    """Bars of one number per option, a colour and hatch for every group (system, or before and after). `read`: the option that each group's answer names."""
+    """Bars of one number per option and group.
+
+    Args:
+        groups: label -> numbers. kinds: "untuned" or "tuned" for each group, which decides its colour.
+        read: the option that each group's answer names.
+    """
     with style(), plt.rc_context(PLAIN):
         fig, (ax,) = _figure(0.7 + (0.14 * len(groups) + 0.14) * len(options) + 0.2 * len(groups))
         width, at = 0.8 / len(groups), np.arange(len(options))
-        for number, (label, values) in enumerate(groups.items()):
+        for number, ((label, values), kind) in enumerate(zip(groups.items(), kinds, strict=True)):
             where = at + (number - (len(groups) - 1) / 2) * width
-            bars = ax.barh(where, values, width * 0.92, color=MODEL_COLOURS[number % len(MODEL_COLOURS)], hatch=HATCHES[number % 4], label=label)
-            said = read[number] if number < len(read) else None
-            ax.bar_label(bars, [f"{v:.0%}" + f" {_READ}" * (i == said) for i, v in enumerate(values)], padding=2, fontsize=6.5)
+            bars = ax.barh(where, values, width * 0.86, label=label, **_bar_look(kind, kinds[:number].count(kind)))
+            named = read[number] if number < len(read) else None
+            ax.bar_label(bars, [f"{v:.0%} {_READ}" if i == named else f"{v:.0%}" for i, v in enumerate(values)], padding=2, fontsize=6.5)
         ax.set_yticks(at, [wrap(o[:60], 24) for o in legible(options)])
         ax.invert_yaxis()
         ax.set_xlim(0, 1.12)
         ax.set_xticks(np.arange(0, 1.1, 0.2))
-        ax.set_xlabel(xlabel + f"; {_READ} the option read from the answer" * any(o is not None for o in read))
+        if any(option is not None for option in read):
+            xlabel += f"; {_READ} the option read from the answer"
+        ax.set_xlabel(xlabel)
         ax.grid(False, axis="y")
         fig.legend(loc="outside upper left", ncols=1)
         return finish(fig, note)
@@ -87,14 +110,14 @@ def plot_options(
 
 def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequence[str], name: str, *, note: str) -> Figure:
     """For every system a stack of option probabilities at each value of the attribute `name`."""
-    values = list(next(iter(panels.values())))
+    values, shades = list(next(iter(panels.values()))), SHADES(np.linspace(0, 1, len(options)))
     with style(), plt.rc_context(PLAIN):
         fig, axes = _figure(1.1 + 0.16 * len(values) + 0.12 * len(options), len(panels))
         for ax, (label, by_value) in zip(axes, panels.items(), strict=True):
             table, left = np.array([by_value[v] for v in values]), np.zeros(len(values))
             for i, option in enumerate(legible(options)):
-                ax.barh(range(len(values)), table[:, i], 0.84, left=left, color=SHADES[i % len(SHADES)], hatch=HATCHES[i % 4] if i >= 3 else "",
-                        edgecolor="white", linewidth=0.4, label=option[:60])  # fmt: skip
+                ax.barh(range(len(values)), table[:, i], 0.84, left=left, facecolor=shades[i], edgecolor="white", linewidth=0.4,
+                        hatch=HATCHES[1] if i > len(options) / 2 else "", label=option[:60])  # fmt: skip
                 left += table[:, i]
             mean = table @ np.arange(len(options)) / (len(options) - 1)
             line = 1.0 if name == "age" else 0  # other values have no order to join them by
@@ -103,28 +126,31 @@ def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequen
             ax.set_title(fill(label, 22), loc="left")
             ax.set_xlabel("probability of each option")
             ax.grid(False)
-        axes[0].set_yticks(range(len(values)), [str(v)[:40] for v in values])
-        axes[0].set_ylabel(name.replace("_", " "))
-        axes[0].invert_yaxis()
+        _name_values(axes[0], values, name)
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside upper left", ncols=3)
         return finish(fig, note)
 
 
-def plot_lengths(lengths: dict[str, dict[object, int]], name: str, *, note: str) -> Figure:
-    """An open question over an attribute: words of each answer (there is no option to count)."""
+def plot_word_counts(counts: dict[str, dict[object, int]], kinds: Sequence[str], name: str, *, note: str) -> Figure:
+    """An open question over an attribute: words of each answer (there is no option to count). `kinds`: see `plot_options`."""
     with style(), plt.rc_context(PLAIN):
-        values = list(next(iter(lengths.values())))
+        values = list(next(iter(counts.values())))
         fig, (ax,) = _figure(0.9 + 0.16 * len(values))
-        for number, (label, by_value) in enumerate(lengths.items()):
-            ax.plot([by_value[v] for v in values], range(len(values)), "os^D"[number % 4], color=MODEL_COLOURS[number], label=label)
-        ax.set_yticks(range(len(values)), [str(v)[:40] for v in values])
-        ax.set_ylabel(name.replace("_", " "))
+        for (label, by_value), kind in zip(counts.items(), kinds, strict=True):
+            ax.plot([by_value[v] for v in values], range(len(values)), linestyle="none", label=label, **LOOKS[kind].points())
+        _name_values(ax, values, name)
         ax.set_xlabel("words in the answer")
         ax.set_xlim(left=0)
-        ax.invert_yaxis()
         fig.legend(loc="outside upper left")
         return finish(fig, note)
+
+
+def _name_values(ax, values: Sequence, name: str) -> None:
+    """Name the rows by the values of the attribute `name`, the first at the top."""
+    ax.set_yticks(range(len(values)), [str(v)[:40] for v in values])
+    ax.set_ylabel(name.replace("_", " "))
+    ax.invert_yaxis()
 
 
 def say_options(groups: dict[str, Sequence[float]], options: Sequence[str]) -> str:
@@ -137,11 +163,10 @@ def say_answers(replies: dict[object, Reply]) -> str:
     together: dict[tuple[str, str], list] = {}
     for value, r in replies.items():
         together.setdefault((r.text, f" [{r.stance}]" if r.ask.options else ""), []).append(value)
-    return "\n".join(f"{_some(values)}: {text}{stance}" for (text, stance), values in together.items())
+    return "\n".join(f"{_first_values(values)}: {text}{stance}" for (text, stance), values in together.items())
 
 
-def _some(values: Sequence[object], most: int = 8) -> str:
-    """A list of values, cut when it is long."""
+def _first_values(values: Sequence[object], most: int = 8) -> str:
     return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import pandas as pd
 
 from .. import __version__
 from ..cells import csv_text
+from ..config import RunConfig
 from ..errors import one_line
+from ..figures.style import run_note
 from ..files import write_atomically
 from ..models.generation import Sampling
 from ..prompts import chat
@@ -20,12 +22,8 @@ from ..registry import MODELS
 from ..world.questions import Question
 from .asking import Ask, Reply, System, ask_bank
 
-_COLUMNS = (
-    "persona_id", "persona", "domain", "question", "options", "answer", "stance", "option_probs", "system", "seed", "temperature", "top_p", "id", "source",
-)  # fmt: skip
-NUMBERS = ("seed", "temperature", "top_p")
 _SOURCE = "simulated, not survey data"
-_ASK = ("card", "persona_id", "question_id", "domain", "text", "kind", "options", "seed", "sampling", "sample")
+_ASK = tuple(f.name for f in fields(Ask))
 _SAMPLING = ("temperature", "top_p", "max_tokens")
 
 
@@ -34,37 +32,34 @@ def sheet(cards: Iterable[dict | str], questions: Sequence[Question], *, seed: i
     return [ask_bank(card, q, seed=seed, sampling=sampling) for card in cards for q in questions]
 
 
-def table(replies: Sequence[Reply], note: str = "") -> pd.DataFrame:
-    """One row a reply, as text and numbers (`_COLUMNS`); `note` says on what scale they were made, so that no row that leaves this page passes for more."""
-    rows = [
-        {
-            "persona_id": r.ask.persona_id, "persona": chat.render_card(r.ask.card), "domain": r.ask.domain, "question": r.ask.text,
-            "options": " / ".join(r.ask.options), "answer": r.text, "stance": r.stance if r.ask.options else "",
-            "option_probs": " ".join(f"{p:.4f}" for p in r.option_probs or ()), "system": r.system.label, "seed": r.ask.seed,
-            "temperature": r.ask.sampling.temperature, "top_p": r.ask.sampling.top_p, "id": r.ask.id, "source": "; ".join(filter(None, (_SOURCE, note))),
-        }
-        for r in replies
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+def _csv_row(r: Reply, run: RunConfig, source: str) -> dict[str, str | int | float]:
+    """One reply for a spreadsheet; no text of it is a formula there."""
+    texts = {
+        "persona_id": r.ask.persona_id, "persona": chat.render_card(r.ask.card), "domain": r.ask.domain, "question": r.ask.text,
+        "options": " / ".join(r.ask.options), "answer": r.text, "stance": r.stance if r.ask.options else "",
+        "option_probs": " ".join(f"{p:.4f}" for p in r.option_probs or ()), "system": r.system.label(run.settings.scale),
+    }  # fmt: skip
+    numbers = {"seed": r.ask.seed, "temperature": r.ask.sampling.temperature, "top_p": r.ask.sampling.top_p}
+    return {name: csv_text(text) for name, text in texts.items()} | numbers | {"id": csv_text(r.ask.id), "source": source}
 
 
-def write(replies: Sequence[Reply], folder: Path, name: str, note: str = "") -> tuple[Path, Path]:
-    """Write `<name>.csv` (for a spreadsheet: no cell is a formula) and `<name>.jsonl` (everything needed to ask again); nothing is overwritten: a name
-    that is taken gets a number. Returns both paths.
+def _json_row(r: Reply, source: str) -> dict:
+    """One reply with everything needed to ask again."""
+    probs = None if r.option_probs is None else [round(p, 6) for p in r.option_probs]
+    answer = {"answer": r.text, "option": r.option, "option_probs": probs, "tokens": r.tokens}
+    return {"ask": asdict(r.ask), "system": asdict(r.system)} | answer | {"source": source, "version": __version__}
+
+
+def write(replies: Sequence[Reply], folder: Path, name: str, run: RunConfig) -> tuple[Path, Path]:
+    """Write `<name>.csv` (for a spreadsheet) and `<name>.jsonl` (to ask again) and return both paths.
+
+    Nothing is overwritten: a name that is taken gets a number. Every row says that it is simulated and by which run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = free_name(folder, name)
-    plain = table(replies, note)
-    plain = plain.assign(**{c: plain[c].map(lambda v: csv_text(str(v))) for c in plain.columns if c not in NUMBERS})
-    lines = [
-        {"ask": {**asdict(r.ask)}, "system": asdict(r.system), "answer": r.text, "option": r.option,
-         "option_probs": None if r.option_probs is None else [round(p, 6) for p in r.option_probs], "tokens": r.tokens,
-         "source": "; ".join(filter(None, (_SOURCE, note))), "version": __version__}
-        for r in replies
-    ]  # fmt: skip
+    name, source = free_name(folder, name), f"{_SOURCE}; {run_note(run)}"
     csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
-    write_atomically(csv, plain.to_csv(index=False, lineterminator="\n"))
-    write_atomically(jsonl, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_atomically(csv, pd.DataFrame([_csv_row(r, run, source) for r in replies]).to_csv(index=False, lineterminator="\n"))
+    write_atomically(jsonl, "".join(json.dumps(_json_row(r, source), ensure_ascii=False) + "\n" for r in replies))
     return csv, jsonl
 
 
@@ -97,7 +92,7 @@ def _reason(error: Exception) -> str:
     """What is wrong with a line, for the person who edited it."""
     if isinstance(error, json.JSONDecodeError):
         return f"no JSON at column {error.colno}"
-    return f"'{one_line(error.args[0])[:40]}' is missing" if isinstance(error, KeyError) else one_line(str(error))[:120]
+    return f"'{one_line(error.args[0])[:40]}' is missing" if isinstance(error, KeyError) else one_line(error)[:120]
 
 
 def _row(row: dict) -> tuple[Ask, System, str]:
@@ -120,23 +115,25 @@ def _row(row: dict) -> tuple[Ask, System, str]:
         raise ValueError(f"no model '{system.key}'")
     if not isinstance(ask.card, dict | str):
         raise ValueError("'card' is neither a card nor a text")
-    if ask.prompt.count("\n") != 2 + bool(options):
+    if ask.prompt.count("\n") != (3 if options else 2):
         raise ValueError("a line end inside card, question or options")
     return ask, system, row["answer"]
 
 
-def summary(replies: Sequence[Reply]) -> str:
-    """One line a question: how the stances fall and what the model's own probabilities say on average."""
-    lines, by_question = [], {}
+def by_question(replies: Sequence[Reply]) -> str:
+    """Two lines a question: its text, then how the stances fall and what the model's own probabilities say on average."""
+    lines, groups = [], {}
     for r in replies:
-        by_question.setdefault((r.ask.text, r.ask.options), []).append(r)
-    for (text, options), group in by_question.items():
-        if not options:
-            lines.append(f"{text}\n   {len(group)} answers in words")
-            continue
-        counts = [sum(r.option == i for r in group) for i in range(len(options))]
-        means = [sum(r.option_probs[i] for r in group) / len(group) for i in range(len(options))]
-        unread = sum(r.option is None for r in group)
-        parts = [f"{o}: {c} read, {m:.0%} probable" for o, c, m in zip(options, counts, means, strict=True)]
-        lines.append(f"{text}\n   " + "; ".join(parts) + (f"; no option found in {unread}" if unread else ""))
+        groups.setdefault((r.ask.text, r.ask.options), []).append(r)
+    for (text, options), group in groups.items():
+        lines.append(f"{text}\n   " + (_shares(options, group) if options else f"{len(group)} answers in words"))
     return "\n".join(lines)
+
+
+def _shares(options: tuple[str, ...], group: list[Reply]) -> str:
+    """Of each option how often it was read and how probable it is on average, in words."""
+    counts = [sum(r.option == i for r in group) for i in range(len(options))]
+    means = [sum(r.option_probs[i] for r in group) / len(group) for i in range(len(options))]
+    unread = sum(r.option is None for r in group)
+    parts = [f"{o}: {c} read, {m:.0%} probable" for o, c, m in zip(options, counts, means, strict=True)]
+    return "; ".join(parts) + (f"; no option found in {unread}" if unread else "")

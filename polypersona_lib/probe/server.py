@@ -25,16 +25,16 @@ def page(**parameters):
     from IPython.display import display
 
     from ..config import RunConfig
-    from .asking import Probe, load_parts
+    from .interview import Interviewer, load_parts
     from .page import Page
 
     run = RunConfig(**parameters)
-    shown = Page(Probe(run, load_parts(run)))
+    shown = Page(Interviewer(run, load_parts(run)))
     display(shown.root)
 
     def warm() -> None:
-        for system in shown.systems():
-            shown.probe.generator.load(system)
+        for system in shown.models.systems():
+            shown.interviewer.generator.load(system)
 
     threading.Thread(target=warm, daemon=True).start()
     return shown

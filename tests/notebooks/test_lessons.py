@@ -23,7 +23,7 @@ from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.style import OURS, PAGE
 from polypersona_lib.models import adapters
 from polypersona_lib.notebook_graph import READS
-from polypersona_lib.probe import asking, cards
+from polypersona_lib.probe import cards, interview
 from polypersona_lib.prompts import token_view
 from polypersona_lib.prompts.token_view import Token
 from polypersona_lib.scoring import evaluation
@@ -289,7 +289,7 @@ def test_a_study_reads_as_published_what_it_found_itself():
 
 
 def test_the_probe_names_its_sources(tmp_path, alone):
-    said = asking.sources(RunConfig(out=str(tmp_path)))
+    said = interview.sources(RunConfig(out=str(tmp_path)))
     assert said == "read: cards of data/polypersona/paper; adapters: 0 of run nano, 7 published ones (results/shipped/adapters) of 7 families"
 
 

@@ -11,14 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from stub_generator import HOSTILE, StubGenerator
 
 from polypersona_lib import paths
 from polypersona_lib.config import RunConfig
 from polypersona_lib.errors import one_line
+from polypersona_lib.figures.style import LOOKS
 from polypersona_lib.models import generation
 from polypersona_lib.models.loading import load_tokenizer
-from polypersona_lib.probe import asking, cards, charts, questionnaire, server
+from polypersona_lib.probe import asking, cards, charts, interview, questionnaire, server
 from polypersona_lib.prompts import chat, token_view
 from polypersona_lib.registry import MODELS, get_spec
 from polypersona_lib.world.questions import load_questions
@@ -29,12 +31,12 @@ OTHER = {"age": 25, "household": "lives alone", "country": "Kenya", "values": "f
 
 @pytest.fixture(scope="module")
 def parts():
-    return asking.load_parts(RunConfig())
+    return interview.load_parts(RunConfig())
 
 
 @pytest.fixture
 def talk(parts, tmp_path):
-    return asking.Probe(RunConfig(out=str(tmp_path)), parts, StubGenerator())
+    return interview.Interviewer(RunConfig(out=str(tmp_path)), parts, StubGenerator())
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_the_badge_knows_the_training_rows(talk, parts):
 def test_the_badge_of_a_published_adapter_is_about_the_published_data(parts):
     """A run on whole personas held out has other training rows than the adapters that were published."""
     grouped = RunConfig(split="grouped")
-    talk = asking.Probe(grouped, asking.load_parts(grouped), StubGenerator())
+    talk = interview.Interviewer(grouped, interview.load_parts(grouped), StubGenerator())
     trained = {(r.persona_id, r.question) for r in parts["train"].itertuples()}
     r = next(r for r in talk.parts["test"].itertuples() if (r.persona_id, r.question) in trained)
     asked = asking.ask_bank(r.persona, load_questions()[r.question_id], seed=1)
@@ -160,7 +162,7 @@ def test_replies_come_in_order_whatever_is_mixed(talk, ask):
     assert [r.ask for r in replies] == asks and done[-1] == len(asks) == 40 and len(done) > 1
     assert all((r.option_probs is None) == (not r.ask.options) for r in replies)
     assert all(abs(sum(r.option_probs) - 1) < 1e-9 for r in replies if r.option_probs)
-    assert all(n <= asking.CHUNK for _, n in talk.generator.calls)
+    assert all(n <= interview.CHUNK for _, n in talk.generator.calls)
 
 
 def test_asks_of_several_seeds_are_answered_with_their_own(talk, ask):
@@ -171,10 +173,10 @@ def test_asks_of_several_seeds_are_answered_with_their_own(talk, ask):
 
 def test_after_stop_nothing_more_is_asked(talk, ask):
     stop, calls = threading.Event(), talk.generator.calls
-    with pytest.raises(asking.Stopped):
-        talk.answer(asking.samples(ask, 3 * asking.CHUNK), BASE, stop=stop, on_done=lambda n: stop.set())
+    with pytest.raises(interview.Stopped):
+        talk.answer(asking.samples(ask, 3 * interview.CHUNK), BASE, stop=stop, on_done=lambda n: stop.set())
     assert len(calls) == 1
-    with pytest.raises(asking.Stopped):
+    with pytest.raises(interview.Stopped):
         talk.answer([ask], BASE, stop=stop)
     assert len(calls) == 1
 
@@ -185,7 +187,7 @@ def test_a_twin_answers_with_one_thread_and_gives_the_others_back():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        with asking.ModelGenerator(RunConfig())._threads():
+        with interview.ModelGenerator(RunConfig())._threads():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:
@@ -223,19 +225,19 @@ def test_the_command_serves_a_cell_that_runs(monkeypatch):
 
 
 def test_stop_is_heard_within_a_second(parts, ask):
-    slow, stop = asking.Probe(RunConfig(), parts, StubGenerator(delay_s=0.05)), threading.Event()
+    slow, stop = interview.Interviewer(RunConfig(), parts, StubGenerator(delay_s=0.05)), threading.Event()
     threading.Timer(0.2, stop.set).start()
     began = time.perf_counter()
-    with pytest.raises(asking.Stopped):
+    with pytest.raises(interview.Stopped):
         slow.answer(asking.samples(ask, 400), BASE, stop=stop)
     assert time.perf_counter() - began < 1.2
 
 
 def test_stop_is_heard_while_a_model_is_fetched_and_what_is_fetched_is_said(parts, ask):
-    slow, stop, said = asking.Probe(RunConfig(), parts, StubGenerator(load_s=3.0)), threading.Event(), []
+    slow, stop, said = interview.Interviewer(RunConfig(), parts, StubGenerator(load_s=3.0)), threading.Event(), []
     threading.Timer(0.4, stop.set).start()
     began = time.perf_counter()
-    with pytest.raises(asking.Stopped):
+    with pytest.raises(interview.Stopped):
         slow.answer([ask], BASE, stop=stop, on_load=said.append)
     assert time.perf_counter() - began < 1.4 and said == [BASE] and slow.generator.calls == []
     slow.generator.load_s = 0.0
@@ -254,24 +256,24 @@ def test_an_error_while_fetching_reaches_the_asker(talk, ask):
 def test_a_prompt_longer_than_the_model_can_read_is_refused_before_it_is_answered(parts, ask):
     tokenizer, most = load_tokenizer(get_spec(BASE.key), "nano"), 1024
     for words in (10, 100, 400):  # the last one is encoded and counted, and there is room
-        asking.limit_prompts([replace(ask, text="how " * words)], tokenizer, most)
+        interview.limit_prompts([replace(ask, text="how " * words)], tokenizer, most)
     for text in ("how " * 1200, "👩‍👧" * 400):
         length = len(token_view.prompt_tokens(tokenizer, replace(ask, text=text).messages))
         with pytest.raises(ValueError, match=f"{length} tokens, and this model reads at most {most - ask.sampling.max_tokens} "):
-            asking.limit_prompts([ask, replace(ask, text=text)], tokenizer, most)
+            interview.limit_prompts([ask, replace(ask, text=text)], tokenizer, most)
     with pytest.raises(ValueError, match="too long"):
-        asking.Probe(RunConfig(), parts).answer([replace(ask, text="how " * 1200)], BASE)
+        interview.Interviewer(RunConfig(), parts).answer([replace(ask, text="how " * 1200)], BASE)
 
 
 def test_the_option_read_has_its_place_on_the_scale(talk, ask):
     reply = replace(talk.answer([ask], BASE)[0], option=3)
-    assert reply.scale == "○ ○ ○ ● ○  " and replace(reply, option=None).scale == "○ ○ ○ ○ ○  "
-    assert replace(reply, ask=replace(ask, options=())).scale == ""
+    assert reply.scale_marks == "○ ○ ○ ● ○  " and replace(reply, option=None).scale_marks == "○ ○ ○ ○ ○  "
+    assert replace(reply, ask=replace(ask, options=())).scale_marks == ""
 
 
 def test_an_answer_read_while_written_is_the_studys_own(parts):
     """Streaming is a look at the one sampler: same tokens as `generate`, row by row and in a batch, with and without option probabilities."""
-    talk = asking.Probe(RunConfig(), parts)
+    talk = interview.Interviewer(RunConfig(), parts)
     rows = parts["test"].groupby("question_type").head(1)
     rows = rows[rows["question_id"].isin(load_questions())]
     talk.generator.load(TUNED)
@@ -287,7 +289,7 @@ def test_an_answer_read_while_written_is_the_studys_own(parts):
     assert [r.text for r in one_by_one] == whole
     assert [r.text for r in talk.answer(asks, TUNED)] == whole
     stop = threading.Event()
-    with pytest.raises(asking.Stopped):
+    with pytest.raises(interview.Stopped):
         talk.answer(asks[:1], TUNED, stop=stop, on_text=lambda text: stop.set())
 
 
@@ -301,9 +303,9 @@ def test_two_threads_never_load_together(monkeypatch):
         time.sleep(0.02)
         inside.remove(system)
 
-    generator = asking.ModelGenerator(RunConfig())
+    generator = interview.ModelGenerator(RunConfig())
     for name in ("prepare", "import_libraries"):
-        monkeypatch.setattr(asking, name, model if name == "prepare" else lambda: None)
+        monkeypatch.setattr(interview, name, model if name == "prepare" else lambda: None)
     monkeypatch.setattr(generator, "_threads", contextlib.nullcontext)
     monkeypatch.setattr(generator, "_models", {})
     monkeypatch.setattr(generator, "tokenizer", model)
@@ -318,7 +320,7 @@ def test_two_threads_never_load_together(monkeypatch):
 
 def test_a_missing_adapter_names_those_there_are():
     with pytest.raises(FileNotFoundError, match="there is .*published"):
-        asking.ModelGenerator(RunConfig()).model(asking.System("phi-2", "mine"))
+        interview.ModelGenerator(RunConfig()).model(asking.System("phi-2", "mine"))
 
 
 # --- the prompt, token by token ----------------------------------------------------------------------------------------------
@@ -367,7 +369,7 @@ def test_a_questionnaire_is_written_read_and_answered_again(talk, tmp_path):
     questions = [q for q in load_questions().values() if q.domain == "finance"]
     asks = questionnaire.sheet([talk.cards["p001"], "A retired fisherman, = trusting."], questions, seed=9, sampling=generation.Sampling(0.9, 0.8, 40))
     replies = talk.answer(asks, TUNED)
-    csv, jsonl = questionnaire.write(replies, tmp_path / "probe", "été")
+    csv, jsonl = questionnaire.write(replies, tmp_path / "probe", "été", RunConfig())
     asked, systems, answers = questionnaire.read(jsonl)
     assert asked == asks and [a.card for a in asked] == [a.card for a in asks] and set(systems) == {TUNED}
     assert [r.text for r in talk.answer(asked, systems[0])] == answers == [r.text for r in replies]
@@ -377,9 +379,9 @@ def test_a_questionnaire_is_written_read_and_answered_again(talk, tmp_path):
 def test_no_cell_of_the_export_is_a_formula(parts, ask, tmp_path):
     import csv as csv_module
 
-    talk = asking.Probe(RunConfig(), parts, StubGenerator(says='=HYPERLINK("http://x") +1'))
+    talk = interview.Interviewer(RunConfig(), parts, StubGenerator(says='=HYPERLINK("http://x") +1'))
     own = asking.ask_own("@SUM(A1)", "-1+1?", ["+yes", "=no"], domain="Work", seed=1)
-    path, _ = questionnaire.write(talk.answer([own, ask], BASE), tmp_path, "x")
+    path, _ = questionnaire.write(talk.answer([own, ask], BASE), tmp_path, "x", RunConfig())
     cells = [cell for line in csv_module.reader(path.open(encoding="utf-8", newline="")) for cell in line]
     assert not [c for c in cells if c.startswith(("=", "+", "-", "@", "\t"))] and "'-1+1?" in cells
 
@@ -403,7 +405,7 @@ def test_no_cell_of_the_export_is_a_formula(parts, ask, tmp_path):
      (lambda d: d | {"ask": d["ask"] | {"sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 10**9}}}, "'max_tokens'")],
 )  # fmt: skip
 def test_a_damaged_file_is_refused_with_its_line_and_what_is_wrong(talk, ask, tmp_path, damage, said):
-    _, path = questionnaire.write(talk.answer([ask, ask], BASE), tmp_path, "x")
+    _, path = questionnaire.write(talk.answer([ask, ask], BASE), tmp_path, "x", RunConfig())
     lines = path.read_text(encoding="utf-8").splitlines()
     worse = damage(json.loads(lines[1]))
     path.write_text(lines[0] + "\n" + (worse if isinstance(worse, str) else json.dumps(worse)) + "\n", encoding="utf-8")
@@ -413,9 +415,9 @@ def test_a_damaged_file_is_refused_with_its_line_and_what_is_wrong(talk, ask, tm
 
 def test_a_file_touched_by_an_editor_is_still_read(parts, ask, tmp_path):
     """A byte-order mark, Windows line ends, an empty last line, unknown keys of a later version; and a separator inside an answer is no line end."""
-    talk = asking.Probe(RunConfig(), parts, StubGenerator(says="one\u2028two\x85three"))
+    talk = interview.Interviewer(RunConfig(), parts, StubGenerator(says="one\u2028two\x85three"))
     replies = talk.answer(asking.samples(ask, 2), BASE)
-    _, path = questionnaire.write(replies, tmp_path, "x")
+    _, path = questionnaire.write(replies, tmp_path, "x", RunConfig())
     rows = [json.loads(line) | {"mood": "later"} for line in path.read_text(encoding="utf-8").split("\n") if line]
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*(json.dumps(r, ensure_ascii=False) for r in rows), "", ""]).encode())
     asks, _, answers = questionnaire.read(path)
@@ -429,16 +431,16 @@ def test_an_export_overwrites_nothing_and_says_what_it_is(talk, ask, tmp_path):
     import pandas as pd
 
     replies = talk.answer([ask], BASE)
-    paths_ = [questionnaire.write(replies, tmp_path, "x", "nano twins · seed 42") for _ in range(3)]
+    paths_ = [questionnaire.write(replies, tmp_path, "x", RunConfig()) for _ in range(3)]
     assert [p.name for pair in paths_ for p in pair] == ["x.csv", "x.jsonl", "x-2.csv", "x-2.jsonl", "x-3.csv", "x-3.jsonl"]
     row = pd.read_csv(paths_[0][0]).iloc[0]
-    assert row["source"] == "simulated, not survey data; nano twins · seed 42" and row["temperature"] == 0.3 and row["top_p"] == 0.9
+    assert row["source"] == "simulated, not survey data; nano twins · paper split · seed 42" and row["temperature"] == 0.3 and row["top_p"] == 0.9
     assert json.loads(paths_[0][1].read_text(encoding="utf-8"))["source"] == row["source"]
 
 
 def test_the_summary_counts_what_was_read(talk, ask):
     replies = [replace(talk.answer([ask], BASE)[0], option=o, option_probs=(0.1, 0.2, 0.3, 0.2, 0.2)) for o in (3, 3, None)]
-    text = questionnaire.summary(replies)
+    text = questionnaire.by_question(replies)
     assert "Agree: 2 read, 20% probable" in text and "no option found in 1" in text
     assert charts.shares(replies) == [0, 0, 0, 1, 0] and charts.shares(replies[2:]) == [0] * 5
 
@@ -449,14 +451,14 @@ def test_the_summary_counts_what_was_read(talk, ask):
 def test_charts_take_any_text_literally():
     options = ["$x_{$", HOSTILE, "\\frac{"]
     groups = {"$a^$": [0.2, 0.3, 0.5], "b": [1.0, 0.0, 0.0]}
-    fig = charts.plot_options(groups, options, note="nano twins")
+    fig = charts.plot_options(groups, options, ["untuned", "tuned"], note="nano twins")
     assert charts.png(fig)[:4] == b"\x89PNG"
     panels = {"$a^$": {"$v$": [0.2, 0.3, 0.5], "w": [0.0, 0.0, 1.0]}}
     drawn = charts.plot_sweep(panels, options, "region", note="nano twins")
     assert charts.png(drawn)[:4] == b"\x89PNG"
     marks = drawn.axes[0].lines[0]
     assert np.allclose(marks.get_xdata(), [0.65, 1.0]) and marks.get_linewidth() == 0, "unordered values are not joined"
-    assert charts.png(charts.plot_lengths({"a": {"$v$": 3}}, "gender", note="nano twins"))[:4] == b"\x89PNG"
+    assert charts.png(charts.plot_word_counts({"a": {"$v$": 3}}, ["tuned"], "gender", note="nano twins"))[:4] == b"\x89PNG"
     assert "b: $x_{$ 100%" in charts.say_options(groups, options)
 
 
@@ -466,17 +468,27 @@ def test_a_chart_never_draws_what_its_font_cannot():
     options = ["👍", "👎"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fig = charts.plot_options({"a": [0.2, 0.8]}, options, note="nano twins")
+        fig = charts.plot_options({"a": [0.2, 0.8]}, options, ["tuned"], note="nano twins")
         charts.plot_sweep({"a": {"x": [0.2, 0.8]}}, options, "region", note="nano twins")
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["option 1", "option 2"]
     assert "👎 80%" in charts.say_options({"a": [0.2, 0.8]}, options)
 
 
 def test_the_bars_mark_the_option_that_each_answer_names():
-    fig = charts.plot_options({"a": [0.2, 0.8], "b": [0.6, 0.4]}, ["No", "Yes"], note="nano twins", read=[0, None])
+    fig = charts.plot_options({"a": [0.2, 0.8], "b": [0.6, 0.4]}, ["No", "Yes"], ["untuned", "tuned"], note="nano twins", read=[0, None])
     assert [t.get_text() for t in fig.axes[0].texts] == ["20% ◆", "80%", "60%", "40%"] and "read from the answer" in fig.axes[0].get_xlabel()
-    plain = charts.plot_options({"a": [0.2, 0.8]}, ["No", "Yes"], note="nano twins")
+    plain = charts.plot_options({"a": [0.2, 0.8]}, ["No", "Yes"], ["tuned"], note="nano twins")
     assert "◆" not in plain.axes[0].get_xlabel() + "".join(t.get_text() for t in plain.axes[0].texts)
+
+
+def test_a_colour_means_what_it_means_in_the_figures():
+    """Tuned and untuned look as in `figures.style.LOOKS`; groups of one kind differ in their hatch."""
+    fig = charts.plot_options(dict.fromkeys("abc", [0.2, 0.8]), ["No", "Yes"], ["untuned", "tuned", "tuned"], note="nano twins")
+    untuned, first, second = (bars[0] for bars in fig.axes[0].containers)
+    assert to_hex(untuned.get_edgecolor()) == LOOKS["untuned"].color.lower() and to_hex(untuned.get_facecolor()) == "#ffffff"
+    assert to_hex(first.get_facecolor()) == to_hex(second.get_facecolor()) == LOOKS["tuned"].color.lower() and first.get_hatch() != second.get_hatch()
+    points = charts.plot_word_counts({"a": {"x": 3}, "b": {"x": 4}}, ["untuned", "tuned"], "gender", note="nano twins").axes[0].lines
+    assert [p.get_markerfacecolor() for p in points] == ["white", LOOKS["tuned"].color]
 
 
 def test_equal_answers_of_a_sweep_stand_together(talk, ask):
@@ -488,5 +500,5 @@ def test_equal_answers_of_a_sweep_stand_together(talk, ask):
 
 def test_shipped_adapters_are_found_for_every_family():
     shipped = paths.ROOT / "results" / "shipped" / "adapters"
-    assert all("published" in asking.adapters(RunConfig(), key) for key in MODELS if (shipped / key).exists())
-    assert "published" not in asking.adapters(RunConfig(profile="paper"), "phi-2")
+    assert all("published" in interview.adapter_folders(RunConfig(), key) for key in MODELS if (shipped / key).exists())
+    assert "published" not in interview.adapter_folders(RunConfig(profile="paper"), "phi-2")

@@ -29,10 +29,10 @@ import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from stub_generator import StubGenerator
 from polypersona_lib.config import RunConfig
-from polypersona_lib.probe import asking
-from polypersona_lib.probe.page import Page, show
+from polypersona_lib.probe.interview import Interviewer, load_parts
+from polypersona_lib.probe.page import Page, show_page
 run = RunConfig(out={out!r})
-page = Page(asking.Probe(run, asking.load_parts(run), StubGenerator()))
+page = Page(Interviewer(run, load_parts(run), StubGenerator()))
 """
 
 
@@ -68,7 +68,7 @@ def test_the_whole_flow_in_voila(browser, voila):
     visit.press("Ask")
     visit.status(0, "answered in")
     assert visit.field("Untuned base").input_value() and visit.field("Tuned model").input_value()
-    assert page.get_by_title("Chart. PolyPersona").first.is_visible() and "of 5)" in visit.field("What was read from them").input_value()
+    assert page.get_by_title("Chart. twin of").first.is_visible() and "of 5)" in visit.field("What was read from them").input_value()
     assert visit.field("The same in words").is_hidden()
     page.get_by_label("The chart in words").first.check()
     visit.field("The same in words").wait_for()
@@ -104,6 +104,28 @@ def test_the_whole_flow_in_voila(browser, voila):
     _stop_and_error(visit)
     assert visit.errors == [] and visit.outside == []
     page.close()
+
+
+def test_the_page_follows_the_systems_dark_mode(browser, voila):
+    """Every text keeps its contrast, charts bring their light ground along."""
+    visit = Visit(browser, f"{voila}?token={TOKEN}", color_scheme="dark").ready()
+    visit.page.get_by_label("Edit every attribute").check()
+    visit.fill("Age", "19")
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    visit.press("Sweep")
+    visit.status(1, "values of age")
+    visit.press("Run questionnaire")
+    visit.status(2, " answers in ")
+    visit.screenshot("voila-dark")
+    ground = "element => Math.max(...getComputedStyle(element).backgroundColor.match(/[0-9]+/g).slice(0, 3).map(Number))"
+    assert visit.page.locator("body").evaluate(ground) < 60 and visit.page.locator(".pp-section").first.evaluate(ground) < 60
+    assert visit.page.locator(".pp img").first.evaluate(ground) == 255
+    _accessible(visit.page)
+    visit.page.evaluate("document.body.dataset.jpThemeLight = 'true'")  # as JupyterLab says that its own theme is light
+    assert visit.page.locator(".pp-section").first.evaluate(ground) == 255
+    assert visit.errors == [] and visit.outside == []
+    visit.page.close()
 
 
 def _keyboard(page):
@@ -202,13 +224,13 @@ def lab(browser, tmp_path_factory):
     data.mkdir()
     notebooks.mkdir()
     lines = """
-page.own.value = "a hostile question?"
-page.editors["description"].value = "<script>window.hacked=9</script> $x^2$"
-page.ask_bar.buttons["Ask"].click()
-page.thread.join()
+page.question.own.value = "a hostile question?"
+page.person.editors["description"].value = "<script>window.hacked=9</script> $x^2$"
+page.answers.bar.buttons["Ask"].click()
+page.worker.thread.join()
 import pandas as pd
 from matplotlib.figure import Figure
-show(page, Figure(figsize=(2, 1)), pd.DataFrame({"stance": ["a table in its place"]}))
+show_page(page, Figure(figsize=(2, 1)), pd.DataFrame({"stance": ["a table in its place"]}))
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(setup(folder) + lines)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
