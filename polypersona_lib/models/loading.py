@@ -12,6 +12,8 @@ from ..files import sha256
 from ..registry import ModelSpec
 from . import experts
 
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it advises to install `kernels`, which would look for code on the hub
+
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
 
 
@@ -92,8 +94,7 @@ def precision(spec: ModelSpec, device: str):
 
 
 def import_libraries() -> None:
-    """Import what loading a model needs (seconds, once), without bitsandbytes' advice to install `kernels`, which would look for code on the hub."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    """Import what loading a model needs (seconds, once)."""
     import bitsandbytes.nn  # noqa: F401
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
