@@ -9,18 +9,7 @@ from pathlib import Path
 
 import psutil
 
-
-def allowed_cores() -> int:
-    """Physical cores this process may use (affinity and container quota counted), at least 1."""
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, int(quota) // int(period)) if quota != "max" else cores
-    except (OSError, ValueError):
-        pass
-    return max(1, cores)
+from .workers import allowed_cores
 
 
 def end_children() -> None:

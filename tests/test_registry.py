@@ -7,7 +7,7 @@ import json
 import pytest
 
 from polypersona_lib import paths, registry
-from polypersona_lib.models import adapters, experts, loading, shared_prefix
+from polypersona_lib.models import adapters, loading, shared_prefix
 from polypersona_lib.prompts import chat
 from polypersona_lib.world import dataset
 from polypersona_lib.world.paper import load_claims
@@ -132,12 +132,12 @@ def test_experts_apart_compute_what_they_compute_together():
     spec = registry.get_spec("qwen1.5-moe")
     model = loading.load_base(spec, "nano", four_bit=False)
     ids = torch.arange(40).reshape(2, 20) + 300
-    assert not list(experts.fused(model)), "load_base takes them apart"
+    assert not list(loading.fused_experts(model)), "load_base takes them apart"
     with torch.no_grad():
         apart = model(input_ids=ids).logits
-        assert len(list(experts.fused(experts.fuse(model)))) == spec.nano["num_hidden_layers"]
+        assert len(list(loading.fused_experts(loading.fuse_experts(model)))) == spec.nano["num_hidden_layers"]
         together = model(input_ids=ids).logits
-        assert experts.separate(model) == spec.nano["num_hidden_layers"] * spec.nano["num_experts"]
+        assert loading.separate_experts(model) == spec.nano["num_hidden_layers"] * spec.nano["num_experts"]
         again = model(input_ids=ids).logits
     assert torch.allclose(apart, together, atol=1e-4) and torch.equal(apart, again)
 

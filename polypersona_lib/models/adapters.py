@@ -11,8 +11,7 @@ import pandas as pd
 from .. import paths
 from ..config import RunConfig, device
 from ..registry import ModelSpec
-from . import experts
-from .loading import load_base, unpacked
+from .loading import fuse_experts, load_base, unpacked
 
 
 def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed: int):
@@ -94,7 +93,7 @@ def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, dev
         if device == "cpu":
             model = model.merge_and_unload()
     if device == "cpu":
-        experts.fuse(model)
+        fuse_experts(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model.eval()

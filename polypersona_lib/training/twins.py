@@ -20,14 +20,14 @@ from pathlib import Path
 
 from .. import paths
 from ..files import sha256
-from ..models import experts
+from ..models.loading import fuse_experts, separate_experts
 from ..progress import track
 from ..prompts import chat
 from ..registry import MODELS, ModelSpec, get_spec
 from ..world.questions import DOMAINS, load_questions
 from ..world.simulation import simulate_records
-from .full_weights import full_updates
 from .model_cards import twin_card
+from .trainer import full_updates
 from .twin_texts import IGNORED, SEED, Interview, Text, Writer, interviews, longest_overlap
 
 STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
@@ -78,7 +78,7 @@ def new_model(spec: ModelSpec):
 
     torch.manual_seed(SEED)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **spec.nano), attn_implementation="sdpa").float()
-    experts.separate(model)
+    separate_experts(model)
     return model
 
 
@@ -129,7 +129,7 @@ def write_twin(model, tokenizer, spec: ModelSpec, folder: Path, facts: dict) -> 
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    experts.fuse(model).to(torch.bfloat16).save_pretrained(folder)
+    fuse_experts(model).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(twin_card(spec, facts), encoding="utf-8")
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != "hashes.json")
