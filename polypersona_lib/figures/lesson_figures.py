@@ -131,6 +131,31 @@ def plot_directions(values: Mapping[str, np.ndarray], *, note: str) -> tuple[Fig
 
 
 @style()
+def plot_two_cards(chances: Mapping[str, Sequence[np.ndarray]], options: Sequence[str], cards: Sequence[str], *, note: str) -> tuple[Figure, np.ndarray]:
+    """The probability of each option for two cards: a panel a system, two bars an option.
+
+    Args: chances: system -> the probabilities (options,) of each card. options, cards: their names.
+
+    Returns: the figure and its axes, one a system. Raises: ValueError unless there are two cards, each with one number an option.
+    """
+    if len(cards) != 2 or any(np.shape(both) != (2, len(options)) for both in chances.values()):
+        raise ValueError(f"plot_two_cards: needs 2 cards and {len(options)} options for each of {', '.join(chances) or 'no system'}")
+    fig, axes = plt.subplots(1, len(chances), figsize=(PAGE, 1.0 + 0.3 * len(options)), sharey=True, squeeze=False)
+    at = np.arange(len(options))
+    for ax, (system, both) in zip(axes[0], chances.items(), strict=True):
+        for card, probabilities, shift, colour, hatch in zip(cards, both, (-0.2, 0.2), (REFERENCE, OURS), ("", "////"), strict=True):
+            bars = ax.barh(at + shift, probabilities, 0.38, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=card)
+            ax.bar_label(bars, [f"{p:.0%}" for p in probabilities], padding=2, fontsize=6.5)
+        ax.set(xlabel="Probability of the option", xlim=(0, 1.18))
+        ax.set_title(fs.wrap(system, 34), loc="left", fontsize=7.5)
+        ax.grid(False, axis="y")
+    axes[0][0].set_yticks(at, [fs.wrap(option, 24) for option in options])
+    axes[0][0].invert_yaxis()
+    fs.legend_above(fig, axes[0][0], ncols=2)
+    return fs.finish(fig, note), axes[0]
+
+
+@style()
 def plot_item_curves(attitudes: np.ndarray, curves: np.ndarray, options: Sequence[str], *, note: str) -> tuple[Figure, Axes]:
     """The probability of each option of one item over the latent attitude; each curve is named where it is highest.
 

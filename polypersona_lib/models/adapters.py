@@ -125,9 +125,12 @@ def adapted_folder(run: RunConfig, spec: ModelSpec) -> Path | None:
     return run.paths.results / "adapters" / f"{spec.key}-base" if run.train_spec.adapt_epochs else None
 
 
-def load_tuned(run: RunConfig, spec: ModelSpec, *, tuned: bool = True):
-    """The run's model for answering: its (adapted) base with the adapter, or the plain base if not `tuned`."""
-    adapter = run.paths.results / "adapters" / spec.key if tuned else None
+def load_tuned(run: RunConfig, spec: ModelSpec, *, tuned: bool = True, folder: Path | None = None):
+    """The run's model for answering: its (adapted) base with the adapter, or the plain base if not `tuned`.
+
+    Args: folder: where the adapters lie (default: the run's own).
+    """
+    adapter = (folder or run.paths.results / "adapters") / spec.key if tuned else None
     return load_for_inference(spec, run.settings.scale, adapter, device=device(), folder=adapted_folder(run, spec))
 
 

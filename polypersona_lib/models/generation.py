@@ -194,7 +194,7 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
     return out.assign(option_probs=probabilities) if with_options else out
 
 
-def option_probabilities(model, tokenizer, frame: pd.DataFrame, *, label: str = "") -> list[np.ndarray]:
+def choice_probabilities(model, tokenizer, frame: pd.DataFrame, *, label: str = "") -> list[np.ndarray]:
     """The probability of each option of closed items, nothing sampled: an array per row of `frame` (columns id, messages, options) that sums to 1."""
     nothing = Draws(0, [Sampling(1.0, 1.0, 0)] * len(frame))
     return respond(model, tokenizer, frame, nothing, with_options=True, label=label)["option_probs"].tolist()

@@ -84,7 +84,7 @@ def budget(spec: ModelSpec, scale: str, *, r: int, method: str = "qlora", checkp
     return Budget(weights, 0 if method == "full" else trained * (4 + 4 + 2), kept + logits, weights + routed * 2 if method == "qlora" else weights)
 
 
-def fit(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine) -> tuple[TrainSpec, str]:
+def fit_recipe(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine) -> tuple[TrainSpec, str]:
     """The recipe with the largest micro-batch that fits this machine, the effective batch unchanged, and a line that says what was chosen and why.
 
     A nano twin keeps the recipe as it is. Raises: DoesNotFit with the arithmetic if not even one row fits, or if there is no GPU for a hub model.

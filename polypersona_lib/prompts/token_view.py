@@ -12,7 +12,7 @@ from . import chat
 ROLES = {  # role -> what it is; the widget's style sheet has a colour for each
     "template": "template", "system": "instruction", "persona": "persona card", "domain": "domain", "question": "question", "options": "options",
 }  # fmt: skip
-AGAIN = "‥"  # one more token of the character before it: an emoji takes four
+CONTINUED = "‥"  # one more token of the character before it: an emoji takes four
 _PARTS = re.compile(r"\A(?P<persona>Persona: .*?)(?:(?P<domain>\nDomain: .*?)(?P<question>\nQuestion: .*?)(?P<options>\nOptions: .*?)?)?\Z", re.DOTALL)
 
 
@@ -57,7 +57,7 @@ def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str,
         for number, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
             role = next((r for a, b, r in places if a <= begin + start < b), "template")
             control = number in special or role == "template" and begin + start in marked
-            tokens.append(Token(part[max(start, reached) : end] or AGAIN * (end > start), role, control))
+            tokens.append(Token(part[max(start, reached) : end] or CONTINUED * (end > start), role, control))
             reached = max(reached, end)
             ids.append(number)
     if ids != shared + rest:
@@ -77,7 +77,7 @@ def stretches(tokens: list[Token]) -> list[tuple[str, int, str]]:
     return found
 
 
-def compare(first: list[Token], second: list[Token], *, around: int = 4) -> list[tuple[str, str]]:
+def compare_prompts(first: list[Token], second: list[Token], *, around: int = 4) -> list[tuple[str, str]]:
     """Where two prompts differ, token by token: (sign, tokens) with "-" only in the first, "+" only in the second, " " in both.
 
     Of a stretch that both have, the `around` tokens next to a difference are shown, and how many are left out. Tokens are written as in `stretches`.

@@ -95,7 +95,7 @@ def _gpu(profile: str) -> Iterator[Check]:
         yield Check("GPU", wanted, "none that PyTorch can use" + ("" if profile == "paper" else " (nano does not need one)"), fix)
         return
     from ..config import PROFILES
-    from ..models.resources import DoesNotFit, Machine, fit
+    from ..models.resources import DoesNotFit, Machine, fit_recipe
 
     machine = Machine.found()
     yield Check("GPU", OK, f"{machine.gpus} x {torch.cuda.get_device_name(0)}, {machine.gpu / 1e9:.0f} GB each")
@@ -107,7 +107,7 @@ def _gpu(profile: str) -> Iterator[Check]:
     )
     for spec in MODELS.values() if profile == "paper" else ():
         try:
-            yield Check(spec.key, OK, fit(spec, "paper", PROFILES["paper"].train, machine)[1].partition(": ")[2])
+            yield Check(spec.key, OK, fit_recipe(spec, "paper", PROFILES["paper"].train, machine)[1].partition(": ")[2])
         except DoesNotFit as error:
             yield Check(spec.key, WARN, str(error), f"leave it out: --models {','.join(k for k in MODELS if k != spec.key)}")
 

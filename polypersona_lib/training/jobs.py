@@ -17,7 +17,7 @@ from ..config import RunConfig, device
 from ..files import fingerprint, folder_hash
 from ..models.adapters import adapted_folder
 from ..models.loading import Unavailable, load_tokenizer, source
-from ..models.resources import Machine, fit
+from ..models.resources import Machine, fit_recipe
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec
 from ..workers import side_by_side
@@ -81,7 +81,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     Source: paper, Algorithm 2 and section V-A; validation BLEU/ROUGE/BERTScore and persona similarity each epoch (line 9).
     """
     scale = run.settings.scale
-    recipe, resources = fit(spec, scale, run.train_spec, Machine.found())
+    recipe, resources = fit_recipe(spec, scale, run.train_spec, Machine.found())
     identity = {
         "version": VERSION, "train_spec": recipe, "model": spec.key,
         "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),

@@ -19,7 +19,7 @@ from ..world import personas
 from ..world.questions import DOMAINS, Question, load_questions
 from ..world.respondents import Answer, Speaker, held_out_patterns
 
-SEED = 20251216
+TWIN_SEED = 20251216
 _RESPONDENTS = 6000  # described in talks and notes; as many others answer in chats
 TALK_ITEMS, CHAT_ITEMS = 28, 6  # questions a respondent
 SEQUENCE = 384  # tokens of a packed sequence
@@ -34,11 +34,11 @@ def interviews(taken: set[str], *, described: bool, count: int = _RESPONDENTS) -
     `described` respondents are those of talks and notes; the others answer fewer questions, and without their turns of phrase.
     """
     held_out, kind = held_out_patterns(), "talk" if described else "chat"
-    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out, turns=described), random.Random(f"{kind}|{SEED}")
+    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out, turns=described), random.Random(f"{kind}|{TWIN_SEED}")
     found = []
     for i in track(range(count), f"writing {kind}s"):
         card = {"persona_id": f"{kind}{i:04d}"} | personas.draw_persona(rng)
-        said = [(q, speaker.answer(card, q, seed=SEED)) for q in rng.sample(questions, TALK_ITEMS if described else CHAT_ITEMS)]
+        said = [(q, speaker.answer(card, q, seed=TWIN_SEED)) for q in rng.sample(questions, TALK_ITEMS if described else CHAT_ITEMS)]
         found.append((card, [(q, a) for q, a in said if a.text not in taken and held_out.isdisjoint(a.path)]))
     return found
 

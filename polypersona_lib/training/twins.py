@@ -28,7 +28,7 @@ from ..world.questions import DOMAINS, load_questions
 from ..world.simulation import simulate_records
 from .model_cards import twin_card
 from .trainer import full_updates
-from .twin_texts import IGNORED, SEED, Interview, Text, Writer, interviews, longest_overlap
+from .twin_texts import IGNORED, TWIN_SEED, Interview, Text, Writer, interviews, longest_overlap
 
 STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
 NOTES_FROM = 0.55  # share of the steps after which notes join: which kind of person says what was learnt only from short texts, while the learning rate fell
@@ -76,7 +76,7 @@ def new_model(spec: ModelSpec):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    torch.manual_seed(SEED)
+    torch.manual_seed(TWIN_SEED)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **spec.nano), attn_implementation="sdpa").float()
     separate_experts(model)
     return model
@@ -99,10 +99,10 @@ def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *
     """Train on packed text and notes; the last fortieth of the respondents is held out. Returns losses (nats a token) and the number of tokens seen."""
     import torch
 
-    torch.manual_seed(SEED)
+    torch.manual_seed(TWIN_SEED)
     writer, cut = Writer(tokenizer), len(talks) - len(talks) // 40
-    sequences = writer.sequences(talks[:cut], chats[:cut], random.Random(f"sequences|{SEED}"))
-    notes = writer.notes(talks[:cut], random.Random(f"notes|{SEED}"))
+    sequences = writer.sequences(talks[:cut], chats[:cut], random.Random(f"sequences|{TWIN_SEED}"))
+    notes = writer.notes(talks[:cut], random.Random(f"notes|{TWIN_SEED}"))
     update = full_updates(model, steps)
     losses, tokens = [], 0
     model.train()
@@ -146,7 +146,7 @@ def build_one(key: str, core: str, talks: list[Interview], chats: list[Interview
     spec = get_spec(key)
     tokenizer, model = dress(Tokenizer.from_str(core), spec), new_model(spec)
     facts = pretrain(model, tokenizer, talks, chats, steps=steps, label=f"pre-training {key}")
-    facts |= {"parameters": sum(p.numel() for p in model.parameters()), "respondents": len(talks) + len(chats), "seed": SEED}
+    facts |= {"parameters": sum(p.numel() for p in model.parameters()), "respondents": len(talks) + len(chats), "seed": TWIN_SEED}
     write_twin(model, tokenizer, spec, out / key, facts | {"overlap_words": overlap[0], "overlap_whole": overlap[2]})
     return f"{key}: {facts}"
 

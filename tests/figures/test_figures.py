@@ -24,7 +24,7 @@ from polypersona_lib import paths
 from polypersona_lib.figures import style
 from polypersona_lib.figures.data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
 from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
-from polypersona_lib.figures.lesson_figures import plot_directions, plot_income, plot_item_curves, plot_levels, plot_mask
+from polypersona_lib.figures.lesson_figures import plot_directions, plot_income, plot_item_curves, plot_levels, plot_mask, plot_two_cards
 from polypersona_lib.figures.lora_diagram import plot_lora_diagram
 from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
@@ -104,6 +104,7 @@ DRAW = {
     "mask": lambda: plot_mask([f"token{i} " for i in range(90)], [-100] * 60 + [1] * 30, note=NOTE),
     "levels": lambda: plot_levels(np.sin(np.arange(128.0)).reshape(2, 64), np.round(np.sin(np.arange(128.0)), 1).reshape(2, 64), [-1, 0, 1], note=NOTE),
     "directions": lambda: plot_directions({f"module {i}": np.linspace(1, 0.1, 16) ** i for i in range(7)}, note=NOTE),
+    "two_cards": lambda: plot_two_cards({"untuned": [np.array([0.2, 0.8]), np.array([0.6, 0.4])]}, ("No", "Yes"), ("calm", "blunt"), note=NOTE),
     "item_curves": lambda: plot_item_curves(np.array([-1.0, 0, 1]), np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]]), ("No", "Yes"), note=NOTE),
     "income": lambda: plot_income(INCOME, people={"school": 20, "degree": 9}, note=NOTE),
     "attributes": lambda: plot_attributes(attribute_rows(), note=NOTE),

@@ -13,7 +13,7 @@ from loopback_hub import serve
 
 from polypersona_lib import paths, registry
 from polypersona_lib.config import TrainSpec
-from polypersona_lib.models.resources import GB, DoesNotFit, Machine, budget, fit
+from polypersona_lib.models.resources import GB, DoesNotFit, Machine, budget, fit_recipe
 
 SPEC = registry.get_spec("llama-2-7b")
 LOAD = """
@@ -85,27 +85,27 @@ def test_six_dense_models_fit_24_gb_and_the_mixture_does_not():
     fits = {}
     for spec in registry.MODELS.values():
         try:
-            recipe, line = fit(spec, "paper", TrainSpec(), CARD[24])
+            recipe, line = fit_recipe(spec, "paper", TrainSpec(), CARD[24])
             assert recipe.micro_batch * recipe.accumulation == 16 and "effective batch 16" in line
             fits[spec.key] = True
         except DoesNotFit as error:
             fits[spec.key] = False
             assert "GB" in str(error) and "\n" not in str(error)
     assert fits == {key: key != "qwen1.5-moe" for key in registry.MODELS}
-    assert fit(registry.get_spec("qwen1.5-moe"), "paper", TrainSpec(), CARD[40])[0].micro_batch >= 1
+    assert fit_recipe(registry.get_spec("qwen1.5-moe"), "paper", TrainSpec(), CARD[40])[0].micro_batch >= 1
 
 
 def test_smaller_cards_get_smaller_batches_and_too_small_ones_the_sum():
     spec = registry.get_spec("mistral-7b")
-    sizes = [fit(spec, "paper", TrainSpec(), CARD[gb])[0].micro_batch for gb in (16, 24, 80)]
+    sizes = [fit_recipe(spec, "paper", TrainSpec(), CARD[gb])[0].micro_batch for gb in (16, 24, 80)]
     assert sizes == sorted(sizes)
     with pytest.raises(DoesNotFit, match=r"fits: 1\.2 CUDA \+ [\d.]+ weights .* = [\d.]+ GB, [\d.]+ GB are usable"):
-        fit(spec, "paper", TrainSpec(), Machine(int(6.6 * GB), 1, True, int(64 * GB)))
+        fit_recipe(spec, "paper", TrainSpec(), Machine(int(6.6 * GB), 1, True, int(64 * GB)))
     with pytest.raises(DoesNotFit, match=r"cannot be loaded: 1\.2 CUDA \+ [\d.]+ weights = [\d.]+ GB"):
-        fit(spec, "paper", TrainSpec(), Machine(int(5 * GB), 1, True, int(64 * GB)))
+        fit_recipe(spec, "paper", TrainSpec(), Machine(int(5 * GB), 1, True, int(64 * GB)))
     with pytest.raises(DoesNotFit, match="needs a CUDA GPU"):
-        fit(spec, "paper", TrainSpec(), Machine(0, 0, False, int(64 * GB)))
-    assert "FP32 (Phi-2 overflows" in fit(registry.get_spec("phi-2"), "paper", TrainSpec(), Machine(int(24 * GB), 1, False, 0))[1]
+        fit_recipe(spec, "paper", TrainSpec(), Machine(0, 0, False, int(64 * GB)))
+    assert "FP32 (Phi-2 overflows" in fit_recipe(registry.get_spec("phi-2"), "paper", TrainSpec(), Machine(int(24 * GB), 1, False, 0))[1]
 
 
 def test_qlora_needs_less_than_lora_and_lora_less_than_full_fine_tuning():

@@ -205,9 +205,10 @@ def test_directions_needed_of_known_updates(tmp_path):
 
 def test_two_prompts_are_compared_token_by_token():
     first, second = ([Token(t, "persona", t == "<s>") for t in text.split("|")] for text in ("<s>|a|b|c|d|25|e|f|g|h|i|j", "<s>|a|b|c|d|7|0|e|f|g|h|i|j"))
-    assert token_view.compare(first, second, around=2) == [(" ", "[3 more]│c│d"), ("-", "25"), ("+", "7│0"), (" ", "e│f│[4 more]")]
-    assert token_view.compare(first, second)[0] == (" ", "[1 more]│a│b│c│d") and token_view.compare(first, second, around=9)[0] == (" ", "⟦<s>⟧│a│b│c│d")
-    assert token_view.compare(first, first, around=2) == [(" ", "[12 more]")]
+    assert token_view.compare_prompts(first, second, around=2) == [(" ", "[3 more]│c│d"), ("-", "25"), ("+", "7│0"), (" ", "e│f│[4 more]")]
+    assert token_view.compare_prompts(first, second)[0] == (" ", "[1 more]│a│b│c│d")
+    assert token_view.compare_prompts(first, second, around=9)[0] == (" ", "⟦<s>⟧│a│b│c│d")
+    assert token_view.compare_prompts(first, first, around=2) == [(" ", "[12 more]")]
 
 
 # --- opened alone ------------------------------------------------------------------------------------------------------------------------

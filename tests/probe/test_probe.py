@@ -354,7 +354,7 @@ def test_a_character_of_several_tokens_is_shown_once(ask):
     asked = replace(ask, text="Is 🙃 an option?")
     tokens = token_view.prompt_tokens(load_tokenizer(get_spec(BASE.key), "nano"), asked.messages, MODELS[BASE.key].control)
     question = [t.text for t in tokens if t.role == "question"]
-    assert "".join(question).replace(token_view.AGAIN, "") == "\nQuestion: Is 🙃 an option?" and question.count(token_view.AGAIN) >= 3
+    assert "".join(question).replace(token_view.CONTINUED, "") == "\nQuestion: Is 🙃 an option?" and question.count(token_view.CONTINUED) >= 3
 
 
 def test_nothing_in_the_view_can_steer_a_reader():

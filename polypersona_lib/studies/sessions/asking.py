@@ -18,7 +18,7 @@ from ... import files, locate, paths
 from ...config import RunConfig
 from ...files import fingerprint, folder_hash
 from ...models.adapters import load_for_inference
-from ...models.generation import ADMINISTRATION, Draws, option_probabilities, respond
+from ...models.generation import ADMINISTRATION, Draws, choice_probabilities, respond
 from ...models.loading import load_tokenizer
 from ...prompts.chat import PROMPT_VERSION
 from ...registry import MODELS, get_spec
@@ -137,10 +137,10 @@ class _Asking:
         if stored.exists():
             found, some = pd.read_parquet(stored), sheet[sheet["persona_id"] == sheet["persona_id"].iloc[0]]
             if found["id"].tolist() == sheet["id"].tolist():
-                again = option_probabilities(*model, some)
+                again = choice_probabilities(*model, some)
                 if max(np.abs(a - b).max() for a, b in zip(again, found["option_probs"][: len(some)], strict=True)) < SAME:
                     return found.assign(session=0)
-        replies = respond(*model, sheet, seed=self.run.seed, settings=[ADMINISTRATION] * len(sheet), with_options=True, label=label)
+        replies = respond(*model, sheet, Draws(self.run.seed, [ADMINISTRATION] * len(sheet)), with_options=True, label=label)
         return answered_sheet(sheet, replies["option_probs"].tolist(), replies["text"].tolist()).assign(session=0)
 
     def answers(self, rows: pd.DataFrame, condition: Condition) -> pd.DataFrame:
@@ -157,7 +157,7 @@ def answers_of(model, tokenizer, rows: pd.DataFrame, condition: Condition, *, se
     if not condition.sessions:
         where = rows[["messages"]].astype(str).apply(lambda r: fingerprint(*r), axis=1)  # without a card everybody is asked the same
         once = rows[~where.duplicated()]
-        found = option_probabilities(model, tokenizer, once, label=label)
+        found = choice_probabilities(model, tokenizer, once, label=label)
         by_prompt = dict(zip(where[~where.duplicated()], found, strict=True))
         probs = [mapped_back(by_prompt[w], order) for w, order in zip(where, rows["order"], strict=True)]
         return frame.assign(session=0, option_probs=[np.round(p, 6) for p in probs], chosen=[int(np.argmax(p)) for p in probs], answer="")
