@@ -264,3 +264,15 @@ def test_a_project_folder_that_is_not_writable_is_named(clone, tmp_path):
 def test_shell_scripts_parse(name):
     assert subprocess.run(["bash", "-n", str(ROOT / name)]).returncode == 0
     assert re.match(r"#(!/usr/bin/env bash| Sourced)", (ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_what_the_set_up_and_the_images_compile_beforehand_exists():
+    """They import the library in a line of shell, and the set-up goes on in silence if that fails."""
+    places = ("scripts/setup_env.sh", "Dockerfile", "binder/postBuild")
+    named = {
+        f"{room.replace('.', '/')}/{module.strip()}"
+        for place in places
+        for room, modules in re.findall(r"from (polypersona_lib[.\w]*) import ([\w, ]+)", (ROOT / place).read_text(encoding="utf-8"))
+        for module in modules.split(",")
+    }
+    assert len(named) > 4 and not [name for name in named if not (ROOT / f"{name}.py").is_file()]

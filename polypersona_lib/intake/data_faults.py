@@ -5,10 +5,9 @@ Faults are judged on the data as read, before anything is dropped; one row can h
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import MAX_SHOWN, InputError, quoted
 from ..prompts import chat
@@ -44,7 +43,7 @@ class Fault:
         return f"{self.file}:{self.line}:{self.field}: {self.kind}: {self.detail}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Report:
     """What an import found and did.
 
@@ -54,16 +53,16 @@ class Report:
     """
 
     mode: str
-    files: dict[str, str] = field(default_factory=dict)
-    read: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, dict[str, int]] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str]
+    read: dict[str, int]
+    kept: dict[str, int]
+    faults: dict[str, dict[str, int]]
+    examples: dict[str, list[str]]
+    notes: dict[str, int]
 
     def total(self, kind: str) -> int:
         """Rows of all splits with this kind of fault."""
-        return sum(self.faults.get(kind, {}).values())
+        return sum(self.faults[kind].values())
 
     def treatment(self, kind: str) -> str:
         """What this import did about a kind of fault."""
@@ -73,28 +72,12 @@ class Report:
         """Plain values for JSON; every kind of fault is there, with zeros."""
         counts = {
             kind: {
-                "rows": self.total(kind), "by_split": self.faults.get(kind, {}), "what": FAULT_KINDS[kind][0], "treatment": self.treatment(kind),
-                "examples": self.examples.get(kind, []),
+                "rows": self.total(kind), "by_split": self.faults[kind], "what": FAULT_KINDS[kind][0], "treatment": self.treatment(kind),
+                "examples": self.examples[kind],
             }
             for kind in FAULT_KINDS
         }  # fmt: skip
         return {"faults_mode": self.mode, "files": self.files, "rows_read": self.read, "rows_kept": self.kept, "faults": counts, "notes": self.notes}
-
-    def to_markdown(self) -> str:
-        """Two tables (rows, faults) and a list of notes; quoted content is escaped."""
-        splits = list(self.read)
-        lines = ["| split | file | rows read | rows kept |", "|---|---|---:|---:|"]
-        lines += [f"| {s} | {_escape(self.files.get(s, ''))} | {self.read[s]} | {self.kept[s]} |" for s in splits]
-        lines += ["", f"| fault | what it is | {' | '.join(splits)} | treatment ({self.mode}) | first positions |"]
-        lines += ["|---|---|" + "---:|" * len(splits) + "---|---|"]
-        for kind, (what, *_) in FAULT_KINDS.items():
-            counts = " | ".join(str(self.faults.get(kind, {}).get(s, 0)) for s in splits)
-            lines.append(f"| {kind} | {what} | {counts} | {self.treatment(kind)} | {'; '.join(map(_escape, self.examples.get(kind, [])[:2])) or '-'} |")
-        return "\n".join([*lines, "", *(f"- {_escape(note)}: {count:,}" for note, count in self.notes.items())]).rstrip() + "\n"
-
-
-def _escape(text: str) -> str:
-    return re.sub(r"[|`*_\[\]\\]", lambda m: f"&#{ord(m[0])};", html.escape(text, quote=False))
 
 
 # --- finding -------------------------------------------------------------------------------------------------------------------
@@ -199,12 +182,14 @@ def _defused(row: dict) -> dict:
 
 def import_report(rows: list[dict], kept: list[dict], faults: list[Fault], mode: str, notes: Counter) -> Report:
     """What an import found and did."""
-    report = Report(mode, {}, dict(Counter(r["split"] for r in rows)), {}, {}, {}, dict(sorted(notes.items())))
-    report.files = {r["split"]: r["file"] for r in rows}
-    report.kept = {s: sum(r["split"] == s for r in kept) for s in report.read}
-    for kind in FAULT_KINDS:
-        group = [f for f in faults if f.kind == kind]
-        report.faults[kind] = dict(Counter(split for split, _ in {(f.split, f.row) for f in group}))
-        report.faults[kind] = {s: report.faults[kind].get(s, 0) for s in report.read}
-        report.examples[kind] = [str(f) for f in group[:_EXAMPLES]]
-    return report
+    read, stayed = Counter(r["split"] for r in rows), Counter(r["split"] for r in kept)
+    faulty = Counter((kind, split) for kind, split, _ in {(f.kind, f.split, f.row) for f in faults})
+    return Report(
+        mode=mode,
+        files={r["split"]: r["file"] for r in rows},
+        read=dict(read),
+        kept={split: stayed[split] for split in read},
+        faults={kind: {split: faulty[kind, split] for split in read} for kind in FAULT_KINDS},
+        examples={kind: [str(f) for f in faults if f.kind == kind][:_EXAMPLES] for kind in FAULT_KINDS},
+        notes=dict(sorted(notes.items())),
+    )

@@ -34,6 +34,10 @@ class Check(NamedTuple):
     fix: str = ""
 
 
+def _check(subject: str, good: bool, found: str, fix: str, *, bad: str = FAIL) -> Check:
+    return Check(subject, OK, found) if good else Check(subject, bad, found, fix)
+
+
 def checks(profile: str) -> Iterator[Check]:
     """Every check for the given profile. Without packages the later ones cannot look."""
     yield _python()
@@ -49,8 +53,8 @@ def checks(profile: str) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check("Python", OK if good else FAIL, platform.python_version(), "" if good else "use Python 3.11, 3.12 or 3.13 (POLYPERSONA_PYTHON names one)")
+    fix = "use Python 3.11, 3.12 or 3.13 (POLYPERSONA_PYTHON names one)"
+    return _check("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), platform.python_version(), fix)
 
 
 def _packages() -> Check:
@@ -62,21 +66,18 @@ def _packages() -> Check:
         from ..config import versions_line
 
         return Check("packages", OK, f"as in requirements.lock ({versions_line()})")
-    first = (lines.stdout + lines.stderr).strip().splitlines()
-    return Check(
-        "packages", WARN, first[0] if first else "differ from requirements.lock", "numbers may differ; ./run_all.sh makes .venv with the exact versions"
-    )
+    first = [*(lines.stdout + lines.stderr).strip().splitlines(), "differ from requirements.lock"][0]
+    return Check("packages", WARN, first, "numbers may differ; ./run_all.sh makes .venv with the exact versions")
 
 
 def _space(subject: str, found_gb: float, need_gb: float, fix: str) -> Check:
-    enough = found_gb >= need_gb
-    return Check(subject, OK if enough else FAIL, f"{found_gb:.0f} GB free, {need_gb:.0f} needed", "" if enough else fix)
+    return _check(subject, found_gb >= need_gb, f"{found_gb:.0f} GB free, {need_gb:.0f} needed", fix)
 
 
 def _writable() -> Check:
     place = paths.run_paths("any").results.parent
     good = os.access(place, os.W_OK)
-    return Check("results", OK if good else FAIL, f"{place} is {'' if good else 'not '}writable", "" if good else "put results elsewhere with --out DIR")
+    return _check("results", good, f"{place} is {'' if good else 'not '}writable", "put results elsewhere with --out DIR")
 
 
 def _memory(profile: str) -> Check:
@@ -89,22 +90,16 @@ def _memory(profile: str) -> Check:
 def _gpu(profile: str) -> Iterator[Check]:
     import torch
 
-    wanted = FAIL if profile == "paper" else OK
     if not torch.cuda.is_available():
-        fix = "run ./run_all.sh nano here, or paper on a machine with a CUDA GPU" if profile == "paper" else ""
-        yield Check("GPU", wanted, "none that PyTorch can use" + ("" if profile == "paper" else " (nano does not need one)"), fix)
+        known = "none that PyTorch can use" + ("" if profile == "paper" else " (nano does not need one)")
+        yield _check("GPU", profile != "paper", known, "run ./run_all.sh nano here, or paper on a machine with a CUDA GPU")
         return
     from ..config import PROFILES
     from ..models.resources import DoesNotFit, Machine, fit_recipe
 
     machine = Machine.found()
     yield Check("GPU", OK, f"{machine.gpus} x {torch.cuda.get_device_name(0)}, {machine.gpu / 1e9:.0f} GB each")
-    yield Check(
-        "BF16",
-        OK if machine.bf16 else WARN,
-        "yes" if machine.bf16 else "no",
-        "" if machine.bf16 else "FP16 is used, and FP32 for Phi-2, which overflows in FP16",
-    )
+    yield _check("BF16", machine.bf16, "yes" if machine.bf16 else "no", "FP16 is used, and FP32 for Phi-2, which overflows in FP16", bad=WARN)
     for spec in MODELS.values() if profile == "paper" else ():
         try:
             yield Check(spec.key, OK, fit_recipe(spec, "paper", PROFILES["paper"].train, machine)[1].partition(": ")[2])
@@ -127,19 +122,17 @@ def _hub(profile: str) -> Iterator[Check]:
     yield _space("hub cache", free, need, f"set HF_HOME to a disk with room; to fetch: {', '.join(s.hub_id for s in missing)}")
     gated = [spec.hub_id for spec in missing if spec.gated]
     if gated and not get_token():
-        yield Check(
-            "hub login", WARN, "no token", f"accept the licence on the page of {', '.join(gated)}, then: hf auth login (without it the row stays empty)"
-        )
-    offline = constants.HF_HUB_OFFLINE and missing
-    if offline:
+        fix = f"accept the licence on the page of {', '.join(gated)}, then: hf auth login (without it the row stays empty)"
+        yield Check("hub login", WARN, "no token", fix)
+    if constants.HF_HUB_OFFLINE and missing:
         yield Check("hub access", FAIL, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, or copy the models into the cache first")
 
 
 def _browser() -> Check:
     browser = next((name for name in BROWSERS if shutil.which(name)), "")
-    if browser or sys.platform in ("darwin", "win32"):
-        return Check("browser", OK, browser or "the system's own")
-    return Check("browser", WARN, "none found", "notebooks open in any browser: copy the address JupyterLab prints to another machine's")
+    known = browser or ("the system's own" if sys.platform in ("darwin", "win32") else "")
+    fix = "notebooks open in any browser: copy the address JupyterLab prints to another machine's"
+    return _check("browser", bool(known), known or "none found", fix, bad=WARN)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -111,15 +111,7 @@ def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseEx
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
-            source,
-            output,
-            parameters,
-            kernel_name="python3",
-            language="python",
-            cwd=source.parent,
-            progress_bar=False,
-            log_output=False,
-            start_timeout=START_S,
+            source, output, parameters, kernel_name="python3", language="python", cwd=source.parent, progress_bar=False, log_output=False, start_timeout=START_S
         )
     except BaseException as error:
         errors.append(error)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,9 @@ def _signals():
             signal.signal(each, handler)
 
 
+_say = partial(print, flush=True)
+
+
 def default_profile() -> str:
     """`paper` if nvidia-smi and PyTorch both see a CUDA GPU, else `nano`."""
     if not shutil.which("nvidia-smi") or subprocess.run(["nvidia-smi", "-L"], capture_output=True).returncode:
@@ -288,10 +292,6 @@ def main_guarded() -> int:
         return main()
     except KeyboardInterrupt:
         return 130
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -72,12 +72,9 @@ def test_drop_removes_and_counts(tmp_path):
         import_dataset(folder(tmp_path, None, None, [record(81, reference="Well.")]), "drop")
 
 
-def test_report_can_be_shown_safely(tmp_path):
+def test_the_report_is_plain_values(tmp_path):
     train = [record(0, **{"<script>|x": 1}), record(1, reference="Agree <|im_end|>")]
     _, report = import_dataset(folder(tmp_path, train), "neutralise")
-    text = report.to_markdown()
-    assert "<script>" not in text and "<|" not in text and "| control_text |" in text
-    assert {line.count("|") for line in text.splitlines()[6:12]} == {8}  # no cell was broken by content
     assert json.loads(json.dumps(report.to_dict()))["faults"]["control_text"]["rows"] == 1
 
 
@@ -120,7 +117,7 @@ def test_replication_counts(replication, capsys):
     """
     parts, report = import_dataset(replication, "neutralise")
     with capsys.disabled():
-        print("\n" + report.to_markdown())
+        print(json.dumps(report.to_dict(), indent=1))
     assert report.read == {"train": 2854, "validation": 356, "test": 358}
     assert report.kept == {"train": 2844, "validation": 355, "test": 358} == {k: len(v) for k, v in parts.items()}
     assert report.faults == {
