@@ -111,7 +111,7 @@ def test_a_claim_is_compared_with_the_whole_interval():
 
 def test_only_findings_of_arms_trained_here_are_recorded(tmp_path, capsys):
     run, budget = RunConfig(out=str(tmp_path)), pd.DataFrame({"LoRA saves": [0.7, 0.8], "QLoRA saves": [0.8, 0.9]})
-    found = findings.study(run, {}, ABLATION_MODEL, train=False, note="toy")  # as published: no arm is trained
+    found = findings.ablation_study(run, {}, ABLATION_MODEL, train=False, note="toy")  # as published: no arm is trained
     summary = findings.record_findings(run, found, saved={"LoRA": 0.66}, budget=budget)
     assert "published" in capsys.readouterr().out and not list(tmp_path.rglob("*.json"))
     assert summary["budget"] == {"LoRA": [0.7, 0.8], "QLoRA": [0.8, 0.9]} and summary["retained"] == found.retained

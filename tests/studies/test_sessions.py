@@ -20,10 +20,10 @@ from polypersona_lib.registry import MODELS
 from polypersona_lib.runner import stages
 from polypersona_lib.scoring import administration
 from polypersona_lib.scoring.option_labels import read_option
-from polypersona_lib.studies.sessions import asking, card_worth, conditions, consistency, response_styles
-from polypersona_lib.studies.sessions import asking as sessions
-from polypersona_lib.studies.sessions.asking import KEPT, SAME, _Asking, ask_now, ask_system, measure, read_tables, trained, write_tables
+from polypersona_lib.studies.sessions import answers, card_worth, conditions, consistency, response_styles
+from polypersona_lib.studies.sessions.answers import KEPT, SAME, _Asking, ask_now, ask_system, trained
 from polypersona_lib.studies.sessions.conditions import BASELINE, CONDITIONS
+from polypersona_lib.studies.sessions.tables import measured_tables, nested, read_tables, sessions_study, write_tables
 from polypersona_lib.world import dataset, personas
 from polypersona_lib.world.questions import load_questions
 
@@ -339,7 +339,7 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     frames, people = everything(sheet, train), consistency.respondents(sheet, seed=42)
     agreed = consistency.agreements(frames, people, seed=1).set_index(["system", "condition", "metric"])["value"]
     assert agreed["phi-2", "again", "same_option"] == agreed["phi-2", "cold", "kappa"] == agreed["phi-2", "paraphrase_1", "same_option"] == 1
-    assert agreed["phi-2", "no_card", "shift"] > 0.05 and 0.3 < agreed[consistency.RESPONDENTS, "again", "same_option"] < 0.9
+    assert agreed["phi-2", "no_card", "shift"] > 0.05 and 0.3 < agreed[consistency.SIMULATED_PEOPLE, "again", "same_option"] < 0.9
     icc = consistency.variances(frames, people, seed=1).set_index(["system", "over"])
     assert icc.loc[("phi-2", "sessions"), "value"] == pytest.approx(1) and icc.loc[("phi-2", "wordings"), "within"] == pytest.approx(0)
     heat = consistency.temperatures(frames, seed=1)
@@ -348,7 +348,10 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     assert icc.loc[("phi-2", "orders of the items"), "n"] == len(QUESTIONS_BOTH) * 4
     assert set(drift["question_type"]) == {"likert", "yesno", "agreement"} and (drift.query("metric == 'kappa'")["value"] == 1).all()
     assert drift.query("metric == 'shift'")["value"].max() == pytest.approx(0)
-    worth = card_worth.worth(frames, card_worth.ceilings(sheet), seed=1).set_index(["system", "condition", "metric"])
+    far = pd.DataFrame({"domain": ["a", "b", "c"], "condition": "again", "metric": "kappa", "value": [0.5, 0.2, 0.6], "lo": [0.4, 0.1, 0.5], "hi": 0.39})
+    told = [consistency.most_drifting(t, "domain", rows={"a": "A", "b": "B"}, columns={"again": "Again", "x": "X"}) for t in (far, far.assign(hi=0.9))]
+    assert told == [["Again: B drifts most (kappa 0.200)"], ["Again: B drifts most (kappa 0.200), not clearly"]]
+    worth = card_worth.worth(frames, card_worth.perfect_readers(sheet), seed=1).set_index(["system", "condition", "metric"])
     assert worth.loc[("phi-2", "no_card", "truth_prob"), "gap"] == pytest.approx(-0.3) and worth.loc[("phi-2", "sparse", "truth_prob"), "gap"] == pytest.approx(
         -0.2
     )
@@ -361,14 +364,14 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
     assert level["oracle: no card"] < level["oracle: full card"]
     style = response_styles.styles(frames, people, seed=1)
     assert set(style["metric"]) == {"acquiescence", "contradiction", "negation_r", "upper_end", "carry_over"}
-    nested = sessions.nested(agreed.reset_index().assign(lo=0.0, hi=np.nan), "system", "condition", "metric")
-    assert nested["phi-2"]["again"]["same_option"] == [1.0, 0.0, None]
+    summary = nested(agreed.reset_index().assign(lo=0.0, hi=np.nan), "system", "condition", "metric")
+    assert summary["phi-2"]["again"]["same_option"] == [1.0, 0.0, None]
     labels = {n: c.label for n, c in CONDITIONS.items()}
     long = consistency.agreements(frames, people, seed=1)
     wide = consistency.wide(long[long["metric"] == "kappa"], rows={"phi-2": "Phi-2", "x": "X"}, columns={"again": "again"}, by=("system", "condition"))
     assert wide.iloc[0, 1].value == 1 and wide.iloc[1, 1].reason == "not asked" and wide.iloc[2].tolist() == ["n", f"{2 * len(sheet):,}"]
     panels = {"same_option": "a", "kappa": "b"}
-    drawn = plot_consistency(long, note="n", labels=labels, metrics=panels, reference=consistency.RESPONDENTS)[0]
+    drawn = plot_consistency(long, note="n", labels=labels, metrics=panels, reference=consistency.SIMULATED_PEOPLE)[0]
     truth = worth.reset_index().query("metric == 'truth_prob'")
     other = plot_card_worth(truth, note="n", labels=labels, xlabel="x")[0]
     assert all(p.stat().st_size > 5000 for n, fig in (("a", drawn), ("b", other)) for p in save(fig, tmp_path / n))
@@ -377,7 +380,7 @@ def test_tables_of_planted_answers_and_their_figures(sheet, train, tmp_path):
 def test_tables_are_read_back_as_they_were_written(sheet, train, tmp_path, monkeypatch):
     monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
     run = RunConfig(profile="sessions", out=str(tmp_path), models="phi-2")
-    found = measure(everything(sheet, train), sheet, seed=1)
+    found = measured_tables(everything(sheet, train), sheet, seed=1)
     write_tables(run, found)
     again = read_tables(replace(run, profile="nano"))
     assert again.keys() == found.keys()
@@ -390,10 +393,11 @@ def test_tables_are_read_back_as_they_were_written(sheet, train, tmp_path, monke
 def test_opened_by_hand_the_published_study_is_read_and_nothing_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
     run = RunConfig(out=str(tmp_path))
-    found = read_tables(run)
-    assert "published" in capsys.readouterr().out and not list(tmp_path.rglob("*.csv"))
+    study = sessions_study(run, pd.DataFrame(), pd.DataFrame())
+    found = study.tables
+    assert not study.paths.results.is_relative_to(tmp_path) and "published" in capsys.readouterr().out and not list(tmp_path.rglob("*.csv"))
     agreed = found["agreement"]
-    assert set(agreed["system"]) == {consistency.RESPONDENTS, *run.model_keys}
+    assert set(agreed["system"]) == {consistency.SIMULATED_PEOPLE, *run.model_keys}
     assert set(agreed["condition"]) == {n for n, c in CONDITIONS.items() if n != BASELINE and c.kind != "negated"}
     assert all(len(found[name]) and (found[name]["n"] > 0).all() for name in found), "every table with its n"
     assert {"oracle: no card", "oracle: sparse card", "oracle: full card"} == set(found["card"].query("condition == ''")["system"])
@@ -417,7 +421,7 @@ def few(monkeypatch):
         found = [read_option(a, options[q]) for a, q in zip(frame["answer"], frame["question_id"], strict=True)]
         return frame.assign(read=[-1 if f is None else f for f in found])
 
-    monkeypatch.setattr(asking, "read_options", rule)
+    monkeypatch.setattr(answers, "read_options", rule)
 
 
 def test_a_twin_is_asked_kept_and_asked_again_when_something_changed(few, sheet, train, tmp_path):

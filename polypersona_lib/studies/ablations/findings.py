@@ -112,7 +112,7 @@ class Findings:
     trained_here: bool
 
 
-def study(run: RunConfig, parts: Mapping[str, pd.DataFrame], key: str, *, train: bool, note: str) -> Findings:
+def ablation_study(run: RunConfig, parts: Mapping[str, pd.DataFrame], key: str, *, train: bool, note: str) -> Findings:
     """The findings of this run's arms, or, without `train`, those of the last run of the study, else the published ones.
 
     Training takes the arms that are not kept from before: 33 of them in about 26 minutes on two cores. Two tables are written then.

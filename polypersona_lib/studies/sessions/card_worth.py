@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ... import resampling, stats
+from ...systems import is_untuned, model_of
 from ...world import personas
 from ...world.questions import load_questions
 from ...world.respondents import card_probabilities
@@ -84,7 +85,7 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
     for name, condition in CONDITIONS.items():
         part = truth[(truth["condition"] == name) & truth["gap"].notna()]
         if condition.kind == "card" and len(part):
-            base = part["system"].str.endswith("--base")
+            base = part["system"].map(is_untuned)
             label = f"{condition.label} (few-shot), less none" if name == "few_shot" else f"{condition.label}, less full card"
             rows.append({"": label, "untuned": _counted(part[base], "gap"), "tuned": _counted(part[~base], "gap")})
     step = truth[truth["condition"] == "tuning"]
@@ -103,8 +104,8 @@ def few_shot(frames: Frames, *, seed: int) -> pd.DataFrame:
     Steps: "examples" (untuned base with examples less without), "tuning" (tuned without examples less untuned base with them). Differences are paired.
     """
     lines = []
-    for base in (system for system, name in frames if name == "few_shot" and system.endswith("--base")):
-        shown, family = frames[base, "few_shot"], base.removesuffix("--base")
+    for base in (system for system, name in frames if name == "few_shot" and is_untuned(system)):
+        shown, family = frames[base, "few_shot"], model_of(base)
         plain, tuned = (frames[system, BASELINE].set_index("id").loc[shown["id"]].reset_index() for system in (base, family))
         for step, better, worse in (("examples", shown, plain), ("tuning", tuned, shown)):
             for metric, own in _hits(better).items():
@@ -129,7 +130,7 @@ def _drawn(count: int = 2000) -> list[dict]:
     return [personas.draw_persona(rng) for _ in range(count)]
 
 
-def ceilings(sheet: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def perfect_readers(sheet: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What a perfect reader could predict from no card, the sparse card and the full card: administrations by name.
 
     Without a card: the mean over the population; from age, gender and occupation: the mean over people of that age group and kind of occupation, which
@@ -153,7 +154,7 @@ def _kind(card: dict) -> tuple:
     return tuple(sorted(feats["age"] | feats["job"]))
 
 
-def sides(frames: Frames, *, seed: int) -> pd.DataFrame:
+def card_sides(frames: Frames, *, seed: int) -> pd.DataFrame:
     """Which side of a contradictory card each system takes: system, condition, metric "side" (0: the trait, 1: the description), value, lo, hi, n."""
     lines = []
     for system in dict.fromkeys(system for system, _ in frames):

@@ -1,6 +1,6 @@
 """What is asked when the questionnaire comes again: the conditions, each a change of one thing in the prompts of `administration.questionnaire`.
 
-Data only: no model is asked here (`sessions` does that) and nothing is concluded (`consistency` does).
+Data only: no model is asked here (`answers` does that) and nothing is concluded (`consistency` does).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import yaml
 
 from ... import paths
 from ...prompts import chat
+from ...systems import is_untuned
 from ...world import personas
 from ...world.questions import DOMAINS, Question, load_questions
 from ...world.respondents import attitude_model
@@ -67,8 +68,8 @@ CONDITIONS: dict[str, Condition] = {
 
 
 def of_system(system: str) -> list[str]:
-    """The conditions that a system is asked under, the baseline first. Untuned bases ("<key>--base"): baseline and cards."""
-    return [name for name, condition in CONDITIONS.items() if condition.bases or not system.endswith("--base")]
+    """The conditions that a system is asked under, the baseline first. Untuned bases: baseline and cards."""
+    return [name for name, condition in CONDITIONS.items() if condition.bases or not is_untuned(system)]
 
 
 def rows_of(name: str, sheet: pd.DataFrame, *, seed: int, chosen: pd.Series | None = None, train: pd.DataFrame | None = None) -> pd.DataFrame:

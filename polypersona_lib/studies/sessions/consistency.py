@@ -12,17 +12,18 @@ import pandas as pd
 
 from ... import resampling
 from ...cells import Missing, estimate
+from ...systems import is_untuned
 from ...world.questions import load_questions
 from ...world.respondents import Speaker
 from .conditions import BASELINE, CONDITIONS, SUBSET
 
 SESSIONS = 3
-N_BOOT = 1000  # half of `resampling.N_BOOT`: the study has some thousand intervals, and its published ones rest on these draws
+SESSION_DRAWS = 1000  # half of `resampling.N_BOOT`: the study has some thousand intervals, and its published ones rest on these draws
 WORDINGS = (BASELINE, "paraphrase_1", "paraphrase_2")
 ORDERS = (BASELINE, "options_reversed", "options_shuffled")
 ITEM_ORDERS = (BASELINE, "after_related", "after_unrelated")
 DRIFTS = ("again", "paraphrase_1", "paraphrase_2", "options_reversed", "options_shuffled", "after_related", "after_unrelated")
-RESPONDENTS = "respondents"  # the simulated people themselves, asked again
+SIMULATED_PEOPLE = "respondents"  # the simulated people themselves, asked again
 SCORED = ("id", "persona_id", "question_id", "domain", "question_type", "truth", "session")
 Frames = Mapping[tuple[str, str], pd.DataFrame]  # (system, condition) -> its answers
 
@@ -103,13 +104,13 @@ def _kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
 
 def mean(values: Iterable, people: list, seed: int) -> dict:
     """Mean and interval, persons resampled: {"value", "lo", "hi", "n"}."""
-    line = resampling.bootstrap_mean(np.asarray(values, dtype=float), clusters=people, n_boot=N_BOOT, seed=seed)
+    line = resampling.bootstrap_mean(np.asarray(values, dtype=float), clusters=people, n_boot=SESSION_DRAWS, seed=seed)
     return {"value": line.pop("mean"), **line}
 
 
 def of_sums(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], people: list, seed: int) -> dict:
     """A function of sums over rows and its interval, persons resampled (`resampling.resample`): {"value", "lo", "hi", "n"}. NaN where it is none."""
-    return resampling.resample(rows, statistic, clusters=people, n_boot=N_BOOT, seed=seed, multinomial=True)
+    return resampling.resample(rows, statistic, clusters=people, n_boot=SESSION_DRAWS, seed=seed, multinomial=True)
 
 
 # --- how much of the variance is the person ----------------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def icc(table: np.ndarray, *, seed: int) -> dict[str, float]:
     Returns: {"value", "lo", "hi", "n" (person-item pairs that are complete), "between", "within"}: variances; within is sessions and rest together.
     """
     people = table.shape[1]
-    weights = np.vstack([np.ones(people), resampling.drawn_units(people, n_boot=N_BOOT, seed=seed)])
+    weights = np.vstack([np.ones(people), resampling.drawn_units(people, n_boot=SESSION_DRAWS, seed=seed)])
     between, sessions, rest = (np.nanmean(np.where(np.isfinite(part), part, np.nan), axis=0) for part in icc_parts(table, weights))
     within = sessions + rest
     with np.errstate(invalid="ignore"):  # nobody differs from anybody: no ICC
@@ -168,7 +169,7 @@ def cube(sets: list[pd.DataFrame]) -> np.ndarray:
 
 def tuned(frames: Frames) -> list[str]:
     """The systems that were asked under every condition: the tuned models, in order."""
-    return list(dict.fromkeys(system for system, _ in frames if not system.endswith("--base")))
+    return list(dict.fromkeys(system for system, _ in frames if not is_untuned(system)))
 
 
 def in_sessions(frames: Frames, system: str, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -185,7 +186,8 @@ def in_sessions(frames: Frames, system: str, name: str) -> tuple[pd.DataFrame, p
 def agreements(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Agreement of every tuned model with its own first answer: system, condition, metric, value, lo, hi, n; the simulated people's beside it."""
     lines = [
-        {"system": RESPONDENTS, "condition": "again", **line} for line in agreement(people[people["session"] == 0], people[people["session"] > 0], seed=seed)
+        {"system": SIMULATED_PEOPLE, "condition": "again", **line}
+        for line in agreement(people[people["session"] == 0], people[people["session"] > 0], seed=seed)
     ]
     for system in tuned(frames):
         for name, condition in CONDITIONS.items():
@@ -199,7 +201,7 @@ def variances(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFram
 
     Over sessions the score is that of the option said; over wordings and orders the expected score of the option probabilities.
     """
-    lines = [{"system": RESPONDENTS, "over": "sessions", **icc(cube([people]), seed=seed)}]
+    lines = [{"system": SIMULATED_PEOPLE, "over": "sessions", **icc(cube([people]), seed=seed)}]
     for system in tuned(frames):
         lines.append({"system": system, "over": "sessions", **icc(cube([_spoken(frames[system, n]) for n in (BASELINE, "again")]), seed=seed)})
         for over, names in (("wordings", WORDINGS), ("orders of the options", ORDERS), ("orders of the items", ITEM_ORDERS)):
@@ -244,6 +246,21 @@ def temperatures(frames: Frames, *, seed: int) -> pd.DataFrame:
             key = {"system": system, "temperature": CONDITIONS[name].temperature}
             lines += [{**key, "metric": m, **mean(hits, list(rows["persona_id"]), seed)} for m, (hits, rows) in measured.items()]
     return pd.DataFrame(lines)
+
+
+def most_drifting(table: pd.DataFrame, by: str, *, rows: Mapping[str, str], columns: Mapping[str, str]) -> list[str]:
+    """For each condition one line: the group with the lowest kappa, "not clearly" if its interval overlaps the next one's.
+
+    Args: table: from `drift`. by: its grouping. rows, columns: key -> name of groups and conditions.
+    """
+    lines = []
+    for name, label in columns.items():
+        part = table[(table["metric"] == "kappa") & (table["condition"] == name)].sort_values("value")
+        if len(part) > 1:
+            least, other = part.iloc[0], part.iloc[1]
+            clear = "" if least["hi"] < other["lo"] else ", not clearly"
+            lines.append(f"{label}: {rows[least[by]]} drifts most (kappa {least['value']:.3f}){clear}")
+    return lines
 
 
 def wide(table: pd.DataFrame, *, rows: Mapping[str, str], columns: Mapping[str, str], by: tuple[str, str], reason: str = "not asked") -> pd.DataFrame:

@@ -10,14 +10,14 @@ import pandas as pd
 
 from ...world.questions import load_questions
 from .conditions import BASELINE, negations
-from .consistency import RESPONDENTS, Frames, likely, mean, of_sums, paired, sizes, tuned
+from .consistency import SIMULATED_PEOPLE, Frames, likely, mean, of_sums, paired, sizes, tuned
 
 
 def styles(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """All measures of every tuned model and of the simulated people: system, condition, metric, value, lo, hi, n."""
     again = people[people["session"] == 1]
-    lines = [{"system": RESPONDENTS, "condition": "negated", **line} for line in acquiescence(*mirrored_respondents(people), seed=seed)]
-    lines.append({"system": RESPONDENTS, "condition": "again", **upper_end(again, seed=seed)})
+    lines = [{"system": SIMULATED_PEOPLE, "condition": "negated", **line} for line in acquiescence(*mirrored_respondents(people), seed=seed)]
+    lines.append({"system": SIMULATED_PEOPLE, "condition": "again", **upper_end(again, seed=seed)})
     for system in tuned(frames):
         first = likely(frames[system, BASELINE])
         lines += [{"system": system, "condition": "negated", **line} for line in acquiescence(first, likely(frames[system, "negated"]), seed=seed)]
