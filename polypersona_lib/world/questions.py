@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +15,12 @@ DOMAINS = {  # key -> name as in the paper
     "lifestyle": "Lifestyle",
 }  # fmt: skip
 TYPES = ("open", "likert", "yesno", "agreement")
+
+
+def domain_names(present: Iterable[str]) -> dict[str, str]:
+    """Key -> name of the domains in `present`: the paper's in its order, then foreign ones, whose key is their name."""
+    present = set(present)
+    return {key: DOMAINS.get(key, key) for key in [*DOMAINS, *sorted(present - set(DOMAINS))] if key in present}
 
 
 @dataclass(frozen=True)
