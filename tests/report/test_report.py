@@ -226,6 +226,20 @@ def test_the_published_report_is_there_and_pictures_make_no_large_page():
     assert len(drawn) > 15 and sum(len(f["data"]) for f in drawn) < publish.MOST_BYTES / 2
 
 
+def test_the_ablations_stand_in_the_report_if_they_were_run_and_are_never_beside_foreign_data(tmp_path):
+    run, study = RunConfig(out=str(tmp_path)), paths.run_paths("ablations", str(tmp_path))
+    write_run(run)
+    assert "ablation_gains" not in write_report(run).read_text()
+    study.folder("tables")
+    shutil.copy(next(run.paths.figures.glob("*.png")), study.figure("ablation_gains").with_suffix(".png"))
+    write_table(pd.DataFrame({"arm": ["rank 4"], "gain": [0.1]}), "ablation_gains", study.results / "tables", "Gain of each arm.", "one twin")
+    text = write_report(run).read_text()
+    assert "<code>ablation_gains</code>" in text and "Gain of each arm. (one twin)" in text
+    foreign = RunConfig(data=str(tmp_path), out=str(tmp_path))
+    write_run(foreign)
+    assert "ablation_gains" not in write_report(foreign).read_text()
+
+
 def test_captions_of_figures_can_be_given(tmp_path):
     run = RunConfig(out=str(tmp_path))
     write_run(run)
