@@ -5,6 +5,8 @@ If a printed number were different and the contradiction gone, the rule says "re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from ..registry import MODELS, PAPER_TARGETS
@@ -26,11 +28,21 @@ def static(claim: pd.Series, ev: Evidence) -> Finding:
     return Finding("two statements", CONTRADICTED, claim["note"], TEXT)
 
 
+def nearest_shares(share: float, people: int) -> dict[int, float]:
+    """The two whole numbers of people next to a share in per cent, each with the share that it makes, as the paper would print it."""
+    below = int(share / 100 * people)
+    return {count: round(100 * count / people, 1) for count in (below, below + 1)}
+
+
+def blocks_and_pairs(counts: Sequence[int], block: int, people: int, share: float) -> tuple[int, int]:
+    """How many blocks of answers the domains' counts make, and how many persona-domain pairs `people` need if `share` per cent are in two domains."""
+    return sum(counts) // block, people + round(people * share / 100)
+
+
 def impossible_share(claim: pd.Series, ev: Evidence) -> Finding:
     """No whole number of personas has the printed share."""
     people, share = int(ev.printed("personas")), float(claim["value"])
-    below = int(share / 100 * people)
-    near = {k: round(100 * k / people, 1) for k in (below, below + 1)}
+    near = nearest_shares(share, people)
     shown = ", ".join(f"{k}/{people} = {p} %" for k, p in near.items())
     return _finding(share not in near.values(), shown, f"a share of {people} personas must be one of these; {share} % is possible only as a share of rows")
 
@@ -39,7 +51,7 @@ def blocks_of_8(claim: pd.Series, ev: Evidence) -> Finding:
     """Every domain count is a multiple of the block, but the persona-domain pairs need more blocks than there are. Odd, not impossible."""
     block, people = int(claim["value"]), int(ev.printed("personas"))
     counts = [int(ev.printed(f"rows.{d}")) for d in DOMAINS]
-    blocks, needed = sum(counts) // block, people + round(people * ev.printed("share.several_domains") / 100)
+    blocks, needed = blocks_and_pairs(counts, block, people, ev.printed("share.several_domains"))
     even = all(c % block == 0 for c in counts)
     return _doubtful(
         even and needed > blocks, f"{blocks} blocks, {needed} needed",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from .. import paths, resampling
+from ..config import RunConfig
 from ..world.paper import TABLE2
 from ..world.questions import DOMAINS, TYPES, load_questions
 
@@ -71,6 +73,15 @@ def _imbalance(frame: pd.DataFrame, *columns: str) -> float:
         within, overall = pd.crosstab(frame["part"], frame[column], normalize="index"), frame[column].value_counts(normalize=True)
         gaps.append(float((within - overall).abs().to_numpy().max() * 100))
     return max(gaps)
+
+
+def all_facts(run: RunConfig, parts: dict[str, pd.DataFrame], runs: Sequence[dict]) -> dict:
+    """Every fact that the ledger reads: of the data set, of the training runs and, for the embedded data, of the ablation study.
+
+    Args: parts: see `dataset_facts`. runs: the run records.
+    """
+    source = Path(run.data).name if run.data else "embedded"
+    return dataset_facts(parts, source=source) | run_facts(runs) | ({} if run.data else ablation_facts())
 
 
 def run_facts(runs: Sequence[dict]) -> dict:

@@ -77,7 +77,7 @@ def choose(ledger: pd.DataFrame, *, text: str = "", **columns: str) -> pd.DataFr
     return ledger[fits]
 
 
-def summarise(ledger: pd.DataFrame) -> pd.DataFrame:
+def count_verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
     """Number of claims by kind (rows) and verdict (columns, all five), with totals."""
     table = pd.crosstab(ledger["kind"], ledger["verdict"]).reindex(index=list(CLAIM_KINDS), columns=list(VERDICTS), fill_value=0)
     table.loc["all"] = table.sum()
@@ -99,7 +99,7 @@ def write_claims(ledger: pd.DataFrame, path: Path) -> Path:
 
 def _overview(ledger: pd.DataFrame) -> str:
     """Verdicts by kind, and how many hold by construction; at most 80 columns wide."""
-    table = summarise(ledger).T.rename_axis(columns=None)
+    table = count_verdicts(ledger).T.rename_axis(columns=None)
     lines = [table.to_string()]
     if "basis" in ledger:
         built = rests_on(ledger).loc[REPRODUCED]

@@ -131,7 +131,7 @@ def _findings_say(findings: pd.DataFrame, keys: Sequence[str], scale: str) -> st
 
 
 def type_table(rows: pd.DataFrame, scale: str) -> dict | None:
-    """ROUGE-1 and survey quality of every system by question type, as `score_tables.system_table`; None without row scores."""
+    """ROUGE-1 and survey quality of every system by question type, as `score_tables.score_table`; None without row scores."""
     if rows.empty or not {"system", "question_type", *TYPE_METRICS} <= set(rows):
         return None
     alive, kinds = rows[rows["status"] == "ok"], sorted(rows["question_type"].dropna().unique())

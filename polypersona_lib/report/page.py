@@ -21,7 +21,7 @@ from ..records import read_runs
 from ..scoring.metric_table import METRICS
 from ..systems import CONTROLS, model_name
 from . import brief, captions, parts, score_tables
-from .score_tables import read_csv, system_table
+from .score_tables import read_csv, score_table
 
 TEMPLATE, SCRIPT = "report.html.j2", "report.js"
 _TABLES = {"table2": "Table II", "table3": "Table III", "table1": "Table I"}
@@ -96,11 +96,11 @@ def context(run: RunConfig) -> dict:
         "run": {"name": run.name, "profile": run.profile, "scale": scale, "data": run.data and Path(run.data).name, "split": run.split, "seed": run.seed},
         "facts": parts.what_ran(run, records, dataset), "models": parts.trained_models(records, scale),
         "verdicts": parts.count_classes(ledger), "claims": ledger, **_tables([results, *(study.results for study in studies)]),
-        "controls": system_table(scores["systems"], score_tables.CONTROL_METRICS, scale), "control_meanings": CONTROLS.values(),
+        "controls": score_table(scores["systems"], score_tables.CONTROL_METRICS, scale), "control_meanings": CONTROLS.values(),
         "findings": score_tables.findings_table(scores["findings"], scale), "fidelity": fidelity,
         "brief": brief.brief(scores, ledger, keys, scale), "places": PLACES, "types": brief.type_table(rows, scale),
-        "unseen": system_table(scores["systems_unseen_pairs"], score_tables.UNSEEN_METRICS, scale),
-        "administration": system_table(scores["administration"], score_tables.ADMINISTRATION_METRICS, scale),
+        "unseen": score_table(scores["systems_unseen_pairs"], score_tables.UNSEEN_METRICS, scale),
+        "administration": score_table(scores["administration"], score_tables.ADMINISTRATION_METRICS, scale),
         "domains": score_tables.domain_table(scores["domain_accuracy"], scale),
         "why": run.settings.why, "recipe": _recipe(run, records), "adapted": any(r.get("adapted_base") for r in records),
         "definitions": _definitions(), "figures": drawn, "dataset": dataset,

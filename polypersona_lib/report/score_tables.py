@@ -109,7 +109,7 @@ def row_head(system: str, scale: str, failed: int = 0) -> dict:
     return {"name": system_label(system, scale), "kind": kind, "remark": ", ".join(filter(None, (_REMARKS[kind], f"{failed} failed" if failed else "")))}
 
 
-def system_table(scores: pd.DataFrame, wanted: tuple[str, ...], scale: str) -> dict | None:
+def score_table(scores: pd.DataFrame, wanted: tuple[str, ...], scale: str) -> dict | None:
     """One row a system (baselines, untuned, tuned, upper bounds), one column a metric, values with intervals; None without scores."""
     if scores.empty or not {"system", "metric", "value"} <= set(scores):
         return None

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import paths
+from polypersona_lib.claims.contradictions import blocks_and_pairs, nearest_shares
 from polypersona_lib.claims.evidence import BASES, BUILT, CONTRADICTED, MEASURED, NEEDS_DATA, NOT_REPRODUCED, REPRODUCED, UNTESTED, VERDICTS, Evidence
-from polypersona_lib.claims.facts import all_scores, dataset_facts, domain_scores, run_facts
-from polypersona_lib.claims.ledger import RULES, apply_rule, choose, judge, main, rests_on, summarise, write_claims
-from polypersona_lib.config import PROFILES
+from polypersona_lib.claims.facts import all_facts, all_scores, dataset_facts, domain_scores, run_facts
+from polypersona_lib.claims.ledger import RULES, apply_rule, choose, count_verdicts, judge, main, rests_on, write_claims
+from polypersona_lib.config import PROFILES, RunConfig
 from polypersona_lib.registry import MODELS
 from polypersona_lib.world import dataset
-from polypersona_lib.world.paper import CLAIM_KINDS, TABLE2, load_claims
+from polypersona_lib.world.paper import CLAIM_KINDS, DOMAIN_RECORDS, TABLE2, load_claims
 from polypersona_lib.world.questions import DOMAINS
 
 NANO, PAPER, SMOKE = PROFILES["nano"], PROFILES["paper"], PROFILES["smoke"]
@@ -223,7 +224,7 @@ def test_no_blank_cell_and_only_the_five_verdicts(facts, profile, known, tmp_pat
     assert named.all(), untested.loc[~named, "reason"].tolist()
     read = pd.read_csv(write_claims(ledger, tmp_path / "claims.csv"), dtype=str, keep_default_na=False)
     assert len(read) == len(LEDGER) and (read != "").all().all()
-    assert summarise(read).loc["all", "all"] == len(LEDGER)
+    assert count_verdicts(read).loc["all", "all"] == len(LEDGER)
 
 
 def test_without_facts_nothing_is_claimed():
@@ -546,6 +547,20 @@ def test_contradictions_hold_on_the_printed_numbers(test):
 )
 def test_contradictions_vanish_when_the_number_does(test, change, ledger):
     assert verdict(test, change=change, ledger=ledger).verdict == REPRODUCED
+
+
+def test_the_paper_s_counts_recomputed_by_hand():
+    """What notebook 90 shows: no whole number of 433 people is 14.2 %, and blocks of eight answers are too few for the persona-domain pairs."""
+    assert nearest_shares(14.2, 433) == {61: 14.1, 62: 14.3} and nearest_shares(25.0, 4) == {1: 25.0, 2: 50.0}
+    assert blocks_and_pairs(list(DOMAIN_RECORDS.values()), 8, 433, 28.6) == (446, 557) and blocks_and_pairs([8, 16], 8, 10, 50.0) == (3, 15)
+
+
+def test_all_facts_names_foreign_data_and_leaves_the_ablations_out(facts):
+    parts = {name: dataset.read_split(paths.DATASET / "paper", name) for name in dataset.SPLITS}
+    runs = [{"model": "tinyllama-1.1b", "device": "CPU, 2 threads", "share": 0.2}]
+    own, foreign = (all_facts(replace(RunConfig(), data=data), parts, runs) for data in ("", str(paths.DATASET)))
+    assert {**own, **facts} == own and any(name.startswith("ablation.") for name in own)
+    assert foreign["source"] == paths.DATASET.name and not any(name.startswith("ablation.") for name in foreign)
 
 
 def test_arithmetic_is_shown():
