@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .files import write_atomically
+from .files import csv_text, write_atomically
 
 DASH = "—"
 NO_VALUE = "no value in this run"
@@ -50,11 +50,6 @@ def estimate(value: float, lo: float = math.nan, hi: float = math.nan, *, reason
 def is_missing(cell) -> bool:
     """Whether a cell holds no value: None, NaN (also of pandas) or `Missing`."""
     return cell is None or isinstance(cell, Missing) or cell != cell or str(cell) == "<NA>"
-
-
-def csv_text(text: str) -> str:
-    """`text` as a spreadsheet may open it: a leading = + - @ (also after blanks, tabs or line ends) gets an apostrophe, so that nothing is a formula."""
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text.startswith(("\t", "\r", "\n")) else text
 
 
 def md_text(text: str) -> str:

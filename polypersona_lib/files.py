@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, and the hashes of texts, values, files and folders."""
+"""Files that are whole or not there: atomic writing, hashes of texts, values, files and folders, and text that is safe in a CSV file."""
 
 from __future__ import annotations
 
@@ -73,3 +73,8 @@ def folder_hash(folder: Path) -> str:
     for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def csv_text(text: str) -> str:
+    """`text` as a spreadsheet may open it: a leading = + - @ (also after blanks, tabs or line ends) gets an apostrophe, so that nothing is a formula."""
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text.startswith(("\t", "\r", "\n")) else text

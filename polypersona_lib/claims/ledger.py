@@ -18,9 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
-from ..cells import csv_text
 from ..config import Profile
-from ..files import write_atomically
+from ..files import csv_text, write_atomically
 from ..world.paper import CLAIM_KINDS
 from . import contradictions, method_rules, order_rules, score_rules
 from .evidence import BASES, MEASURED, REPRODUCED, VERDICTS, Evidence, Finding, Untestable

@@ -1,4 +1,4 @@
-"""Sections 1 to 3 of the page: who is asked, what is asked, who answers; and `Choice`, which makes an ask of the three.
+"""Sections 1 to 3 of the page: who is asked, what is asked, who answers; and `Inputs`, which makes an ask of the three.
 
 Every section calls `changed` when something in it has changed that an ask depends on.
 """
@@ -274,7 +274,7 @@ class ModelSection:
         return list(dict.fromkeys(chosen))
 
 
-class Choice:
+class Inputs:
     """What the three sections say together."""
 
     def __init__(self, person: PersonSection, question: QuestionSection, models: ModelSection):

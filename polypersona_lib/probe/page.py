@@ -1,18 +1,21 @@
-"""The probe as a page of ipywidgets: its sections, in the order of the keyboard, and how a notebook shows it."""
+"""The probe as a page of ipywidgets: its sections in the order of the keyboard, among them the answers and the prompt, and how a notebook shows it."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ipywidgets as widgets
 
 from ..figures.style import run_note
-from .answers import AnswerSection, PromptSection, WhatIfSection
-from .charts import png
-from .inputs import Choice, ModelSection, PersonSection, QuestionSection
+from ..prompts.token_view import ROLES, prompt_tokens, stretches
+from ..registry import MODELS
+from . import charts
+from .asking import Ask, Reply, System
+from .inputs import Inputs, ModelSection, PersonSection, QuestionSection
 from .interview import Interviewer
-from .page_parts import Worker
-from .questionnaire_section import QuestionnaireSection
+from .many_asks import QuestionnaireSection, WhatIfSection
+from .page_parts import Picture, Stream, Worker, put, read_only, row, show_if
 
 NOTICE = (
     "<strong>Simulated answers are not survey data.</strong> A language model writes them from a made-up card. "
@@ -23,6 +26,94 @@ TWINS = (
     "this project's text and nothing else, so its sentences often do not make sense, above all after a question of your own. Look at how an answer changes, "
     "not at what it claims."
 )
+STRETCHES = 12  # parts of a prompt: at most the template between all of the others
+
+
+class PromptSection:
+    """Shows a prompt part by part."""
+
+    def __init__(self, worker: Worker):
+        self.talk = worker.interviewer
+        self.facts, self.boxes = read_only("Tokens", 1), [read_only(ROLES["template"], 1, hidden=True) for _ in range(STRETCHES)]
+        for box in self.boxes:
+            box.add_class("pp-part")
+        head = widgets.HTML(
+            "<h2>7. The prompt, as it was sent</h2><p>Part by part, a colour and a name for each. │ stands between two tokens, "
+            "⟦ ⟧ encloses a control token, ↵ is a line end, ‥ one more token of the character before it.</p>"
+        )
+        self.children = [head, self.facts, *self.boxes]
+
+    def show(self, ask: Ask, system: System) -> None:
+        """Show the prompt of `ask` as `system` got it."""
+        tokens = prompt_tokens(self.talk.generator.tokenizer(system.key), ask.messages, MODELS[system.key].control)
+        put(self.facts, f"{len(tokens)} tokens for {self.talk.label(system)}, {sum(t.control for t in tokens)} of them control tokens")
+        parts = stretches(tokens)
+        for box, (role, count, text) in zip(self.boxes, parts, strict=False):
+            for known in ROLES:
+                box.remove_class(f"pp-{known}")
+            box.add_class(f"pp-{role}")
+            box.description = f"{ROLES[role]} ({count})"
+            put(box, text)
+        show_if(True, *self.boxes[: len(parts)])
+        show_if(False, *self.boxes[len(parts) :])
+
+
+class AnswerSection:
+    """Puts one question to the untuned base, the tuned model and the second family, side by side."""
+
+    def __init__(self, inputs: Inputs, worker: Worker, note: str, prompt: PromptSection):
+        self.inputs, self.worker, self.talk, self.note, self.prompt = inputs, worker, worker.interviewer, note, prompt
+        self.boxes = [read_only(name, 3, "1 1 300px") for name in ("Untuned base", "Tuned model", "Second family")]
+        show_if(False, self.boxes[2])
+        for box in self.boxes[:2]:
+            box.placeholder = "the answer appears here after Ask"
+        self.asked, self.facts, self.badge = read_only("What was asked", 1), read_only("What was read from them", 2), read_only("Training", 1)
+        self.picture = Picture()
+        self.bar = worker.bar(Ask=self.ask)
+        head = widgets.HTML("<h2>4. What they say</h2>")
+        self.children = [head, self.asked, row(*self.boxes), self.badge, self.facts, self.picture.box]
+
+    def show_badge(self, ask: Ask, system: System) -> None:
+        """Say whether `system` met this pair in training."""
+        put(self.badge, self.talk.seen(ask, system))
+
+    def ask(self) -> None:
+        """Put the question to every system, the answers streaming in."""
+        ask, systems, name = self.inputs.ask(), self.inputs.models.systems(), self.inputs.person.name
+        self.worker.start(lambda: self._ask(ask, systems, name), self.bar)
+
+    def _ask(self, ask: Ask, systems: list[System], name: str) -> str:
+        began, replies = time.perf_counter(), []
+        boxes = self._boxes_of(systems)
+        for box in self.boxes:
+            box.value = ""
+            show_if(box in boxes, box)
+        self.facts.value = ""
+        put(self.asked, f"{name}: {ask.text}")
+        self.picture.clear()
+        for system, box in zip(systems, boxes, strict=True):
+            replies += self.worker.answer([ask], system, on_text=Stream(box))
+            put(box, replies[-1].text or "(nothing: a failed generation)", width=44)
+        shown = systems[1] if len(systems) > 1 else systems[0]
+        self._show_readings(ask, replies)
+        self.show_badge(ask, shown)
+        self.prompt.show(ask, shown)
+        return f"answered in {time.perf_counter() - began:.1f} s, seed {ask.seed}"
+
+    def _boxes_of(self, systems: list[System]) -> list[widgets.Textarea]:
+        """The field of each system; the second one is empty where the first family answers untuned alone."""
+        base, tuned, second = self.boxes
+        both = len(systems) > 1 and systems[1].key == systems[0].key
+        return ([base, tuned, second] if both else [base, second])[: len(systems)]
+
+    def _show_readings(self, ask: Ask, replies: list[Reply]) -> None:
+        labels = [self.talk.label(r.system) for r in replies]
+        readings = zip(labels, replies, strict=True)
+        put(self.facts, "\n".join(f"{label}: {r.scale_marks}{r.stance} · {r.tokens} tokens · {r.seconds:.2f} s" for label, r in readings))
+        if ask.options:
+            groups = dict(zip(labels, (r.option_probs for r in replies), strict=True))
+            kinds, read = [r.system.kind for r in replies], [r.option for r in replies]
+            self.picture.show(charts.plot_options(groups, ask.options, kinds, note=self.note, read=read), charts.say_options(groups, ask.options))
 
 
 class Page:
@@ -34,11 +125,11 @@ class Page:
         self.person = PersonSection(interviewer.cards, self.worker, self._refresh)
         self.question = QuestionSection(self.worker, self._refresh)
         self.models = ModelSection(run, self.worker, self._refresh)
-        self.choice = Choice(self.person, self.question, self.models)
+        self.inputs = Inputs(self.person, self.question, self.models)
         self.prompt = PromptSection(self.worker)
-        self.answers = AnswerSection(self.choice, self.worker, note, self.prompt)
-        self.what_if = WhatIfSection(self.choice, self.worker, note)
-        self.questionnaire = QuestionnaireSection(self.choice, self.worker)
+        self.answers = AnswerSection(self.inputs, self.worker, note, self.prompt)
+        self.what_if = WhatIfSection(self.inputs, self.worker, note)
+        self.questionnaire = QuestionnaireSection(self.inputs, self.worker)
         self.root = self._root()
         self.person.find()
         self.question.list_questions()
@@ -61,7 +152,7 @@ class Page:
     def _refresh(self) -> None:
         """Let what is shown follow the choice: values to compare with, sampling, options, and whether the pair was in training."""
         self.what_if.list_values()
-        if ask := self.choice.show():
+        if ask := self.inputs.show():
             self.answers.show_badge(ask, self.models.chosen)
 
 
@@ -70,4 +161,4 @@ def show_page(page: Page, fig, table) -> None:
     from IPython.display import display
 
     view = {"version_major": 2, "version_minor": 0, "model_id": page.root.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "image/png": png(fig), "text/plain": table.to_string()}, raw=True)
+    display({"application/vnd.jupyter.widget-view+json": view, "image/png": charts.png(fig), "text/plain": table.to_string()}, raw=True)

@@ -11,11 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from .. import __version__
-from ..cells import csv_text
 from ..config import RunConfig
 from ..errors import one_line
 from ..figures.style import run_note
-from ..files import write_atomically
+from ..files import csv_text, write_atomically
 from ..models.generation import Sampling
 from ..prompts import chat
 from ..registry import MODELS

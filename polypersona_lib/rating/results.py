@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .. import resampling
-from ..cells import Estimate, Missing, csv_text, estimate
-from ..files import write_atomically
+from ..cells import Estimate, Missing, estimate
+from ..files import csv_text, write_atomically
 from ..scoring.metric_table import METRICS
 from . import agreement
 from .sheet import AGAIN, POINTS, SCALES

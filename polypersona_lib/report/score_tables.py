@@ -44,7 +44,7 @@ def slug(text: str) -> str:
 
 
 def from_csv_text(cell: str) -> str:
-    """A cell as it was before `cells.csv_text` made it safe for spreadsheets."""
+    """A cell as it was before `files.csv_text` made it safe for spreadsheets."""
     return cell[1:] if cell.startswith("'") and cell[1:].lstrip()[:1] in ("=", "+", "-", "@") else cell
 
 

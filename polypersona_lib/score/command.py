@@ -17,9 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from .. import resampling
-from ..cells import csv_text
 from ..errors import InputError
-from ..files import write_atomically
+from ..files import csv_text, write_atomically
 from ..intake.predictions_file import read_predictions, unused
 from ..scoring import diagnosis, metric_table
 from . import file_scores, printing

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .. import resampling, stats
-from ..cells import csv_text
 from ..config import RunConfig
+from ..files import csv_text
 from ..locate import find
 from ..prompts import chat
 from ..systems import system_labels

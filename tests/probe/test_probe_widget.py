@@ -73,7 +73,7 @@ def test_ask_shows_base_beside_tuned_with_bars_badge_and_prompt(make):
     assert page.answers.picture.image.value[:4] == b"\x89PNG" and "Strongly agree" in page.answers.picture.image.tooltip
     roles = [box.description.split(" (")[0] for box in page.prompt.boxes if box.layout.display != "none"]
     assert roles == ["template", "instruction", "template", "persona card", "domain", "question", "options", "template"]
-    says = [page.interviewer.answer([page.choice.ask()], s)[0].text for s in (BASE, TUNED)]
+    says = [page.interviewer.answer([page.inputs.ask()], s)[0].text for s in (BASE, TUNED)]
     assert [box.value for box in page.answers.boxes[:2]] == says, "each answer in its own box"
     page.models.second.value = "phi-2"
     press(page, page.answers.bar, "Ask")
@@ -226,7 +226,7 @@ def test_who_and_what_a_questionnaire_takes(make):
 def test_a_file_of_two_models_is_answered_row_by_row(make):
     page = make()
     page.question.bank.value = "healthcare.agreement.1"
-    asks = [replace(page.choice.ask(), seed=s) for s in (1, 2, 3, 4)]
+    asks = [replace(page.inputs.ask(), seed=s) for s in (1, 2, 3, 4)]
     systems = [BASE, TUNED, BASE, TUNED]
     replies = [page.interviewer.answer([a], s)[0] for a, s in zip(asks, systems, strict=True)]
     _, path = questionnaire.write(replies, page.questionnaire.folder, "two", page.interviewer.run)
@@ -238,7 +238,7 @@ def test_a_file_of_two_models_is_answered_row_by_row(make):
 def test_a_question_of_ones_own_is_asked_in_the_domain_chosen(make):
     page = make()
     page.question.own.value, page.question.domain.value = "Tea?", "finance"
-    assert page.choice.ask().domain == "Finance" and page.choice.ask().kind == "open"
+    assert page.inputs.ask().domain == "Finance" and page.inputs.ask().kind == "open"
 
 
 def test_a_file_brought_by_the_browser_is_checked_before_it_is_kept(make):
@@ -264,13 +264,13 @@ def test_a_file_brought_by_the_browser_is_checked_before_it_is_kept(make):
 def test_what_is_shown_as_sampling_is_what_is_used(make):
     page = make()
     page.question.bank.value = "healthcare.agreement.1"
-    assert (page.models.temperature.value, page.models.top_p.value, page.choice.ask().sampling.temperature) == (0.3, 0.9, 0.3)
+    assert (page.models.temperature.value, page.models.top_p.value, page.inputs.ask().sampling.temperature) == (0.3, 0.9, 0.3)
     page.question.kind.value = "open"
-    assert page.models.temperature.value == 0.7 and page.choice.ask().sampling.max_tokens == 112
+    assert page.models.temperature.value == 0.7 and page.inputs.ask().sampling.max_tokens == 112
     page.models.temperature.value = 0.0
-    assert page.models.manner.value == "as set here" and page.choice.ask().sampling.temperature == 0.0, "a changed temperature is never ignored"
+    assert page.models.manner.value == "as set here" and page.inputs.ask().sampling.temperature == 0.0, "a changed temperature is never ignored"
     page.models.top_p.value = 0.5
-    assert page.choice.ask().sampling.top_p == 0.5
+    assert page.inputs.ask().sampling.top_p == 0.5
     page.models.manner.value = "as in the study"
     assert page.models.temperature.value == 0.7 and page.models.manner.value == "as in the study"
     page.question.own.value, page.question.own_options.value = "Tea?", "Yes / No"

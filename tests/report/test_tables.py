@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import cells
-from polypersona_lib.cells import Estimate, Missing, csv_text, estimate, md_text, tex_text
+from polypersona_lib.cells import Estimate, Missing, estimate, md_text, tex_text
 from polypersona_lib.config import PROFILES
+from polypersona_lib.files import csv_text
 from polypersona_lib.registry import MODELS
 from polypersona_lib.report import paper_tables
 from polypersona_lib.systems import system_label
