@@ -1,12 +1,11 @@
-"""Agreement, distances of distributions, Holm's correction, whole numbers in proportion: plain functions of numbers."""
+"""Holm's correction, agreement of two raters, one distribution against another, whole numbers in proportion: plain functions of numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats as scipy_stats
-from scipy.spatial import distance
+from scipy.special import entr
 
 
 def holm(p_values: Sequence) -> np.ndarray:
@@ -21,21 +20,8 @@ def holm(p_values: Sequence) -> np.ndarray:
     return corrected
 
 
-def quadratic_kappa(a: Sequence[int], b: Sequence[int], *, n_options: int) -> float:
-    """Cohen's kappa with quadratic weights of two lists of options 0 … n_options-1. NaN if both are one and the same constant, or empty.
-
-    Source: scikit-learn cohen_kappa_score.
-    """
-    from sklearn.metrics import cohen_kappa_score
-
-    a, b = np.asarray(a, dtype=int), np.asarray(b, dtype=int)
-    if not len(a) or (np.ptp(a) == 0 and np.array_equal(a, b)):
-        return np.nan
-    return float(cohen_kappa_score(a, b, labels=list(range(n_options)), weights="quadratic"))
-
-
 def kappa_of_tables(tables: np.ndarray) -> np.ndarray:
-    """Quadratic kappa of each table of counts (…, options, options), as `quadratic_kappa` of the answers behind it; NaN if nobody varies."""
+    """Quadratic kappa of each table of counts (…, options, options), NaN if nobody varies. Source: scikit-learn's cohen_kappa_score."""
     n = tables.shape[-1]
     weights = (np.arange(n)[:, None] - np.arange(n)) ** 2
     total = tables.sum(axis=(-2, -1))
@@ -44,49 +30,33 @@ def kappa_of_tables(tables: np.ndarray) -> np.ndarray:
         return np.where(expected > 0, 1 - (weights * tables).sum(axis=(-2, -1)) / expected, np.nan)
 
 
-def _distribution(p: Sequence) -> np.ndarray:
-    """`p` scaled to sum 1. Raises ValueError if it is not a distribution."""
-    p = np.asarray(p, dtype=float)
-    if p.ndim != 1 or len(p) < 2 or not np.isfinite(p).all() or (p < 0).any() or p.sum() <= 0:
-        raise ValueError(f"not a distribution over two or more options: {p}")
-    return p / p.sum()
+def quadratic_kappa(a: Sequence[int], b: Sequence[int], *, n_options: int) -> float:
+    """Cohen's kappa with quadratic weights of two lists of options 0 … n_options-1. NaN if both are one and the same constant, or empty."""
+    table = np.zeros((n_options, n_options))
+    np.add.at(table, (np.asarray(a, dtype=int), np.asarray(b, dtype=int)), 1)
+    return float(kappa_of_tables(table))
 
 
-def alignment(p: Sequence, q: Sequence) -> float:
-    """1 - Wasserstein distance of two distributions over the same ordered options / its maximum, in [0, 1].
+def compare_distributions(p: np.ndarray, q: np.ndarray, sizes) -> dict[str, np.ndarray]:
+    """`p` (a system) against `q` (the reference) over ordered options, both (..., options) with rows that sum to 1: metric -> (...).
 
-    Source: Santurkar et al. 2023 (OpinionQA), 1 - WD / (N - 1).
+    Args: sizes: number of options of each row, shape (...); columns beyond it hold 0.
+    Returns:
+        alignment: 1 - Wasserstein distance / (options - 1). js_divergence: Jensen-Shannon divergence, base 2 (its square root is the distance).
+        sd_ratio, entropy_ratio: spread of p over that of q, NaN where q is constant: 1 is equal, below 1 too uniform. top_share: p's most frequent option.
+    Source: Santurkar et al. 2023 (OpinionQA) for alignment; scipy's `wasserstein_distance` and `jensenshannon` give the same.
     """
-    p, q = _distribution(p), _distribution(q)
-    if len(p) != len(q):
-        raise ValueError(f"distributions over {len(p)} and {len(q)} options")
-    places = np.arange(len(p))
-    return float(1 - scipy_stats.wasserstein_distance(places, places, p, q) / (len(p) - 1))
-
-
-def jensen_shannon(p: Sequence, q: Sequence) -> float:
-    """Jensen-Shannon divergence, base 2, in [0, 1] (the divergence; scipy's "distance" is its square root)."""
-    p, q = _distribution(p), _distribution(q)
-    if len(p) != len(q):
-        raise ValueError(f"distributions over {len(p)} and {len(q)} options")
-    return float(np.nan_to_num(distance.jensenshannon(p, q, base=2)) ** 2)
-
-
-def _sd(p: np.ndarray) -> float:
-    places = np.arange(len(p))
-    return float(np.sqrt((p * (places - (p * places).sum()) ** 2).sum()))
-
-
-def sd_ratio(p: Sequence, q: Sequence) -> float:
-    """Standard deviation of the options under `p` over that under `q` (the reference): 1 is equal spread, below 1 too uniform. NaN if q is constant."""
-    spread = _sd(_distribution(q))
-    return _sd(_distribution(p)) / spread if spread > 0 else np.nan
-
-
-def entropy_ratio(p: Sequence, q: Sequence) -> float:
-    """Entropy of `p` over the entropy of `q` (the reference); NaN if q is constant."""
-    reference = float(scipy_stats.entropy(_distribution(q)))
-    return float(scipy_stats.entropy(_distribution(p))) / reference if reference > 0 else np.nan
+    places = np.arange(p.shape[-1])
+    spread = [np.sqrt(np.clip((d * places**2).sum(-1) - (d * places).sum(-1) ** 2, 0, None)) for d in (p, q)]
+    entropy = [entr(d).sum(-1) for d in (p, q)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "alignment": 1 - np.abs(np.cumsum(p - q, axis=-1)).sum(-1) / (np.asarray(sizes) - 1),
+            "js_divergence": np.clip((entr((p + q) / 2).sum(-1) - (entropy[0] + entropy[1]) / 2) / np.log(2), 0, 1),
+            "sd_ratio": np.where(spread[1] > 1e-9, spread[0] / spread[1], np.nan),
+            "entropy_ratio": np.where(entropy[1] > 1e-9, entropy[0] / entropy[1], np.nan),
+            "top_share": p.max(-1),
+        }
 
 
 def apportion(total: int, weights: list[float]) -> list[int]:

@@ -12,7 +12,7 @@ from ..files import sha256
 from ..scoring import metric_table, metrics, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
-from ..survey import distributions
+from ..stats import compare_distributions
 
 GROUPS = ("domain", "question_type")
 HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
@@ -98,17 +98,19 @@ def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resamplin
     number, options = pd.factorize(item[kept.index])[0], int(kept["size"].max())
     who = pd.factorize(people[kept.index] if people is not None else pd.Series(kept.index))[0]
     sizes = kept.groupby(number)["size"].first().to_numpy()
-    weights = distributions.resampled(who.max() + 1, ITEM_DRAWS, seed)
+    units = who.max() + 1
+    weights = np.vstack([np.ones(units), resampling.drawn_units(units, n_boot=ITEM_DRAWS, seed=seed)]) / units
     said, truth = (_shares(weights, who, number * options + kept[c].to_numpy(), kept[c].to_numpy() >= 0, (len(sizes), options)) for c in ("said", "truth"))
-    compared = distributions.compare(said, truth, sizes)
+    compared = compare_distributions(said, truth, sizes)
     flat = (np.arange(options) < sizes[:, None]) / sizes[:, None]
     limits, lines = {"alignment": (0, 1)}, []
     for metric in DISTRIBUTIONS:
         known = np.isfinite(compared[metric][0])
         if known.any():
-            value, lo, hi = map(float, distributions.interval(np.nanmean(compared[metric][:, known], axis=1), limits.get(metric, (0, math.inf))))
-            lines.append({"metric": metric, "value": value, "lo": lo, "hi": hi, "n": len(kept)})
-    return lines, {"items": len(sizes), "uniform": float(distributions.compare(flat, truth[0], sizes)["alignment"].mean())}
+            means = np.nanmean(compared[metric][:, known], axis=1)
+            lo, hi = np.clip(resampling.interval(means[1:], units=units, around=means[0]), *limits.get(metric, (0, math.inf)))
+            lines.append({"metric": metric, "value": float(means[0]), "lo": float(lo), "hi": float(hi), "n": len(kept)})
+    return lines, {"items": len(sizes), "uniform": float(compare_distributions(flat, truth[0], sizes)["alignment"].mean())}
 
 
 def _shares(weights: np.ndarray, who: np.ndarray, cell: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -114,7 +114,7 @@ def _item(group: pd.DataFrame) -> dict:
     """How one item's mean option probabilities compare with the respondents' shares."""
     model = np.stack(group["option_probs"].to_list()).mean(0)
     people = np.bincount(group["truth"], minlength=len(model)) / len(group)
-    return {"alignment": stats.alignment(model, people), "sd_ratio": stats.sd_ratio(model, people), "entropy_ratio": stats.entropy_ratio(model, people)}
+    return {name: float(value) for name, value in stats.compare_distributions(model, people, len(model)).items()}
 
 
 def _calibration(confidence: np.ndarray, hit: np.ndarray) -> pd.DataFrame:

@@ -14,10 +14,10 @@ import pandas as pd
 from ..scoring.encoder import load_encoder
 from ..scoring.metrics import answered
 from ..scoring.set_scores import SelfBleu
-from .distributions import Z
 
 REFERENCES = "references"
-METRICS = ("distinct1", "distinct2", "distinct3", "self_bleu", "semantic_spread")
+Z = 1.959964  # half width of a 95 % interval in standard errors
+DIVERSITY_METRICS = ("distinct1", "distinct2", "distinct3", "self_bleu", "semantic_spread")
 _COLUMNS = ["system", "metric", "value", "lo", "hi", "n", "size", "references"]
 SUBSETS = 3  # subsets of a question's answers, at most, where a system has more than the smallest
 ENCODED = 3  # answers to a question whose meanings are compared: encoding is what takes time

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from ..world.questions import load_questions
-from .distributions import Sheet, arrays, interval, resampled
+from .distributions import bounded_interval
+from .sheet import Sheet
 
 FEWEST_ITEMS = 3
-RESPONDENTS = "respondents"
+PEOPLE = "respondents"  # the system whose answers are the respondents' own
 
 
 def alpha(covariance: np.ndarray) -> np.ndarray:
@@ -81,46 +82,45 @@ def constructs() -> dict[str, list[str]]:
     return {name: items for name, items in found.items() if len(items) >= FEWEST_ITEMS}
 
 
-def reliability(sheets: Mapping[str, pd.DataFrame], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
+def reliability(sheets: Mapping[str, Sheet], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
     """Alpha and omega of every construct, of the respondents (system "respondents") and of every system, and their means over constructs.
 
-    Returns: (system, construct, metric, value, lo, hi, n, items, reversed, respondents): `n` people (the mean: constructs with a value), `items` and how many
-        of them are reverse-keyed, `respondents` the same coefficient of the respondents' own answers. Alpha has a 95 % interval (people resampled), omega none.
+    Returns: (system, construct, metric, value, lo, hi, n, items, reversed, respondents): `n` people who answered all items (the mean: constructs with a
+        value), `items` and how many of them are reverse-keyed, `respondents` the same coefficient of the respondents' own answers. Alpha has a 95 %
+        interval (units resampled), omega none.
         NaN where a coefficient cannot be formed (an answerer that gives everyone the same probabilities has alpha 0 and omega 0).
     """
-    first = arrays(next(iter(sheets.values())))
-    weights = resampled(len(first.people), n_boot, seed)
-    true = first.truth / (first.sizes - 1)
-    lines = _system(RESPONDENTS, first, true, np.zeros_like(true), weights)
-    for system, frame in sheets.items():
-        sheet = arrays(frame)
+    first = next(iter(sheets.values()))
+    weights, true = first.draws(n_boot=n_boot, seed=seed), first.true_positions()
+    lines = _system(PEOPLE, first, true, np.zeros_like(true), weights)
+    for system, sheet in sheets.items():
         lines += _system(system, sheet, *sheet.positions(), weights)
     table = pd.DataFrame(lines)
-    own = table[table["system"] == RESPONDENTS].set_index(["construct", "metric"])["value"]
+    own = table[table["system"] == PEOPLE].set_index(["construct", "metric"])["value"]
     return table.assign(respondents=own.reindex(pd.MultiIndex.from_frame(table[["construct", "metric"]])).to_numpy())
 
 
 def _system(system: str, sheet: Sheet, mean: np.ndarray, var: np.ndarray, weights: np.ndarray) -> list[dict]:
-    questions, lines, drawn = load_questions(), [], []
-    turned = np.where([questions[i].key > 0 for i in sheet.items], mean, 1 - mean)
-    for construct, ids in constructs().items():
-        places = [sheet.items.index(i) for i in ids if i in sheet.items]
+    """Both coefficients of every construct, and their means. Who did not answer all items of a construct is left out of it."""
+    ids, keyed, lines, drawn = [q.id for q in sheet.items], sheet.keyed(mean), [], []
+    for construct, wanted in constructs().items():
+        places = [ids.index(i) for i in wanted if i in ids]
         if len(places) < FEWEST_ITEMS:
             continue
-        found = covariances(weights, turned[:, places], var[:, places])
-        about = {"system": system, "construct": construct, "n": len(sheet.people), "items": len(places), "reversed": sum(questions[i].key < 0 for i in ids)}
-        drawn.append(alpha(found))
-        value, lo, hi = interval(drawn[-1], (-np.inf, 1))
-        lines.append(about | {"metric": "alpha", "value": float(value), "lo": float(lo), "hi": float(hi)})
-        lines.append(about | {"metric": "omega", "value": omega(found[0]), "lo": np.nan, "hi": np.nan})
-    value, lo, hi = interval(np.nanmean(drawn, axis=0), (-np.inf, 1))
+        whole = np.isfinite(keyed[:, places]).all(1)
+        shares = weights if whole.all() else weights[:, whole] / weights[:, whole].sum(1, keepdims=True)
+        covariance = covariances(shares, keyed[whole][:, places], var[whole][:, places])
+        reverse = sum(sheet.items[p].key < 0 for p in places)
+        about = {"system": system, "construct": construct, "n": int(whole.sum()), "items": len(places), "reversed": reverse}
+        drawn.append(alpha(covariance))
+        lines += _pair(about, drawn[-1], omega(covariance[0]), sheet.n_units)
     omegas = [line["value"] for line in lines if line["metric"] == "omega" and np.isfinite(line["value"])]
-    about = {
-        "system": system,
-        "construct": "mean",
-        "items": sum(line["items"] for line in lines) // 2,
-        "reversed": sum(line["reversed"] for line in lines) // 2,
-    }
-    lines.append(about | {"metric": "alpha", "value": float(value), "lo": float(lo), "hi": float(hi), "n": len(drawn)})
-    mean_omega = float(np.mean(omegas)) if omegas else np.nan
-    return [*lines, about | {"metric": "omega", "value": mean_omega, "lo": np.nan, "hi": np.nan, "n": len(omegas)}]
+    about = {"system": system, "construct": "mean"} | {name: sum(line[name] for line in lines) // 2 for name in ("items", "reversed")}
+    means = _pair(about, np.nanmean(drawn, axis=0), float(np.mean(omegas)) if omegas else np.nan, sheet.n_units)
+    return [*lines, *(line | {"n": n} for line, n in zip(means, (len(drawn), len(omegas)), strict=True))]
+
+
+def _pair(about: dict, alphas: np.ndarray, omega_value: float, units: int) -> list[dict]:
+    """The line of alpha, with its interval from its draws, and the line of omega, which has none."""
+    value, lo, hi = map(float, bounded_interval(alphas, units, (-np.inf, 1)))
+    return [about | {"metric": "alpha", "value": value, "lo": lo, "hi": hi}, about | {"metric": "omega", "value": omega_value, "lo": np.nan, "hi": np.nan}]

@@ -14,10 +14,10 @@ from scipy import stats as scipy_stats
 
 from .. import stats
 from ..world import personas
-from ..world.questions import load_questions
-from .distributions import Sheet, arrays, interval, resampled
+from .distributions import bounded_interval
+from .sheet import Sheet
 
-FEWEST = 10  # people a group needs, and as many outside it, before anything is tested
+FEWEST_PEOPLE = 10  # people a group needs, and as many outside it, before anything is tested
 CENSUS_REGIONS = {  # Source: U.S. Census Bureau, Census Regions and Divisions of the United States
     "Northeast": ("New York", "Pennsylvania"),
     "Midwest": ("Illinois", "Ohio", "Michigan", "Minnesota"),
@@ -57,16 +57,14 @@ def groups(people: Sequence[dict]) -> pd.DataFrame:
 
 
 def scores(sheet: Sheet) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(the system's, the respondents') score of each person in each construct and in `ALL` (the mean of the constructs): name -> shape (people,)."""
-    questions = load_questions()
-    key = np.array([questions[item].key for item in sheet.items])
-    construct = np.array([questions[item].construct for item in sheet.items])
-    both = []
-    for place in (sheet.positions()[0], sheet.truth / (sheet.sizes - 1)):
-        turned = np.where(key > 0, place, 1 - place)
-        found = {name: turned[:, construct == name].mean(1) for name in dict.fromkeys(construct)}
-        both.append(found | {ALL: np.mean(list(found.values()), axis=0)})
-    return both[0], both[1]
+    """(the system's, the respondents') score of each person in each construct and in `ALL` (the mean of the constructs): name -> shape (people,).
+
+    An item that either of the two did not answer counts for neither; a person without an item of the construct has NaN.
+    """
+    both = [sheet.positions()[0], sheet.true_positions()]
+    known = np.isfinite(both[0]) & np.isfinite(both[1])
+    means = [sheet.by_construct(np.where(known, positions, np.nan)) for positions in both]
+    return tuple(dict(zip(sheet.constructs, part.T, strict=True)) | {ALL: part.mean(1)} for part in means)
 
 
 def membership(sheet: Sheet, people: Sequence[dict]) -> list[tuple[str, str, np.ndarray]]:
@@ -78,51 +76,63 @@ def membership(sheet: Sheet, people: Sequence[dict]) -> list[tuple[str, str, np.
     return [(v, g, (known[v] == g).to_numpy()) for v, names in BANDS.items() for g in names if (known[v] == g).any()]
 
 
-def subgroups(sheets: Mapping[str, pd.DataFrame], people: Sequence[dict]) -> pd.DataFrame:
+def subgroups(sheets: Mapping[str, Sheet], people: Sequence[dict]) -> pd.DataFrame:
     """Every system against the respondents in every group, for each construct and for all.
 
-    Args: sheets: system -> administration. people: the cards it was answered for (`personas.fresh_personas(count, seed)`).
+    Args: sheets: system -> its sheet. people: the cards it was answered for (`personas.fresh_personas(count, seed)`).
     Returns: a row a system, variable, group, construct and metric, with
         metric "bias": the system's mean of the group minus the respondents' (paired t); "gap_error": by how much the group's distance from everybody
             else in the system's answers exceeds that in the respondents' (Welch's t on the differences); a bias that is the same for all is no gap error.
         value, lo, hi: on the scale 0-1, with 95 % interval over people. effect: value in standard deviations of the respondents' scores (Glass's delta).
         system_value, true_value: the two means (bias) or the two gaps (gap_error). p, and p_holm: corrected over all tests of the same system.
-        n, n_rest: people in the group and outside it. note: "too few" where either is below `FEWEST`: nothing is tested then (NaN).
-    Raises: ValueError if a persona has no card.
+        n, n_rest: people in the group and outside it. note: "too few" where either is below `FEWEST_PEOPLE`: nothing is tested then (NaN).
+    Raises: ValueError if a persona has no card, and for people of unequal weight: the tests count every person once.
     """
     rows = []
-    for system, frame in sheets.items():
-        sheet = arrays(frame)
-        found = [_group(in_group, *scores(sheet)) | {"variable": v, "group": g} for v, g, in_group in membership(sheet, people)]
-        rows += [line | {k: part[k] for k in ("variable", "group", "n", "n_rest", "note")} | {"system": system} for part in found for line in part["lines"]]
+    for system, sheet in sheets.items():
+        if sheet.weights is not None:
+            raise ValueError(f"{system}: people have weights, and these tests count every person once; `gap_slopes` takes weights")
+        model, true = scores(sheet)
+        for variable, group, inside in membership(sheet, people):
+            about = {"system": system, "variable": variable, "group": group}
+            rows += [about | line for line in _group(inside, model, true)]
     table = pd.DataFrame(rows)
     table["p_holm"] = table.groupby("system", sort=False)["p"].transform(stats.holm)
     first = ["system", "variable", "group", "construct", "metric"]
     return table[first + ["value", "lo", "hi", "effect", "system_value", "true_value", "p", "p_holm", "n", "n_rest", "note"]]
 
 
-def _group(inside: np.ndarray, model: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> dict:
-    """Both metrics of one group in every construct, all constructs in one call of the test."""
+def _group(inside: np.ndarray, model: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> list[dict]:
+    """Both metrics of one group in every construct, all constructs in one call of the test. People without a score are left out of n and n_rest."""
     m, t = np.stack(list(model.values())), np.stack(list(true.values()))
-    n, rest, spread = int(inside.sum()), int((~inside).sum()), t.std(1, ddof=1)
-    gaps = [a[:, inside].mean(1) - a[:, ~inside].mean(1) if rest else np.full(len(a), np.nan) for a in (m, t)]
-    found = {
-        "bias": (m[:, inside].mean(1), t[:, inside].mean(1), lambda d: scipy_stats.ttest_1samp(d[:, inside], 0, axis=1)),
-        "gap_error": (*gaps, lambda d: scipy_stats.ttest_ind(d[:, inside], d[:, ~inside], axis=1, equal_var=False)),
-    }
-    nothing, lines = np.full(len(model), np.nan), []
-    for metric, (ours, theirs, test) in found.items():
-        p, lo, hi = (nothing,) * 3
-        if min(n, rest) >= FEWEST:
-            result = test(m - t)
-            p, (lo, hi) = result.pvalue, result.confidence_interval(0.95)
-        columns = zip(model, ours - theirs, lo, hi, (ours - theirs) / spread, ours, theirs, p, strict=True)
-        names = ("construct", "value", "lo", "hi", "effect", "system_value", "true_value", "p")
-        lines += [{"metric": metric} | dict(zip(names, row, strict=True)) for row in columns]
-    return {"n": n, "n_rest": rest, "note": "" if min(n, rest) >= FEWEST else "too few", "lines": lines}
+    own, rest = ([a[:, part] for a in (m, t)] for part in (inside, ~inside))
+    n, n_rest = (np.isfinite(part[0]).sum(1) for part in (own, rest))
+    means, others = ([_mean(a) for a in part] for part in (own, rest))
+    tests = {
+        "bias": (*means, lambda d: scipy_stats.ttest_1samp(d[:, inside], 0, axis=1, nan_policy="omit")),
+        "gap_error": (*(a - b for a, b in zip(means, others, strict=True)),
+                      lambda d: scipy_stats.ttest_ind(d[:, inside], d[:, ~inside], axis=1, equal_var=False, nan_policy="omit")),
+    }  # fmt: skip
+    enough, spread, lines = np.minimum(n, n_rest) >= FEWEST_PEOPLE, np.nanstd(t, axis=1, ddof=1), []
+    for metric, (ours, theirs, test) in tests.items():
+        p, lo, hi = (np.full(len(model), np.nan) for _ in range(3))
+        if enough.any():
+            result = test((m - t)[enough])
+            p[enough], (lo[enough], hi[enough]) = result.pvalue, result.confidence_interval(0.95)
+        columns = {"construct": list(model), "value": ours - theirs, "lo": lo, "hi": hi, "effect": (ours - theirs) / spread, "system_value": ours,
+                   "true_value": theirs, "p": p, "n": n, "n_rest": n_rest, "note": np.where(enough, "", "too few")}  # fmt: skip
+        lines += pd.DataFrame(columns).assign(metric=metric).to_dict("records")
+    return lines
 
 
-def gap_slopes(sheets: Mapping[str, pd.DataFrame], people: Sequence[dict], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Row means over the people who have a score; NaN without one."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(1) / known.sum(1)
+
+
+def gap_slopes(sheets: Mapping[str, Sheet], people: Sequence[dict], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
     """How large a system's gaps between groups are beside the respondents', over all groups that are large enough and all constructs.
 
     Returns: a row a system and metric; value, lo, hi (people resampled), n (gaps), ceiling (the same respondents asked again):
@@ -130,28 +140,33 @@ def gap_slopes(sheets: Mapping[str, pd.DataFrame], people: Sequence[dict], *, n_
         gap_r: their correlation; NaN if the system has no gaps.
         True gaps are themselves measured on few people, so that even the respondents asked again stay below 1: read a slope beside `ceiling`.
     """
-    rows = {}
-    for system, frame in sheets.items():
-        sheet = arrays(frame)
-        inside = [i for _, _, i in membership(sheet, people) if min(i.sum(), (~i).sum()) >= FEWEST]
+    drawn = {}
+    for system, sheet in sheets.items():
+        inside = [group for _, _, group in membership(sheet, people) if min(group.sum(), (~group).sum()) >= FEWEST_PEOPLE]
         if inside:
-            weights = resampled(len(sheet.people), n_boot, seed)
-            m, t = (np.stack([s for name, s in found.items() if name != ALL], axis=1) for found in scores(sheet))
-            x, y = (np.concatenate([_gaps(weights, i, s) for i in inside], axis=1) for s in (t, m))
-            xc, yc = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                r = np.where((yc**2).sum(1) > 1e-12, (xc * yc).sum(1) / np.sqrt((xc**2).sum(1) * (yc**2).sum(1)), np.nan)
-                rows[system] = x.shape[1], {"gap_slope": (x * y).sum(1) / (x**2).sum(1), "gap_r": r}
+            weights = sheet.draws(n_boot=n_boot, seed=seed)
+            model, true = (np.stack([values for name, values in part.items() if name != ALL], axis=1) for part in scores(sheet))
+            y, x = (np.concatenate([_gaps(weights, group, part) for group in inside], axis=1) for part in (model, true))
+            drawn[system] = x.shape[1], {"gap_slope": (x * y).sum(1) / (x**2).sum(1), "gap_r": _correlation(x, y)}
     lines = []
-    for system, (n, draws) in rows.items():
+    for system, (n, draws) in drawn.items():
         for metric, values in draws.items():
-            value, lo, hi = interval(values)
-            best = rows["resample"][1][metric][0] if "resample" in rows else np.nan
-            lines.append({"system": system, "metric": metric, "value": float(value), "lo": float(lo), "hi": float(hi), "n": n, "ceiling": best})
+            value, lo, hi = bounded_interval(values, sheets[system].n_units)
+            again = drawn["resample"][1][metric][0] if "resample" in drawn else np.nan
+            lines.append({"system": system, "metric": metric, "value": float(value), "lo": float(lo), "hi": float(hi), "n": n, "ceiling": again})
     return pd.DataFrame(lines, columns=["system", "metric", "value", "lo", "hi", "n", "ceiling"])
 
 
+def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson's r of each row of two arrays (draws, gaps); NaN for a row of y that does not vary."""
+    xc, yc = (v - v.mean(1, keepdims=True) for v in (x, y))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((yc**2).sum(1) > 1e-12, (xc * yc).sum(1) / np.sqrt((xc**2).sum(1) * (yc**2).sum(1)), np.nan)
+
+
 def _gaps(weights: np.ndarray, inside: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Group mean minus everybody else's in each draw: (draws, people), bool (people,), (people, constructs) -> (draws, constructs)."""
-    means = [(weights * part) @ values / (weights @ part)[:, None] for part in (inside.astype(float), (~inside).astype(float))]
+    """Group mean minus everybody else's in each draw: (draws, people), bool (people,), (people, constructs) -> (draws, constructs); NaN scores left out."""
+    known = np.isfinite(values)
+    scored, count = np.where(known, values, 0), known.astype(float)
+    means = [(weights * part) @ scored / ((weights * part) @ count) for part in (inside, ~inside)]
     return means[0] - means[1]

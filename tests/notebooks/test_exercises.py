@@ -70,7 +70,7 @@ def test_what_an_exercise_changes_is_there_and_is_run(path):
     nb = read(path)
     run = always_run(nb)
     nodes = [node for cell in nb.cells if cell.cell_type == "code" for node in ast.walk(ast.parse(cell.source))]
-    names = {*METRICS, *distributions.LIMITS} | {
+    names = {*METRICS, *distributions.METRIC_LIMITS} | {
         getattr(node, field) for node in nodes for field in ("id", "attr", "arg", "name") if isinstance(getattr(node, field, None), str)
     }
     for title, text in exercises(nb):
@@ -182,7 +182,7 @@ def test_every_entry_is_short_and_names_places_that_exist():
 def test_the_glossary_covers_every_metric_and_every_verdict():
     text = GLOSSARY.read_text(encoding="utf-8")
     known = set(re.findall(r"`([\w*]+)`", text))
-    wanted = {*METRICS, *distributions.LIMITS, *diversity.METRICS} - {"distinct3"}
+    wanted = {*METRICS, *distributions.METRIC_LIMITS, *diversity.DIVERSITY_METRICS} - {"distinct3"}
     assert not [m for m in wanted if not any(fnmatch(m, name) for name in known)]
     terms = [term.lower() for term, *_ in entries()]
     assert all(f"*{verdict}*" in text for verdict in VERDICTS) and all(v in terms for v in VERDICTS if "paper" not in v)

@@ -23,8 +23,7 @@ from polypersona_lib.report import captions, paper_tables, parts, score_tables
 from polypersona_lib.report.brief import TOLD_BY, telling, type_table
 from polypersona_lib.report.page import write_report
 from polypersona_lib.runner import publish
-from polypersona_lib.scoring.fidelity_measures import CONTRASTS, LADDER, MEASURES, measure_line, with_levels
-from polypersona_lib.studies.fidelity.contrasts import tuning_contrasts
+from polypersona_lib.scoring.fidelity_measures import CONTRASTS, LADDER, MEASURES, measure_line, tuning_contrasts, with_levels
 from polypersona_lib.systems import is_untuned, untuned, untuned_and_tuned
 from polypersona_lib.world import paper
 from polypersona_lib.world.questions import DOMAINS
@@ -51,7 +50,7 @@ def fidelity(scores=None):
     for metric, detail, _ in LADDER:
         for system, value in scores.items():
             draws, floor = value + rng.normal(0, 0.01, 200), 0.0 if MEASURES[metric].floor == "shuffled" else np.nan
-            lines.append(measure_line(metric, detail, system, {"value": value, "lo": value - 0.02, "hi": value + 0.02}, 100, floor, draws=draws))
+            lines.append(measure_line(metric, detail, system, {"value": value, "lo": value - 0.02, "hi": value + 0.02, "draws": draws}, 100, floor))
     return lines
 
 

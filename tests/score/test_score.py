@@ -230,11 +230,12 @@ def test_distributions_of_a_file_are_those_of_its_counts():
     said, meant = rng.integers(0, 5, 80), rng.choice(5, 80, p=[0.5, 0.2, 0.1, 0.1, 0.1])
     frame = pd.concat([likert(80, said, meant), likert(29, said[:29], meant[:29], question="Too few.")], ignore_index=True)
     lines, notes = file_scores.item_lines(frame, file_scores._options_of_both(frame))
-    found, counts = {line["metric"]: line for line in lines}, [np.bincount(x, minlength=5) for x in (said, meant)]
+    found, shares = {line["metric"]: line for line in lines}, [np.bincount(x, minlength=5) / 80 for x in (said, meant)]
+    expected = stats.compare_distributions(*shares, 5)
     for metric in ("alignment", "sd_ratio", "entropy_ratio"):
-        assert found[metric]["value"] == pytest.approx(getattr(stats, metric)(*counts)) and found[metric]["n"] == 80
+        assert found[metric]["value"] == pytest.approx(expected[metric]) and found[metric]["n"] == 80
         assert found[metric]["lo"] < found[metric]["value"] < found[metric]["hi"]
-    assert notes == {"items": 1, "uniform": pytest.approx(stats.alignment([1] * 5, counts[1]))}
+    assert notes == {"items": 1, "uniform": pytest.approx(stats.compare_distributions(np.full(5, 0.2), shares[1], 5)["alignment"])}
     assert file_scores.item_lines(frame.tail(29), file_scores._options_of_both(frame.tail(29))) == ([], {})
     assert file_scores.missing_columns(frame.tail(29), pd.DataFrame({"metric": [], "value": []}))["alignment"].startswith("30 or more readable answers")
 

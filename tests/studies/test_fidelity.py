@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -17,13 +18,11 @@ from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidel
 from polypersona_lib.scoring import answer_files
 from polypersona_lib.scoring import fidelity_measures as measures
 from polypersona_lib.studies.fidelity import attribute_probes as probes
-from polypersona_lib.studies.fidelity import contrasts, measuring, reader_tables
-from polypersona_lib.studies.fidelity import effects as effects
-from polypersona_lib.studies.fidelity import option_scores as sheet
-from polypersona_lib.studies.fidelity import style_probes as voices
+from polypersona_lib.studies.fidelity import effects, measuring, sheet_scores, views
 from polypersona_lib.studies.fidelity import text_scores as text
 from polypersona_lib.studies.fidelity.candidates import Candidates, against_others, pick_rate
 from polypersona_lib.studies.sessions import card_worth
+from polypersona_lib.survey.sheet import Sheet, sheet_of
 from polypersona_lib.world.dataset import SPLITS
 from polypersona_lib.world.questions import load_questions
 from polypersona_lib.world.respondents import card_probabilities
@@ -32,10 +31,14 @@ NOTE = "nano twins · paper split · seed 42"
 ITEMS = tuple(q for q in load_questions().values() if q.options)
 
 
+def make_sheet(people, probs, truth, theta):
+    return Sheet(people=tuple(people), items=ITEMS, probs=probs, truth=truth, theta=theta)
+
+
 def respondents(people=80, seed=3):
     """(cards, the sheets of simulated respondents)."""
     constructs = len({q.construct for q in ITEMS})
-    like = sheet.Panel(("x",), ITEMS, np.zeros((1, len(ITEMS), 5)), np.zeros((1, len(ITEMS)), dtype=int), np.zeros((1, constructs)))
+    like = make_sheet(("x",), np.zeros((1, len(ITEMS), 5)), np.zeros((1, len(ITEMS)), dtype=int), np.zeros((1, constructs)))
     return measuring.other_respondents(like, people, seed)
 
 
@@ -44,89 +47,94 @@ def world():
     return respondents()
 
 
-def with_probs(panel, probs):
-    return sheet.Panel(panel.people, panel.items, probs, panel.truth, panel.theta)
+def with_probs(sheet, probs):
+    return replace(sheet, probs=probs)
 
 
-def uniform(panel):
-    return with_probs(panel, np.stack([np.pad(np.full(len(q.options), 1 / len(q.options)), (0, 5 - len(q.options))) for q in ITEMS])[None].repeat(80, 0))
+def uniform(sheet):
+    return with_probs(sheet, np.stack([np.pad(np.full(len(q.options), 1 / len(q.options)), (0, 5 - len(q.options))) for q in ITEMS])[None].repeat(80, 0))
 
 
-def always(panel, option):
+def always(sheet, option):
     """Everybody takes the option -1 (the highest) or 0 of every item."""
     chosen = np.array([(len(q.options) - 1) if option else 0 for q in ITEMS])
-    return with_probs(panel, np.eye(5)[chosen][None].repeat(len(panel.people), 0))
+    return with_probs(sheet, np.eye(5)[chosen][None].repeat(len(sheet.people), 0))
 
 
 def values(found, people=80):
     return {name: float((stat[0] if isinstance(stat, tuple) else stat)(np.ones((1, people)))[0]) for name, stat in found.items()}
 
 
+def picked(scores, k):
+    """How often the own person is picked among k, by each row's score of everybody."""
+    return Candidates.of(scores).pick(k)(np.ones((1, len(scores)))).item()
+
+
 # --- sheets ----------------------------------------------------------------------------------------------------------------------
 
 
-def answered(panel):
-    rows = [(p, q.id, panel.probs[i, j][: len(q.options)], panel.truth[i, j]) for (i, p), (j, q) in product(enumerate(panel.people), enumerate(ITEMS))]
+def answered(sheet):
+    rows = [(p, q.id, sheet.probs[i, j][: len(q.options)], sheet.truth[i, j]) for (i, p), (j, q) in product(enumerate(sheet.people), enumerate(ITEMS))]
     frame = pd.DataFrame(rows, columns=["persona_id", "question_id", "option_probs", "truth"])
-    place = {q.id: panel.constructs.index(q.construct) for q in ITEMS}
-    who = {p: i for i, p in enumerate(panel.people)}
-    return frame.assign(theta=[panel.theta[who[p], place[q]] for p, q in zip(frame["persona_id"], frame["question_id"], strict=True)])
+    place = {q.id: sheet.constructs.index(q.construct) for q in ITEMS}
+    who = {p: i for i, p in enumerate(sheet.people)}
+    return frame.assign(theta=[sheet.theta[who[p], place[q]] for p, q in zip(frame["persona_id"], frame["question_id"], strict=True)])
 
 
 def test_a_panel_holds_what_the_administration_says_whatever_the_order(world):
     frame = answered(world[1]).sample(frac=1, random_state=0)
-    found = sheet.panel(frame)
+    found = sheet_of(frame)
     column = [found.items.index(q) for q in ITEMS]
     assert np.allclose(found.probs[:, column], world[1].probs) and (found.truth[:, column] == world[1].truth).all()
     assert np.allclose(found.theta[:, [found.constructs.index(c) for c in world[1].constructs]], world[1].theta)
     with pytest.raises(ValueError, match="each once; run notebook 04 again"):
-        sheet.panel(frame.iloc[1:])
+        sheet_of(frame.iloc[1:])
 
 
 def test_the_truth_is_at_the_ceiling(world):
-    cards, panel = world
-    found = values(sheet.option_swap(panel))
-    same = np.mean([[(panel.truth[:, j] == panel.truth[i, j]).sum() - 1 for j in range(len(ITEMS))] for i in range(80)]) / 79
+    cards, sheet = world
+    found = values(sheet_scores.option_swap(sheet))
+    same = np.mean([[(sheet.truth[:, j] == sheet.truth[i, j]).sum() - 1 for j in range(len(ITEMS))] for i in range(80)]) / 79
     assert found["option_gap"] == pytest.approx(1 - same) and found["option_auc"] == pytest.approx(1 - same / 2)
     assert "option_gap_log" not in found, "a probability of 0 has no logarithm"
-    assert sheet.pick_from(sheet.option_likelihood(panel), 10).mean() == pytest.approx(1)
+    assert picked(sheet_scores.option_likelihood(sheet), 10) == pytest.approx(1)
     x = effects.design(cards)[0]
-    clear = effects.significant(x, sheet.implied_attitudes(panel))
-    agreed = values(effects.coefficient_agreement(panel, x, clear))
+    clear = effects.significant(x, sheet_scores.implied_attitudes(sheet))
+    agreed = values(effects.coefficient_agreement(sheet, x, clear))
     assert clear.sum() > 5 and agreed == pytest.approx({"coef_r": 1, "coef_slope": 1, "coef_flips": 0})
 
 
 def test_a_uniform_answerer_is_at_the_floor(world):
-    cards, panel = world
-    flat = uniform(panel)
-    found = values(sheet.option_swap(flat))
+    cards, sheet = world
+    flat = uniform(sheet)
+    found = values(sheet_scores.option_swap(flat))
     assert found["option_gap"] == pytest.approx(0, abs=1e-12) and found["option_auc"] == 0.5 and found["option_gap_log"] == pytest.approx(0, abs=1e-12)
     for k in measures.PICKS:
-        assert sheet.pick_from(sheet.option_likelihood(flat), k) == pytest.approx(np.full(80, 1 / k))
-    assert np.isnan(list(values(sheet.attitude_agreement(flat)).values())).all()
+        assert picked(sheet_scores.option_likelihood(flat), k) == pytest.approx(1 / k)
+    assert np.isnan(list(values(sheet_scores.attitude_agreement(flat)).values())).all()
     x = effects.design(cards)[0]
     assert np.isnan(list(values(effects.coefficient_agreement(flat, x, np.ones((x.shape[1] - 1, 14), dtype=bool))).values())).all()
-    assert values(sheet.contradictions(flat))["contradiction"] == pytest.approx(0.5)
+    assert values(sheet_scores.contradictions(flat))["contradiction"] == pytest.approx(0.5)
 
 
 def test_turned_sheets_have_every_sign_wrong(world):
-    cards, panel = world
-    turned = with_probs(panel, np.eye(5)[np.array([len(q.options) - 1 for q in ITEMS]) - panel.truth])
+    cards, sheet = world
+    turned = with_probs(sheet, np.eye(5)[np.array([len(q.options) - 1 for q in ITEMS]) - sheet.truth])
     x = effects.design(cards)[0]
-    agreed = values(effects.coefficient_agreement(turned, x, effects.significant(x, sheet.implied_attitudes(panel))))
+    agreed = values(effects.coefficient_agreement(turned, x, effects.significant(x, sheet_scores.implied_attitudes(sheet))))
     assert agreed == pytest.approx({"coef_r": -1, "coef_slope": -1, "coef_flips": 1})
-    mine, theirs = (values(sheet.attitude_agreement(p)) for p in (turned, panel))
+    mine, theirs = (values(sheet_scores.attitude_agreement(p)) for p in (turned, sheet))
     assert mine["attitude_r_within"] == pytest.approx(-theirs["attitude_r_within"]) and theirs["attitude_r_within"] > 0.85
 
 
 def test_picks_are_exactly_chance_when_every_deal_is_tried(world):
-    likely = sheet.option_likelihood(world[1])
+    likely = sheet_scores.option_likelihood(world[1])
     for k in measures.PICKS:
-        assert np.mean([sheet.pick_from(np.roll(likely, shift, axis=0), k).mean() for shift in range(80)]) == pytest.approx(1 / k)
+        assert np.mean([picked(np.roll(likely, shift, axis=0), k) for shift in range(80)]) == pytest.approx(1 / k)
 
 
 def test_nobody_is_dealt_their_own_sheet():
-    orders = sheet.deals(7, seed=1)
+    orders = sheet_scores.derangements(7, seed=1)
     assert all(sorted(o) == list(range(7)) and (o != np.arange(7)).all() for o in orders) and len({tuple(o) for o in orders}) > 10
 
 
@@ -164,34 +172,34 @@ def test_picks_under_weights_are_those_of_a_panel_with_people_twice_but_never_ag
 @pytest.fixture(scope="module")
 def many():
     """(a large population, the probabilities that its cards imply, those of everybody together)."""
-    cards, panel = respondents(1000, seed=5)
+    cards, sheet = respondents(1000, seed=5)
     implied = np.zeros((1000, len(ITEMS), 5))
     for i, card in enumerate(cards):
         for j, q in enumerate(ITEMS):
             implied[i, j, : len(q.options)] = card_probabilities(card, q)
-    return panel, implied, implied.mean(0, keepdims=True)
+    return sheet, implied, implied.mean(0, keepdims=True)
 
 
 @pytest.mark.parametrize("knows", [0.05, 0.3, 1.0])
 def test_intervals_of_swaps_and_picks_are_as_wide_as_samples_differ(many, knows):
-    panel, implied, everybody = many
+    sheet, implied, everybody = many
     rng, found = np.random.default_rng(int(100 * knows)), {}
     for seed in range(80):
         who = rng.choice(1000, 100, replace=False)
         probs = (1 - knows) * everybody + knows * implied[who]
-        one = sheet.Panel(tuple(map(str, who)), ITEMS, probs, panel.truth[who], panel.theta[who])
-        stats = {name: stat for name, stat in sheet.option_swap(one).items() if name != "option_auc"}
-        for name, stat in (stats | {"pick_5": Candidates.of(sheet.option_likelihood(one)).pick(5)}).items():
-            found.setdefault(name, []).append(list(sheet.estimate(stat, 100, seed=seed, n_boot=100, centred=True).values()))
+        one = make_sheet(map(str, who), probs, sheet.truth[who], sheet.theta[who])
+        stats = {name: stat for name, stat in sheet_scores.option_swap(one).items() if name != "option_auc"}
+        for name, stat in (stats | {"pick_5": Candidates.of(sheet_scores.option_likelihood(one)).pick(5)}).items():
+            found.setdefault(name, []).append([sheet_scores.stat_estimate(stat, 100, seed=seed, n_boot=100, centred=True)[k] for k in ("value", "lo", "hi")])
     for name, (value, lo, hi) in ((n, np.array(rows).T) for n, rows in found.items()):
         assert (hi - lo).mean() / 3.92 == pytest.approx(value.std(), rel=0.3), f"{name}: with rows resampled alone up to five times too wide"
         assert np.mean((lo <= value.mean()) & (value.mean() <= hi)) >= 0.87, name
 
 
 def test_sheets_that_do_not_know_the_person_have_no_interval_to_speak_of(many):
-    panel, _, everybody = many
-    same = sheet.Panel(panel.people[:100], ITEMS, np.repeat(everybody, 100, axis=0), panel.truth[:100], panel.theta[:100])
-    found = sheet.estimate(Candidates.of(sheet.option_likelihood(same)).pick(5), 100, seed=1, centred=True)
+    sheet, _, everybody = many
+    same = make_sheet(sheet.people[:100], np.repeat(everybody, 100, axis=0), sheet.truth[:100], sheet.theta[:100])
+    found = sheet_scores.stat_estimate(Candidates.of(sheet_scores.option_likelihood(same)).pick(5), 100, seed=1, centred=True)
     assert found["value"] == pytest.approx(0.2) and found["hi"] - found["lo"] < 0.02, "they are at chance in every sample of people"
 
 
@@ -201,32 +209,32 @@ def test_sheets_that_do_not_know_the_person_have_no_interval_to_speak_of(many):
 def test_constant_answers_contradict_themselves_as_counted_by_hand(world):
     pairs = [(a, b) for a, b in combinations(ITEMS, 2) if a.construct == b.construct]
     opposed = sum(a.key != b.key for a, b in pairs)
-    yes, no = (values(sheet.contradictions(always(world[1], top))) for top in (1, 0))
+    yes, no = (values(sheet_scores.contradictions(always(world[1], top))) for top in (1, 0))
     expected = {"contradiction": opposed / len(pairs), "contradiction_reversed": 1.0, "decided": 1.0}
     assert yes == pytest.approx(expected | {"acquiescence": 1.0}) and no == pytest.approx(expected | {"acquiescence": 0.0})
     assert 10 < opposed < len(pairs)
 
 
 def test_contradictions_of_people_are_counted_and_their_floor_is_the_mixed_pairs(world):
-    panel = world[1]
-    side = np.array([[np.sign(2 * t - (len(q.options) - 1)) * q.key for t, q in zip(row, ITEMS, strict=True)] for row in panel.truth])
+    sheet = world[1]
+    side = np.array([[np.sign(2 * t - (len(q.options) - 1)) * q.key for t, q in zip(row, ITEMS, strict=True)] for row in sheet.truth])
     pairs = [(i, j) for i, j in combinations(range(len(ITEMS)), 2) if ITEMS[i].construct == ITEMS[j].construct]
     own = np.concatenate([side[:, i] * side[:, j] for i, j in pairs])
     mixed = np.concatenate([np.outer(side[:, i], side[:, j])[~np.eye(80, dtype=bool)] for i, j in pairs])
-    rate, floor, count = sheet.contradictions(panel)["contradiction"]
+    rate, floor, count = sheet_scores.contradictions(sheet)["contradiction"]
     assert rate(np.ones((1, 80)))[0] == pytest.approx((own < 0).sum() / (own != 0).sum())
     assert floor == pytest.approx((mixed < 0).sum() / (mixed != 0).sum()) and count == len(pairs)
     assert rate(np.ones((1, 80)))[0] < 0.3 < 0.45 < floor
 
 
 def test_weights_are_people_counted_twice(world):
-    cards, panel = world
+    cards, sheet = world
     twice = np.ones((1, 80))
     twice[0, :10] = 2
     order = np.r_[np.arange(80), np.arange(10)]
-    more = sheet.Panel(tuple(map(str, order)), ITEMS, panel.probs[order], panel.truth[order], panel.theta[order])
-    for name, stat in (sheet.attitude_agreement(panel) | {"contradiction": sheet.contradictions(panel)["contradiction"][0]}).items():
-        again = (sheet.attitude_agreement(more) | {"contradiction": sheet.contradictions(more)["contradiction"][0]})[name]
+    more = make_sheet(map(str, order), sheet.probs[order], sheet.truth[order], sheet.theta[order])
+    for name, stat in (sheet_scores.attitude_agreement(sheet) | {"contradiction": sheet_scores.contradictions(sheet)["contradiction"][0]}).items():
+        again = (sheet_scores.attitude_agreement(more) | {"contradiction": sheet_scores.contradictions(more)["contradiction"][0]})[name]
         assert stat(twice)[0] == pytest.approx(again(np.ones((1, 90)))[0])
 
 
@@ -246,18 +254,18 @@ def test_planted_coefficients_are_recovered(world):
 
 
 def test_the_centred_interval_holds_its_value(world):
-    cards, panel = world
+    cards, sheet = world
     x = effects.design(cards)[0]
-    noisy = with_probs(panel, 0.9 * uniform(panel).probs + 0.1 * panel.dealt(sheet.deals(80, 0)[0]).probs)
-    stat = effects.coefficient_agreement(noisy, x, effects.significant(x, sheet.implied_attitudes(panel)))["coef_r"]
-    found = sheet.estimate(stat, 80, seed=1, n_boot=200, centred=True)
+    noisy = with_probs(sheet, 0.9 * uniform(sheet).probs + 0.1 * sheet.permuted(sheet_scores.derangements(80, 0)[0]).probs)
+    stat = effects.coefficient_agreement(noisy, x, effects.significant(x, sheet_scores.implied_attitudes(sheet)))["coef_r"]
+    found = sheet_scores.stat_estimate(stat, 80, seed=1, n_boot=200, centred=True)
     assert found["lo"] < found["value"] < found["hi"] and found["hi"] - found["lo"] < 0.6
 
 
 def test_clear_effects_tell_a_flip_from_a_clear_one(world):
-    cards, panel = world
-    turned = with_probs(panel, np.eye(5)[np.array([len(q.options) - 1 for q in ITEMS]) - panel.truth])
-    found = effects.clear_effects({"truth": panel, "turned": turned, "flat": uniform(panel)}, cards)
+    cards, sheet = world
+    turned = with_probs(sheet, np.eye(5)[np.array([len(q.options) - 1 for q in ITEMS]) - sheet.truth])
+    found = effects.clear_effects({"truth": sheet, "turned": turned, "flat": uniform(sheet)}, cards)
     assert set(found["system"]) == {"truth", "turned"}, "the same answer for everybody: nothing pulls"
     own, other = (found[found["system"] == s].reset_index(drop=True) for s in ("truth", "turned"))
     assert len(own) > 5 and (own["flip"] == "").all() and (np.sign(own["lo"]) == np.sign(own["hi"])).all() and (other["flip"] == "clearly wrong").all()
@@ -321,14 +329,14 @@ def test_card_labels_pool_and_drop_rare_classes(world):
 
 
 def test_the_option_probe_finds_respondents_it_never_saw(world):
-    cards, panel = world
+    cards, sheet = world
     others, theirs = respondents(300, seed=11)
-    probe = probes.fit_probe(measuring._centred(sheet.item_scores(theirs)), others, penalty=50.0)
-    scores = sheet.item_scores(panel)
+    probe = probes.fit_probe(sheet_scores.centred_scores(theirs), others, penalty=50.0)
+    scores = sheet_scores.item_scores(sheet)
     near = probes.likeness(probe.read(measuring._centred(scores)), probe.coordinates(cards))
-    assert sheet.pick_from(near, 5).mean() > 0.6
+    assert picked(near, 5) > 0.6
     blank = probes.likeness(probe.read(np.zeros_like(scores)), probe.coordinates(cards))
-    assert sheet.pick_from(blank, 5) == pytest.approx(np.full(80, 0.2))
+    assert picked(blank, 5) == pytest.approx(0.2)
 
 
 # --- words ---------------------------------------------------------------------------------------------------------------------------
@@ -368,7 +376,7 @@ def test_likeness_to_the_card_beside_other_cards():
 def test_the_word_probe_reads_a_habit_and_is_at_chance_without_one(world):
     cards = world[0]
     said = [("to my mind " if "warm" in c["traits"] else "mind you ") + f"the {w} is fine" for c in cards for w in ("bus", "shop", "park")]
-    probe = text.TextProbe(said, [c for c in cards for _ in range(3)])
+    probe = text.WordingProbe(said, [c for c in cards for _ in range(3)])
     own = np.arange(80)
     read = probe.read(["mind you, the bus", *["to my mind the bus" if "warm" in c["traits"] else "mind you, the bus" for c in cards]])[1:]
     one, near = np.ones((1, 80)), probe.likeness(read - read.mean(0), cards)
@@ -388,16 +396,16 @@ def test_the_word_probe_has_not_read_any_candidate_so_a_copy_of_someone_else_is_
     domains = ["lifestyle", "healthcare", "technology"]
     fitted = {}
     monkeypatch.setattr(
-        voices, "fit", lambda known: fitted.setdefault(len(fitted), known) is None or text.TextProbe(known["reference"], known["persona"].tolist())
+        text, "fit_wording", lambda known: fitted.setdefault(len(fitted), known) is None or text.WordingProbe(known["reference"], known["persona"].tolist())
     )
-    by_domain = voices.fit_by_domain(pool[pool["domain"].isin(domains)])
+    by_domain = text.wording_by_domain(pool[pool["domain"].isin(domains)])
     for domain, known in zip(sorted(by_domain), fitted.values(), strict=True):
         assert not set(known["persona_id"]) & set(pool.loc[pool["domain"] == domain, "persona_id"])
     test = parts["test"][parts["test"]["domain"].isin(domains)]
     typical = pool.groupby("question_id")["reference"].first()
     said = [("blind", test["question_id"].map(typical)), ("own", test["reference"])]
     preds = pd.concat([test.assign(system=s, prediction=p, status="ok") for s, p in said], ignore_index=True)
-    found = {each["system"]: each for each in voices.picks_by_answer(preds, pool, by_domain, 1) if each["detail"] == "k=5"}
+    found = {each["system"]: each for each in text.picks_by_answer(preds, pool, by_domain, 1) if each["detail"] == "k=5"}
     assert found["blind"]["lo"] < 0.2 < found["blind"]["hi"] and found["own"]["lo"] > 0.2 and found["own"]["n"] == len(test)
 
 
@@ -419,7 +427,7 @@ def published(tmp_path_factory):
         patch.delenv("POLYPERSONA_NONCE", raising=False)
         patch.setattr(text, "load_encoder", Letters)
         patch.setattr(probes.recover, "__kwdefaults__", {"n_perm": 60, "n_boot": 60})
-        return run, *measuring.measure(run, answer_files.load_data(run))
+        return run, *measuring.measure_fidelity(run, answer_files.load_data(run))
 
 
 def test_every_measure_of_the_published_run_lies_between_its_limits(published):
@@ -483,7 +491,7 @@ def test_what_tuning_did_is_read_off_pairs(published):
 def test_a_table_in_short_counts_the_intervals_that_exclude_the_floor():
     rows = [("phi-2", 0.5, 0.4, 0.6), ("qwen2-1.5b", 0.3, 0.1, 0.4), ("phi-2--base", 0.1, 0.0, 0.15), ("oracle_card", 0.9, 0.8, 0.95)]
     lines = [measures.measure_line("option_auc", "", s, {"value": v, "lo": lo, "hi": hi}, 9, 0.2) for s, v, lo, hi in rows]
-    row = reader_tables.short_table(measures.with_levels(lines), {("option_auc", ""): "AUC"}, ["phi-2", "qwen2-1.5b"]).loc["AUC"]
+    row = views.short_table(measures.with_levels(lines), {("option_auc", ""): "AUC"}, ["phi-2", "qwen2-1.5b"]).loc["AUC"]
     assert row["tuned"] == "0.300 to 0.500" and row["tuned, off it"] == "1 of 2" and row["untuned, off it"] == "1 of 1", "below is off it, too"
     assert row["floor"] == "0.200" and row["ceiling, yardstick"] == "0.900, oracle: card"
 
@@ -491,10 +499,10 @@ def test_a_table_in_short_counts_the_intervals_that_exclude_the_floor():
 def test_other_cards_stand_between_their_floors_and_what_a_reader_of_that_card_could_reach(published):
     run, _, _ = published
     table, levels = measuring.conditions(run), pd.read_csv(locate.find(run, "scores/administration.csv"))
-    panels, labels = measuring.load_sheets(run)[1], reader_tables.fidelity_labels(run)
-    other = measuring.truth_in_other_hands(panels, run.seed)
+    sheets, labels = measuring.load_sheets(run)[1], views.fidelity_labels(run)
+    other = measuring.permuted_truth_probability(sheets, run.seed)
     assert other["uniform"] == pytest.approx(levels.set_index(["system", "metric"]).loc[("uniform", "truth_prob"), "value"], abs=1e-4)
-    assert other["oracle_card"] < 0.35 < sheet.of_chosen(panels["oracle_card"].probs, panels["oracle_card"].truth).mean()
+    assert other["oracle_card"] < 0.35 < sheet_scores.of_chosen(sheets["oracle_card"].probs, sheets["oracle_card"].truth).mean()
     seen = card_worth.overview(table, levels, other, labels)
     assert {"uniform", "majority", labels["tinyllama-1.1b"], "a perfect reader of that card"} <= set(seen.index) and "Phi-2" not in seen.index
     assert seen.loc["a perfect reader of that card", "full card (n = 4,700)"].startswith(".5") and "three examples (n = 2,350)" in seen
@@ -510,7 +518,7 @@ def test_other_cards_stand_between_their_floors_and_what_a_reader_of_that_card_c
 
 
 def stand_in(system, value, draws, shuffled=0.0):
-    return measures.measure_line("coef_r", "", system, {"value": value, "lo": 0, "hi": 0}, 9, shuffled, draws=np.asarray(draws))
+    return measures.measure_line("coef_r", "", system, {"value": value, "lo": 0, "hi": 0, "draws": np.asarray(draws)}, 9, shuffled)
 
 
 def test_a_change_is_clear_by_its_draws_and_corrected_for_all_models():
@@ -518,7 +526,7 @@ def test_a_change_is_clear_by_its_draws_and_corrected_for_all_models():
     lines = [stand_in("oracle_card", 0.9, 0.9 + 0.01 * noise)]
     for key, gain in (("phi-2", 0.1), ("qwen2-1.5b", -0.05), ("llama-2-7b", 0.0)):
         lines += [stand_in(f"{key}--base", 0.4, 0.4 + 0.3 * noise), stand_in(key, 0.4 + gain, 0.4 + gain + 0.3 * noise + 0.02 * noise[::-1])]
-    found = contrasts.tuning_contrasts(lines, ["phi-2", "qwen2-1.5b", "llama-2-7b"]).set_index(["contrast", "model"])
+    found = measures.tuning_contrasts(lines, ["phi-2", "qwen2-1.5b", "llama-2-7b"]).set_index(["contrast", "model"])
     change = found.loc["tuned - untuned"]
     assert change.loc["phi-2", "hi"] - change.loc["phi-2", "lo"] == pytest.approx(3.92 * 0.02, rel=0.1), "what both share is no noise of the difference"
     assert change["toward"].drop("llama-2-7b").to_dict() == {"phi-2": True, "qwen2-1.5b": False, measures.MEAN: True}
@@ -543,7 +551,7 @@ def test_foreign_data_have_texts_only(tmp_path, monkeypatch):
         (run.paths.results / name).symlink_to(paths.ROOT / "results" / "shipped" / name)
     parts = answer_files.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path / "other")))
     monkeypatch.setattr(type(run.paths), "folder", lambda self, name: tmp_path)
-    table, compared = measuring.measure(run, parts)
+    table, compared = measuring.measure_fidelity(run, parts)
     assert set(compared["metric"]) == {"pick_meaning", "swap_gap_rouge1_masked", "card_auc"}
     assert set(table["section"]) == {"swap", "identification", "consistency", "memory"} and not table["metric"].str.contains("card_options|card_words").any()
     assert len(measures.ladder_rows(table)) > 0

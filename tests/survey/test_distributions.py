@@ -15,9 +15,11 @@ from scipy.spatial import distance
 from polypersona_lib import paths, stats
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures.distribution_figures import plot_alignment, plot_group_gaps
+from polypersona_lib.resampling import drawn_units
 from polypersona_lib.scoring import administration
 from polypersona_lib.scoring.option_labels import read_option
 from polypersona_lib.survey import distributions, diversity, reliability, subgroups
+from polypersona_lib.survey.sheet import sheet_of
 from polypersona_lib.world import personas
 from polypersona_lib.world.questions import load_questions
 
@@ -36,6 +38,16 @@ def cards():
 @pytest.fixture(scope="module")
 def sheets():
     return {s: pd.read_parquet(SHIPPED / f"{s}.parquet") for s in ("uniform", "resample", "oracle_card", "tinyllama-1.1b")}
+
+
+def sheets_of(frames: dict[str, pd.DataFrame]) -> dict:
+    return {system: sheet_of(frame) for system, frame in frames.items()}
+
+
+def by_domain(frames: dict[str, pd.DataFrame], read: dict[str, np.ndarray] | None = None, **kwargs) -> pd.DataFrame:
+    """`distributions.by_domain` of administrations, `read` the options that their sampled answers take."""
+    answers = {system: sheet_of(frames[system], chosen=chosen) for system, chosen in (read or {}).items()}
+    return distributions.by_domain(sheets_of(frames), answers=answers, **kwargs)
 
 
 def with_probs(sheet: pd.DataFrame, change) -> pd.DataFrame:
@@ -57,10 +69,13 @@ def test_many_items_at_once_agree_with_one_at_a_time():
     sizes = np.array([5, 2, 3, 5])
     p, q = (np.where(np.arange(5) < sizes[:, None], rng.random((4, 5)), 0) for _ in range(2))
     p, q = p / p.sum(1, keepdims=True), q / q.sum(1, keepdims=True)
-    found = distributions.compare(p, q, sizes)
+    found = stats.compare_distributions(p, q, sizes)
     for i, n in enumerate(sizes):
-        one = [stats.alignment, stats.jensen_shannon, stats.sd_ratio, stats.entropy_ratio]
-        assert [found[m][i] for m in ("alignment", "js_divergence", "sd_ratio", "entropy_ratio")] == pytest.approx([f(p[i, :n], q[i, :n]) for f in one])
+        one = {metric: float(one) for metric, one in stats.compare_distributions(p[i, :n], q[i, :n], n).items()}
+        assert {metric: values[i] for metric, values in found.items()} == pytest.approx(one)
+        assert found["entropy_ratio"][i] == pytest.approx(scipy_stats.entropy(p[i]) / scipy_stats.entropy(q[i]))
+        spread = [np.sqrt(np.cov(np.arange(5), aweights=d[i], ddof=0)) for d in (p, q)]
+        assert found["sd_ratio"][i] == pytest.approx(spread[0] / spread[1])
         assert found["alignment"][i] == pytest.approx(1 - scipy_stats.wasserstein_distance(range(n), range(n), p[i, :n], q[i, :n]) / (n - 1))
         assert found["js_divergence"][i] == pytest.approx(distance.jensenshannon(p[i], q[i], base=2) ** 2)
 
@@ -72,7 +87,7 @@ def test_limits_of_a_whole_administration(sheets):
         "stubborn": with_probs(base, lambda n, t, i: np.eye(n)[0]),
         "reversed": with_probs(base, lambda n, t, i: np.eye(n)[n - 1 - t]),
     }
-    table = distributions.by_domain(people, n_boot=20)
+    table = by_domain(people, n_boot=20)
     overall = table[table["level"] == "all"]
     right = {"alignment": 1, "js_divergence": 0, "sd_ratio": 1, "entropy_ratio": 1, "individual_r": 1, "individual_accuracy": 1, "coverage": 1}
     assert {m: value(overall, system="right", metric=m) for m in right} == pytest.approx(right)
@@ -82,8 +97,8 @@ def test_limits_of_a_whole_administration(sheets):
 
 
 def test_every_row_carries_floor_and_ceiling(sheets):
-    table = distributions.by_item(sheets, n_boot=50)
-    assert set(table["metric"]) <= set(distributions.LIMITS) and len(table) == 4 * 47 * 8
+    table = distributions.by_item(sheets_of(sheets), n_boot=50)
+    assert set(table["metric"]) <= set(distributions.METRIC_LIMITS) and len(table) == 4 * 47 * 8
     for system, column in (("uniform", "uniform"), ("resample", "ceiling")):
         mine = table[table["system"] == system]
         assert mine["value"].to_numpy() == pytest.approx(mine[column].to_numpy(), nan_ok=True)
@@ -91,12 +106,12 @@ def test_every_row_carries_floor_and_ceiling(sheets):
     assert (inside["lo"] <= inside["value"] + 1e-12).all() and (inside["value"] <= inside["hi"] + 1e-12).all()
     item = table[(table["system"] == "tinyllama-1.1b") & (table["name"] == "finance.likert.1")]
     rows = sheets["tinyllama-1.1b"][sheets["tinyllama-1.1b"]["question_id"] == "finance.likert.1"]
-    model, people = np.stack(rows["option_probs"].to_list()).mean(0), np.bincount(rows["truth"], minlength=5)
-    assert value(item, metric="alignment") == pytest.approx(stats.alignment(model, people), abs=1e-5)
+    model, people = np.stack(rows["option_probs"].to_list()).mean(0), np.bincount(rows["truth"], minlength=5) / len(rows)
+    assert value(item, metric="alignment") == pytest.approx(stats.compare_distributions(model, people, 5)["alignment"], abs=1e-5)
 
 
 def test_the_mean_over_items_is_the_one_of_the_evaluation(sheets):
-    ours = distributions.by_domain({"x": sheets["tinyllama-1.1b"]}, n_boot=2)
+    ours = by_domain({"x": sheets["tinyllama-1.1b"]}, n_boot=2)
     theirs = administration.score(sheets["tinyllama-1.1b"], seed=1)[0].set_index("metric")["value"]
     for metric in ("alignment", "sd_ratio", "entropy_ratio"):
         assert value(ours, level="all", metric=metric) == pytest.approx(theirs[metric], abs=1e-5)
@@ -105,14 +120,14 @@ def test_the_mean_over_items_is_the_one_of_the_evaluation(sheets):
 def test_the_order_of_rows_does_not_matter_and_gaps_are_refused(sheets):
     sheet = sheets["oracle_card"]
     mixed = sheet.sample(frac=1, random_state=3)
-    a, b = (distributions.by_domain({"x": s}, n_boot=3) for s in (sheet, mixed))
+    a, b = (by_domain({"x": s}, n_boot=3) for s in (sheet, mixed))
     pd.testing.assert_frame_equal(a, b)
     with pytest.raises(ValueError, match="one answer for each pair"):
-        distributions.by_item({"x": sheet.iloc[1:]})
+        distributions.by_item(sheets_of({"x": sheet.iloc[1:]}))
     with pytest.raises(ValueError, match="not the same personas, items and true answers as a"):
-        distributions.by_item({"a": sheet, "b": sheet.assign(truth=0)})
+        distributions.by_item(sheets_of({"a": sheet, "b": sheet.assign(truth=0)}))
     with pytest.raises(ValueError, match="no administrations"):
-        distributions.by_item({})
+        distributions.by_item(sheets_of({}))
 
 
 def test_r_of_probabilities_is_that_of_single_answers():
@@ -133,7 +148,7 @@ def test_answers_are_read_as_the_stance_reader_reads_them(sheets):
     read = distributions.read_answers({"x": part, "uniform": sheets["uniform"]})
     alone = [read_option(a, questions[q].options) for a, q in zip(part["answer"], part["question_id"], strict=True)]
     assert list(read) == ["x"] and read["x"].tolist() == [-1 if a is None else a for a in alone]
-    table = distributions.by_domain({"x": part}, read=read, n_boot=5)
+    table = by_domain({"x": part}, read=read, n_boot=5)
     assert value(table, source="answers", level="all", metric="coverage") == pytest.approx((read["x"] >= 0).mean()) and 0.5 < (read["x"] >= 0).mean() < 1
     assert table[(table["source"] == "answers") & (table["level"] == "all")]["n"].unique() == (read["x"] >= 0).sum()
 
@@ -147,7 +162,7 @@ def test_sampled_answers_stand_beside_a_floor_and_a_ceiling_of_as_many_answers(s
     for _ in range(20):
         read = np.full(len(sheet), -1)
         read[few] = [draw.integers(len(p)) for p in sheet["option_probs"].iloc[few]]
-        table = distributions.by_domain({"uniform": sheet, "resample": sheets["resample"]}, read={"uniform": read}, n_boot=2)
+        table = by_domain({"uniform": sheet, "resample": sheets["resample"]}, read={"uniform": read}, n_boot=2)
         found.append(table[(table["level"] == "all") & (table["metric"] == "alignment") & (table["system"] == "uniform")].set_index("source"))
     even, sampled = found[0].loc["probabilities"], found[0].loc["answers"]
     assert even["value"] == pytest.approx(even["uniform"]) and sampled["uniform"] < even["uniform"] - 0.02
@@ -164,12 +179,12 @@ def test_the_label_rule_reads_stances_behind_an_opener():
 def test_an_interval_covers_what_another_sample_would_show():
     """95 % intervals of the alignment of an answerer who is off, over 200 samples of 60 people; percentiles would lie too low."""
     truth, model, covered = np.array([0.1, 0.2, 0.3, 0.25, 0.15]), np.array([0.05, 0.1, 0.2, 0.35, 0.3]), []
-    weights = distributions.resampled(60, 200, 1)
+    weights = np.vstack([np.ones(60), drawn_units(60, n_boot=200, seed=1)]) / 60
     drawn = np.eye(5)[rng.choice(5, (200, 60), p=truth)]
-    values = np.array([distributions.compare(np.tile(model, (len(weights), 1)), weights @ d, np.array([5] * len(weights)))["alignment"] for d in drawn])
+    values = np.array([stats.compare_distributions(np.tile(model, (len(weights), 1)), weights @ d, np.array([5] * len(weights)))["alignment"] for d in drawn])
     middle = values[:, 0].mean()
     for draws in values:
-        at, lo, hi = distributions.interval(draws, (0, 1))
+        at, lo, hi = distributions.bounded_interval(draws, 60, (0, 1))
         covered.append(lo <= middle <= hi)
         assert lo <= at <= hi
     assert 0.88 <= np.mean(covered) <= 0.99
@@ -197,7 +212,7 @@ def test_scores_turn_reverse_keyed_items_round(sheets):
     for row in rows.itertuples():
         place = row.truth / (len(row.option_probs) - 1)
         by_hand.append(place if questions[row.question_id].key > 0 else 1 - place)
-    own = distributions.arrays(sheet)
+    own = sheet_of(sheet)
     assert {questions[q].key for q in rows["question_id"]} == {1, -1} and len(by_hand) == 3
     assert subgroups.scores(own)[1]["social_openness"][own.people.index("f007")] == pytest.approx(np.mean(by_hand))
 
@@ -209,23 +224,23 @@ def test_a_planted_difference_is_found_and_nothing_else(sheets, cards):
     up = [p in women for p in base["persona_id"]]
     turn = [key[q] for q in base["question_id"]]
     biased = with_probs(base, lambda n, t, i: np.eye(n)[min(max(t + turn[i], 0), n - 1)] if up[i] else np.eye(n)[t])
-    table = subgroups.subgroups({"x": biased}, cards)
+    table = subgroups.subgroups(sheets_of({"x": biased}), cards)
     everything = table[table["construct"] == subgroups.ALL].set_index(["group", "metric"])
     woman, man = everything.loc[("woman", "gap_error")], everything.loc[("man", "bias")]
     assert woman["value"] > 0.1 and woman["lo"] > 0 and woman["p_holm"] < 0.001 and man["value"] == 0
     assert woman["value"] == pytest.approx(woman["system_value"] - woman["true_value"])
     few = table[table["note"] == "too few"]
     assert set(few["group"]) == {"nonbinary"} and few[["p", "p_holm", "lo", "hi"]].isna().all().all()
-    right = subgroups.subgroups({"x": with_probs(base, lambda n, t, i: np.eye(n)[t])}, cards)
+    right = subgroups.subgroups(sheets_of({"x": with_probs(base, lambda n, t, i: np.eye(n)[t])}), cards)
     assert (right["value"].abs() < 1e-12).all() and not (right["p_holm"] < 1).any()
     with pytest.raises(ValueError, match="no card for 1 of 100"):
-        subgroups.subgroups({"x": base}, cards[1:])
+        subgroups.subgroups(sheets_of({"x": base}), cards[1:])
 
 
 def test_the_tests_are_the_usual_ones_on_one_number_a_person(sheets, cards):
-    table = subgroups.subgroups({"x": sheets["tinyllama-1.1b"]}, cards)
+    table = subgroups.subgroups(sheets_of({"x": sheets["tinyllama-1.1b"]}), cards)
     line = table[(table["group"] == "degree") & (table["construct"] == "frugality")].set_index("metric")
-    sheet = distributions.arrays(sheets["tinyllama-1.1b"])
+    sheet = sheet_of(sheets["tinyllama-1.1b"])
     ours, true = (s["frugality"] for s in subgroups.scores(sheet))
     inside = (subgroups.groups(cards).loc[list(sheet.people), "education"] == "degree").to_numpy()
     gap = ours - true
@@ -237,12 +252,12 @@ def test_the_tests_are_the_usual_ones_on_one_number_a_person(sheets, cards):
 
 def test_a_slope_says_how_much_of_the_gaps_is_left(sheets, cards):
     half = with_probs(sheets["resample"], lambda n, t, i: (np.eye(n)[t] + 1 / n) / 2)
-    found = subgroups.gap_slopes({"half": half, "uniform": sheets["uniform"], "resample": sheets["resample"]}, cards, n_boot=20)
+    found = subgroups.gap_slopes(sheets_of({"half": half, "uniform": sheets["uniform"], "resample": sheets["resample"]}), cards, n_boot=20)
     assert value(found, system="half", metric="gap_slope") == pytest.approx(0.5) and value(found, system="half", metric="gap_r") == pytest.approx(1)
     assert value(found, system="uniform", metric="gap_slope") == pytest.approx(0) and np.isnan(value(found, system="uniform", metric="gap_r"))
     assert (found["ceiling"] < 1).all() and (found[found["metric"] == "gap_slope"]["ceiling"] > 0.8).all()
     few = {s: sheet[sheet["persona_id"] <= "f012"] for s, sheet in sheets.items()}
-    assert subgroups.gap_slopes(few, cards).empty and set(subgroups.subgroups(few, cards)["note"]) == {"too few"}
+    assert subgroups.gap_slopes(sheets_of(few), cards).empty and set(subgroups.subgroups(sheets_of(few), cards)["note"]) == {"too few"}
 
 
 # --- reliability -------------------------------------------------------------------------------------------------------------
@@ -284,24 +299,24 @@ def test_probabilities_stand_for_the_answers_that_would_be_drawn():
 
 
 def test_reliability_of_respondents_and_of_answerers_who_know_nobody(sheets):
-    table = reliability.reliability(sheets, n_boot=30)
+    table = reliability.reliability(sheets_of(sheets), n_boot=30)
     means = table[(table["construct"] == "mean") & (table["metric"] == "alpha")].set_index("system")
     assert means.loc["respondents", "value"] > 0.7 and means.loc["uniform", "value"] == 0 and means.loc["oracle_card", "value"] > 0.6
     assert means.loc["resample", "value"] == pytest.approx(means.loc["respondents", "value"], abs=0.05)
     assert (table["items"] >= reliability.FEWEST_ITEMS).all() and table["reversed"].max() > 0
     right = with_probs(sheets["resample"], lambda n, t, i: np.eye(n)[t])
-    same = reliability.reliability({"x": right}, n_boot=2)
+    same = reliability.reliability(sheets_of({"x": right}), n_boot=2)
     assert same[same["system"] == "x"]["value"].to_numpy() == pytest.approx(same[same["system"] == "respondents"]["value"].to_numpy(), nan_ok=True)
 
 
 def test_reverse_keyed_items_are_turned_round(sheets):
     """Without turning, the same answers would look incoherent."""
-    sheet = distributions.arrays(sheets["resample"])
+    sheet = sheet_of(sheets["resample"])
     ids = reliability.constructs()["life_satisfaction"]
     assert {load_questions()[i].key for i in ids} == {1, -1}
-    places = [sheet.items.index(i) for i in ids]
+    places = [[q.id for q in sheet.items].index(i) for i in ids]
     plain = np.cov((sheet.truth / (sheet.sizes - 1))[:, places], rowvar=False)
-    table = reliability.reliability({"x": sheets["resample"]}, n_boot=2)
+    table = reliability.reliability(sheets_of({"x": sheets["resample"]}), n_boot=2)
     assert value(table, system="respondents", construct="life_satisfaction", metric="alpha") > 0.6 > reliability.alpha(plain)
 
 
@@ -358,11 +373,11 @@ def test_a_larger_set_is_cut_to_the_size_of_the_smaller():
 
 
 def test_figures_draw_and_refuse(sheets, cards):
-    table = distributions.by_domain(sheets, n_boot=5)
+    table = by_domain(sheets, n_boot=5)
     drawn = table[(table["metric"] == "alignment") & (table["system"] == "tinyllama-1.1b")]
     fig, ax = plot_alignment(drawn, note="test")
     assert [t.get_text() for t in ax.get_yticklabels()][-1] == "All items" and len(ax.get_yticklabels()) == 11
-    groups, slopes = (f({"tinyllama-1.1b": sheets["tinyllama-1.1b"]}, cards) for f in (subgroups.subgroups, subgroups.gap_slopes))
+    groups, slopes = (f(sheets_of({"tinyllama-1.1b": sheets["tinyllama-1.1b"]}), cards) for f in (subgroups.subgroups, subgroups.gap_slopes))
     fig, axes = plot_group_gaps(groups, slopes, note="test", systems=["tinyllama-1.1b"], labels={"tinyllama-1.1b": "twin"})
     assert len(axes) == 1 and "slope" in axes[0].texts[0].get_text()
     with pytest.raises(ValueError, match="unknown system"):
@@ -388,7 +403,7 @@ def test_jensen_shannon_and_alignment_of_published_distributions():
     kept = [i for i, (p, q) in enumerate(pairs) if p.sum() > 0 and q.sum() > 0]  # a model that leaves out the last options gives them nothing
     sizes, most = np.array([len(pairs[i][1]) for i in kept]), max(len(pairs[i][1]) for i in kept)
     p, q = (np.array([np.pad(pairs[i][k] / pairs[i][k].sum(), (0, most - len(pairs[i][k]))) for i in kept]) for k in (0, 1))
-    found = distributions.compare(p, q, sizes)
+    found = stats.compare_distributions(p, q, sizes)
     assert len(kept) > 590 and np.sqrt(found["js_divergence"]) == pytest.approx([float(rows[i]["jsd"]) for i in kept], abs=1e-7)
     exact = [1 - scipy_stats.wasserstein_distance(range(n), range(n), a[:n], b[:n]) / (n - 1) for a, b, n in zip(p, q, sizes, strict=True)]
     assert found["alignment"] == pytest.approx(exact, abs=1e-9)

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ... import stats
+from ...scoring.fidelity_measures import TRUTH
+from ...stats import holm
+from ...survey.sheet import Sheet
 from ...world import personas
 from .candidates import Stat
-from .option_scores import Panel, implied_attitudes
+from .sheet_scores import implied_attitudes
 
 
 def design(cards: Sequence[dict]) -> tuple[np.ndarray, list[str]]:
@@ -50,7 +52,7 @@ def slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     return np.stack([fit.params[1:] for fit in fits], axis=1), wide, np.stack([fit.pvalues[1:] for fit in fits], axis=1)
 
 
-def significant(x: np.ndarray, y: np.ndarray, level: float = 0.05) -> np.ndarray:
+def significant(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Which slopes of ordinary least squares differ from 0 after Holm's correction over all of them, shape (columns - 1, outcomes).
 
     None do with fewer than ten people more than columns.
@@ -58,23 +60,23 @@ def significant(x: np.ndarray, y: np.ndarray, level: float = 0.05) -> np.ndarray
     if len(x) < x.shape[1] + 10:
         return np.zeros((x.shape[1] - 1, y.shape[1]), dtype=bool)
     p = slopes(x, y)[2]
-    return (stats.holm(p.ravel()) < level).reshape(p.shape)
+    return (holm(p.ravel()) < 0.05).reshape(p.shape)
 
 
-def clear_effects(panels: Mapping[str, Panel], cards: Sequence[dict]) -> pd.DataFrame:
+def clear_effects(sheets: Mapping[str, Sheet], cards: Sequence[dict]) -> pd.DataFrame:
     """Every coefficient that is clear in the respondents (`significant`), in every system's answers.
 
-    Args: panels: system -> its sheets, with the respondents' own as "truth".
+    Args: sheets: system -> its sheet, with the respondents' own as "truth".
     Returns: construct, attribute, system, value, lo, hi (change of the implied attitude, a share of the scale, with each attribute; 95 %), people, flip: "" or
         "wrong sign", or "clearly wrong" if the interval lies on the wrong side of 0. Empty with fewer than ten people more than columns.
     """
     x, names = design(cards)
     columns = ["construct", "attribute", "system", "value", "lo", "hi", "people", "flip"]
-    own = implied_attitudes(panels["truth"])
+    own = implied_attitudes(sheets[TRUTH])
     rows, clear = [], significant(x, own)
     theirs = slopes(x, own)[0] if clear.any() else None
-    for system, panel in panels.items() if clear.any() else ():
-        implied = implied_attitudes(panel)
+    for system, sheet in sheets.items() if clear.any() else ():
+        implied = implied_attitudes(sheet)
         if np.ptp(implied, axis=0).max() < 1e-9:  # everybody gets the same answers: nothing pulls
             continue
         value, wide, _ = slopes(x, implied)
@@ -82,19 +84,19 @@ def clear_effects(panels: Mapping[str, Panel], cards: Sequence[dict]) -> pd.Data
             against = value[i, j] * theirs[i, j] < 0
             flip = "" if not against else "clearly wrong" if abs(value[i, j]) > wide[i, j] else "wrong sign"
             ends = (value[i, j], value[i, j] - wide[i, j], value[i, j] + wide[i, j])
-            rows.append((panel.constructs[j], names[1:][i], system, *ends, len(cards), flip))
+            rows.append((sheet.constructs[j], names[1:][i], system, *ends, len(cards), flip))
     return pd.DataFrame(rows, columns=columns)
 
 
 def flips(effects: pd.DataFrame, system: str) -> pd.DataFrame:
     """The effects of one system that have the wrong sign, beside the respondents'. `effects`: from `clear_effects`."""
     key = ["construct", "attribute"]
-    own = effects[effects["system"] == "truth"].set_index(key)["value"].rename("respondents")
-    found = effects[(effects["system"] == system) & (effects["flip"] != "")].set_index(key)
-    return own.to_frame().join(found[["value", "lo", "hi", "flip"]].rename(columns={"value": "model"}), how="inner").reset_index()
+    own = effects[effects["system"] == TRUTH].set_index(key)["value"].rename("respondents")
+    wrong = effects[(effects["system"] == system) & (effects["flip"] != "")].set_index(key)
+    return own.to_frame().join(wrong[["value", "lo", "hi", "flip"]].rename(columns={"value": "model"}), how="inner").reset_index()
 
 
-def coefficient_agreement(sheets: Panel, x: np.ndarray, clear: np.ndarray) -> dict[str, Stat]:
+def coefficient_agreement(sheet: Sheet, x: np.ndarray, clear: np.ndarray) -> dict[str, Stat]:
     """Do attributes pull the answers the way they pull the respondents'? Per construct, implied attitudes are regressed on the attributes.
 
     Args: x: the attributes, from `design`. clear: which of the respondents' slopes differ from 0, from `significant`.
@@ -104,7 +106,7 @@ def coefficient_agreement(sheets: Panel, x: np.ndarray, clear: np.ndarray) -> di
     """
     if len(x) < x.shape[1] + 10:
         return {}
-    mine, theirs = implied_attitudes(sheets), implied_attitudes(sheets.true_sheets())
+    mine, theirs = implied_attitudes(sheet), implied_attitudes(sheet.true_sheet())
 
     def pairs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return tuple(coefficients(x, y, weights).reshape(len(weights), -1) for y in (mine, theirs))
@@ -121,5 +123,5 @@ def coefficient_agreement(sheets: Panel, x: np.ndarray, clear: np.ndarray) -> di
         a, b = pairs(weights)
         return known(((a * b < 0) & clear.ravel()).sum(1) / clear.sum(), a)
 
-    found = {"coef_r": lambda w: spread(w, "r"), "coef_slope": lambda w: spread(w, "slope")}
-    return found | ({"coef_flips": flips} if clear.any() else {})
+    stats = {"coef_r": lambda w: spread(w, "r"), "coef_slope": lambda w: spread(w, "slope")}
+    return stats | ({"coef_flips": flips} if clear.any() else {})

@@ -1,0 +1,181 @@
+"""What notebook 08 shows: the measures in its tables, and before each table one person worked out in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
+
+import numpy as np
+import pandas as pd
+
+from ...config import RunConfig
+from ...prompts.chat import render_card
+from ...scoring.fidelity_measures import GRAMS, MEASURES, PICKS, TRUTH, system_of
+from ...survey.sheet import Sheet
+from ...systems import UPPER_BOUNDS, system_labels
+from . import attribute_probes as probes
+from . import effects
+from .candidates import LEAST
+from .sheet_scores import implied_attitudes, item_scores, option_likelihood
+from .text_scores import runs_of, spoken
+
+VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
+    "swap": {
+        ("option_gap_log", ""): "option, nats", ("option_auc", ""): "option, AUC",
+        ("swap_gap_rouge1_masked", ""): "words without the card's", ("swap_gap_semantic_masked", ""): "meaning without the card's words",
+    },
+    "one answer": {
+        (metric, f"k={k}"): f"{name}, {k}" for metric, name in (("pick_meaning", "answer by meaning"), ("pick_card_answer", "card by words")) for k in PICKS
+    },
+    "questionnaire": {
+        (metric, f"k={k}"): f"{name}, {k}"
+        for metric, name in (("pick_options", "person by options"), ("pick_card_options", "card by options"), ("pick_card_words", "card by wording"))
+        for k in PICKS[:2]
+    },
+    "attitude": {
+        ("stance_acc", ""): "true option chosen", ("stance_qwk", ""): "quadratic kappa", ("attitude_r_pooled", ""): "r, pooled",
+        ("attitude_r_within", ""): "r, within constructs",
+    },
+    "contradiction": {
+        ("contradiction", ""): "all pairs of a construct", ("contradiction_reversed", ""): "opposite keys",
+        ("acquiescence", ""): "agreed with both", ("decided", ""): "decided",
+    },
+    "coefficients": {("coef_r", ""): "correlation", ("coef_slope", ""): "strength", ("coef_flips", ""): "wrong sign among the clear ones"},
+    "consistency": {("card_sim", ""): "similarity to the own card (to others)", ("card_auc", ""): "own card more similar (chance)"},
+    "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in GRAMS},
+}  # fmt: skip
+_CEILINGS = {"oracle_card": "oracle: card", "resample": "same respondent again", TRUTH: "the respondents"}
+
+
+def fidelity_labels(run: RunConfig) -> dict[str, str]:
+    """Every system's name in the order of the tables: floors, models, the respondents themselves, bounds."""
+    names = system_labels(run)
+    bounds = {name: names.pop(name) for name in UPPER_BOUNDS}
+    return names | {TRUTH: "the respondents themselves"} | bounds
+
+
+def system_table(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Mapping[str, str], *, shuffled: bool = False) -> pd.DataFrame:
+    """Part of the table as a reader wants it: one row a system, one column a measure, each cell `value [interval]`.
+
+    Args: wanted: (metric, detail) -> heading; measures that this run has not are left out. shuffled: add the level in other people's hands to each cell.
+    Returns: text cells; n stands in the heading, and in a cell where it is another one. A dash: the measure does not apply to the system.
+    """
+    columns = {}
+    for (metric, detail), heading in wanted.items():
+        part = table[(table["metric"] == metric) & (table["detail"] == detail)].set_index("system")
+        if part.empty:
+            continue
+        most = int(part["n"].mode().max())
+        text = {c: part[c].map(lambda v: f"{round(v, 3) + 0.0:.3f}" if v == v else "") for c in ("value", "lo", "hi", "shuffled")}  # + 0.0: no minus zero
+        cells = text["value"] + [f" [{lo}, {hi}]" if lo else "" for lo, hi in zip(text["lo"], text["hi"], strict=True)]
+        if shuffled:
+            cells += [f" ({s})" if s else "" for s in text["shuffled"]]
+        cells += ["" if n == most else f", n {n}" for n in part["n"].astype(int)]
+        columns[f"{heading} (n = {most:,} {MEASURES[metric].unit})"] = cells.where(part["value"].notna())
+    cells = pd.DataFrame(columns).reindex([s for s in labels if any(s in c.index for c in columns.values())])
+    return cells.dropna(how="all").fillna("–").rename(index=dict(labels))
+
+
+def short_table(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], keys: Sequence[str]) -> pd.DataFrame:
+    """A table of `system_table` in short, one row a column of it: floor, the range of the untuned and of the tuned models, ceiling and whose it is.
+
+    "off it": in how many of the models the 95 % interval excludes the floor.
+    """
+    rows = []
+    for (metric, detail), heading in wanted.items():
+        part = table[(table["metric"] == metric) & (table["detail"] == detail)].set_index("system")
+        row = {"": heading, "floor": f"{part['floor'].median() + 0.0:.3f}" if part["floor"].notna().any() else "–"}
+        for kind in ("untuned", "tuned"):
+            mine = part.reindex([system_of(k, kind) for k in keys]).dropna(subset=["value"])
+            apart = ((mine["lo"] > mine["floor"]) | (mine["hi"] < mine["floor"])).sum()
+            row[kind] = f"{mine['value'].min():.3f} to {mine['value'].max():.3f}" if len(mine) else "–"
+            row[f"{kind}, off it"] = f"{apart} of {len(mine)}" if mine["floor"].notna().any() else "–"
+        row["ceiling, yardstick"] = f"{part['ceiling'].median():.3f}, {_CEILINGS[MEASURES[metric].ceiling]}" if part["ceiling"].notna().any() else "–"
+        rows += [row] if len(part) else []
+    short = pd.DataFrame(rows).set_index("") if rows else pd.DataFrame()
+    return short.replace(r"-0\.000", "0.000", regex=True)
+
+
+# --- one person, worked out --------------------------------------------------------------------------------------------------------
+
+_SIDES = {-1: "lower half", 0: "middle", 1: "upper half"}
+
+
+def sheet_example(sheet: Sheet, items: Iterable[int]) -> str:
+    """Some items of one sheet: the probability of each option, the respondent's own option in square brackets."""
+    lines = []
+    for j in items:
+        q, probs = sheet.items[j], sheet.probs[0, j]
+        given = (f"[{o}] {probs[i]:.2f}" if i == sheet.truth[0, j] else f"{o} {probs[i]:.2f}" for i, o in enumerate(q.options))
+        lines.append(f"{q.text}\n   {', '.join(given)}")
+    return "\n".join(lines)
+
+
+def swap_example(sheet: Sheet) -> str:
+    """The item about which the sheet is surest: the probability of the own true option beside the others' true options."""
+    j = int(sheet.probs[0].max(1).argmax())
+    own, others = sheet.probs[0, j, sheet.truth[0, j]], sheet.probs[0, j, np.delete(sheet.truth[:, j], 0)]
+    ratio = np.log(max(own, LEAST)) - np.log(np.maximum(others, LEAST)).mean()
+    return (f"{sheet.items[j].text}\n   own true option: probability {own:.3f}; the {len(others)} others' true options: {others.mean():.3f} on average"
+            f"\n   difference {own - others.mean():+.3f}; log-likelihood ratio {ratio:+.3f} nats")  # fmt: skip
+
+
+def guess_example(sheet: Sheet, cards: Sequence[dict], count: int = 5) -> str:
+    """The first person's sheet and `count` people: the log-likelihood of each one's true options under it, 0 for the best."""
+    likely = option_likelihood(sheet)[0, :count]
+    lines = [f"{v:9.2f}  {shorten(render_card(c), 110)}" for v, c in zip(likely - likely.max(), cards, strict=False)]
+    return "\n".join([f"{lines[0]}   <- whose sheet it is", *lines[1:]])
+
+
+def probe_example(sheet: Sheet, cards: Sequence[dict], attribute: str = "traits") -> str:
+    """One fold of the probe of one attribute: the people it has not seen, ordered by its guess. Empty if the attribute is too rare."""
+    labels = probes.card_labels(cards, fewest=probes.FEWEST_WITH)
+    column = next((c for c in labels.columns if c[0] == attribute), None)
+    if column is None:
+        return ""
+    x, fold = probes.standardised(item_scores(sheet)), np.arange(0, len(cards), 5)
+    guess = probes.held_out_map(x, fold, x.shape[1]) @ labels[column].to_numpy()
+    row = "".join("#" if has else "." for has in labels[column].to_numpy()[fold][np.argsort(guess, kind="stable")])
+    return f"'{column[1]}': {len(fold)} people whom the probe has not seen, from its lowest guess to its highest (# has it)\n   {row}"
+
+
+def attitude_example(sheet: Sheet, construct: str) -> str:
+    """One construct of one sheet: the items' expected options, the implied attitude, and the true one."""
+    scores, column = item_scores(sheet)[0], sheet.constructs.index(construct)
+    lines = [f"   {v:.2f}  {q.text}{' (turned round)' if q.key < 0 else ''}" for v, q in zip(scores, sheet.items, strict=True) if q.construct == construct]
+    implied = implied_attitudes(sheet)[:, column]
+    lines.append(f"implied {construct}: {implied[0]:.2f} (all people: mean {implied.mean():.2f}, standard deviation {implied.std():.2f})")
+    return "\n".join([*lines, f"true attitude: {sheet.theta[0, column]:+.2f} (population: mean 0, standard deviation 1)"])
+
+
+def contradiction_example(sheet: Sheet, construct: str) -> str:
+    """Two items of opposite keys of one construct: where the respondent's answers lie, and the sheet's chances of either half."""
+    of = [j for j, q in enumerate(sheet.items) if q.construct == construct]
+    pair = next((i, j) for i in of for j in of if sheet.items[i].key > 0 > sheet.items[j].key)
+    lines = []
+    for j in pair:
+        q, probs, t = sheet.items[j], sheet.probs[0, j], int(sheet.truth[0, j])
+        half, side = len(q.options) // 2, _SIDES[int(np.sign(2 * t - len(q.options) + 1))]
+        upper = probs[len(q.options) - half : len(q.options)].sum()
+        lines.append(f"{q.text}\n   respondent: {q.options[t]} ({side}); model: lower half {probs[:half].sum():.2f}, upper half {upper:.2f}")
+    return "\n".join(lines)
+
+
+def effects_example(sheets: dict[str, Sheet], cards: Sequence[dict], construct: str) -> pd.DataFrame:
+    """The strongest attributes of the first sheet's people on one construct: every sheet's coefficients as `value [95 % interval]`, and whether the first's
+    differs from 0."""
+    x, names = effects.design(cards)
+    first = next(iter(sheets.values()))
+    column = first.constructs.index(construct)
+    fits = {name: [part[:, column] for part in effects.slopes(x, implied_attitudes(p))] for name, p in sheets.items()}
+    cells = {name: [f"{v:+.3f} [{v - w:+.3f}, {v + w:+.3f}]" for v, w in zip(value, wide, strict=True)] for name, (value, wide, _) in fits.items()}
+    table = pd.DataFrame(cells, index=names[1:]).assign(clear=effects.significant(x, implied_attitudes(first))[:, column])
+    strongest = np.argsort(-np.abs(next(iter(fits.values()))[0]), kind="stable")
+    return table.iloc[strongest[:6]]
+
+
+def memory_example(answer: str, train: Iterable[str]) -> str:
+    """How many words of an answer, in a row, stand in some train answer."""
+    said, known = spoken(answer), [spoken(t) for t in train]
+    longest = next((n for n in range(len(said), 0, -1) if any(not runs_of(said, n).isdisjoint(runs_of(t, n)) for t in known)), 0)
+    return f"{len(said)} words; the longest run of words that also stands in a train answer: {longest}"
