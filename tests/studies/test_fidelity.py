@@ -333,7 +333,7 @@ def test_the_option_probe_finds_respondents_it_never_saw(world):
     others, theirs = respondents(300, seed=11)
     probe = probes.fit_probe(sheet_scores.centred_scores(theirs), others, penalty=50.0)
     scores = sheet_scores.item_scores(sheet)
-    near = probes.likeness(probe.read(measuring._centred(scores)), probe.coordinates(cards))
+    near = probes.likeness(probe.read(sheet_scores.centred_scores(sheet)), probe.coordinates(cards))
     assert picked(near, 5) > 0.6
     blank = probes.likeness(probe.read(np.zeros_like(scores)), probe.coordinates(cards))
     assert picked(blank, 5) == pytest.approx(0.2)

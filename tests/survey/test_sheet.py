@@ -6,7 +6,7 @@ import pytest
 
 from polypersona_lib.survey import distributions, reliability, subgroups
 from polypersona_lib.survey.sheet import MISSING, sheet_of
-from polypersona_lib.world import dataset
+from polypersona_lib.world import personas
 from polypersona_lib.world.questions import load_questions
 
 IDS = ("finance.likert.1", "finance.yesno.1", "healthcare.likert.1")
@@ -95,7 +95,7 @@ def test_faults_are_named():
 
 
 def test_who_skips_an_item_is_left_out_of_its_construct_and_counted():
-    cards = dataset.fresh_personas(40, 42)
+    cards = personas.fresh_personas(40, 42)
     bank, rng = [q for q in load_questions().values() if q.options], np.random.default_rng(1)
     rows = [(c["persona_id"], q.id, np.eye(len(q.options))[t], t) for c in cards for q in bank for t in [int(rng.integers(len(q.options)))]]
     table = pd.DataFrame(rows, columns=["persona_id", "question_id", "option_probs", "truth"])
