@@ -54,7 +54,7 @@ def fidelity_labels(run: RunConfig) -> dict[str, str]:
     return names | {TRUTH: "the respondents themselves"} | bounds
 
 
-def system_table(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Mapping[str, str], *, shuffled: bool = False) -> pd.DataFrame:
+def cells_by_system(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Mapping[str, str], *, shuffled: bool = False) -> pd.DataFrame:
     """Part of the table as a reader wants it: one row a system, one column a measure, each cell `value [interval]`.
 
     Args: wanted: (metric, detail) -> heading; measures that this run has not are left out. shuffled: add the level in other people's hands to each cell.
@@ -77,7 +77,7 @@ def system_table(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], lab
 
 
 def short_table(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], keys: Sequence[str]) -> pd.DataFrame:
-    """A table of `system_table` in short, one row a column of it: floor, the range of the untuned and of the tuned models, ceiling and whose it is.
+    """A table of `cells_by_system` in short, one row a column of it: floor, the range of the untuned and of the tuned models, ceiling and whose it is.
 
     "off it": in how many of the models the 95 % interval excludes the floor.
     """
