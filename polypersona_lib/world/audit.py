@@ -51,6 +51,20 @@ def is_whole(run: RunConfig, frame: pd.DataFrame) -> bool:
     return not run.data and len(frame) == paper.RECORDS
 
 
+def paper_values(run: RunConfig, frame: pd.DataFrame) -> dict[str, dict]:
+    """The paper's numbers that this run can be compared with: records by domain (whole data set only), shares of types and of reuse (no foreign data)."""
+    shares = {"types": {}, "reuse": {}} if run.data else {"types": paper.PAPER_TYPES, "reuse": paper.PAPER_REUSE}
+    return {"records": paper.DOMAIN_RECORDS if is_whole(run, frame) else {}, **shares}
+
+
+def persona_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the persona types: columns % of records, % of personas, paper; the most frequent first, then types that the paper alone has."""
+    records = frame["persona"].map(_category).value_counts(normalize=True) * 100
+    personas_ = people(frame)["category"].value_counts(normalize=True) * 100
+    table = pd.DataFrame({"% of records": records, "% of personas": personas_, "paper": pd.Series(paper.CATEGORY_SHARES)})
+    return table.reindex([*records.index, *(kind for kind in paper.CATEGORY_SHARES if kind not in records)])
+
+
 def possible_shares() -> pd.DataFrame:
     """Whether the paper's shares of persona types can be shares of its 433 personas.
 
@@ -94,9 +108,10 @@ def _category(card: dict | str) -> str:
 
 
 def people(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a persona (index persona_id): `persona` (the card) and `domains`, the number of domains it appears in, in order of id."""
+    """One row a persona (index persona_id): `persona` (the card), `category` (its type), `domains` (how many it appears in), in order of id."""
     grouped = frame.groupby("persona_id")
-    return pd.DataFrame({"persona": grouped["persona"].first(), "domains": grouped["domain"].nunique()}).sort_index()
+    cards = grouped["persona"].first()
+    return pd.DataFrame({"persona": cards, "category": cards.map(_category), "domains": grouped["domain"].nunique()}).sort_index()
 
 
 def card_attributes(cards: Iterable[dict]) -> pd.DataFrame:

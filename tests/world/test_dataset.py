@@ -256,6 +256,20 @@ def test_stance_from_the_card_beats_the_majority_for_unseen_personas(everyone):
         audit.classify_stances(closed[closed["persona_id"].isin(["p001", "p002"])])
 
 
+def test_persona_types_are_shares_of_records_and_of_people():
+    cards = [{"category": "student"}] * 3 + ["a text without a type"]
+    frame = pd.DataFrame({"persona_id": list("aaab"), "persona": cards, "domain": "finance"})
+    table = audit.persona_types(frame)
+    assert table["% of records"].dropna().to_dict() == {"student": 75, "not stated": 25} and table.loc["student", "% of personas"] == 50
+    assert table.index[0] == "student" and np.isnan(table.loc["health", "% of records"])
+
+
+def test_the_papers_numbers_apply_to_the_whole_embedded_data_set_only(everyone, tmp_path):
+    assert all(audit.paper_values(RunConfig(), everyone).values())
+    assert not audit.paper_values(RunConfig(), everyone.head(100))["records"] and audit.paper_values(RunConfig(), everyone.head(100))["types"]
+    assert not any(audit.paper_values(RunConfig(data=str(tmp_path)), everyone).values())
+
+
 def test_clusters_find_planted_groups():
     themes = ["nurse clinic patients ward", "farmer tractor barn harvest", "student library exam campus"]
     texts = [f"{theme}; likes {extra}." for theme in themes for extra in ("jazz", "chess", "tea", "maps", "rain", "bread", "kites", "wool") * 2]
