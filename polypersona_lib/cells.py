@@ -77,19 +77,20 @@ def _text(cell) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
+def _reason(cell) -> str:
+    """Why a cell is a dash."""
+    return cell.reason if isinstance(cell, Missing) else NO_VALUE
+
+
 def _is_number(cell) -> bool:
     return isinstance(cell, Number | Estimate) and not isinstance(cell, bool)
 
 
 def _footnotes(table: pd.DataFrame, given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """All footnotes in order, and the mark (a, b, …) of each reason why a cell is a dash."""
-    reasons = dict.fromkeys(cell.reason if isinstance(cell, Missing) else NO_VALUE for cell in table.to_numpy().ravel() if is_missing(cell))
+    reasons = dict.fromkeys(_reason(cell) for cell in table.to_numpy().ravel() if is_missing(cell))
     marks = {reason: chr(97 + i) if i < 26 else f"a{i - 25}" for i, reason in enumerate(reasons)}
     return [f"{mark}: {reason}" for reason, mark in marks.items()] + list(given), marks
-
-
-def _mark(cell, marks: dict[str, str]) -> str:
-    return marks[cell.reason if isinstance(cell, Missing) else NO_VALUE]
 
 
 def _csv_cell(cell) -> str:
@@ -115,7 +116,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _row_reasons(row: tuple) -> str:
-    return "; ".join(dict.fromkeys(c.reason if isinstance(c, Missing) else NO_VALUE for c in row if is_missing(c))) or DASH
+    return "; ".join(dict.fromkeys(_reason(c) for c in row if is_missing(c))) or DASH
 
 
 def _markdown(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[str, str]) -> str:
@@ -123,7 +124,7 @@ def _markdown(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[s
     lines = [f"**{md_text(caption)}**", "", "| " + " | ".join(md_text(str(name)) for name in table) + " |"]
     lines.append("|" + "|".join("---:" if n else ":---" for n in numeric) + "|")
     for row in table.itertuples(index=False):
-        cells = (f"{DASH} <sup>{_mark(c, marks)}</sup>" if is_missing(c) else md_text(_text(c)) for c in row)
+        cells = (f"{DASH} <sup>{marks[_reason(c)]}</sup>" if is_missing(c) else md_text(_text(c)) for c in row)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, *(["", *(f"- {md_text(note)}" for note in notes)] if notes else [])]) + "\n"
 
@@ -131,7 +132,7 @@ def _markdown(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[s
 def _latex(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[str, str], label: str) -> str:
     def cell(c) -> str:
         if is_missing(c):
-            return rf"---\textsuperscript{{{_mark(c, marks)}}}"
+            return rf"---\textsuperscript{{{marks[_reason(c)]}}}"
         if isinstance(c, Estimate) and c.lo == c.lo:
             return rf"\shortstack{{{c.value:.3f}\\{{\scriptsize [{c.lo:.3f}, {c.hi:.3f}]}}}}"
         return tex_text(_text(c))

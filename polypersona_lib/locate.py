@@ -88,6 +88,6 @@ def published_runs(run: RunConfig) -> list[dict]:
 
 
 def unavailable(run: RunConfig) -> dict[str, str]:
-    """The models of this run that could not be had or held, each with the reason (`jobs.train_models` writes it)."""
+    """The models of this run that could not be downloaded or do not fit, each with the reason (`jobs.train_models` writes it)."""
     path = run.paths.results / "unavailable.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
