@@ -86,8 +86,3 @@ def system_label(system: str, scale: str) -> str:
 def system_labels(run: RunConfig) -> dict[str, str]:
     """The label of every system of a run: baselines, each model untuned and tuned, upper bounds."""
     return {system: system_label(system, run.settings.scale) for system in (*BASELINES, *untuned_and_tuned(run.model_keys), *UPPER_BOUNDS)}
-
-
-def control_name(system: str) -> str:
-    """A control's name without its explanation."""
-    return CONTROLS[system].partition(" (")[0]

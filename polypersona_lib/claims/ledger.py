@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -78,14 +79,16 @@ def choose(ledger: pd.DataFrame, *, text: str = "", **columns: str) -> pd.DataFr
 
 def count_verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
     """Number of claims by kind (rows) and verdict (columns, all five), with totals."""
-    table = pd.crosstab(ledger["kind"], ledger["verdict"]).reindex(index=list(CLAIM_KINDS), columns=list(VERDICTS), fill_value=0)
-    table.loc["all"] = table.sum()
-    return table.assign(all=table.sum(axis=1)).rename_axis(columns=None)
+    return _counted(ledger["kind"], CLAIM_KINDS, ledger["verdict"], VERDICTS)
 
 
 def rests_on(ledger: pd.DataFrame) -> pd.DataFrame:
     """Number of claims by verdict (rows) and by what the verdict rests on (columns), with totals."""
-    table = pd.crosstab(ledger["verdict"], ledger["basis"]).reindex(index=list(VERDICTS), columns=list(BASES), fill_value=0)
+    return _counted(ledger["verdict"], VERDICTS, ledger["basis"], BASES)
+
+
+def _counted(rows: pd.Series, index: Sequence[str], columns: pd.Series, names: Sequence[str]) -> pd.DataFrame:
+    table = pd.crosstab(rows, columns).reindex(index=list(index), columns=list(names), fill_value=0)
     table.loc["all"] = table.sum()
     return table.assign(all=table.sum(axis=1)).rename_axis(columns=None)
 
@@ -99,24 +102,23 @@ def write_claims(ledger: pd.DataFrame, path: Path) -> Path:
 def _overview(ledger: pd.DataFrame) -> str:
     """Verdicts by kind, and how many hold by construction; at most 80 columns wide."""
     table = count_verdicts(ledger).T.rename_axis(columns=None)
-    lines = [table.to_string()]
-    if "basis" in ledger:
-        built = rests_on(ledger).loc[REPRODUCED]
-        parts = [f"{built[basis]} {basis}" for basis in BASES if built[basis]]
-        lines.append(textwrap.fill(f"Of the {built['all']} reproduced: {', '.join(parts)}. By construction says nothing about the original study.", 79))
-    return "\n".join(lines)
+    reproduced = rests_on(ledger).loc[REPRODUCED]
+    parts = [f"{reproduced[basis]} {basis}" for basis in BASES if reproduced[basis]]
+    rest = (
+        f"Of the {reproduced['all']} reproduced: {', '.join(parts)}. What holds by construction was built to match and says nothing about the original study."
+    )
+    return f"{table.to_string()}\n{textwrap.fill(rest, 79)}"
 
 
 def listed(chosen: pd.DataFrame, *, width: int = 79) -> str:
     """The claims as text, `width` columns wide: one paragraph each with place, quote, how it was tested, ours, verdict, what it rests on, reason."""
-    blocks = [f"\n{len(chosen)} claim{'s' * (len(chosen) != 1)}"]
+    blocks = [f"\n{len(chosen)} {'claim' if len(chosen) == 1 else 'claims'}"]
     for row in chosen.to_dict("records"):
-        basis = row.get("basis", "")
-        rest = f" ({basis})" if basis and not row["reason"].startswith(basis) else ""
+        rest = "" if row["reason"].startswith(row["basis"]) else f" ({row['basis']})"
         lines = [f'{row["id"]}, {row["place"]}: "{row["quote"]}"', f"ours: {row['ours']}", f"{row['verdict']}{rest}: {row['reason']}"]
-        if row.get("basis") == MEASURED:
+        if row["basis"] == MEASURED:
             lines.insert(1, f"tested: {row['how']}")
-        blocks.append("\n" + "\n".join(textwrap.fill(line, width, initial_indent="  " * bool(n), subsequent_indent="    ") for n, line in enumerate(lines)))
+        blocks.append("\n" + "\n".join(textwrap.fill(line, width, initial_indent="  " if n else "", subsequent_indent="    ") for n, line in enumerate(lines)))
     return "\n".join(blocks)
 
 
