@@ -6,7 +6,6 @@ Everything that comes from a file is text and is escaped by the template; nothin
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pandas as pd
 from .. import paths
 from ..cells import DASH
 from ..config import RunConfig, TrainSpec
-from ..files import write_atomically
+from ..files import sha256, write_atomically
 from ..notebook_graph import ASIDE
 from ..records import read_runs
 from ..scoring.metric_table import METRICS
@@ -143,5 +142,5 @@ def _render(values: dict) -> str:
     here = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(here, encoding="utf-8"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     script = "\n" + (here / SCRIPT).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digest = base64.b64encode(bytes.fromhex(sha256(script))).decode()
     return environment.get_template(TEMPLATE).render(**values, script=Markup(script), script_hash=digest)

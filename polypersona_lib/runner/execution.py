@@ -93,7 +93,7 @@ def run_notebook(
             raise
     measured = {"wall_time_s": round(time.monotonic() - began, 2), "peak_memory_mb": round(sampler.peak_mb, 1)}
     if not errors and sentinel.is_file() and sentinel.read_text(encoding="utf-8").strip() == nonce:
-        os.replace(working, saved)
+        working.replace(saved)
         return Outcome("ok", notebook=saved, **measured)
     end_children()
     status, cause, cell, cells = _diagnose(errors[0] if errors else None, working)
@@ -120,7 +120,7 @@ def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseEx
 def _keep(working: Path, failed: Path) -> None:
     """Give the partial notebook its lasting name."""
     if working.exists():
-        os.replace(working, failed)
+        working.replace(failed)
 
 
 def _diagnose(error: BaseException | None, working: Path) -> tuple[str, str, int, int]:
