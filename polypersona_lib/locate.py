@@ -55,6 +55,16 @@ def find_figure(run: RunConfig, stem: str) -> Path | None:
     return shipped
 
 
+def show_figure(run: RunConfig, stem: str):
+    """The picture that `find_figure` names, for a notebook cell; None if nobody has drawn it yet (said in one line)."""
+    from IPython.display import Image
+
+    path = find_figure(run, stem)
+    if path is None:
+        print(f"{stem}: not drawn yet")
+    return path and Image(filename=str(path), width=560)
+
+
 def works_here(run: RunConfig, made: str) -> bool:
     """True if the notebook should run its long step; otherwise it loads the published results and can be read alone in a minute.
 

@@ -367,3 +367,9 @@ def test_the_clock_is_no_part_of_the_run(capsys, monkeypatch):
 
 def test_records_are_read_in_the_order_of_the_models():
     assert [r["model"] for r in records.read_runs(SHIPPED / "runs", ("tinyllama-1.1b", "phi-2"))] == ["tinyllama-1.1b", "phi-2"]
+
+
+def test_a_figure_is_shown_or_said_to_be_missing(tmp_path, alone, capsys):
+    run = RunConfig(out=str(tmp_path))
+    assert locate.show_figure(run, "fig4_bleu").data[:4] == b"\x89PNG"
+    assert locate.show_figure(run, "no_such_figure") is None and "no_such_figure: not drawn yet" in capsys.readouterr().out
