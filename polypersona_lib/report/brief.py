@@ -69,7 +69,7 @@ def _ledger_says(ledger: list[dict]) -> str:
     counted = classes[f"{REPRODUCED}, {SOURCE}"]
     source = f", {counted} from a published source" if counted else ""
     text = (f"Of {len(ledger)} claims, {classes[f'{REPRODUCED}, {MEASURED}']} are reproduced by measurement{source}; {classes[NOT_REPRODUCED]} are not "
-            f"reproduced. {classes[BUILT_TO_MATCH]} were built to match: our data and code follow the paper there, so they hold by construction and say "
+            f"reproduced. Another {classes[BUILT_TO_MATCH]} were built to match: our data and code follow the paper there, so they hold by construction and say "
             f"nothing about its findings.")  # fmt: skip
     measured = f" This run measures {len(order)} claims about order and shape: {held} hold, {failed} fail, {len(order) - held - failed} are too close to call."
     return text + (measured if order else "")
@@ -97,7 +97,7 @@ def _swap_says(systems: pd.DataFrame, keys: Sequence[str]) -> str:
 
 def _tuning_says(compared: pd.DataFrame) -> str:
     changed = "" if compared.empty else tuning_in_words(compared, BLOCKS)
-    return f"{'; '.join(changed.splitlines())}. (Clearly: at 5 % after Holm's correction for many comparisons.)" if changed else ""
+    return f"{'. '.join(changed.splitlines())}. (Clearly: at 5 % after Holm's correction for many comparisons.)" if changed else ""
 
 
 def _options_say(administration: pd.DataFrame, keys: Sequence[str]) -> str:
@@ -122,10 +122,10 @@ def _findings_say(findings: pd.DataFrame, keys: Sequence[str], scale: str) -> st
     for (severity, _), part in rows.groupby(["severity", "id"], sort=False):
         tuned = sorted(part.loc[part["kind"] == "tuned", "system"].unique(), key=system_order)
         problem = severity == "problem"
-        names = f": {'; '.join(system_label(s, scale) for s in tuned)}" if 0 < len(tuned) < len(keys) and problem else ""
+        names = f", namely {' and '.join(system_label(s, scale) for s in tuned)}" if 0 < len(tuned) < len(keys) and problem else ""
         head = min(re.sub(r"\d+ %", "many", text.partition(":")[0]) for text in part["text"])
         before = _of(part["system"].nunique() - len(tuned), len(keys))
-        lines[problem].append(f"{head} ({before} untuned, {_of(len(tuned), len(keys))} tuned{names})")
+        lines[problem].append(f"{head}: {before} untuned, {_of(len(tuned), len(keys))} tuned{names}")
     notes = f" Worth knowing: {'; '.join(lines[False])}." if lines[False] else ""
     return f"A problem to explain before the scores are used: {'; '.join(lines[True])}.{notes}"
 

@@ -280,8 +280,8 @@ def test_the_brief_says_what_the_scores_say():
         "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
         "ROUGE-1 0.200. The tuned models score 0.100 to 0.300; 1 of 2 score higher",
         "for 1 of 2 tuned models; it is 0.010 to 0.020", "in 0.400 to 0.500 of the cases. The majority answer does in 0.350",
-        f"are used: {blind} (1 of 2 untuned, 1 of 2 tuned: twin of Mistral 7B (1.7 M)).",
-        "Worth knowing: two people get the same answer in many of the pairs (none of 2 untuned, all 2 tuned).",
+        f"are used: {blind}: 1 of 2 untuned, 1 of 2 tuned, namely twin of Mistral 7B (1.7 M).",
+        "Worth knowing: two people get the same answer in many of the pairs: none of 2 untuned, all 2 tuned.",
     ]  # fmt: skip
     for words in expected:
         assert words in found, words
