@@ -69,8 +69,8 @@ def _ledger_says(ledger: list[dict]) -> str:
     counted = classes[f"{REPRODUCED}, {SOURCE}"]
     source = f", {counted} from a published source" if counted else ""
     text = (f"Of {len(ledger)} claims, {classes[f'{REPRODUCED}, {MEASURED}']} are reproduced by measurement{source}; {classes[NOT_REPRODUCED]} are not "
-            f"reproduced. Another {classes[BUILT_TO_MATCH]} were built to match: our data and code follow the paper there, so they hold by construction and say "
-            f"nothing about its findings.")  # fmt: skip
+            f"reproduced. Another {classes[BUILT_TO_MATCH]} were built to match: our data and code follow the paper there, so they hold by construction "
+            f"and say nothing about its findings.")  # fmt: skip
     measured = f" This run measures {len(order)} claims about order and shape: {held} hold, {failed} fail, {len(order) - held - failed} are too close to call."
     return text + (measured if order else "")
 

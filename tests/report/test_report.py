@@ -275,7 +275,7 @@ def test_the_brief_says_what_the_scores_say():
     scores = {"systems": systems, "administration": sheets, "findings": findings, "fidelity_contrasts": pd.DataFrame(changed)}
     found = " ".join(b["text"] for b in report_brief.brief(scores, ledger, ("phi-2", "mistral-7b"), "nano"))
     expected = [
-        "Of 5 claims, 1 are reproduced by measurement; 1 are not reproduced. 1 were built to match",
+        "Of 5 claims, 1 are reproduced by measurement; 1 are not reproduced. Another 1 were built to match",
         "This run measures 3 claims about order and shape: 1 hold, 1 fail, 1 are too close",
         "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
         "ROUGE-1 0.200. The tuned models score 0.100 to 0.300; 1 of 2 score higher",
