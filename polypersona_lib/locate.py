@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
-from . import paths, records
+from . import paths
 from .config import RunConfig
 from .notebook_graph import ASIDE
 
@@ -90,11 +90,6 @@ def reported_run(run: RunConfig) -> RunConfig:
         return run
     print("this run has no scores yet, so the published nano run is shown (results/shipped, figures/shipped)")
     return Published(**{f.name: getattr(run, f.name) for f in fields(run) if f.init})
-
-
-def published_runs(run: RunConfig) -> list[dict]:
-    """The published run records of the run's models (said in one line), for a notebook opened on its own."""
-    return records.read_runs(find(run, "runs"), run.model_keys)
 
 
 def unavailable(run: RunConfig) -> dict[str, str]:

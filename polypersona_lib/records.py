@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from . import paths
+from . import locate, paths
 from .config import RunConfig, device_name, versions
 from .files import folder_hash, write_atomically
 
@@ -74,3 +74,8 @@ def read_runs(folder: Path, models: tuple[str, ...]) -> list[dict]:
     """The run records of `models` in a folder, in that order."""
     records = [read_run(path) for path in sorted(folder.glob("*.json"))]
     return sorted((r for r in records if r["model"] in models), key=lambda r: models.index(r["model"]))
+
+
+def published_runs(run: RunConfig) -> list[dict]:
+    """The published run records of the run's models (said in one line), for a notebook opened on its own."""
+    return read_runs(locate.find(run, "runs"), run.model_keys)

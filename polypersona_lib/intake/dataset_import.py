@@ -18,9 +18,8 @@ from ..files import sha256
 from ..prompts import chat
 from ..world.dataset import COLUMNS, SPLITS
 from .data_faults import MODES, Report, find_faults, import_report, stop_message, treat
-from .reading import SUFFIXES, read_objects
+from .reading import SUFFIXES, Place, read_objects
 from .record_fields import check_record
-from .record_values import Place
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation", "test": "test",

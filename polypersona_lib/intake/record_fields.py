@@ -1,7 +1,7 @@
 """One foreign record: the names and shapes its fields may have, what is mapped, and what is refused.
 
 *Mapped and noted*: field names, attribute names and question types under their usual aliases; a persona as text, object or JSON text; fields that stand
-in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record` and `record_values`.
+in `meta`, beside the persona, or only in `messages`; numbers for texts; domain names. *Errors*: see `check_record`, and `reading` for values.
 Source: paper, Algorithm 1 lines 1 and 3 ("handle schema variations and missing fields") and section IV-B.
 """
 
@@ -14,8 +14,7 @@ import re
 from ..errors import one_line, quoted
 from ..prompts import chat
 from ..world.questions import DOMAINS, TYPES
-from .reading import Pairs
-from .record_values import MOST_CHARACTERS, Place, clean, id_field, kind_of, place_name, slug_of, text_field
+from .reading import MOST_CHARACTERS, Pairs, Place, clean, id_field, kind_of, place_name, slug_of, text_field
 
 AGES = (0, 120)
 FIELD_ALIASES = {

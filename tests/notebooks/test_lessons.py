@@ -252,7 +252,7 @@ def test_a_widget_is_built_only_where_somebody_can_use_it(alone, monkeypatch):
 
 def test_records_and_scores_opened_alone_are_the_published_ones_and_nothing_is_written(tmp_path, alone):
     run = RunConfig(out=str(tmp_path), models="phi-2,tinyllama-1.1b")
-    assert [r["model"] for r in locate.published_runs(run)] == [k for k in run.model_keys] and len(run.model_keys) == 2
+    assert [r["model"] for r in records.published_runs(run)] == [k for k in run.model_keys] and len(run.model_keys) == 2
     rows, systems = evaluation.score(run, {})
     assert set(systems["system"]) == set(system_labels(run)) == set(rows["system"]) and len(rows) == 357 * len(system_labels(run))
     assert pd.read_csv(SHIPPED / "scores" / "systems.csv").merge(systems).shape[0] == len(systems)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ... import locate, resampling
+from ... import locate, records, resampling
 from ...config import RunConfig
 from ...scoring import answer_files
 from ...scoring.administration import questionnaire
@@ -254,6 +254,6 @@ def permuted_truth_probability(sheets: dict[str, Sheet], seed: int) -> dict[str,
 
 def training_log(run: RunConfig) -> pd.DataFrame:
     """The similarity that training logged each epoch (`persona_sim`), one row a model: the paper's own measure without a floor."""
-    records = locate.published_runs(run)
-    logged = {r["model"]: {f"epoch {e['epoch']}": e["persona_sim"] for e in r["epochs"] if "persona_sim" in e} for r in records}
+    trained = records.published_runs(run)
+    logged = {r["model"]: {f"epoch {e['epoch']}": e["persona_sim"] for e in r["epochs"] if "persona_sim" in e} for r in trained}
     return pd.DataFrame.from_dict(logged, orient="index")
