@@ -8,13 +8,14 @@ and a re-test of as many sampled answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
+from ..cells import estimate
 from ..resampling import interval
 from ..scoring.option_labels import first_sentences, read_option
 from ..scoring.stance import StanceReader
@@ -201,3 +202,56 @@ def _over_items(draws: dict[str, np.ndarray], groups: list[np.ndarray]) -> dict[
         means[metric] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     alone = draws["top_share"] >= ONE_OPTION
     return means | {"one_option_items": np.stack([alone[:, items].mean(1) for items in groups], axis=1)}
+
+
+# --- tables for readers ----------------------------------------------------------------------------------------------------------
+
+
+def with_text(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with a column `text`: each value with its interval, as tables print it."""
+    return table.assign(text=[estimate(row.value, row.lo, row.hi) for row in table.itertuples()])
+
+
+def overall_means(domains: pd.DataFrame) -> pd.DataFrame:
+    """System x metric of the option probabilities, over all items. `domains`: from `by_domain`, as every table here."""
+    rows = domains[(domains["level"] == "all") & (domains["source"] == "probabilities")]
+    return rows.pivot(index="system", columns="metric", values="value").reindex(rows["system"].unique())
+
+
+def source_table(domains: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
+    """Alignment and individual r of probabilities and of sampled answers, with intervals: first a uniform answerer and the re-test, then the systems.
+
+    The two first rows are means over the systems, whose numbers of sampled answers differ a little.
+    """
+    rows = domains[(domains["level"] == "all") & domains["system"].isin(systems) & domains["metric"].isin(["alignment", "individual_r"])]
+    table = with_text(rows).pivot(index="system", columns=["metric", "source"], values="text").reindex(systems)
+    table["n", "answers"] = rows[rows["source"] == "answers"].drop_duplicates("system").set_index("system")["n"]
+    ends = rows.groupby(["metric", "source"])[["uniform", "ceiling"]].mean().round(3).T
+    ends.index, ends["n", "answers"] = ["uniform answerer", "same respondents again"], ""
+    return pd.concat([ends, table])[list(table.columns)]
+
+
+def way_to_retest(domains: pd.DataFrame, systems: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(system x metric: the share of the way from a uniform answerer, 0, to the same respondents again, 1; per metric the length of that way and half the
+    width of the interval of `systems`). Alignment and individual r of the option probabilities over all items."""
+    rows = domains[(domains["level"] == "all") & (domains["source"] == "probabilities") & domains["metric"].isin(["alignment", "individual_r"])]
+    room = rows["ceiling"] - rows["uniform"]
+    rows = rows.assign(room=room, way=(rows["value"] - rows["uniform"]) / room, half=(rows["hi"] - rows["lo"]) / 2)
+    lengths = rows[rows["system"].isin(systems)].groupby("metric")[["room", "half"]].mean()
+    return rows.pivot(index="system", columns="metric", values="way").reindex(rows["system"].unique()), lengths
+
+
+def domain_fit(domains: pd.DataFrame, system: str) -> pd.DataFrame:
+    """One system's option probabilities by domain: alignment with its interval beside both ends, and the other metrics."""
+    rows = domains[(domains["system"] == system) & (domains["level"] == "domain") & (domains["source"] == "probabilities")]
+    fit = with_text(rows[rows["metric"] == "alignment"]).set_index("name")
+    rest = rows.pivot(index="name", columns="metric", values="value")[["js_divergence", "sd_ratio", "entropy_ratio", "one_option_items", "individual_r"]]
+    return fit[["text", "uniform", "ceiling"]].rename(columns={"text": "alignment"}).join(rest).round(3).assign(n=fit["n"])
+
+
+def worst_items(items: pd.DataFrame, system: str) -> pd.DataFrame:
+    """The five items of one system with the lowest alignment, with their wording and whether a high option means more of the construct or less."""
+    rows = items[(items["system"] == system) & (items["source"] == "probabilities") & (items["metric"] == "alignment")].nsmallest(5, "value")
+    bank = load_questions()
+    view = rows.assign(question=[bank[q].text for q in rows["name"]], asks=["less" if bank[q].key < 0 else "more" for q in rows["name"]])
+    return view.set_index("name")[["question", "asks", "value", "lo", "hi", "n", "uniform", "ceiling"]].round(3)

@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from .. import stats
 from ..world import personas
-from .distributions import bounded_interval
+from .distributions import bounded_interval, with_text
 from .sheet import Sheet
 
 FEWEST_PEOPLE = 10  # people a group needs, and as many outside it, before anything is tested
@@ -170,3 +170,36 @@ def _gaps(weights: np.ndarray, inside: np.ndarray, values: np.ndarray) -> np.nda
     scored, count = np.where(known, values, 0), known.astype(float)
     means = [(weights * part) @ scored / ((weights * part) @ count) for part in (inside, ~inside)]
     return means[0] - means[1]
+
+
+# --- tables for readers ----------------------------------------------------------------------------------------------------------
+
+
+def group_sizes(groups: pd.DataFrame) -> pd.DataFrame:
+    """Every group of `subgroups` with its size, and whether it is too small to test."""
+    return groups.drop_duplicates(["variable", "group"]).set_index("variable")[["group", "n", "n_rest", "note"]]
+
+
+def group_table(groups: pd.DataFrame, system: str) -> pd.DataFrame:
+    """One system's bias and gap error in each group, over all constructs, with intervals and corrected p-values."""
+    rows = with_text(groups[(groups["system"] == system) & (groups["construct"] == ALL)])
+    rows = rows.assign(name=rows["variable"] + ": " + rows["group"])
+    wide = rows.set_index(["name", "metric"])
+    table = wide["text"].unstack("metric").join(wide["p_holm"].unstack("metric").round(3).add_suffix(", Holm's p"))
+    bias = wide.xs("bias", level="metric")
+    table.insert(0, "respondents' mean", bias["true_value"].round(3))
+    return table.assign(n=bias["n"]).reindex(rows["name"].unique()).astype(object).fillna("too few")
+
+
+def clear_tests(groups: pd.DataFrame) -> pd.DataFrame:
+    """System x metric: how many tests have a corrected p below .05, and how many there are."""
+    tested = groups[groups["p"].notna()].assign(clear=lambda t: t["p_holm"] < 0.05)
+    count = tested.pivot_table(index="system", columns="metric", values="clear", aggfunc="sum")
+    return count.assign(tests=tested.groupby("system").size()).reindex(tested["system"].unique())
+
+
+def largest_effects(groups: pd.DataFrame, system: str) -> pd.DataFrame:
+    """The eight largest effects of one system, over all groups and constructs that could be tested."""
+    rows = with_text(groups[(groups["system"] == system) & groups["p"].notna()]).sort_values("effect", key=abs, ascending=False).head(8)
+    rows = rows.assign(group=rows["variable"] + ": " + rows["group"])
+    return rows.set_index("group")[["construct", "metric", "text", "effect", "p_holm", "n"]].round(3)

@@ -190,6 +190,24 @@ def test_an_interval_covers_what_another_sample_would_show():
     assert 0.88 <= np.mean(covered) <= 0.99
 
 
+def test_the_tables_of_the_notebook_say_what_the_numbers_say(sheets):
+    frames = {name: sheets[name].assign(answer="x") for name in sheets}
+    table = by_domain(frames, read={"tinyllama-1.1b": frames["tinyllama-1.1b"]["truth"].to_numpy()}, n_boot=20)
+    means = distributions.overall_means(table)
+    overall = table[(table["level"] == "all") & (table["source"] == "probabilities")]
+    assert list(means.index) == list(sheets) and means.loc["uniform", "alignment"] == value(overall, system="uniform", metric="alignment")
+    way, lengths = distributions.way_to_retest(table, ["tinyllama-1.1b"])
+    assert way.loc["uniform", "alignment"] == pytest.approx(0) and way.loc["resample", "alignment"] == pytest.approx(1)
+    assert (lengths["room"] > 0).all() and (lengths["half"] > 0).all()
+    both = distributions.source_table(table, ["tinyllama-1.1b"])
+    assert list(both.index) == ["uniform answerer", "same respondents again", "tinyllama-1.1b"] and both.loc["tinyllama-1.1b", ("n", "answers")] == 4700
+    assert str(both.loc["tinyllama-1.1b", ("alignment", "answers")]).startswith("1.000"), "answers that are the truth"
+    domains = distributions.domain_fit(table, "tinyllama-1.1b")
+    assert len(domains) == 10 and domains["n"].sum() == 4700 and (domains["uniform"] < domains["ceiling"]).all()
+    worst = distributions.worst_items(distributions.by_item(sheets_of(sheets), n_boot=5), "tinyllama-1.1b")
+    assert len(worst) == 5 and worst["value"].is_monotonic_increasing and set(worst["asks"]) <= {"more", "less"}
+
+
 # --- groups ------------------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +276,19 @@ def test_a_slope_says_how_much_of_the_gaps_is_left(sheets, cards):
     assert (found["ceiling"] < 1).all() and (found[found["metric"] == "gap_slope"]["ceiling"] > 0.8).all()
     few = {s: sheet[sheet["persona_id"] <= "f012"] for s, sheet in sheets.items()}
     assert subgroups.gap_slopes(sheets_of(few), cards).empty and set(subgroups.subgroups(sheets_of(few), cards)["note"]) == {"too few"}
+
+
+def test_the_tables_of_the_groups_count_and_rank_the_tests(sheets, cards):
+    table = subgroups.subgroups(sheets_of({name: sheets[name] for name in ("uniform", "tinyllama-1.1b")}), cards)
+    sizes = subgroups.group_sizes(table)
+    assert sizes["n"].groupby("variable").sum()["gender"] == 100 and (sizes.loc[sizes["note"] == "too few", "n"] < subgroups.FEWEST_PEOPLE).any()
+    own = subgroups.group_table(table, "tinyllama-1.1b")
+    assert own.loc["gender: nonbinary", "bias, Holm's p"] == "too few" and isinstance(own.loc["gender: woman", "bias, Holm's p"], float)
+    counts = subgroups.clear_tests(table)
+    mine = table[(table["system"] == "uniform") & table["p"].notna()]
+    assert counts.loc["uniform", "tests"] == len(mine) and counts.loc["uniform", ["bias", "gap_error"]].sum() == (mine["p_holm"] < 0.05).sum()
+    largest = subgroups.largest_effects(table, "uniform")
+    assert len(largest) == 8 and largest["effect"].abs().iloc[0] == pytest.approx(mine["effect"].abs().max(), abs=5e-4)
 
 
 # --- reliability -------------------------------------------------------------------------------------------------------------

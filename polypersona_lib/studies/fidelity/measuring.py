@@ -239,9 +239,9 @@ def effects_table(run: RunConfig) -> pd.DataFrame:
 
 
 def conditions(run: RunConfig) -> pd.DataFrame | None:
-    """`scores/conditions.csv`, written by notebook 11 (sparse, contradictory or implicit cards, examples in the prompt); None without it."""
+    """`scores/conditions.csv`, written by notebook 11 (other cards, examples in the prompt); None without it, or for foreign data."""
     try:
-        return pd.read_csv(locate.find(run, "scores/conditions.csv"))
+        return None if run.data else pd.read_csv(locate.find(run, "scores/conditions.csv"))
     except FileNotFoundError:
         return None
 

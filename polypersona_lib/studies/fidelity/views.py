@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from textwrap import shorten
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 
 from ...config import RunConfig
 from ...prompts.chat import render_card
-from ...scoring.fidelity_measures import GRAMS, MEASURES, PICKS, TRUTH, system_of
+from ...scoring.fidelity_measures import BLOCKS, GRAMS, MEASURES, PICKS, TRUTH, system_of, tuning_in_words
 from ...survey.sheet import Sheet
-from ...systems import UPPER_BOUNDS, system_labels
+from ...systems import UPPER_BOUNDS, system_labels, untuned, untuned_and_tuned
 from . import attribute_probes as probes
 from . import effects
 from .candidates import LEAST
@@ -96,11 +97,53 @@ def short_table(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], keys
     return short.replace(r"-0\.000", "0.000", regex=True)
 
 
+def focus_labels(labels: Mapping[str, str], focus: str) -> dict[str, str]:
+    """The labels of the few systems of the short tables: baselines, one model untuned and tuned, the respondents, upper bounds."""
+    kept = {"uniform", "majority", "persona_blind", untuned(focus), focus, TRUTH, "resample", "oracle_card"}
+    return {system: label for system, label in labels.items() if system in kept}
+
+
+def ladder_overview(ladder: pd.DataFrame, labels: Mapping[str, str], keys: Sequence[str]) -> pd.DataFrame:
+    """Models (rows, untuned before tuned) x measures of the ladder (columns): the share of the way from the floor (0) to the ceiling (1).
+
+    Args: ladder: from `fidelity_measures.ladder_rows`. Measures that cannot tell their ceiling from their floor are left out.
+    """
+    told = ladder[ladder["told"].astype(bool)]
+    wide = told.pivot(index="system", columns="label", values="value")[list(dict.fromkeys(told["label"]))]
+    return wide.reindex([s for s in untuned_and_tuned(keys) if s in wide.index]).rename(index=dict(labels)).rename_axis(index=None, columns=None)
+
+
+def headlines(ladder: pd.DataFrame, compared: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """What holds, a sentence a line: which measures work here, how far the models get in each block of the ladder, and what tuning changed clearly."""
+    silent = list(dict.fromkeys(ladder.loc[~ladder["told"].astype(bool), "label"]))
+    count, silent_names = ladder["metric"].nunique(), ", ".join(silent)
+    told = f"{count - len(silent)} of {count} measures tell their ceiling from their floor"
+    lines = [f"{told}; nothing can be read off the others: {silent_names}." if silent else f"{told}."]
+    for heading, metrics in BLOCKS.items():
+        mine = ladder[ladder["metric"].isin(metrics)]
+        means = {side: mine[mine["system"].isin([system_of(k, side) for k in keys])]["value"].mean() for side in ("untuned", "tuned")}
+        if mine["told"].astype(bool).any():
+            lines.append(f"{heading}: models get {means['untuned']:.2f} of the way from floor to ceiling untuned, {means['tuned']:.2f} tuned.")
+    return lines + [f"{line}." for line in tuning_in_words(compared, BLOCKS).splitlines()]
+
+
 # --- one person, worked out --------------------------------------------------------------------------------------------------------
 
+NO_SHEET = "foreign data: nobody answered a questionnaire whose truth is known, so there is no example"
 _SIDES = {-1: "lower half", 0: "middle", 1: "upper half"}
 
 
+def _for_known_people(example: Callable[..., str]) -> Callable[..., str]:
+    """The example, or `NO_SHEET` for a run that has no sheet (None)."""
+
+    @wraps(example)
+    def text(sheet: Sheet | None, *args, **kwargs) -> str:
+        return NO_SHEET if sheet is None else example(sheet, *args, **kwargs)
+
+    return text
+
+
+@_for_known_people
 def sheet_example(sheet: Sheet, items: Iterable[int]) -> str:
     """Some items of one sheet: the probability of each option, the respondent's own option in square brackets."""
     lines = []
@@ -111,6 +154,7 @@ def sheet_example(sheet: Sheet, items: Iterable[int]) -> str:
     return "\n".join(lines)
 
 
+@_for_known_people
 def swap_example(sheet: Sheet) -> str:
     """The item about which the sheet is surest: the probability of the own true option beside the others' true options."""
     j = int(sheet.probs[0].max(1).argmax())
@@ -120,6 +164,7 @@ def swap_example(sheet: Sheet) -> str:
             f"\n   difference {own - others.mean():+.3f}; log-likelihood ratio {ratio:+.3f} nats")  # fmt: skip
 
 
+@_for_known_people
 def guess_example(sheet: Sheet, cards: Sequence[dict], count: int = 5) -> str:
     """The first person's sheet and `count` people: the log-likelihood of each one's true options under it, 0 for the best."""
     likely = option_likelihood(sheet)[0, :count]
@@ -127,6 +172,7 @@ def guess_example(sheet: Sheet, cards: Sequence[dict], count: int = 5) -> str:
     return "\n".join([f"{lines[0]}   <- whose sheet it is", *lines[1:]])
 
 
+@_for_known_people
 def probe_example(sheet: Sheet, cards: Sequence[dict], attribute: str = "traits") -> str:
     """One fold of the probe of one attribute: the people it has not seen, ordered by its guess. Empty if the attribute is too rare."""
     labels = probes.card_labels(cards, fewest=probes.FEWEST_WITH)
@@ -139,6 +185,7 @@ def probe_example(sheet: Sheet, cards: Sequence[dict], attribute: str = "traits"
     return f"'{column[1]}': {len(fold)} people whom the probe has not seen, from its lowest guess to its highest (# has it)\n   {row}"
 
 
+@_for_known_people
 def attitude_example(sheet: Sheet, construct: str) -> str:
     """One construct of one sheet: the items' expected options, the implied attitude, and the true one."""
     scores, column = item_scores(sheet)[0], sheet.constructs.index(construct)
@@ -148,6 +195,7 @@ def attitude_example(sheet: Sheet, construct: str) -> str:
     return "\n".join([*lines, f"true attitude: {sheet.theta[0, column]:+.2f} (population: mean 0, standard deviation 1)"])
 
 
+@_for_known_people
 def contradiction_example(sheet: Sheet, construct: str) -> str:
     """Two items of opposite keys of one construct: where the respondent's answers lie, and the sheet's chances of either half."""
     of = [j for j, q in enumerate(sheet.items) if q.construct == construct]
