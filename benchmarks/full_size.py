@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,41 +28,21 @@ WARM_UP = 2  # optimizer steps before the clock starts
 
 def measure(key: str, method: str, scale: str, steps: int) -> dict:
     """One training of `steps` optimizer steps. Returns the record; raises what the training raises (out of memory, above all)."""
-
     from polypersona_lib import paths
     from polypersona_lib.config import PROFILES, device, device_name, versions
-    from polypersona_lib.models import adapters, loading
+    from polypersona_lib.models import loading
     from polypersona_lib.models.resources import budget
     from polypersona_lib.registry import get_spec
-    from polypersona_lib.training.answer_trainer import Plan, trainer_of
     from polypersona_lib.training.batches import encode_rows
     from polypersona_lib.world import dataset
 
-    spec, where = get_spec(key), device()
+    spec = get_spec(key)
     recipe = replace(PROFILES["paper"].train, epochs=1, dropout=0.0, four_bit=method in ("qlora", "trl"))
     effective = recipe.micro_batch * recipe.accumulation
-    frame = dataset.read_split(paths.DATASET / "paper", "train").head(steps * effective)
     tokenizer = loading.load_tokenizer(spec, "nano")
-    rows = encode_rows(tokenizer, frame)
-    with tempfile.TemporaryDirectory() as place:
-        random_weights(spec, scale, Path(place))
-        model = loading.load_base(spec, scale, four_bit=recipe.four_bit, device=where, folder=Path(place))
-    loaded = peak_mb(reset=True)
-    if method == "full":
-        model = model.float().requires_grad_(True)
-    if method in ("lora", "full") and where == "cuda":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    if method != "full":
-        model = adapters.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
-    clock, output = [], Path(tempfile.mkdtemp())
-    if method == "trl":
-        trainer = trl_trainer(model, tokenizer, rows, recipe, output)
-    else:
-        trainer = trainer_of(model, Plan(spec=spec, recipe=recipe, rows=rows, pad_id=tokenizer.pad_token_id, log=output))
-        trainer.args.logging_steps = 1
-    if method == "full":
-        trainer.args.optim = "adamw_torch"  # 32-bit states: the baseline that papers mean
+    rows = encode_rows(tokenizer, dataset.read_split(paths.DATASET / "paper", "train").head(steps * effective))
+    model, loaded = prepared_model(spec, method, scale, recipe)
+    trainer, clock = trainer_for(model, spec, method, tokenizer, rows, recipe), []
     trainer.add_callback(watch(clock))
     trainer.train()
     seconds, kept = clock[-1] - clock[WARM_UP - 1], rows_after(rows, recipe, WARM_UP * effective)
@@ -71,7 +52,7 @@ def measure(key: str, method: str, scale: str, steps: int) -> dict:
         "model": key, "method": method, "scale": scale, "device": device_name(),
         "parameters": sum(p.numel() for p in loading.empty_model(spec, scale).parameters()),
         "trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "compute_type": str(loading.precision(spec, where)).removeprefix("torch."),
+        "compute_type": str(loading.precision(spec, device())).removeprefix("torch."),
         "optimizer": str(trainer.args.optim), "steps": steps, "micro_batch": recipe.micro_batch, "accumulation": recipe.accumulation,
         "seconds_per_step": round(seconds / (steps - WARM_UP), 4), "tokens_per_s": round(tokens / seconds),
         "padded_tokens_per_s": round(sum(len(b) * max(len(r.ids) for r in b) for b in batches) / seconds), "mean_row_tokens": round(tokens / len(kept), 1),
@@ -79,6 +60,39 @@ def measure(key: str, method: str, scale: str, steps: int) -> dict:
         "calculated_mb": None if method == "trl" else round(budget(spec, scale, r=recipe.r, method=method).total(recipe.micro_batch) / 1e6),
         "losses": [round(entry["loss"], 5) for entry in trainer.state.log_history if "loss" in entry], "versions": versions() | trl_version(method),
     }  # fmt: skip
+
+
+def prepared_model(spec, method: str, scale: str, recipe) -> tuple:
+    """(the model with random weights, made ready for the method; peak memory of loading in MB)."""
+    from polypersona_lib.config import device
+    from polypersona_lib.models import adapters, loading
+
+    with tempfile.TemporaryDirectory() as place:
+        random_weights(spec, scale, Path(place))
+        model = loading.load_base(spec, scale, four_bit=recipe.four_bit, device=device(), folder=Path(place))
+    loaded = peak_mb(reset=True)
+    if method == "full":
+        model = model.float().requires_grad_(True)
+    if method in ("lora", "full") and device() == "cuda":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    if method != "full":
+        model = adapters.add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
+    return model, loaded
+
+
+def trainer_for(model, spec, method: str, tokenizer, rows: list, recipe):
+    """TRL's trainer or ours, logging every step."""
+    from polypersona_lib.training.answer_trainer import Plan, trainer_of
+
+    output = Path(tempfile.mkdtemp())
+    if method == "trl":
+        return trl_trainer(model, tokenizer, rows, recipe, output)
+    trainer = trainer_of(model, Plan(spec=spec, recipe=recipe, rows=rows, pad_id=tokenizer.pad_token_id, log=output))
+    trainer.args.logging_steps = 1
+    if method == "full":
+        trainer.args.optim = "adamw_torch"  # 32-bit states: the baseline that papers mean
+    return trainer
 
 
 def random_weights(spec, scale: str, folder: Path) -> None:
@@ -182,23 +196,26 @@ def main(argv: list[str] | None = None) -> int:
 
     if options.scale == "paper" and not torch.cuda.is_available():
         parser.error("the published shapes need a CUDA GPU; --scale nano runs anywhere")
-    folder, failed = Path(options.out), 0
+    folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    for spec in specs:
-        for method in methods:
-            command = [sys.executable, str(Path(__file__).resolve()), "--scale", options.scale, "--steps", str(options.steps), "--one", spec.key, method]
-            done = subprocess.run(command, capture_output=True, text=True)
-            lines = done.stdout.strip().splitlines()
-            record = (
-                json.loads(lines[-1])
-                if done.returncode == 0
-                else {"model": spec.key, "method": method, "scale": options.scale, "error": done.stderr.strip().splitlines()[-1]}
-            )
-            failed += "error" in record
-            (folder / f"{spec.key}--{options.scale}--{method}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            shown = record.get("error") or f"{record['tokens_per_s']:,} tokens/s, {record['seconds_per_step']} s a step, peak {record['peak_memory_mb']:,} MB"
-            print(f"{spec.display}, {method}: {shown}", flush=True)
-    return int(failed > 0)
+    records = []
+    for spec, method in product(specs, methods):
+        records.append(measured_apart(spec, method, options))
+        (folder / f"{spec.key}--{options.scale}--{method}.json").write_text(json.dumps(records[-1], indent=1) + "\n", encoding="utf-8")
+    return int(any("error" in record for record in records))
+
+
+def measured_apart(spec, method: str, options: argparse.Namespace) -> dict:
+    """The record of one measurement, made in a process of its own; what failed has an `error` instead of figures."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--scale", options.scale, "--steps", str(options.steps), "--one", spec.key, method]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        record = {"model": spec.key, "method": method, "scale": options.scale, "error": done.stderr.strip().splitlines()[-1]}
+    else:
+        record = json.loads(done.stdout.strip().splitlines()[-1])
+    shown = record.get("error") or f"{record['tokens_per_s']:,} tokens/s, {record['seconds_per_step']} s a step, peak {record['peak_memory_mb']:,} MB"
+    print(f"{spec.display}, {method}: {shown}", flush=True)
+    return record
 
 
 if __name__ == "__main__":

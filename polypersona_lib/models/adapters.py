@@ -67,14 +67,14 @@ def load_adapter(model, folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    found = load_file(Path(folder) / "adapter_model.safetensors")
+    stored = load_file(Path(folder) / "adapter_model.safetensors")
     wanted = {name.replace(".default.", "."): parameter for name, parameter in model.named_parameters() if "lora_" in name}
-    unlike = sorted(name for name in found.keys() | wanted.keys() if name not in found or name not in wanted or found[name].shape != wanted[name].shape)
+    unlike = sorted(name for name in stored.keys() | wanted.keys() if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape)
     if unlike:
         raise ValueError(f"{folder}: does not fit {_portable(model.name_or_path)} ({len(unlike)} weights differ in name or shape, first {unlike[0]})")
     with torch.no_grad():
         for name, parameter in wanted.items():
-            parameter.copy_(found[name])
+            parameter.copy_(stored[name])
 
 
 def load_for_inference(spec: ModelSpec, scale: str, adapter: Path | None, *, device: str = "cpu", folder: Path | None = None):
@@ -153,10 +153,11 @@ def singular_values(folder: Path) -> pd.DataFrame:
     scale, frames = config["lora_alpha"] / config["r"], []
     for name in sorted(n for n in weights if n.endswith("lora_A.weight")):
         a, b = (weights[n].double().numpy() for n in (name, name.replace("lora_A", "lora_B")))
-        found = scale * np.linalg.svd(np.linalg.qr(b, mode="r") @ np.linalg.qr(a.T, mode="r").T, compute_uv=False)
-        squares, place = np.square(found), name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+        strengths = scale * np.linalg.svd(np.linalg.qr(b, mode="r") @ np.linalg.qr(a.T, mode="r").T, compute_uv=False)
+        squares, place = np.square(strengths), name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
         share = np.cumsum(squares) / squares.sum() if squares.any() else np.full(len(squares), np.nan)
-        frames.append(pd.DataFrame({"place": place, "module": place.rsplit(".", 1)[-1], "direction": range(1, len(found) + 1), "value": found, "share": share}))
+        frame = pd.DataFrame({"direction": range(1, len(strengths) + 1), "value": strengths, "share": share})
+        frames.append(frame.assign(place=place, module=place.rsplit(".", 1)[-1])[["place", "module", "direction", "value", "share"]])
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,10 +1,11 @@
-"""The base models at both scales: loading, 4-bit quantization, LoRA placement. What the families are is in `registry`."""
+"""The base models at both scales: where their files are, loading, 4-bit quantization, counting. What the families are is in `registry`."""
 
 from __future__ import annotations
 
 import errno
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.tx
 
 
 class Unavailable(RuntimeError):
-    """A hub model that cannot be had now: one line with what, why, and what to do."""
+    """A hub model is not available now: one line with what, why, and what to do."""
 
 
 def source(spec: ModelSpec, scale: str) -> Path:
@@ -142,17 +143,15 @@ def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str
 
 def quantization(model) -> dict:
     """What of a model is packed into 4 bits, adapters left out: {"four_bit": parameters, "other": parameters, "left": {layer: parameters}}."""
-    found = {"four_bit": 0, "other": 0, "left": {}}
+    packed, left = 0, Counter()
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             continue
         if hasattr(parameter, "quant_state"):
-            found["four_bit"] += parameter.quant_state.shape.numel()
-            continue
-        layer = name.replace(".base_layer", "").rsplit(".", 2)[-2]
-        found["other"] += parameter.numel()
-        found["left"][layer] = found["left"].get(layer, 0) + parameter.numel()
-    return found
+            packed += parameter.quant_state.shape.numel()
+        else:
+            left[name.replace(".base_layer", "").rsplit(".", 2)[-2]] += parameter.numel()
+    return {"four_bit": packed, "other": left.total(), "left": dict(left)}
 
 
 def empty_model(spec: ModelSpec, scale: str):
@@ -167,16 +166,20 @@ def empty_model(spec: ModelSpec, scale: str):
     return model
 
 
+def lora_layers(model, spec: ModelSpec) -> dict:
+    """The linear layers that LoRA adapts in a plain model of the family, by their full names."""
+    import torch
+
+    return {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.rsplit(".", 1)[-1] in spec.lora_targets}
+
+
 def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
     """What LoRA of rank `r` trains, counted on an empty model of the family: {"trainable", "total", "share"}.
 
     `total` is the base without its adapters, tied embeddings counted once. Nothing is downloaded and no weight is allocated.
     """
-    import torch
-
     model = empty_model(spec, scale)
-    linear = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.rsplit(".", 1)[-1] in spec.lora_targets]
-    trainable, total = sum(r * (m.in_features + m.out_features) for m in linear), sum(p.numel() for p in model.parameters())
+    trainable, total = sum(r * (m.in_features + m.out_features) for m in lora_layers(model, spec).values()), sum(p.numel() for p in model.parameters())
     return {"trainable": trainable, "total": total, "share": trainable / total}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..config import TrainSpec
 from ..registry import ModelSpec
-from .loading import Unavailable, empty_model
+from .loading import Unavailable, empty_model, lora_layers
 
 GB = 1e9
 NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
@@ -26,7 +26,7 @@ class DoesNotFit(Unavailable):
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found: one GPU's memory in bytes (0: none), how many GPUs, whether they know BF16, and free main memory in bytes."""
+    """What a machine has: one GPU's memory in bytes (0: none), how many GPUs, whether they know BF16, and free main memory in bytes."""
 
     gpu: int
     gpus: int
@@ -34,7 +34,7 @@ class Machine:
     ram: int
 
     @classmethod
-    def found(cls) -> Machine:
+    def here(cls) -> Machine:
         """This machine."""
         import psutil
         import torch
@@ -68,11 +68,9 @@ def budget(spec: ModelSpec, scale: str, *, r: int, method: str = "qlora", checkp
 
     Args: method: "qlora" (base in 4 bits), "lora" (16 bits) or "full" (16-bit weights and gradients, 32-bit master copy and two optimizer states).
     """
-    import torch
-
     model = empty_model(spec, scale)
     config = model.config
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.rsplit(".", 1)[-1] in spec.lora_targets}
+    layers = lora_layers(model, spec)
     inside = sum(m.weight.numel() for m in layers.values())
     total = sum(p.numel() for p in model.parameters())
     trained = sum(r * (m.in_features + m.out_features) for m in layers.values())

@@ -29,13 +29,13 @@ def spans(tokenizer, text: str, messages: list[dict[str, str]]) -> list[tuple[in
     """(start, end, role) of the parts of a rendered prompt that are not template, in order."""
     controls = tuple(t for t in tokenizer.all_special_tokens if t)
     system, user = (chat.neutralise(m["content"], controls).strip() for m in messages[:2])
-    found, at = [], text.find(system)
+    places, at = [], text.find(system)
     if at >= 0:
-        found.append((at, at + len(system), "system"))
+        places.append((at, at + len(system), "system"))
     start = text.find(user, at + len(system) if at >= 0 else 0)
     if start >= 0 and (parts := _PARTS.match(user)):
-        found += [(start + parts.start(role), start + parts.end(role), role) for role in parts.groupdict() if parts[role]]
-    return found
+        places += [(start + parts.start(role), start + parts.end(role), role) for role in parts.groupdict() if parts[role]]
+    return places
 
 
 def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str, ...] = ()) -> list[Token]:
@@ -57,7 +57,7 @@ def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str,
         for number, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
             role = next((r for a, b, r in places if a <= begin + start < b), "template")
             control = number in special or role == "template" and begin + start in marked
-            tokens.append(Token(part[max(start, reached) : end] or CONTINUED * (end > start), role, control))
+            tokens.append(Token(part[max(start, reached) : end] or (CONTINUED if end > start else ""), role, control))
             reached = max(reached, end)
             ids.append(number)
     if ids != shared + rest:
@@ -70,11 +70,8 @@ def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str,
 
 def stretches(tokens: list[Token]) -> list[tuple[str, int, str]]:
     """(role, number of tokens, text) of each stretch of one role: tokens apart by │, control tokens in ⟦ ⟧, line ends and tabs as signs."""
-    found = []
-    for role, stretch in groupby(tokens, key=lambda t: t.role):
-        shown = _written(list(stretch))
-        found.append((role, len(shown), "│".join(shown)))
-    return found
+    written = ((role, _written(list(stretch))) for role, stretch in groupby(tokens, key=lambda t: t.role))
+    return [(role, len(texts), "│".join(texts)) for role, texts in written]
 
 
 def compare_prompts(first: list[Token], second: list[Token], *, around: int = 4) -> list[tuple[str, str]]:
@@ -82,17 +79,17 @@ def compare_prompts(first: list[Token], second: list[Token], *, around: int = 4)
 
     Of a stretch that both have, the `around` tokens next to a difference are shown, and how many are left out. Tokens are written as in `stretches`.
     """
-    texts, found = ([t.text for t in tokens] for tokens in (first, second)), []
+    texts, lines = ([t.text for t in tokens] for tokens in (first, second)), []
     steps = SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
     for number, (kind, a, b, c, d) in enumerate(steps):
         if kind == "equal":
             head, tail = around if number else 0, around if number < len(steps) - 1 else 0
             middle = b - a - head - tail
             both = _written(first[a:b]) if middle <= 0 else [*_written(first[a : a + head]), f"[{middle} more]", *_written(first[b - tail : b])]
-            found.append((" ", "│".join(both)))
+            lines.append((" ", "│".join(both)))
         else:
-            found += [(sign, "│".join(_written(part))) for sign, part in (("-", first[a:b]), ("+", second[c:d])) if part]
-    return found
+            lines += [(sign, "│".join(_written(part))) for sign, part in (("-", first[a:b]), ("+", second[c:d])) if part]
+    return lines
 
 
 def _written(tokens: list[Token]) -> list[str]:

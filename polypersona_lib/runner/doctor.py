@@ -97,7 +97,7 @@ def _gpu(profile: str) -> Iterator[Check]:
     from ..config import PROFILES
     from ..models.resources import DoesNotFit, Machine, fit_recipe
 
-    machine = Machine.found()
+    machine = Machine.here()
     yield Check("GPU", OK, f"{machine.gpus} x {torch.cuda.get_device_name(0)}, {machine.gpu / 1e9:.0f} GB each")
     yield _check("BF16", machine.bf16, "yes" if machine.bf16 else "no", "FP16 is used, and FP32 for Phi-2, which overflows in FP16", bad=WARN)
     for spec in MODELS.values() if profile == "paper" else ():

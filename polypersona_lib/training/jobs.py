@@ -28,32 +28,32 @@ VERSION = 3  # raised when training or its record changes: what was trained befo
 
 
 def load_tokenizers(run: RunConfig) -> dict:
-    """The tokenizer of every model of the run that can be had here; for the others a line says why not."""
-    found = {}
+    """The tokenizer of every model of the run that is available here; for the others a line says why not."""
+    tokenizers = {}
     for key in run.model_keys:
         try:
-            found[key] = load_tokenizer(get_spec(key), run.settings.scale)
+            tokenizers[key] = load_tokenizer(get_spec(key), run.settings.scale)
         except Unavailable as error:
             print(f"left out: {error}")
-    return found
+    return tokenizers
 
 
 def train_models(run: RunConfig, parts: dict[str, pd.DataFrame]) -> list[dict]:
     """Fine-tune every model of the run (`train`) and say how each one went. Returns: their records in the run's order.
 
-    A model that cannot be had or does not fit is left out; `unavailable.json` says why. Raises: Unavailable if none is left.
+    A model that cannot be downloaded or does not fit is left out; `unavailable.json` says why. Raises: Unavailable if none is left.
     """
-    specs, done, lacking = [get_spec(key) for key in run.model_keys], {}, {}
+    specs, done, left_out = [get_spec(key) for key in run.model_keys], {}, {}
     for number, record in side_by_side(_train_or_reason, [(run, spec, parts) for spec in specs]):
         if isinstance(record, str):
-            lacking[specs[number].key] = record
+            left_out[specs[number].key] = record
             print(f"left out: {record}")
         else:
             done[number] = record
             print(training_line(record))
-    files.write_atomically(run.paths.results / "unavailable.json", json.dumps(lacking, indent=1) + "\n")
+    files.write_atomically(run.paths.results / "unavailable.json", json.dumps(left_out, indent=1) + "\n")
     if not done:
-        raise Unavailable("no model of this run can be trained here: " + "; ".join(lacking.values()))
+        raise Unavailable("no model of this run can be trained here: " + "; ".join(left_out.values()))
     return [done[number] for number in sorted(done)]
 
 
@@ -81,7 +81,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     Source: paper, Algorithm 2 and section V-A; validation BLEU/ROUGE/BERTScore and persona similarity each epoch (line 9).
     """
     scale = run.settings.scale
-    recipe, resources = fit_recipe(spec, scale, run.train_spec, Machine.found())
+    recipe, resources = fit_recipe(spec, scale, run.train_spec, Machine.here())
     identity = {
         "version": VERSION, "train_spec": recipe, "model": spec.key,
         "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),

@@ -35,12 +35,12 @@ def interviews(taken: set[str], *, described: bool, count: int = _RESPONDENTS) -
     """
     held_out, kind = held_out_patterns(), "talk" if described else "chat"
     questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out, turns=described), random.Random(f"{kind}|{TWIN_SEED}")
-    found = []
+    talks = []
     for i in track(range(count), f"writing {kind}s"):
         card = {"persona_id": f"{kind}{i:04d}"} | personas.draw_persona(rng)
         said = [(q, speaker.answer(card, q, seed=TWIN_SEED)) for q in rng.sample(questions, TALK_ITEMS if described else CHAT_ITEMS)]
-        found.append((card, [(q, a) for q, a in said if a.text not in taken and held_out.isdisjoint(a.path)]))
-    return found
+        talks.append((card, [(q, a) for q, a in said if a.text not in taken and held_out.isdisjoint(a.path)]))
+    return talks
 
 
 def introduction(card: dict, rng: random.Random) -> str:
@@ -155,12 +155,12 @@ def longest_overlap(talks: list[Interview], answers: list[str]) -> tuple[int, st
         ours = {tuple(w[i : i + n]) for w in wanted for i in range(len(w) - n + 1)}
         return {g for w in seen for i in range(len(w) - n + 1) if (g := tuple(w[i : i + n])) in ours}
 
-    low, high, found = 0, max(map(len, wanted)) + 1, set()
+    low, high, longest = 0, max(map(len, wanted)) + 1, set()
     while high - low > 1:
         middle = (low + high) // 2
         if some := shared(middle):
-            low, found = middle, some
+            low, longest = middle, some
         else:
             high = middle
     whole = {" ".join(w) for w in seen}
-    return low, " ".join(min(found)) if found else "", sum(" ".join(w) in whole for w in wanted) / len(wanted)
+    return low, " ".join(min(longest)) if longest else "", sum(" ".join(w) in whole for w in wanted) / len(wanted)
