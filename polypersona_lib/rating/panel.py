@@ -10,7 +10,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from .session import Session
-from .sheet import POINTS, SCALES, SHOWN
+from .sheet import POINTS, RATING_SCALES, SHOWN
 
 STYLE = """<style>
 .polypersona-rating { max-width: 60em; padding: 6px; }
@@ -87,7 +87,7 @@ class RatingPanel:
         self.count = widgets.Label("0", layout={"display": "none"})  # of answers to the panel: its keys see by it that the kernel is alive
         self.count.add_class("rate-count")
         self.buttons: dict[tuple[str, int], widgets.Button] = {}
-        self.scales = {scale: self._scale(scale, *words) for scale, words in SCALES.items()}
+        self.scales = {scale: self._scale(scale, *words) for scale, words in RATING_SCALES.items()}
         moves = [
             self._button("← Back", "The answer before this one", "rate-back", lambda: session.go(-1)),
             self._button("Skip →", "The next answer, rated or not", "rate-next", lambda: session.go(1)),

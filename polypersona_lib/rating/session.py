@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from .sheet import POINTS, SCALES, rater_id
+from .sheet import POINTS, RATING_SCALES, rater_id
+
+_RATING_COLUMNS = ["rater", "item", "scale", "value", "seconds"]
 
 # --- the ratings file -----------------------------------------------------------------------------------------------------------
 
@@ -47,15 +49,15 @@ def read_ratings(path: Path) -> tuple[pd.DataFrame, list[str]]:
         if fault := _fault(entry):
             raise ValueError(f"{path.name}, line {number}: {fault}; correct or delete this line")
         given[entry["item"], entry["scale"]] = entry | {"rater": rater}
-    return pd.DataFrame(list(given.values()), columns=["rater", "item", "scale", "value", "seconds"]), remarks
+    return pd.DataFrame(list(given.values()), columns=_RATING_COLUMNS), remarks
 
 
 def _fault(entry) -> str:
     """What is wrong with a line of a ratings file; "" if nothing is."""
     if not isinstance(entry, dict) or not isinstance(entry.get("item"), str):
         return "not a judgement of an item"
-    if entry.get("scale") not in SCALES:
-        return f"unknown scale {str(entry.get('scale'))[:40]!r} (known: {', '.join(SCALES)})"
+    if entry.get("scale") not in RATING_SCALES:
+        return f"unknown scale {str(entry.get('scale'))[:40]!r} (known: {', '.join(RATING_SCALES)})"
     if type(entry.get("value")) is not int or entry["value"] not in POINTS:
         return f"value {str(entry.get('value'))[:40]!r} is not one of {', '.join(map(str, POINTS))}"
     return "" if type(entry.get("seconds", 0.0)) in (int, float) else "seconds is not a number"
@@ -63,10 +65,10 @@ def _fault(entry) -> str:
 
 def load_ratings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """All raters' ratings in a folder (`<rater>.jsonl`), and the remarks; an empty frame if there are none. Raises as `read_ratings`."""
-    found = [read_ratings(path) for path in sorted(folder.glob("*.jsonl"))]
-    frames = [frame for frame, _ in found if len(frame)]
-    ratings = pd.concat(frames, ignore_index=True) if frames else read_ratings(folder / "nobody.jsonl")[0]
-    return ratings, [remark for _, remarks in found for remark in remarks]
+    files = [read_ratings(path) for path in sorted(folder.glob("*.jsonl"))]
+    frames = [frame for frame, _ in files if len(frame)]
+    ratings = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_RATING_COLUMNS)
+    return ratings, [remark for _, remarks in files for remark in remarks]
 
 
 # --- a sitting ------------------------------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ class Session:
 
     def _show(self, place: int) -> None:
         self.at, self._since = place, self._clock()
-        self.scale = next(iter(self.missing(place)), next(iter(SCALES)))
+        self.scale = next(iter(self.missing(place)), next(iter(RATING_SCALES)))
 
     @property
     def item(self) -> dict:
@@ -103,7 +105,7 @@ class Session:
 
     def missing(self, place: int) -> list[str]:
         """The scales on which the item at `place` is not rated yet."""
-        return [scale for scale in SCALES if (self.items[place]["item"], scale) not in self.given]
+        return [scale for scale in RATING_SCALES if (self.items[place]["item"], scale) not in self.given]
 
     def rate(self, value: int, scale: str | None = None) -> None:
         """Save `value` on `scale` (default: the current one) for the item shown, and turn to the next scale. A second rating replaces the first."""
@@ -112,7 +114,7 @@ class Session:
             raise ValueError(f"a rating is one of {', '.join(map(str, POINTS))}, not {value!r}")
         append_rating(self.path, self.item["item"], scale, value, seconds=self._clock() - self._since)
         self.given[self.item["item"], scale] = value
-        names = list(SCALES)
+        names = list(RATING_SCALES)
         self.scale, self._since = names[(names.index(scale) + 1) % len(names)], self._clock()
 
     def go(self, step: int) -> None:

@@ -1,6 +1,6 @@
 """People rate answers without knowing who gave them: the scales, what is rated, by whom, and in which order.
 
-`rating_session` keeps the ratings, `rating_widget` shows them, `rating_scores` joins the key and analyses.
+`session` keeps the ratings, `panel` asks for them, `results` joins the key and analyses.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..files import sha256
+from ..systems import untuned_and_tuned
 
-SCALES = {
+RATING_SCALES = {
     "realism": (
         "Could a person have written this answer?",
         ("certainly not", "probably not", "cannot tell", "probably", "certainly"),
@@ -44,8 +45,8 @@ def rater_id(text: str) -> str:
 
 
 def default_systems(model_keys: Sequence[str], present: Sequence[str]) -> list[str]:
-    """The systems to rate, as far as they answered: the reference, two floors, and each model tuned and untuned."""
-    wanted = ["uniform", "persona_blind", *(name for key in model_keys for name in (f"{key}--base", key))]
+    """The systems to rate, as far as they answered: the reference, two baselines, and each model untuned and tuned."""
+    wanted = ["uniform", "persona_blind", *untuned_and_tuned(model_keys)]
     return ["reference", *(name for name in wanted if name in set(present))]
 
 

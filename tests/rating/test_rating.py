@@ -24,7 +24,7 @@ from polypersona_lib.cells import Estimate, Missing
 from polypersona_lib.rating import results
 from polypersona_lib.rating.panel import KEYS, RatingPanel
 from polypersona_lib.rating.session import Session, append_rating, load_ratings, read_ratings
-from polypersona_lib.rating.sheet import AGAIN, POINTS, SCALES, SHOWN, default_systems, draw_rows, load_items, rating_sheet
+from polypersona_lib.rating.sheet import AGAIN, POINTS, RATING_SCALES, SHOWN, default_systems, draw_rows, load_items, rating_sheet
 from polypersona_lib.runner import manifest, publish, stages
 from polypersona_lib.scoring.answer_files import load_predictions
 
@@ -308,7 +308,7 @@ def simulated(items, rater, *, sharp, bias=0.0, size=40, seed=7) -> list[dict]:
     rng = np.random.default_rng([seed, *rater.encode()])
     planted = items.drop_duplicates("item").set_index("item")["system"].map(QUALITY)
     lines = []
-    for item, scale in itertools.product(rating_sheet(items, rater, size=size, seed=42)["item"], SCALES):
+    for item, scale in itertools.product(rating_sheet(items, rater, size=size, seed=42)["item"], RATING_SCALES):
         value = 3 + bias + planted[item.removesuffix(AGAIN)] + rng.normal(0, 0.7) if rng.random() < sharp else rng.integers(1, 6)
         lines.append({"rater": rater, "item": item, "scale": scale, "value": int(np.clip(round(value), 1, 5)), "seconds": 5.0})
     return lines
@@ -356,7 +356,7 @@ def test_what_is_shown_again_tells_of_the_rater_and_counts_nowhere_else(items):
 
 def test_who_does_not_read_is_found():
     def given(rater, values, seconds):
-        return [{"rater": rater, "item": f"i{i}", "scale": s, "value": v, "seconds": seconds} for i, v in enumerate(values) for s in SCALES]
+        return [{"rater": rater, "item": f"i{i}", "scale": s, "value": v, "seconds": seconds} for i, v in enumerate(values) for s in RATING_SCALES]
 
     lines = given("reader", [1, 2, 3, 4, 5] * 4, 8.0) + given("presser", [3] * 20, 0.2)
     lines += [{"rater": "half", "item": "i0", "scale": "realism", "value": 2, "seconds": 4.0}]
@@ -378,7 +378,7 @@ def test_a_strict_rater_does_not_hide_what_a_metric_knows():
         for i, p, g in zip(items["item"], items["persona_id"], grade, strict=True)
         for r, half in halves.items()
         if p in half
-        for s in SCALES
+        for s in RATING_SCALES
     ]
     rows = scored(items, bleu=grade[items["system"] != "reference"].to_numpy(dtype=float))
     found = results.metric_table(joined_of(items, lines), rows).set_index("Metric").loc["BLEU"]
@@ -459,9 +459,9 @@ def test_too_few_ratings_are_dashes_with_a_reason_and_none_are_empty_tables(item
     nothing = results.join_key(load_ratings(Path("nowhere"))[0], items)[0]
     tables = [results.agreement_table(nothing), results.means_table(nothing, labels), results.metric_table(nothing, scored(items, bleu=0.5))]
     assert all(len(t) == 0 and len(t.columns) >= 5 for t in tables)
-    assert results.describe(nothing) == "No ratings yet: nobody has rated an answer of this run."
+    assert results.describe_ratings(nothing) == "No ratings yet: nobody has rated an answer of this run."
     few = joined_of(items, simulated(items, "a", sharp=1, size=2), simulated(items, "b", sharp=1, size=2)[:4])
-    assert "by 2 raters, median 5 seconds" in results.describe(few)
+    assert "by 2 raters, median 5 seconds" in results.describe_ratings(few)
     assert isinstance(results.agreement_table(few)["Alpha"][0], Missing) and "fewer than 10" in results.agreement_table(few)["Alpha"][0].reason
     assert all(isinstance(c, Missing) for c in results.means_table(few, labels)["realism"])
     table = results.metric_table(few, scored(items, bleu=0.5))
@@ -510,3 +510,15 @@ def test_ratings_are_an_input_never_an_output_and_never_published(tmp_path):
     assert manifest.RATINGS == "ratings" and not {"ratings", "rated", ""} & set(publish.FOLDERS)
     ignored = subprocess.run(["git", "check-ignore", "-q", "results/nano/ratings/r1.jsonl"], cwd=paths.ROOT).returncode
     assert ignored in (0, 128), "git ignores ratings (128: not a clone)"
+
+
+def test_results_are_written_only_when_nobody_rates_any_more(items, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
+    joined, run_paths = joined_of(items, simulated(items, "a", sharp=1)), paths.run_paths("nano", str(tmp_path))
+    assert results.unblinded(joined, False).empty and "still blind" in capsys.readouterr().out
+    views = (results.agreement_table(joined), results.means_table(joined, {s: s for s in SYSTEMS}), pd.DataFrame())
+    assert results.write_results(results.unblinded(joined, True), views, run_paths, "toy") == "written: ratings.csv ratings.jsonl"
+    assert sorted(p.stem for p in run_paths.folder("tables").glob("*.csv")) == ["human_agreement", "human_means"], "a table without rows is not written"
+    monkeypatch.setenv("POLYPERSONA_NONCE", "x")
+    assert results.unblinded(joined, False).equals(joined), "the runner rates nothing"
+    assert "nothing to export" in results.write_results(joined.iloc[:0], views, run_paths, "toy") and not list(run_paths.results.rglob("*.csv"))
