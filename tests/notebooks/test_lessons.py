@@ -275,7 +275,7 @@ def test_own_predictions_are_scored_even_beside_published_scores(tmp_path, alone
     run = RunConfig(out=str(tmp_path), models="phi-2")
     preds = run.paths.folder("preds")
     shutil.copy(SHIPPED / "preds" / "uniform.jsonl", preds)
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="No objects to concatenate"):
         evaluation.score(run, {})  # it wants the records of this run to score with
 
 
@@ -291,7 +291,7 @@ def test_a_study_reads_as_published_what_it_found_itself():
 
 def test_the_probe_names_its_sources(tmp_path, alone):
     said = interview.sources(RunConfig(out=str(tmp_path)))
-    assert said == "read: cards of data/polypersona/paper; adapters: 0 of run nano, 7 published ones (results/shipped/adapters) of 7 families"
+    assert said == "read: cards of data/polypersona/paper; adapters: 0 of run nano, 7 published ones (results/shipped/adapters) of 7 models"
 
 
 # --- what the prose says ------------------------------------------------------------------------------------------------------------------
