@@ -18,7 +18,6 @@ import pandas as pd
 from ..cells import estimate
 from ..resampling import interval
 from ..scoring.option_labels import first_sentences, read_option
-from ..scoring.stance import StanceReader
 from ..stats import compare_distributions
 from ..world.questions import load_questions
 from .sheet import MISSING, Sheet
@@ -37,11 +36,11 @@ def _first(sentence: str, options: tuple[str, ...]) -> int | None:
     return read_option(sentence, options)
 
 
-def read_answers(frames: Mapping[str, pd.DataFrame], reader: StanceReader | None = None) -> dict[str, np.ndarray]:
+def read_answers(frames: Mapping[str, pd.DataFrame], reader=None) -> dict[str, np.ndarray]:
     """The option that each sampled answer takes, `MISSING` where none was found: system -> shape (rows,). Systems without answers are left out.
 
-    Args: frames: system -> administration. By default the label rule reads (seconds; it finds about four answers in five); a fitted `reader` also reads
-        answers without a label (minutes).
+    Args: frames: system -> administration. By default the label rule reads (seconds; it finds about four answers in five); a fitted `stance.StanceReader` as
+        `reader` also reads answers without a label (minutes).
     """
     questions, chosen = load_questions(), {}
     for system, frame in frames.items():
