@@ -117,9 +117,9 @@ def plot_lengths(
         fs.look_up(names, key, "domain")
     order = [key for key in names if key in set(data["domain"])]
     fig, ax = plt.subplots(figsize=(COLUMN, max(0.75 + (0.31 if reference is not None else 0.24) * len(order), 1.4)))
-    looks = zip(parts, (OURS, fs.REFERENCE), ("", "/////"), ("white", INK), strict=False)
     handles = []
-    for place, (source, colour, hatch, median) in enumerate(looks):
+    for place, source in enumerate(parts):
+        colour, hatch, median = (fs.REFERENCE, "/////", INK) if source == "reference" else (OURS, "", "white")
         box = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.7, "hatch": hatch, "hatchcolor": "white"}
         rows = np.arange(len(order)) + (0 if len(parts) == 1 else 0.36 * place - 0.18)
         values = [parts[source].loc[parts[source]["domain"] == key, "length_chars"] for key in order]

@@ -51,7 +51,7 @@ def plot_fidelity(rows: pd.DataFrame, *, note: str, groups: dict[str, list[str]]
     fs.legend_above(fig, ax, handles=_legend(dots["system"].map(model_of).nunique()), ncols=4)
     tuned = means[means["kind"] == "tuned"].dropna(subset="value").set_index("metric")["value"]
     names = rows.drop_duplicates("metric").set_index("metric")["label"]
-    ends = [f"{names[m]} {_percent(tuned[m])}" for m in (tuned.idxmax(), tuned.idxmin())] if len(tuned) else []
+    ends = [f"{names[m]} ({_percent(tuned[m])})" for m in (tuned.idxmax(), tuned.idxmin())] if len(tuned) else []
     title = f"Tuned models, most and least of the person: {', '.join(ends)}" if ends else "How much of the person is in the answers"
     return fs.finish(fig, note, title=title), ax
 
@@ -106,8 +106,8 @@ def _ends(ax: Axes, first: float) -> None:
     """The two lines that everything is measured between."""
     for x, style_, colour in ((0, "--", LOOKS["baseline"].color), (1, ":", LOOKS["oracle"].color)):
         ax.axvline(x, linestyle=style_, linewidth=1.2, color=colour, zorder=1)
-    for x, side, text in ((_EDGES[0] + 0.09, "right", "baseline"), (1.13, "left", "upper\nbound")):
-        ax.annotate(text, (x, first - 0.62), ha=side, va="center", fontsize=7, color=GREY, annotation_clip=False)
+    for x, text in ((_EDGES[0] + 0.01, "baseline"), (1.13, "upper\nbound")):
+        ax.annotate(text, (x, first - 0.62), ha="left", va="center", fontsize=7, color=GREY, annotation_clip=False)
     ax.set(xlim=_EDGES, xlabel="Share of the way from the baseline to the upper bound; lines: 95 % intervals of the means")
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["nothing of\nthe person", "25 %", "50 %", "75 %", "the card read perfectly,\nor the person asked again"])
 
