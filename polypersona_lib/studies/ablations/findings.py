@@ -123,14 +123,14 @@ def ablation_study(run: RunConfig, parts: Mapping[str, pd.DataFrame], key: str, 
         return published(locate.find(run, "ablations.json").parent)
     first = arms.arms(run.train_spec, sorted(parts["train"]["domain"].unique()))
     full = arms.full_arms(run.train_spec, arms.run_arms(run, parts, first, key))
-    results = arms.run_arms(run, parts, [*first, *full], key).drop_duplicates(["study", "setting", "seed", "part", "id"])
-    found, folder = findings(results), run.paths.folder("tables")
-    write_table(found.gains.drop(columns="study").round(4), "ablation_gains", folder, "Gain over the untuned base", note)
-    write_table(found.domains.round(4), "ablation_left_out", folder, "Loss on a domain left out of training", note)
-    return found
+    losses = arms.run_arms(run, parts, [*first, *full], key).drop_duplicates(["study", "setting", "seed", "part", "id"])
+    results, folder = findings(losses), run.paths.folder("tables")
+    write_table(results.gains.drop(columns="study").round(4), "ablation_gains", folder, "Gain over the untuned base", note)
+    write_table(results.domains.round(4), "ablation_left_out", folder, "Loss on a domain left out of training", note)
+    return results
 
 
-def record_findings(run: RunConfig, found: Findings, *, saved: Mapping[str, float], budget: pd.DataFrame) -> dict:
+def record_findings(run: RunConfig, results: Findings, *, saved: Mapping[str, float], budget: pd.DataFrame) -> dict:
     """What the claims ledger reads; written as `ablations.json` if the arms were trained here.
 
     Args:
@@ -138,14 +138,14 @@ def record_findings(run: RunConfig, found: Findings, *, saved: Mapping[str, floa
         budget: calculated memory of the hub models, with the columns "LoRA saves" and "QLoRA saves".
     """
     summary = {
-        "retained": found.retained,
-        "retained_qlora": found.retained_qlora,
+        "retained": results.retained,
+        "retained_qlora": results.retained_qlora,
         "saved": dict(saved),
         "budget": {name: [float(budget[f"{name} saves"].min()), float(budget[f"{name} saves"].max())] for name in ("LoRA", "QLoRA")},
         "measured": saved_at_full_size(full_size_records()),
-        "left_out_kept": float(found.domains["kept"].mean()),
+        "left_out_kept": float(results.domains["kept"].mean()),
     }
-    if found.trained_here:
+    if results.trained_here:
         files.write_atomically(run.paths.results / "ablations.json", json.dumps(summary, indent=1) + "\n")
     return summary
 

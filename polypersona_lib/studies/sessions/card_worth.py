@@ -33,8 +33,8 @@ def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) 
             people, before = list(frame["persona_id"]), _hits(full)[metric]
             line = {"system": system, "condition": name, "metric": metric, **mean(own, people, seed)}
             if name != BASELINE:
-                found = _difference(own, before, people, seed)
-                line |= {"gap": found["value"], "gap_lo": found["lo"], "gap_hi": found["hi"], "p": found["p"]}
+                gap = _difference(own, before, people, seed)
+                line |= {"gap": gap["value"], "gap_lo": gap["lo"], "gap_hi": gap["hi"], "p": gap["p"]}
             lines.append(line)
     for name, frame in references.items():
         lines += [{"system": name, "condition": "", "metric": m, **mean(v, list(frame["persona_id"]), seed)} for m, v in _hits(frame).items()]
@@ -68,8 +68,8 @@ def overview(table: pd.DataFrame, references: pd.DataFrame, other_hands: Mapping
             if name == BASELINE:
                 columns["full card, other people's sheets"] = {s: f"{v:.3f}".lstrip("0") for s, v in other_hands.items() if s in cells}
     names = dict(labels) | {"perfect": "a perfect reader of that card"}
-    found = pd.DataFrame(columns).reindex([s for s in names if any(s in c for c in columns.values())])
-    return found.fillna("–").rename(index=names)
+    order = [system for system in names if any(system in column for column in columns.values())]
+    return pd.DataFrame(columns).reindex(order).fillna("–").rename(index=names)
 
 
 def _cell(row: Mapping) -> str:
@@ -143,8 +143,8 @@ def perfect_readers(sheet: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for row in sheet.itertuples():
         everyone = table[row.question_id]
         alike = groups.get(_kind(row.persona), np.ones(len(kinds), bool))
-        found = (everyone.mean(0), everyone[alike].mean(0), card_probabilities(row.persona, questions[row.question_id]))
-        for name, probs in zip(out, found, strict=True):
+        by_card = (everyone.mean(0), everyone[alike].mean(0), card_probabilities(row.persona, questions[row.question_id]))
+        for name, probs in zip(out, by_card, strict=True):
             out[name].append(probs)
     return {name: sheet[["id", "persona_id", "question_id", "truth"]].assign(option_probs=p, chosen=[int(np.argmax(x)) for x in p]) for name, p in out.items()}
 

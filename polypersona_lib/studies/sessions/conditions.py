@@ -148,17 +148,17 @@ def partners(*, related: bool) -> dict[str, str]:
 
     Related: two items of one construct. Unrelated: another construct in another domain.
     """
-    closed, found = [q for q in load_questions().values() if q.options], {}
+    closed, before = [q for q in load_questions().values() if q.options], {}
 
     def fits(a: Question, b: Question) -> bool:
         return a.construct == b.construct if related else a.construct != b.construct and a.domain != b.domain
 
     half = len(closed) // 2
     for i, a in enumerate(closed):
-        rest = [b for b in (closed[i + 1 :] if related else closed[i + half :] + closed[i + 1 : i + half]) if b.id not in found and fits(a, b)]
-        if a.id not in found and rest:
-            found |= {a.id: rest[0].id, rest[0].id: a.id}
-    return found
+        rest = [b for b in (closed[i + 1 :] if related else closed[i + half :] + closed[i + 1 : i + half]) if b.id not in before and fits(a, b)]
+        if a.id not in before and rest:
+            before |= {a.id: rest[0].id, rest[0].id: a.id}
+    return before
 
 
 def _after(frame: pd.DataFrame, before: dict[str, str], chosen: pd.Series) -> pd.DataFrame:

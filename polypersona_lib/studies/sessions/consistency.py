@@ -36,8 +36,8 @@ def likely(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _spoken(frame: pd.DataFrame) -> pd.DataFrame:
     """Answers by the option that was read in the sampled text: `option` and `score` in [0, 1]; rows without a stance are left out."""
-    found = frame[frame["read"] >= 0]
-    return found[list(SCORED)].assign(option=found["read"].astype(int), score=found["read"] / (sizes(found) - 1))
+    read = frame[frame["read"] >= 0]
+    return read[list(SCORED)].assign(option=read["read"].astype(int), score=read["read"] / (sizes(read) - 1))
 
 
 def sizes(frame: pd.DataFrame) -> pd.Series:
