@@ -23,7 +23,7 @@ MEASURE_COLUMNS = ["section", "metric", "detail", "system", "value", "lo", "hi",
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure: what `n` counts, which level is its floor ("shuffled": the same answers in other people's hands; or a system), which system its ceiling."""
+    """One measure: what `n` counts, which level is its floor ("shuffled": the same answers, permuted people; or a system), which system its ceiling."""
 
     section: str
     label: str
@@ -134,7 +134,7 @@ def _known(lines: Sequence[dict]) -> dict[tuple[str, str, str], dict]:
 
 
 def _floor(known: dict, own: dict) -> tuple[float, np.ndarray | float] | None:
-    """(level, draws) of the floor of a line: its own answers in other people's hands, or the system that `MEASURES` names; None: this run has none."""
+    """(level, draws) of the floor of a line: its own answers with permuted people, or the system that `MEASURES` names; None: this run has none."""
     if MEASURES[own["metric"]].floor == "shuffled":
         return (own["shuffled"], own["shuffled"]) if np.isfinite(own["shuffled"]) else None
     other = known.get((own["metric"], own["detail"], MEASURES[own["metric"]].floor))
@@ -155,7 +155,7 @@ def tuning_contrasts(lines: Sequence[dict], keys: Sequence[str]) -> pd.DataFrame
     Returns: `CONTRAST_COLUMNS`; value, lo, hi in the measure's unit; toward: whether the difference points to the ceiling; p_holm: Holm's correction
         over all models and measures of a contrast (the averages stand apart and are not corrected). Measures without floor or ceiling are left out.
     """
-    known, found = _known(lines), []
+    known, rows = _known(lines), []
     for metric, detail, label in LADDER:
         top = known.get((metric, detail, MEASURES[metric].ceiling))
         if top is None:
@@ -165,8 +165,8 @@ def tuning_contrasts(lines: Sequence[dict], keys: Sequence[str]) -> pd.DataFrame
             for model, (value, draws, floor) in each.items():
                 toward = np.sign(value) == np.sign(top["value"] - floor)
                 key = {"metric": metric, "detail": detail, "label": label, "contrast": contrast, "model": model, "toward": bool(toward)}
-                found.append(key | _difference(float(value), draws))
-    table = pd.DataFrame(found, columns=[c for c in CONTRAST_COLUMNS if c != "p_holm"]).assign(p_holm=np.nan)
+                rows.append(key | _difference(float(value), draws))
+    table = pd.DataFrame(rows, columns=[c for c in CONTRAST_COLUMNS if c != "p_holm"]).assign(p_holm=np.nan)
     for _, part in table[table["model"] != MEAN].groupby("contrast"):
         table.loc[part.index, "p_holm"] = holm(part["p"])
     return table[CONTRAST_COLUMNS]
@@ -174,17 +174,17 @@ def tuning_contrasts(lines: Sequence[dict], keys: Sequence[str]) -> pd.DataFrame
 
 def _pairs(known: dict, metric: str, detail: str, keys: Sequence[str]) -> dict[str, dict[str, tuple]]:
     """contrast -> model -> (difference, its draws, the floor's level), for the models that have all that it takes."""
-    found = {contrast: {} for contrast in CONTRASTS}
+    pairs = {contrast: {} for contrast in CONTRASTS}
     for key in keys:
         own = {side: known.get((metric, detail, system_of(key, side))) for side in ("untuned", "tuned")}
         floors = {side: _floor(known, each) for side, each in own.items() if each is not None}
         for side, floor in floors.items():
             if floor:
-                found[f"{side} - floor"][key] = (own[side]["value"] - floor[0], own[side]["draws"] - floor[1], floor[0])
+                pairs[f"{side} - floor"][key] = (own[side]["value"] - floor[0], own[side]["draws"] - floor[1], floor[0])
         if all(own.values()) and floors["tuned"]:
             draws = own["tuned"]["draws"] - own["untuned"]["draws"]
-            found["tuned - untuned"][key] = (own["tuned"]["value"] - own["untuned"]["value"], draws, floors["tuned"][0])
-    return {contrast: each for contrast, each in found.items() if each}
+            pairs["tuned - untuned"][key] = (own["tuned"]["value"] - own["untuned"]["value"], draws, floors["tuned"][0])
+    return {contrast: each for contrast, each in pairs.items() if each}
 
 
 def tuning_summary(compared: pd.DataFrame, table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -203,10 +203,10 @@ def tuning_summary(compared: pd.DataFrame, table: pd.DataFrame, keys: Sequence[s
         above, hurt = clear[clear["toward"]], clear[~clear["toward"]]
         asked = each["contrast"].value_counts()
         means = {side: part[part["system"].isin([system_of(k, side) for k in keys])] for side in ("untuned", "tuned")}
-        row = {"": label, "floor": means["tuned"]["floor"].mean(), **{side: found["value"].mean() for side, found in means.items()}}
+        row = {"": label, "floor": means["tuned"]["floor"].mean(), **{side: group["value"].mean() for side, group in means.items()}}
         row |= {"ceiling": part["ceiling"].iloc[0]}
         counted = {"untuned clear of the floor": (above, 0), "tuned clear of the floor": (above, 1), "tuning helped": (above, 2), "tuning hurt": (hurt, 2)}
-        row |= {name: f"{(found['contrast'] == CONTRASTS[i]).sum()} of {asked.get(CONTRASTS[i], 0)}" for name, (found, i) in counted.items()}
+        row |= {name: f"{(clear_rows['contrast'] == CONTRASTS[i]).sum()} of {asked.get(CONTRASTS[i], 0)}" for name, (clear_rows, i) in counted.items()}
         rows.append(row | {"n": f"{int(means['tuned']['n'].max()):,} {MEASURES[metric].unit}"})
     return pd.DataFrame(rows).set_index("").round(3) if rows else pd.DataFrame()
 

@@ -43,9 +43,9 @@ def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, enc
     own = rows.drop_duplicates("id").assign(system=REFERENCES).drop(columns="prediction").rename(columns={"reference": "prediction"})
     rows = pd.concat([own, rows], ignore_index=True)[["system", "id", "question_id", "prediction"]]
     encoded = {*rows["system"]} if semantic is None else {REFERENCES, *semantic}
-    found = pd.concat([_words(rows, draws, seed), _within_questions(rows, encoded, encoder, seed)], ignore_index=True)
-    theirs = found[found["system"] == REFERENCES].set_index("metric")["value"]
-    return found.assign(references=found["metric"].map(theirs))[_COLUMNS]
+    table = pd.concat([_words(rows, draws, seed), _within_questions(rows, encoded, encoder, seed)], ignore_index=True)
+    theirs = table[table["system"] == REFERENCES].set_index("metric")["value"]
+    return table.assign(references=table["metric"].map(theirs))[_COLUMNS]
 
 
 def _words(rows: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
@@ -57,22 +57,22 @@ def _words(rows: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
         codes: dict[tuple[str, ...], int] = {}
         grams = [[codes.setdefault(tuple(words[i : i + n]), len(codes)) for i in range(len(words) - n + 1)] for words in tokens]
         by_system = {s: dict(zip(rows["id"].iloc[at], (np.array(grams[i], dtype=int) for i in at), strict=True)) for s, at in _places(rows["system"]).items()}
-        size = min(sum(map(len, found.values())) for found in by_system.values()) // 2
-        for system, found in by_system.items():
-            sets = (np.concatenate([found.get(ids[i], nothing) for i in order])[:size] for order in orders)
+        size = min(sum(map(len, grams_of.values())) for grams_of in by_system.values()) // 2
+        for system, grams_of in by_system.items():
+            sets = (np.concatenate([grams_of.get(ids[i], nothing) for i in order])[:size] for order in orders)
             values = np.array([len(np.unique(part)) / size if size else np.nan for part in sets])
             value, spread = values.mean(), Z * values.std(ddof=1)
             line = {"system": system, "metric": f"distinct{n}", "value": value, "lo": max(value - spread, 0.0), "hi": min(value + spread, 1.0)}
-            lines.append(line | {"n": len(found), "size": size})
+            lines.append(line | {"n": len(grams_of), "size": size})
     return pd.DataFrame(lines)
 
 
 def _places(keys: pd.Series) -> dict[str, list[int]]:
     """key -> the positions that have it, in order of first appearance."""
-    found: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
-        found.setdefault(key, []).append(place)
-    return found
+        places.setdefault(key, []).append(place)
+    return places
 
 
 def _within_questions(rows: pd.DataFrame, encoded: set[str], encoder, seed: int) -> pd.DataFrame:
@@ -87,10 +87,10 @@ def _within_questions(rows: pd.DataFrame, encoded: set[str], encoder, seed: int)
     vectors = dict(zip(wanted, (encoder or load_encoder()).embed(wanted), strict=True)) if wanted else {}
     lines = []
     for system in systems:
-        found = {"self_bleu": [_self_bleu(texts[q, system], size, np.random.default_rng(seed)) for q, size in asked.items()]}
+        scores = {"self_bleu": [_self_bleu(texts[q, system], size, np.random.default_rng(seed)) for q, size in asked.items()]}
         if system in encoded:
-            found["semantic_spread"] = [_spread(np.stack([vectors[t] for t in drawn[q, system]])) for q in asked]
-        for metric, values in found.items():
+            scores["semantic_spread"] = [_spread(np.stack([vectors[t] for t in drawn[q, system]])) for q in asked]
+        for metric, values in scores.items():
             middle = float(np.mean(values)) if values else np.nan
             half = Z * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
             line = {"system": system, "metric": metric, "value": middle, "lo": max(middle - half, 0.0), "hi": middle + half}

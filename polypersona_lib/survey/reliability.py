@@ -25,8 +25,8 @@ def alpha(covariance: np.ndarray) -> np.ndarray:
     """Cronbach's alpha of the unweighted sum: covariances (..., items, items) -> (...); NaN where nothing varies. Source: Cronbach 1951, coefficient alpha."""
     k, total = covariance.shape[-1], covariance.sum((-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = k / (k - 1) * (1 - np.trace(covariance, axis1=-2, axis2=-1) / total)
-    return np.where(total > 1e-12, np.where(np.abs(found) < 1e-9, 0.0, found), np.nan)
+        shared = k / (k - 1) * (1 - np.trace(covariance, axis1=-2, axis2=-1) / total)
+    return np.where(total > 1e-12, np.where(np.abs(shared) < 1e-9, 0.0, shared), np.nan)
 
 
 def omega(covariance: np.ndarray) -> float:
@@ -75,11 +75,11 @@ def covariances(weights: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.nd
 
 def constructs() -> dict[str, list[str]]:
     """Construct -> its closed items, of the constructs that have at least `FEWEST_ITEMS`."""
-    found: dict[str, list[str]] = {}
+    items_of: dict[str, list[str]] = {}
     for q in load_questions().values():
         if q.options:
-            found.setdefault(q.construct, []).append(q.id)
-    return {name: items for name, items in found.items() if len(items) >= FEWEST_ITEMS}
+            items_of.setdefault(q.construct, []).append(q.id)
+    return {name: items for name, items in items_of.items() if len(items) >= FEWEST_ITEMS}
 
 
 def reliability(sheets: Mapping[str, Sheet], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:

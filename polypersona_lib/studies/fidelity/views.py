@@ -58,7 +58,7 @@ def fidelity_labels(run: RunConfig) -> dict[str, str]:
 def cells_by_system(table: pd.DataFrame, wanted: Mapping[tuple[str, str], str], labels: Mapping[str, str], *, shuffled: bool = False) -> pd.DataFrame:
     """Part of the table as a reader wants it: one row a system, one column a measure, each cell `value [interval]`.
 
-    Args: wanted: (metric, detail) -> heading; measures that this run has not are left out. shuffled: add the level in other people's hands to each cell.
+    Args: wanted: (metric, detail) -> heading; measures that this run has not are left out. shuffled: add the level of permuted people to each cell.
     Returns: text cells; n stands in the heading, and in a cell where it is another one. A dash: the measure does not apply to the system.
     """
     columns = {}
