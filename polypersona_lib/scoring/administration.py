@@ -48,8 +48,10 @@ def answered_sheet(sheet: pd.DataFrame, probabilities: list, answers: list[str])
 def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and calibration of every administration: writes `scores/administration.csv`, `calibration.csv` and `domain_accuracy.csv`.
 
-    In the order of the tables, whether the answers are new or were kept: the same answers give the same bytes.
+    In the order of the tables, whether the answers are new or were kept: the same answers give the same bytes. Without sheets (foreign data): empty tables.
     """
+    if not sheets:
+        return pd.DataFrame(columns=["metric", "value", "lo", "hi", "n", "system"]), pd.DataFrame(columns=["confidence", "accuracy", "n", "system"])
     tables: dict[str, list[pd.DataFrame]] = {"administration": [], "calibration": [], "domain_accuracy": []}
     for system in (name for name in system_labels(run) if name in sheets):
         scores, curve = score(sheets[system], seed=run.seed)
@@ -78,6 +80,24 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     curve = _calibration(np.array([p.max() for p in probs]), hit)
     error = float((curve["n"] * (curve["confidence"] - curve["accuracy"]).abs()).sum() / curve["n"].sum())
     return pd.DataFrame([*rows, {"metric": "ece", "value": error, "lo": np.nan, "hi": np.nan, "n": len(hit)}]), curve
+
+
+def way_to_the_card(scores: pd.DataFrame) -> pd.DataFrame:
+    """Stance accuracy of each system (index) and how far it is from the majority answer (0) to a perfect reader of the card (1).
+
+    Args: scores: of `score_administrations`. Returns: value, lo, hi, way; no rows without administrations.
+    """
+    accuracy = scores[scores["metric"] == "stance_acc"].set_index("system")[["value", "lo", "hi"]]
+    if accuracy.empty:
+        return accuracy.assign(way=[])
+    majority, card = accuracy.loc[["majority", "oracle_card"], "value"]
+    return accuracy.assign(way=(accuracy["value"] - majority) / (card - majority))
+
+
+def accuracy_by_type(sheets: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Share of true options chosen: systems by question types. Without *uniform*, which prefers no option; no rows without administrations."""
+    hits = {name: (sheet["chosen"] == sheet["truth"]).groupby(sheet["question_type"]).mean() for name, sheet in sheets.items() if name != "uniform"}
+    return pd.DataFrame.from_dict(hits, orient="index")
 
 
 def domain_accuracy(answered: pd.DataFrame, *, seed: int) -> pd.DataFrame:

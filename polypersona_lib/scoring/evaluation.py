@@ -5,17 +5,18 @@ Predictions are files; everything after them is recomputed in seconds without a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from .. import resampling, stats
+from ..cells import DASH
 from ..config import RunConfig
 from ..files import csv_text
 from ..locate import find
 from ..prompts import chat
-from ..systems import system_labels
+from ..systems import SYSTEM_KINDS, system_kind, system_labels, system_order
 from . import diagnosis, metrics, set_scores, swap
 from .answer_files import load_predictions
 from .encoder import load_encoder
@@ -102,6 +103,43 @@ def compare_systems(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, wan
     means = resampling.bootstrap_means(gaps, clusters=people, seed=seed).rename(columns={"mean": "difference"})
     p = resampling.permutation_p(gaps, clusters=people, seed=seed)
     return means.assign(d=(gaps.mean() / gaps.std().replace(0, np.nan)).to_numpy(), p=p, p_holm=stats.holm(p)).reset_index()
+
+
+def span_table(table: pd.DataFrame, labels: Mapping[str, str], form: str = ".3f") -> pd.DataFrame:
+    """A small table of a large one: each control in a row, all untuned models in one row (lowest to highest value), all tuned models in another.
+
+    Args: table: systems by metrics. labels: system -> name. form: how a number is written.
+    """
+    rows = {}
+    for kind in SYSTEM_KINDS:
+        here = table.loc[[system for system in sorted(table.index, key=system_order) if system_kind(system) == kind]]
+        if kind in ("untuned", "tuned") and len(here) > 1:
+            rows[f"{len(here)} {kind} models"] = {m: f"{here[m].min():{form}} to {here[m].max():{form}}" for m in here}
+        else:
+            rows |= {labels[system]: {m: f"{v:{form}}" if np.isfinite(v) else DASH for m, v in line.items()} for system, line in here.iterrows()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def orders_beside_paper(table: pd.DataFrame, printed: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """Whether our models stand in the paper's order: one row a metric, first_paper and first_ours (keys; the paper has ties), rank correlation.
+
+    Args: table, printed: models by metrics, ours and the paper's (`paper.printed_scores("Table II")`); only the models of `table` are compared.
+    """
+    rows = {}
+    for metric in wanted:
+        both = pd.DataFrame({"paper": printed[metric], "ours": table[metric]}).loc[table.index]
+        first = both.index[both["paper"] == both["paper"].max()]
+        rows[metric] = {"first_paper": list(first), "first_ours": both["ours"].idxmax(), "rank_correlation": both.corr("spearman").iloc[0, 1]}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def without_memory(rows: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """The scores on test rows whose persona-question pair is not in train: systems by metrics; no rows if no pair, or every pair, is repeated."""
+    repeated = rows["pair_in_train"]
+    if not repeated.any() or repeated.all():
+        return pd.DataFrame()
+    scores = metrics.summarise_rows(rows[~repeated], metrics=["bleu", "rouge1", "rougeL", "bertscore_f1", "quality"], seed=seed)
+    return scores.pivot(index="system", columns="metric", values="value")
 
 
 def stance_reader(run: RunConfig) -> StanceReader | None:

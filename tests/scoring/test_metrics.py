@@ -368,3 +368,25 @@ def test_golden_overlap_numbers():  # BERTScore too: test_score.py
     assert {m: round(float(means[m]), 4) for m in golden} == golden
     published = preds[["rouge1", "rouge2", "rougeL"]].mean().to_dict()
     assert means["rouge1"] == pytest.approx(published["rouge1"], rel=0.01) and means["rougeL"] == pytest.approx(published["rougeL"], rel=0.01)
+
+
+def test_a_span_table_has_controls_in_rows_and_models_from_lowest_to_highest():
+    table = pd.DataFrame({"bleu": [0.3, 0.1, 0.2, 0.5, np.nan]}, index=["phi-2", "mistral-7b", "phi-2--base", "oracle_card", "uniform"])
+    spans = evaluation.span_table(table, {"phi-2--base": "Phi-2, untuned", "oracle_card": "card", "uniform": "chance"})
+    assert spans["bleu"].to_dict() == {"chance": "\u2014", "Phi-2, untuned": "0.200", "2 tuned models": "0.100 to 0.300", "card": "0.500"}
+    assert evaluation.span_table(table, {"phi-2--base": "b", "oracle_card": "card", "uniform": "c"}, "+.1f").loc["card", "bleu"] == "+0.5"
+
+
+def test_orders_beside_the_paper_know_its_ties():
+    printed = pd.DataFrame({"bleu": [0.3, 0.3, 0.1, 0.9]}, index=["a", "b", "c", "not ours"])
+    line = evaluation.orders_beside_paper(pd.DataFrame({"bleu": [0.1, 0.1, 0.2]}, index=["a", "b", "c"]), printed, ["bleu"]).loc["bleu"]
+    assert line["first_paper"] == ["a", "b"] and line["first_ours"] == "c" and line["rank_correlation"] == pytest.approx(-1)
+
+
+def test_scores_without_memory_only_if_some_pairs_are_repeated():
+    rows = pd.DataFrame(
+        {"system": ["s", "s"], "pair_in_train": [True, False], **{m: [1.0, 0.2] for m in ("bleu", "rouge1", "rougeL", "bertscore_f1", "quality")}}
+    )
+    assert evaluation.without_memory(rows, seed=1).loc["s", "bleu"] == pytest.approx(0.2)
+    for repeated in (True, False):
+        assert evaluation.without_memory(rows.assign(pair_in_train=repeated), seed=1).empty

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from polypersona_lib.config import RunConfig
 from polypersona_lib.scoring import administration
 from polypersona_lib.world import controls, personas, respondents
 from polypersona_lib.world.questions import load_questions
@@ -126,3 +127,17 @@ def test_baselines_never_use_the_persona_except_the_nearest(cards):
     assert all(len(v) == 10 for v in found.values())
     assert len(set(found["persona_blind"])) == 2 and set(found["persona_blind"]) <= set(frame["reference"])
     assert set(found["nearest_train"]) <= set(frame["reference"].iloc[10:])
+
+
+def test_the_way_to_the_card_is_0_at_the_majority_and_1_at_the_card():
+    rows = [("majority", 0.3), ("phi-2", 0.4), ("oracle_card", 0.5)]
+    scores = pd.DataFrame([{"system": s, "metric": "stance_acc", "value": v, "lo": v, "hi": v} for s, v in rows])
+    assert administration.way_to_the_card(scores)["way"].round(6).to_dict() == {"majority": 0, "phi-2": 0.5, "oracle_card": 1}
+
+
+def test_without_administrations_every_table_is_empty():
+    scores, calibration = administration.score_administrations(RunConfig(), {})
+    assert scores.empty and calibration.empty and administration.way_to_the_card(scores).empty and administration.accuracy_by_type({}).empty
+    sheet = pd.DataFrame({"question_type": ["yesno", "yesno", "likert"], "chosen": [1, 0, 2], "truth": [1, 1, 2]})
+    by_type = administration.accuracy_by_type({"uniform": sheet, "majority": sheet})
+    assert by_type.to_dict("index") == {"majority": {"likert": 1.0, "yesno": 0.5}}
