@@ -226,7 +226,7 @@ class ModelSection:
         self.run, self._filling = run, Filling()
         models = [(model_name(key, run.settings.scale), key) for key in run.model_keys]
         default = "tinyllama-1.1b" if "tinyllama-1.1b" in run.model_keys else run.model_keys[0]
-        self.family = field(widgets.Dropdown, "Model", "2 1 200px", options=models, value=default)
+        self.family = field(widgets.Dropdown, "Model", "3 1 250px", options=models, value=default)
         self.adapter = field(widgets.Dropdown, "Adapter", "1 1 110px", options=[NO_ADAPTER])
         self.second = field(widgets.Dropdown, "Beside it", "2 1 170px", options=[("no second family", ""), *models], value="")
         self.seed = field(widgets.BoundedIntText, "Seed", "1 1 100px", value=run.seed, min=0, max=2**31 - 1)
