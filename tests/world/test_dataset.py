@@ -14,7 +14,7 @@ from polypersona_lib.config import RunConfig
 from polypersona_lib.prompts import chat
 from polypersona_lib.scoring import answer_files
 from polypersona_lib.texts import text_measures
-from polypersona_lib.world import audit, build, dataset, paper, personahub, personas, phrases, simulation
+from polypersona_lib.world import audit, build, clusters, dataset, paper, personahub, personas, phrases, simulation
 from polypersona_lib.world.questions import DOMAINS, SCALES, load_questions
 
 
@@ -273,8 +273,8 @@ def test_the_papers_numbers_apply_to_the_whole_embedded_data_set_only(everyone, 
 def test_clusters_find_planted_groups():
     themes = ["nurse clinic patients ward", "farmer tractor barn harvest", "student library exam campus"]
     texts = [f"{theme}; likes {extra}." for theme in themes for extra in ("jazz", "chess", "tea", "maps", "rain", "bread", "kites", "wool") * 2]
-    frame, keywords, silhouette = audit.persona_clusters(texts, clusters=3)
-    again, _, _ = audit.persona_clusters(texts, clusters=3)
+    frame, keywords, silhouette = clusters.persona_clusters(texts, clusters=3)
+    again, _, _ = clusters.persona_clusters(texts, clusters=3)
     pd.testing.assert_frame_equal(frame, again)
     assert [frame["cluster"].iloc[i * 16 : (i + 1) * 16].nunique() for i in range(3)] == [1, 1, 1]
     assert frame["cluster"].nunique() == 3 and silhouette > 0.3  # the persona cards reach about half of this
@@ -283,7 +283,7 @@ def test_clusters_find_planted_groups():
 
 def test_eight_clusters_of_the_personas(everyone):
     people = audit.people(everyone)
-    frame, keywords, silhouette = audit.persona_clusters(audit.card_texts(people["persona"]))
+    frame, keywords, silhouette = clusters.persona_clusters(audit.card_texts(people["persona"]))
     sizes = frame["cluster"].value_counts().sort_index()
     assert len(frame) == 433 and list(keywords) == list(range(1, 9)) and sizes.is_monotonic_decreasing and sizes.min() >= 10
     assert all(len(set(phrases)) == 3 for phrases in keywords.values()) and 0 < silhouette < 1
