@@ -16,7 +16,6 @@ from .. import resampling
 from .metrics import answered, sacre_counts
 
 SAMPLE = 100  # answers that self-BLEU compares: it grows with their number, so it is the same for all systems
-SET_METRICS = ("bleu_corpus", "distinct1", "distinct2", "self_bleu")
 
 
 def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
@@ -92,7 +91,7 @@ def _self_bleu(texts: list[list[str]], seed: int) -> tuple[float, float, float]:
     return value, max(0.0, value - reach), min(1.0, value + reach)
 
 
-def _corpus_bleu(preds: pd.DataFrame, seed: int, n_boot: int = 1000) -> tuple[float, float, float]:
+def _corpus_bleu(preds: pd.DataFrame, seed: int) -> tuple[float, float, float]:
     """(value, lo, hi) of sacreBLEU's corpus score / 100 over rows."""
     from sacrebleu.metrics import BLEU
 
@@ -105,7 +104,7 @@ def _corpus_bleu(preds: pd.DataFrame, seed: int, n_boot: int = 1000) -> tuple[fl
         return np.nan, np.nan, np.nan
     if len(counts) < 2:
         return score(counts.sum(axis=0)), np.nan, np.nan
-    drawn = np.array([score(sums) for sums in resampling.resampled_sums(counts, n_boot=n_boot, seed=seed)])
+    drawn = np.array([score(sums) for sums in resampling.resampled_sums(counts, n_boot=1000, seed=seed)])
     return score(counts.sum(axis=0)), *map(float, resampling.interval(drawn, units=len(counts)))
 
 
@@ -119,7 +118,9 @@ def bleu_signature() -> str:
 
 
 def score_set(preds: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:
-    """The metrics of a whole set: one row each of `SET_METRICS`, columns metric, value, lo, hi, n, n_failed. Failed generations are left out.
+    """The metrics of a whole set: rows bleu_corpus, distinct1, distinct2, self_bleu; columns metric, value, lo, hi, n, n_failed.
+
+    Failed generations are left out.
 
     Args: preds: columns prediction, reference, optional status. NaN: nothing to compute it from; no interval with fewer than four answers (BLEU: two).
     """

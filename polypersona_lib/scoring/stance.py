@@ -137,8 +137,8 @@ def _fit_words(texts: list[str], vectors: np.ndarray, options: np.ndarray):
 # --- its training material and its test --------------------------------------------------------------------------------------
 
 
-def stance_sentences(*, held_out: frozenset[str] = frozenset()) -> tuple[list[str], list[int], list[str], list[int]]:
-    """(texts, 0-based options, question ids, numbers of options) of the authored stance sentences whose pattern id is not in `held_out`.
+def stance_sentences() -> tuple[list[str], list[int], list[str], list[int]]:
+    """(texts, 0-based options, question ids, numbers of options) of the authored stance sentences.
 
     The details of all questions stand among them with option -1: sentences without a stance. Slots are filled with "it".
     The four lists are the arguments of `StanceReader.fit`.
@@ -156,15 +156,14 @@ def stance_sentences(*, held_out: frozenset[str] = frozenset()) -> tuple[list[st
             for section, option, sentences in sections:
                 for number, line in enumerate(sentences):
                     pattern = parse_pattern(f"{question_id}/{section}#{number}", line)
-                    if pattern.id not in held_out:
-                        lines.append((SLOT.sub("it", pattern.text), option, question_id, len(questions[question_id].options)))
+                    lines.append((SLOT.sub("it", pattern.text), option, question_id, len(questions[question_id].options)))
     texts, options, question_ids, sizes = (list(column) for column in zip(*lines, strict=True)) if lines else ([], [], [], [])
     return texts, options, question_ids, sizes
 
 
-def fold(text: str, folds: int = 5) -> int:
-    """The fold of a sentence: its sha256 modulo `folds`, the same on every machine."""
-    return int(sha256(text)[:8], 16) % folds
+def fold(text: str) -> int:
+    """The fold of a sentence: its sha256 modulo 5, the same on every machine."""
+    return int(sha256(text)[:8], 16) % 5
 
 
 def blur(text: str) -> str:

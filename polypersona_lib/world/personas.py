@@ -1,6 +1,6 @@
 """Personas: who answers. Cards drawn from documented conditional distributions, so that none is impossible.
 
-A card is a plain dict of JSON types (see `CARD_FIELDS`). Everything a simulated respondent does follows from `features(card)`.
+A card is a plain dict of JSON types (`draw_persona` has its fields). Everything a simulated respondent does follows from `features(card)`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,6 @@ import yaml
 from .. import paths
 from ..stats import apportion
 
-CARD_FIELDS = (
-    "age", "gender", "ethnicity", "country", "region", "area", "occupation", "category", "education", "income_bracket",
-    "household", "values", "traits", "interests", "description",
-)  # fmt: skip
 AGE_RANGE = (18, 80)
 HOUSEHOLDS = {  # family feature -> (household as the card says it, ways to refer to these people)
     "kids": (("has a partner and two kids", "is raising a daughter alone", "has three kids at home"), ("my kids", "my children", "the kids")),
@@ -57,7 +53,7 @@ def _age_group(age: int) -> str:
     return "young" if age < 30 else "mid" if age < 55 else "older"
 
 
-def _tilted(rng: random.Random, names: Iterable[str], weights: dict, marks: set[str]) -> dict[str, float]:
+def _tilted(names: Iterable[str], weights: dict, marks: set[str]) -> dict[str, float]:
     """exp of the summed log-weights that the person's `marks` (such as 'age=young') give to each name."""
     return {n: math.exp(sum(w.get(n, 0.0) for mark, w in weights.items() if mark in marks)) for n in names}
 
@@ -116,9 +112,9 @@ def draw_persona(rng: random.Random, category: str | None = None) -> dict:
         card["area"] = "rural"
     card["household"] = _draw_household(rng, age, category, title)
     marks = {f"{k}={v}" for k, vs in features(card | {"values": [], "traits": [], "interests": []}).items() for v in vs} | {f"gender={gender}"}
-    card["values"] = _draw_two(rng, _tilted(rng, pop["values"], pop["value_weights"], marks))
+    card["values"] = _draw_two(rng, _tilted(pop["values"], pop["value_weights"], marks))
     card["traits"] = _draw_traits(rng, marks)
-    kinds = _draw_two(rng, _tilted(rng, pop["interests"], pop["interest_weights"], marks))
+    kinds = _draw_two(rng, _tilted(pop["interests"], pop["interest_weights"], marks))
     card["interests"] = [rng.choice(pop["interests"][kind]) for kind in kinds]
     card["description"] = describe(card)
     return card

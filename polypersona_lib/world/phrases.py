@@ -60,9 +60,9 @@ def parse_pattern(pattern_id: str, line: str) -> Pattern:
     return Pattern(pattern_id, match.group(2), tuple(when))
 
 
-def words(text: str, mark: str = "\u2022") -> list[str]:
+def words(text: str) -> list[str]:
     """Lower-cased words of a pattern, every slot replaced by one mark."""
-    return re.findall(r"[\w'\u2022-]+", SLOT.sub(mark, text).replace("\u2019", "'").lower())
+    return re.findall(r"[\w'\u2022-]+", SLOT.sub("\u2022", text).replace("\u2019", "'").lower())
 
 
 def shared_words(a: str, b: str) -> float:
