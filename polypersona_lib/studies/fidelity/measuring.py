@@ -202,7 +202,8 @@ def measure_fidelity(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd
             lines += from_sheets(sheets, cards, seed) + attributes(sheets, cards, seed)
             lines += text.picks_by_answer(preds, pool, text.wording_by_domain(pool), seed)
             if probe := text.fit_wording(pool):  # the questionnaires are of people who are in no split
-                lines += text.picks_by_questionnaire(frames, questionnaire(len(cards), seed), probe, seed)
+                in_file_order = {system: frames[system] for system in sorted(frames, key="{}.parquet".format)}
+                lines += text.picks_by_questionnaire(in_file_order, questionnaire(len(cards), seed), probe, seed)
         add_permuted_stances(lines, sheets, seed)
         _write(run, "fidelity_effects", effects.clear_effects(sheets, cards))
     table, compared = with_levels(lines), tuning_contrasts(lines, run.model_keys)
