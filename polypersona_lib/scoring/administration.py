@@ -134,7 +134,8 @@ def _item(group: pd.DataFrame) -> dict:
     """How one item's mean option probabilities compare with the respondents' shares."""
     model = np.stack(group["option_probs"].to_list()).mean(0)
     people = np.bincount(group["truth"], minlength=len(model)) / len(group)
-    return {name: float(value) for name, value in stats.compare_distributions(model, people, len(model)).items()}
+    compared = stats.compare_distributions(model, people, len(model))
+    return {name: float(compared[name]) for name in ("alignment", "sd_ratio", "entropy_ratio")}
 
 
 def _calibration(confidence: np.ndarray, hit: np.ndarray) -> pd.DataFrame:
