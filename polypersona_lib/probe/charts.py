@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from ..figures.style import LOOKS, finish, style, wrap
-from .asking import Reply
 
 HATCHES = ("", "////", "....", "xxxx")
 # lowest to highest option, away from the colours of tuned and untuned; labels are in the legend and in words
@@ -158,19 +158,19 @@ def say_options(groups: dict[str, Sequence[float]], options: Sequence[str]) -> s
     return "\n".join(f"{label}: " + ", ".join(f"{o} {v:.0%}" for o, v in zip(options, values, strict=True)) for label, values in groups.items())
 
 
-def say_answers(replies: dict[object, Reply]) -> str:
-    """The answers of a sweep, equal ones together: which values they belong to, the text, the option read from it."""
+def say_answers(replies: dict[object, Any]) -> str:
+    """The answers (`asking.Reply`) of a sweep, equal ones together: which values they belong to, the text, the option read from it."""
     together: dict[tuple[str, str], list] = {}
     for value, r in replies.items():
         together.setdefault((r.text, f" [{r.stance}]" if r.ask.options else ""), []).append(value)
     return "\n".join(f"{_first_values(values)}: {text}{stance}" for (text, stance), values in together.items())
 
 
-def _first_values(values: Sequence[object], most: int = 8) -> str:
-    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
+def _first_values(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
 
 
-def say_sweep(replies: dict[object, Reply], name: str) -> str:
+def say_sweep(replies: dict[object, Any], name: str) -> str:
     """A sweep in words, a line a value: the probability of every option, or the number of words of an answer to an open question."""
     lines = []
     for value, r in replies.items():
@@ -179,7 +179,7 @@ def say_sweep(replies: dict[object, Reply], name: str) -> str:
     return "\n".join(lines)
 
 
-def shares(replies: Sequence[Reply]) -> list[float]:
+def shares(replies: Sequence[Any]) -> list[float]:
     """Share of each option among the replies from which one was read, at least 0 each."""
     counts = np.bincount([r.option for r in replies if r.option is not None], minlength=len(replies[0].ask.options)).astype(float)
     return list(counts / max(1.0, counts.sum()))
