@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import one_line
 from ..prompts import chat
-from ..world import personahub, personas
+from ..world import personas
 
 FIELDS = ("age", "gender", "ethnicity", "country", "region", "area", "occupation", "education", "income_bracket", "household", "values", "traits", "interests")
 LISTS = ("values", "traits", "interests")
@@ -83,7 +83,7 @@ def problems(card: dict | str) -> list[str]:
     """What cannot be true of one person, in words; [] for a sound card. Of a description only the attributes that it names are looked at."""
     pop = personas.population()
     if isinstance(card, str):
-        card = personahub.read_description(card)
+        card = personas.read_description(card)
     levels, education, country = pop["education_levels"], card.get("education"), card.get("country")
     job = pop["occupations"].get(card.get("occupation"))
     neutral = {"age": job[3] if job else 40, "education": levels[job[1] if job else 2], "household": "", "traits": [], "occupation": ""}

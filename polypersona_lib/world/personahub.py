@@ -7,7 +7,7 @@ import random
 import re
 from pathlib import Path
 
-from .personas import draw_persona, impossible, pick, population
+from .personas import draw_persona, impossible, pick, population, read_description
 
 
 def from_personahub(path: str | Path, seed: int) -> tuple[list[dict], dict]:
@@ -59,42 +59,3 @@ def from_environment(seed: int) -> tuple[list[dict], dict]:
     """Cards and funnel of the file that the environment variable POLYPERSONA_PERSONAHUB names; ([], {}) if it is not set."""
     source = os.environ.get("POLYPERSONA_PERSONAHUB", "")
     return from_personahub(source, seed) if source else ([], {})
-
-
-_CATEGORY_WORDS = {
-    "student": r"\b(student|ph\.?d\.? candidate|undergraduate|freshman|sophomore|pupil)\b",
-    "educator": r"\b(teacher|professor|lecturer|educator|librarian|tutor|instructor|principal)\b",
-    "health": r"\b(nurse|doctor|physician|surgeon|pharmacist|therapist|midwife|paramedic|dentist|psychiatrist)\b",
-    "technical": r"\b(engineer|developer|programmer|scientist|technician|data analyst|researcher|IT )",
-    "trade": r"\b(farmer|plumber|electrician|carpenter|mechanic|driver|builder|welder)\b",
-    "service": r"\b(chef|cook|waiter|waitress|barista|hairdresser|receptionist|shop|police|firefighter|realtor|real estate)\b",
-    "home": r"\b(retired|retiree|veteran|stay-at-home|homemaker|grandmother|grandfather|caregiver|unemployed)\b",
-    "professional": r"\b(lawyer|attorney|manager|accountant|journalist|designer|banker|officer|consultant|executive|entrepreneur|writer|novelist"
-    r"|artist|architect)\b",
-}
-
-
-def read_description(text: str) -> dict:
-    """Attributes that a free-text description names outright: any of age, gender, category, occupation, interests, region."""
-    pop, attributes = population(), {}
-    lower = text.lower()
-    if match := re.search(r"\b(1[89]|[2-7]\d|80)[- ]year[- ]old\b", lower):
-        attributes["age"] = int(match.group(1))
-    women, men = r"\b(woman|mother|wife|girl|grandmother|actress|waitress|she|her)\b", r"\b(man|father|husband|boy|grandfather|actor|waiter|he|his)\b"
-    genders = {g for g, pattern in (("woman", women), ("man", men)) if re.search(pattern, lower)}
-    if len(genders) == 1:
-        attributes["gender"] = genders.pop()
-    title = next((t for t in sorted(pop["occupations"], key=len, reverse=True) if re.search(rf"\b{re.escape(t.lower())}\b", lower)), None)
-    if title:
-        attributes |= {"occupation": title, "category": pop["occupations"][title][0]}
-    else:
-        category = next((c for c, pattern in _CATEGORY_WORDS.items() if re.search(pattern, lower)), None)
-        if category:
-            attributes["category"] = category
-    interests = [i for names in pop["interests"].values() for i in names if re.search(rf"\b{re.escape(i)}\b", lower)]
-    if interests:
-        attributes["interests"] = (interests * 2)[:2]
-    regions = [r for r in pop["us_regions"] if re.search(rf"\b{re.escape(r.lower())}\b", lower)]
-    if regions:
-        attributes |= {"region": regions[0], "country": "USA"}
-    return attributes

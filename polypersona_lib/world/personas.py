@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Iterable
 from functools import cache
 
@@ -224,11 +225,10 @@ def impossible(card: dict) -> list[str]:
     if not AGE_RANGE[0] <= age <= AGE_RANGE[1]:
         found.append(f"age {age} is outside {AGE_RANGE[0]}-{AGE_RANGE[1]}")
     job = pop["occupations"].get(card["occupation"])
-    if job:
-        if not job[1] <= edu <= job[2]:
-            found.append(f"{article(card['occupation'])} with {card['education']}")
-        if not job[3] <= age <= job[4]:
-            found.append(f"{article(card['occupation'])} aged {age}")
+    if job and not job[1] <= edu <= job[2]:
+        found.append(f"{article(card['occupation'])} with {card['education']}")
+    if job and not job[3] <= age <= job[4]:
+        found.append(f"{article(card['occupation'])} aged {age}")
     if edu >= 3 and age < 21 or edu == 4 and age < 24:
         found.append(f"{card['education']} at {age}")
     if "grandchildren" in card["household"] and age < 40:
@@ -262,3 +262,39 @@ def fresh_personas(count: int, seed: int) -> list[dict]:
     shares = population()["category_personas"]
     counts = dict(zip(shares, apportion(count, list(shares.values())), strict=True))
     return [card | {"persona_id": f"f{i + 1:03d}"} for i, card in enumerate(draw_population(seed + 7919, counts))]
+
+
+_CATEGORY_WORDS = {
+    "student": r"\b(student|ph\.?d\.? candidate|undergraduate|freshman|sophomore|pupil)\b",
+    "educator": r"\b(teacher|professor|lecturer|educator|librarian|tutor|instructor|principal)\b",
+    "health": r"\b(nurse|doctor|physician|surgeon|pharmacist|therapist|midwife|paramedic|dentist|psychiatrist)\b",
+    "technical": r"\b(engineer|developer|programmer|scientist|technician|data analyst|researcher|IT )",
+    "trade": r"\b(farmer|plumber|electrician|carpenter|mechanic|driver|builder|welder)\b",
+    "service": r"\b(chef|cook|waiter|waitress|barista|hairdresser|receptionist|shop|police|firefighter|realtor|real estate)\b",
+    "home": r"\b(retired|retiree|veteran|stay-at-home|homemaker|grandmother|grandfather|caregiver|unemployed)\b",
+    "professional": r"\b(lawyer|attorney|manager|accountant|journalist|designer|banker|officer|consultant|executive|entrepreneur|writer|novelist"
+    r"|artist|architect)\b",
+}
+
+
+def read_description(text: str) -> dict:
+    """Attributes that a free-text description names outright: any of age, gender, category, occupation, interests, region."""
+    pop, attributes, lower = population(), {}, text.lower()
+    if match := re.search(r"\b(1[89]|[2-7]\d|80)[- ]year[- ]old\b", lower):
+        attributes["age"] = int(match.group(1))
+    women, men = r"\b(woman|mother|wife|girl|grandmother|actress|waitress|she|her)\b", r"\b(man|father|husband|boy|grandfather|actor|waiter|he|his)\b"
+    genders = {g for g, pattern in (("woman", women), ("man", men)) if re.search(pattern, lower)}
+    if len(genders) == 1:
+        attributes["gender"] = genders.pop()
+    title = next((t for t in sorted(pop["occupations"], key=len, reverse=True) if re.search(rf"\b{re.escape(t.lower())}\b", lower)), None)
+    if title:
+        attributes |= {"occupation": title, "category": pop["occupations"][title][0]}
+    elif category := next((c for c, pattern in _CATEGORY_WORDS.items() if re.search(pattern, lower)), None):
+        attributes["category"] = category
+    interests = [i for names in pop["interests"].values() for i in names if re.search(rf"\b{re.escape(i)}\b", lower)]
+    if interests:
+        attributes["interests"] = (interests * 2)[:2]
+    regions = [r for r in pop["us_regions"] if re.search(rf"\b{re.escape(r.lower())}\b", lower)]
+    if regions:
+        attributes |= {"region": regions[0], "country": "USA"}
+    return attributes
