@@ -39,7 +39,7 @@ MAY_IMPORT = {  # room -> rooms below it that it may import; `ground` is open to
     "figures": ("prompts", "world"),
     "report": ("prompts", "world", "scoring", "claims"),
     "probe": ("prompts", "world", "models", "scoring", "figures"),
-    "runner": ("models",),
+    "runner": ("models", "claims"),
 }
 LAZY = {("world", "intake")}  # only inside a function: the embedded world needs no reader of foreign files
 CORE_NOTEBOOKS = ("01", "02", "03", "04", "05", "06", "90")
