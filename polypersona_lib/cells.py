@@ -1,7 +1,5 @@
 """What stands in a table's cell: a score with its interval, or a dash with the reason; and how text gets safely into CSV, Markdown and LaTeX."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,9 +65,6 @@ _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciic
 def tex_text(text: str) -> str:
     """`text` with every character that LaTeX would read as a command escaped."""
     return "".join(_TEX.get(letter, letter) for letter in " ".join(text.split()))
-
-
-# --- writing -------------------------------------------------------------------------------------------------------------------
 
 
 def _text(cell) -> str:

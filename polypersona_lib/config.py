@@ -1,7 +1,5 @@
 """What a run is: its profile, its training recipe, its folders. Frozen dataclasses that refuse nonsense when built."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """What a user is told about input that cannot be used: the error, the places of what is wrong, and quotations that are safe to print."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Files that are whole or not there: atomic writing, hashes of texts, values, files and folders, and text that is safe in a CSV file."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Where a notebook finds what earlier ones wrote: in its own run, or, opened alone, in the published one."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

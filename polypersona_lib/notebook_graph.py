@@ -1,7 +1,5 @@
 """Which notebook hands what to which: what each stage reads (`READS`, for the runner too) and, from the notebooks' opening tables, what each writes."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

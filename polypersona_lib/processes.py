@@ -1,7 +1,5 @@
 """Processes of this machine: how many cores may be used, what a kernel needs, what is left running and has to end."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -4,8 +4,6 @@ Library code calls `track`; where it is drawn is decided when the work starts. U
 a file: every update is one JSON line there (`what`, `done`, `total`, `note`), and the runner's `ProgressView` turns them into a live bar.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -13,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 ENVIRONMENT = "POLYPERSONA_PROGRESS"
 INTERVAL_S = 0.2
@@ -50,7 +48,7 @@ class Track:
             self._bar.close()
         self._write(force=True)
 
-    def __enter__(self) -> Track:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

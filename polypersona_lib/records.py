@@ -1,7 +1,5 @@
 """Run records, written and read here alone: what was trained on what, with which versions. A record is written last, so it means "done"."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 A twin is too small to keep two threads busy, so two cores train two models at once.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed

@@ -3,8 +3,6 @@
 If a printed number were different and the contradiction gone, the rule says "reproduced" (the paper agrees with itself there).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """What a verdict rests on: the five verdicts, the bases they can have, and `Evidence`, which looks numbers up on both sides."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a run can say about the paper's claims: facts of the data set, facts of the training runs, and scores by domain."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

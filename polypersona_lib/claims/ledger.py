@@ -7,8 +7,6 @@ The paper's side is `data/paper_claims.csv`; its `test` column names the rule th
 `contradictions`).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -153,7 +151,3 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,8 +4,6 @@ Every rule takes (claim, evidence) and returns a `Finding`; its first docstring 
 `score_rules`, about orders in `order_rules`, about the paper's own consistency in `contradictions`.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ..cells import DASH
@@ -31,9 +29,6 @@ from .evidence import (
 
 def _decimals(printed: str) -> int:
     return len(printed.partition(".")[2])
-
-
-# --- facts of the data ---------------------------------------------------------------------------------------------------------
 
 
 def _fact(ev: Evidence, metric: str) -> float:
@@ -89,9 +84,6 @@ def balanced_splits(claim: pd.Series, ev: Evidence) -> Finding:
     """Splits keep the shares in all rows, up to a number of percentage points (ours)."""
     gap = _fact(ev, claim["metric"])
     return _counted(ev, f"{gap:.1f} percentage points at most", gap <= float(claim["value"]), claim["note"])
-
-
-# --- the method ----------------------------------------------------------------------------------------------------------------
 
 
 def recipe(claim: pd.Series, ev: Evidence) -> Finding:

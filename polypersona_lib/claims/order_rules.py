@@ -5,8 +5,6 @@ on 357 rows most places of seven close models are noise. Every reason says what 
 all twins have one size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

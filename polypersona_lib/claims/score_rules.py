@@ -3,8 +3,6 @@
 Absolute values are judged at paper scale only. Orders are in `order_rules`.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from .. import resampling

@@ -3,8 +3,6 @@
 Faults are judged on the data as read, before anything is dropped; one row can have several.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -80,8 +78,6 @@ class Report:
         return {"faults_mode": self.mode, "files": self.files, "rows_read": self.read, "rows_kept": self.kept, "faults": counts, "notes": self.notes}
 
 
-# --- finding -------------------------------------------------------------------------------------------------------------------
-
 _LEAD = r"^\W*(?:(?:likert|scale|answer|rating|response|option|score)\b[\W_]*)*"
 _LABELS = "|".join(sorted({re.escape(label) for scale, labels in SCALES.items() if scale != "yesno" for label in labels}, key=lambda s: (-len(s), s)))
 _LABEL = re.compile(
@@ -143,9 +139,6 @@ def _texts(row: dict) -> list[tuple[str, str]]:
     if isinstance(card, str):
         return [("persona", card), *texts]
     return [(f"persona.{k}", str(v)) for k, value in card.items() for v in (value if isinstance(value, list) else [value])] + texts
-
-
-# --- treating ------------------------------------------------------------------------------------------------------------------
 
 
 def stop_message(faults: list[Fault]) -> InputError:

@@ -4,8 +4,6 @@
 *Faults* stop too unless they are to be neutralised or dropped (`data_faults`). What was mapped is counted in the report. Nothing is written here.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter, defaultdict
@@ -111,9 +109,6 @@ def _read_splits(files: dict[str, Path]) -> tuple[list[dict], Counter]:
         raise InputError(problems=problems)
     _identify(rows, notes)
     return rows, notes
-
-
-# --- identity ------------------------------------------------------------------------------------------------------------------
 
 
 def _identify(rows: list[dict], notes: Counter) -> None:

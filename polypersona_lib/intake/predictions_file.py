@@ -3,8 +3,6 @@
 Nothing is guessed and nothing is dropped in silence: what is wrong is listed with file, line and field, and columns that are not used are named.
 """
 
-from __future__ import annotations
-
 import csv
 import difflib
 import io

@@ -4,8 +4,6 @@ JSON lines or one JSON array, plain or gzipped, and Parquet. What is wrong with 
 *Errors* in values: lone surrogates, control characters, numbers that are none, keys that stand twice, texts over `MOST_CHARACTERS`, nesting over `MAX_DEPTH`.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import math
@@ -125,9 +123,6 @@ def _broken(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON ({error.msg}, column {error.colno})"
     return f"broken JSON ({quoted(error, 80)})"
-
-
-# --- values ------------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass

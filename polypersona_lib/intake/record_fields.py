@@ -5,8 +5,6 @@ in `meta`, beside the persona, or only in `messages`; numbers for texts; domain 
 Source: paper, Algorithm 1 lines 1 and 3 ("handle schema variations and missing fields") and section IV-B.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import re

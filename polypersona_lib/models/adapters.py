@@ -1,7 +1,5 @@
 """LoRA adapters: put on a base, saved, loaded with a check of every weight, merged for answering, and looked into (singular values)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

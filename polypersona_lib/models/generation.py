@@ -3,8 +3,6 @@
 Each row draws from its own random stream, seeded by (seed, row id): an answer does not depend on which rows stand beside it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The base models at both scales: where their files are, loading, 4-bit quantization, counting. What the families are is in `registry`."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

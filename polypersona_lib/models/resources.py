@@ -5,9 +5,8 @@ are held in 32 bits (`prepare_model_for_kbit_training`); an adapter's weight cos
 (`paged_adamw_8bit`); with gradient checkpointing one hidden state a layer is kept, and one layer is recomputed at a time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
+from typing import Self
 
 from ..config import TrainSpec
 from ..registry import ModelSpec
@@ -34,7 +33,7 @@ class Machine:
     ram: int
 
     @classmethod
-    def here(cls) -> Machine:
+    def here(cls) -> Self:
         """This machine."""
         import psutil
         import torch

@@ -5,8 +5,6 @@ Layers with a sliding window (Mistral) keep all their keys here and the mask doe
 token there must be no padding, so prefixes are padded on the left and whatever goes on after a row is moved there too (`align`).
 """
 
-from __future__ import annotations
-
 from functools import cache as once
 
 

@@ -4,8 +4,6 @@ An `Ask` holds everything an answer depends on, apart from the model. Two asks t
 so a difference between their answers comes from that attribute.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

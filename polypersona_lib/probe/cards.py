@@ -1,7 +1,5 @@
 """Cards for the probe: finding one, rolling a new one, changing one attribute, and saying what cannot be true of one person."""
 
-from __future__ import annotations
-
 import random
 import re
 

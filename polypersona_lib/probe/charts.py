@@ -1,7 +1,5 @@
 """The probe's small charts, and each of them in words (for readers who do not see it). They return PNG bytes or a figure and never touch pyplot's state."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from functools import cache

@@ -3,8 +3,6 @@
 Every section calls `changed` when something in it has changed that an ask depends on.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Asking one simulated respondent: the models that answer, what they were trained on, and the interview itself. Plain Python; the page only shows it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Sections 5 and 6 of the page, many asks at once: what if one attribute were different, and a whole questionnaire with its files."""
 
-from __future__ import annotations
-
 import base64
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The probe as a page of ipywidgets: its sections in the order of the keyboard, among them the answers and the prompt, and how a notebook shows it."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

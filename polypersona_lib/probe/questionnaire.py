@@ -1,7 +1,5 @@
 """A questionnaire put to one persona or a panel: who is asked what, the table, its files, and asking again from a file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields

@@ -1,7 +1,5 @@
 """`python -m polypersona_lib probe`: the probe as a page in the browser, without code. Voilà serves it on this machine alone, behind a token."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -4,8 +4,6 @@ One prompt builder serves training, evaluation and chat; `PROMPT_VERSION` and th
 The order system -> persona -> domain -> question is fixed: rows of one persona share their prefix, which is computed once.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from dataclasses import dataclass

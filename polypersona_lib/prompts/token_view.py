@@ -1,7 +1,5 @@
 """A prompt as the model gets it, token by token: which part of the conversation each token belongs to, and which are control tokens."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher

@@ -3,8 +3,6 @@
 Own code, because the package `krippendorff` is under the GPL and this project is not; the tests hold it to the published example.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Persona, question and answer are untrusted text. They go into disabled text areas, whose value is never markup (`HTML` and `Label` would run scripts or LaTeX).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import ipywidgets as widgets

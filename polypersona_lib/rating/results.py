@@ -3,8 +3,6 @@
 A number that too few ratings stand behind is a dash with the reason.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The ratings of one person: a file of JSON lines that survives a killed kernel, and the way through a sheet. No widget in it."""
 
-from __future__ import annotations
-
 import json
 import os
 import time
@@ -13,8 +11,6 @@ import pandas as pd
 from .sheet import POINTS, RATING_SCALES, rater_id
 
 _RATING_COLUMNS = ["rater", "item", "scale", "value", "seconds"]
-
-# --- the ratings file -----------------------------------------------------------------------------------------------------------
 
 
 def append_rating(path: Path, item: str, scale: str, value: int, *, seconds: float) -> None:
@@ -69,9 +65,6 @@ def load_ratings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     frames = [frame for frame, _ in files if len(frame)]
     ratings = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_RATING_COLUMNS)
     return ratings, [remark for _, remarks in files for remark in remarks]
-
-
-# --- a sitting ------------------------------------------------------------------------------------------------------------------
 
 
 class Session:

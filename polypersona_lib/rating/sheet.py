@@ -3,8 +3,6 @@
 `session` keeps the ratings, `panel` asks for them, `results` joins the key and analyses.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
@@ -41,9 +39,6 @@ def rater_id(text: str) -> str:
     return text
 
 
-# --- what is rated --------------------------------------------------------------------------------------------------------------
-
-
 def default_systems(model_keys: Sequence[str], present: Sequence[str]) -> list[str]:
     """The systems to rate, as far as they answered: the reference, two baselines, and each model untuned and tuned."""
     wanted = ["uniform", "persona_blind", *untuned_and_tuned(model_keys)]
@@ -77,9 +72,6 @@ def load_items(preds: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
 def item_id(row: str, answer: str) -> str:
     """A name that tells nothing: 12 hex digits of the sha256 of record and text. A rating thus belongs to a text, whoever gave it."""
     return sha256(f"{row}\n{answer.strip()}")[:12]
-
-
-# --- who rates what -------------------------------------------------------------------------------------------------------------
 
 
 def _draw(rows: pd.DataFrame, size: int, rng: np.random.Generator) -> list[str]:

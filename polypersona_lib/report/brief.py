@@ -1,7 +1,5 @@
 """What a reader with five minutes should know, as questions and answers from the run's scores; and the views behind them: question types, samples."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The report's figures: the PNG files of a run with caption and a text for those who do not see them, which says what the picture shows in this run."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Everything that comes from a file is text and is escaped by the template; nothing is loaded from elsewhere (a content security policy says so).
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from pathlib import Path

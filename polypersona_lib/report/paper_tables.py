@@ -3,8 +3,6 @@
 A cell is text, a number, an `Estimate` (score with its 95 % interval) or `Missing` (a dash whose reason becomes a footnote).
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ..cells import Estimate, Missing, estimate
@@ -16,8 +14,6 @@ from ..world.paper import TABLE2, TABLE3, load_features, printed_scores
 from ..world.questions import DOMAINS
 
 OWN_WORLD = "needs our own question bank and respondents, whose truth is known"
-
-# --- the tables ----------------------------------------------------------------------------------------------------------------
 
 
 def table1() -> pd.DataFrame:

@@ -3,8 +3,6 @@
 Tables and score tables are read in `score_tables`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +24,6 @@ MAKES = {  # what the stages make beside the paper's tables and figures
     "09": "human rating (no ratings are shipped)",
     "10": "answer distributions, groups, reliability", "11": "the same people asked again", "90": "the claims ledger, this report",
 }  # fmt: skip
-
-# --- reading -------------------------------------------------------------------------------------------------------------------
 
 
 def read_json(path: Path) -> dict:
@@ -74,9 +70,6 @@ def _printed(row: dict) -> str:
     if row["unit"].endswith("(ours)"):
         return "not quantified"
     return row["value"] if row["unit"] in (DASH, "score", "judgement") else f"{row['value']} {row['unit']}"
-
-
-# --- the run -------------------------------------------------------------------------------------------------------------------
 
 
 def _distinct(records: list[dict], key: str) -> str:

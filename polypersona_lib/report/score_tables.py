@@ -1,7 +1,5 @@
 """The report's tables: the files of `cells.write_table` and the score files, as columns, rows and cells to show."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

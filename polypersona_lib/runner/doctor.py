@@ -145,7 +145,3 @@ def main(argv: list[str] | None = None) -> int:
         done.append(check)
         print(f"{check.status:4}  {check.subject:12} {check.found}" + (f"\n      {'':12} -> {check.fix}" if check.fix else ""), flush=True)
     return int(any(check.status == FAIL for check in done))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

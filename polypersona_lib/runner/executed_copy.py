@@ -7,8 +7,6 @@ An executed copy is signed here if its sha256 is the one in the run's manifest: 
 The manifest lies beside the copy, so it tells an altered file, not a folder that came whole from somebody else.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

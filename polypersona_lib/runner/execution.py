@@ -4,8 +4,6 @@ papermill 2.7 counts `sys.exit(0)` and a stage whose kernel was killed as finish
 last cell left this run's nonce in `.done/<number>`; the output is written under a temporary name and renamed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

@@ -4,8 +4,6 @@ A stage is one notebook. Its signature covers everything that can change its res
 reading the code, transitively), its parameters, the content of the files it reads and the lock file of the packages. Nothing depends on file times.
 """
 
-from __future__ import annotations
-
 import ast
 import fcntl
 import json

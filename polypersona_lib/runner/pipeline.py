@@ -5,8 +5,6 @@
 Exit status: 0 all stages done, 1 a stage failed, 2 bad arguments or bad input, 3 another run has this results folder, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import json

@@ -3,8 +3,6 @@
 python -m polypersona_lib publish [--out DIR]      # after ./run_all.sh nano
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import shutil
@@ -116,7 +114,3 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(f"{len(copied)} files published; README table renewed")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """What the stages of a run are and what each depends on: notebooks, parameters, inputs, signature, outputs."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import os

@@ -5,8 +5,6 @@ A file holds `id`, `prediction`, `reference`, optionally `status` (ok or failed)
 an error, for bad input.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

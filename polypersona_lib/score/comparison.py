@@ -1,7 +1,5 @@
 """Paired comparison of several scored files over the ids they share."""
 
-from __future__ import annotations
-
 import itertools
 
 import pandas as pd

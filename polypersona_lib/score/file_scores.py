@@ -1,7 +1,5 @@
 """Every metric that one file of predictions and references allows, and what a missing column would add."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

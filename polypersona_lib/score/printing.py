@@ -1,7 +1,5 @@
 """What `score` prints: first what is wrong, then the scores, then what they could not tell; no line wider than 80 columns, file names apart."""
 
-from __future__ import annotations
-
 import itertools
 import textwrap
 

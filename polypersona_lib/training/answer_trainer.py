@@ -4,8 +4,6 @@ The Trainer keeps optimizer, schedule, clipping, checkpoints and TensorBoard. Ou
 their prefix is computed once) and the loss (LM head on answer positions only).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

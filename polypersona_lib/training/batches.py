@@ -1,7 +1,5 @@
 """Rows as token ids, batches that share a persona's prefix, and the loss on the answer's tokens."""
 
-from __future__ import annotations
-
 import random
 
 import pandas as pd

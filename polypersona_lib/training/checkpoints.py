@@ -4,8 +4,6 @@ The Trainer writes its checkpoints file by file where they will be looked for, r
 ignores a changed learning rate. Here a folder `step-000150` exists only whole.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

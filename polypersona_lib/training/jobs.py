@@ -1,7 +1,5 @@
 """One training a model: what is trained on what, whether it was done before, in which processes it runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

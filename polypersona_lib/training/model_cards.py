@@ -1,7 +1,5 @@
 """Model cards, the README.md of an adapter's and of a twin's folder. Nothing in them differs between two runs of one configuration."""
 
-from __future__ import annotations
-
 from ..config import RunConfig, TrainSpec
 from ..registry import ModelSpec
 

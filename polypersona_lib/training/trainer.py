@@ -1,7 +1,5 @@
 """QLoRA on the assistant's tokens, one model from start to end: Algorithm 2 of the paper. Imports no PyTorch by itself (see `answer_trainer`)."""
 
-from __future__ import annotations
-
 import math
 import os
 import shutil

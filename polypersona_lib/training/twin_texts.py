@@ -9,8 +9,6 @@ In talks and notes people have their turns of phrase ("in my view"), in chats no
 from a persona card before any tuning, but hardly ever with a turn of phrase; QLoRA keeps the first and teaches the second.
 """
 
-from __future__ import annotations
-
 import random
 
 from ..progress import track

@@ -7,12 +7,9 @@ told in `nano_text`. About half an hour on 2 CPU cores for two twins; one proces
 the number of cores.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
@@ -175,7 +172,3 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--models: unknown {', '.join(unknown)}; choose from {', '.join(MODELS)}")
     _build(keys, arguments.out, arguments.steps)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
