@@ -137,6 +137,8 @@ def finish(fig: Figure, note: str, *, title: str = "") -> Figure:
     fig.set_layout_engine("none")
     for legend in fig.legends:
         legend.set_bbox_to_anchor((0, 0, 1, kept), transform=fig.transFigure)
+    for text in fig.texts:
+        text.set_in_layout(True)  # a notebook cuts its picture to what is in the layout, the title too
     return fig
 
 

@@ -292,3 +292,13 @@ def test_item_curves_are_named_at_their_tops_and_must_be_probabilities():
     for wrong in (curves[:3], curves * 2):
         with pytest.raises(ValueError, match="are not the probabilities of 2 options at 7 attitudes"):
             plot_item_curves(attitudes, wrong, ("No", "Yes"), note=NOTE)
+
+
+def test_a_notebook_shows_the_whole_title():
+    """JupyterLab's inline pictures are cut to the tight bounding box, which leaves out what is not in the layout."""
+    fig, ax = plt.subplots(figsize=(3.5, 1), layout="constrained")
+    ax.plot([0, 1])
+    style.finish(fig, "note", title="A title of one line")
+    title = next(text for text in fig.texts if text.get_text() == "A title of one line")
+    box, place = fig.get_tightbbox(), title.get_window_extent().transformed(fig.dpi_scale_trans.inverted())
+    assert box.y1 >= place.y1 - 1e-6 and box.x0 <= place.x0 + 1e-6
