@@ -117,13 +117,13 @@ def headlines(ladder: pd.DataFrame, compared: pd.DataFrame, keys: Sequence[str])
     """What holds, a sentence a line: which measures work here, how far the models get in each block of the ladder, and what tuning changed clearly."""
     silent = list(dict.fromkeys(ladder.loc[~ladder["told"].astype(bool), "label"]))
     count, silent_names = ladder["metric"].nunique(), ", ".join(silent)
-    told = f"{count - len(silent)} of {count} measures tell their ceiling from their floor"
+    told = f"{count - len(silent)} of {count} measures tell their upper bound from their baseline"
     lines = [f"{told}; nothing can be read off the others: {silent_names}." if silent else f"{told}."]
     for heading, metrics in BLOCKS.items():
         mine = ladder[ladder["metric"].isin(metrics)]
         means = {side: mine[mine["system"].isin([system_of(k, side) for k in keys])]["value"].mean() for side in ("untuned", "tuned")}
         if mine["told"].astype(bool).any():
-            lines.append(f"{heading}: models get {means['untuned']:.2f} of the way from floor to ceiling untuned, {means['tuned']:.2f} tuned.")
+            lines.append(f"{heading}: models get {means['untuned']:.2f} of the way from baseline to upper bound untuned, {means['tuned']:.2f} tuned.")
     return lines + [f"{line}." for line in tuning_in_words(compared, BLOCKS).splitlines()]
 
 
