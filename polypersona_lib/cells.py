@@ -104,14 +104,10 @@ def _csv(table: pd.DataFrame) -> str:
         if any(isinstance(c, Estimate) and c.lo == c.lo for c in cells):
             for end in ("lo", "hi"):
                 columns[f"{name} ({end})"] = [_csv_cell(getattr(c, end, None)) for c in cells]
-    reasons = [_row_reasons(row) for row in table.itertuples(index=False)]
+    reasons = ["; ".join(dict.fromkeys(_reason(c) for c in row if is_missing(c))) or DASH for row in table.itertuples(index=False)]
     if any(reason != DASH for reason in reasons):
         columns["why a dash"] = [csv_text(reason) for reason in reasons]
     return pd.DataFrame({csv_text(str(name)): values for name, values in columns.items()}).to_csv(index=False, lineterminator="\n")
-
-
-def _row_reasons(row: tuple) -> str:
-    return "; ".join(dict.fromkeys(_reason(c) for c in row if is_missing(c))) or DASH
 
 
 def _markdown(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[str, str]) -> str:

@@ -170,10 +170,7 @@ NANO_THREADS = 2
 
 
 def open_run(**parameters) -> RunConfig:
-    """Check the notebook's parameters, print one line that says what will run on what, and return the run.
-
-    Raises: ValueError with one line for an unknown profile, split, model...
-    """
+    """Check the notebook's parameters, print one line on what will run on what, and return the run. Raises ValueError for an unknown profile, split, model."""
     run = RunConfig(**parameters)
     prepare(run)
     print(f"run {run.name} · seed {run.seed} · models {', '.join(run.model_keys)} · {device_name()} · {versions_line()}")

@@ -93,7 +93,8 @@ def hand_offs(known: dict[str, Stop]) -> dict[tuple[str, str], tuple[str, ...]]:
                     names.append("")
                 elif inside or (kind in ("project", "out") and parts[0] == "results" and len(parts) > 2):
                     wanted = wanted.strip("/") if inside else "/".join(parts[2:])
-                    names += [wanted.split("/")[0]] * any(_fits(written, wanted) for written in writer.writes)
+                    if any(_fits(written, wanted) for written in writer.writes):
+                        names.append(wanted.split("/")[0])
             if names:
                 names_of[writer.number, reader.number] = tuple(dict.fromkeys(names))
     return names_of

@@ -18,10 +18,7 @@ INTERVAL_S = 0.2
 
 
 class Track:
-    """One piece of long work: iterate over it, or use it as a context manager and call `update`.
-
-    Raises nothing of its own: a progress file that cannot be written is ignored, the work matters more.
-    """
+    """One piece of long work: iterate over it, or call `update` in its context. A progress file that cannot be written is ignored: the work matters more."""
 
     def __init__(self, items: Iterable | None, total: int | None, description: str) -> None:
         self.items, self.total, self.description = items, total, description
@@ -77,15 +74,7 @@ class Track:
 
 
 def track(work: Iterable | int, description: str = "") -> Track:
-    """Follow long work with a progress bar.
-
-    Args:
-        work: an iterable to go through (`for batch in track(batches, "train")`), or the number of steps of a loop that calls `update` itself.
-        description: what is being done, in two or three words.
-
-    Returns:
-        A `Track`: iterable, and a context manager with `update(steps=1, note="")`.
-    """
+    """Follow long work with a bar. `work`: an iterable to go through, or the number of steps of a loop that calls `update`; `description`: in a few words."""
     if isinstance(work, int):
         return Track(None, work, description)
     return Track(work, len(work) if hasattr(work, "__len__") else None, description)

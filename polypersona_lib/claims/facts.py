@@ -74,10 +74,7 @@ def _imbalance(frame: pd.DataFrame, *columns: str) -> float:
 
 
 def all_facts(run: RunConfig, parts: dict[str, pd.DataFrame], runs: Sequence[dict]) -> dict:
-    """Every fact that the ledger reads: of the data set, of the training runs and, for the embedded data, of the ablation study.
-
-    Args: parts: see `dataset_facts`. runs: the run records.
-    """
+    """Every fact that the ledger reads: of the data set (`dataset_facts`), of the run records and, for the embedded data, of the ablation study."""
     source = Path(run.data).name if run.data else "embedded"
     return dataset_facts(parts, source=source) | run_facts(runs) | ({} if run.data else ablation_facts())
 
@@ -89,10 +86,7 @@ def run_facts(runs: Sequence[dict]) -> dict:
 
 
 def domain_scores(rows: pd.DataFrame, *, metrics: Sequence[str] = DOMAIN_METRICS, seed: int = resampling.SEED) -> pd.DataFrame:
-    """Mean of each metric by system and domain with its 95 % bootstrap interval; failed generations are left out.
-
-    Args: rows: `scores/rows.parquet`. Returns: columns system, metric, domain, value, lo, hi, n.
-    """
+    """Means of `rows` (scores/rows.parquet) by system and domain, failed rows left out: system, metric, domain, value, lo, hi (95 % bootstrap), n."""
     alive = rows[rows["status"] == "ok"] if "status" in rows else rows
     wanted = [m for m in metrics if m in alive]
     lines = []

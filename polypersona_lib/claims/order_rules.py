@@ -37,9 +37,6 @@ def _place(values: np.ndarray, model: int, axis: int = -1) -> np.ndarray:
     return 1 + (values > mine).sum(axis=axis)
 
 
-# --- places among the seven models ---------------------------------------------------------------------------------------------
-
-
 def rank(claim: pd.Series, ev: Evidence) -> Finding:
     """The subject's place among the seven models (1: best; the last place counts ties as last), in resamples too."""
     scores = ev.field(claim["metric"], claim["domain"])
@@ -91,9 +88,6 @@ def upper_half(claim: pd.Series, ev: Evidence) -> Finding:
     return _columns(claim, ev, lambda p: count(p) >= least, lambda p: f"among the first three in {count(p)} of {len(_COLUMNS)} columns")
 
 
-# --- small against large -------------------------------------------------------------------------------------------------------
-
-
 def _of_size(claim: pd.Series, ev: Evidence, ours: str, holds: Callable[[np.ndarray], np.ndarray], reason: str) -> Finding:
     """The finding about small and large models: never judged on twins, which all have one size."""
     if ev.profile.scale == "nano":
@@ -134,9 +128,6 @@ def on_par(claim: pd.Series, ev: Evidence) -> Finding:
     best = max(LARGER, key=lambda k: scores[k].value)
     shown = ", ".join(f"{ev.names([s])} {100 * (scores[s].value / scores[best].value - 1):+.1f} %" for s in small)
     return _of_size(claim, ev, shown, holds, f"Against {ev.names([best])}, the best of {ev.names(LARGER)}.")
-
-
-# --- patterns over domains -----------------------------------------------------------------------------------------------------
 
 
 def _by_domain(metric: str, ev: Evidence) -> tuple[np.ndarray, np.ndarray | None]:

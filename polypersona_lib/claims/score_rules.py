@@ -11,8 +11,6 @@ from ..registry import MODELS
 from .evidence import MEASURED, NOT_REPRODUCED, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, Untestable, by_name, verdict
 
 TOLERANCE = 0.05  # relative, for absolute scores outside our interval
-
-
 _TWIN = f"a nano twin's score says nothing about the hub model's; {PAPER_RUN} tests it"
 
 
@@ -50,9 +48,6 @@ def only_below(claim: pd.Series, ev: Evidence) -> Finding:
         shown = f"not above: {len(below)} of {len(scores)} nano twins" if len(scores) == len(MODELS) else "not measured"
         return Finding(shown, UNTESTED, f"depends on the encoder and the models' size; {PAPER_RUN} tests it")
     return Finding(f"not above: {ev.names(below) or 'none'}", verdict(below == [claim["subject"]]), "means of all seven models", MEASURED)
-
-
-# --- effects that every tuned model should show --------------------------------------------------------------------------------
 
 
 def _effect(ev: Evidence, system: str, metric: str, kind: str) -> Estimate | None:

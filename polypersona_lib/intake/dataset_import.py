@@ -49,10 +49,7 @@ def _claim(ids: dict[str, str], record: dict, at: Place) -> None:
 
 
 def find_split_files(folder: str | Path) -> dict[str, Path]:
-    """split -> its file in `folder` (train, val/validation/dev, test; .json, .jsonl, .json.gz, .jsonl.gz, .parquet).
-
-    Raises: InputError for a missing split, or two files for one.
-    """
+    """split -> its file in `folder`: train, val/validation/dev, test with one of `SUFFIXES`. Raises InputError for a missing split, or two files for one."""
     folder, files, problems = Path(folder), defaultdict(list), []
     if not folder.is_dir():
         raise InputError(problems=[Problem(quoted(folder.name, 80)[1:-1], 0, "", "must be a folder with files train, validation and test")])
@@ -156,13 +153,6 @@ def _safe(given: str, name: str, notes: Counter) -> str:
 def _as_columns(row: dict) -> dict:
     """A row of the finished frame."""
     meta = {name: row[name] for name in ("persona_id", "question_id", "options")} | {"source_file": row["file"], "source_line": row["line"]}
-    return {
-        "id": row["id"],
-        "messages": chat.messages(row["persona"], row["domain_name"], row["question"], row["options"], row["reference"]),
-        "persona": json.dumps(row["persona"], ensure_ascii=False),
-        "domain": row["domain"],
-        "question": row["question"],
-        "question_type": row["question_type"],
-        "reference": row["reference"],
-        "meta": json.dumps(meta, ensure_ascii=False),
-    }
+    texts = {"persona": json.dumps(row["persona"], ensure_ascii=False), "meta": json.dumps(meta, ensure_ascii=False)}
+    messages = chat.messages(row["persona"], row["domain_name"], row["question"], row["options"], row["reference"])
+    return {name: row[name] for name in ("id", "domain", "question", "question_type", "reference")} | texts | {"messages": messages}

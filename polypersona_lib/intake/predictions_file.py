@@ -86,8 +86,8 @@ def _json(text: str, kind: type):
 
 def _kind(value) -> str:
     """What a value is, in words, for a message."""
-    names = {type(None): "nothing", bool: "true or false", dict: "an object", str: "text"}
-    return f"the number {value}" if isinstance(value, float) else "a list" if isinstance(value, list) else names.get(type(value), type(value).__name__)
+    names = {type(None): "nothing", bool: "true or false", dict: "an object", list: "a list", str: "text"}
+    return f"the number {value}" if isinstance(value, float) else names.get(type(value), type(value).__name__)
 
 
 def _field_errors(row: dict) -> list[str]:
@@ -139,7 +139,7 @@ def _listed(path, problems: list[tuple[int, str]], rows: list[dict]) -> str:
         if what.endswith(": missing") and len(where) == len(rows):
             text = f"{path}: {what} in every row" + _hint(name, columns)
         elif len(where) > 1:
-            text += f" (and {len(where) - 1} more line{'s' * (len(where) > 2)})"
+            text += f" (and {len(where) - 1} more {'line' if len(where) == 2 else 'lines'})"
         shown.append(text)
     more = [f"{path}: {len(shown) - MAX_ERRORS} more errors"] if len(shown) > MAX_ERRORS else []
     return "\n".join(shown[:MAX_ERRORS] + more)

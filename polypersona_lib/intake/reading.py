@@ -36,7 +36,12 @@ def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
     try:
         if name.lower().endswith(".parquet"):
             return _read_parquet(path), []
-        return _parse(_read_bytes(path), name)
+        data = _read_bytes(path).removeprefix(b"\xef\xbb\xbf")
+        text = data.decode("utf-8")
+        return _parse_array(text, name) if text.lstrip()[:1] == "[" else _parse_lines(text, name)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return [], [Problem(name, line, "", f"not UTF-8 (byte 0x{error.object[error.start]:02x}); save the file as UTF-8")]
     except (OSError, EOFError, zlib.error) as error:
         return [], [Problem(name, 0, "", f"cannot be read ({type(error).__name__}: {quoted(error, 80)})")]
     except _Unreadable as error:
@@ -69,15 +74,6 @@ def _read_parquet(path: Path) -> list[tuple[int, object]]:
         return list(enumerate(file.read().to_pylist(), start=1))
     except (pyarrow.ArrowException, ValueError) as error:
         raise _Unreadable(f"not a readable Parquet file ({quoted(error, 80)})") from None
-
-
-def _parse(data: bytes, name: str) -> tuple[list[tuple[int, object]], list[Problem]]:
-    try:
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return [], [Problem(name, line, "", f"not UTF-8 (byte 0x{error.object[error.start]:02x}); save the file as UTF-8")]
-    return _parse_array(text, name) if text.lstrip()[:1] == "[" else _parse_lines(text, name)
 
 
 def _parse_lines(text: str, name: str) -> tuple[list[tuple[int, object]], list[Problem]]:

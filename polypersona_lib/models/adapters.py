@@ -124,10 +124,7 @@ def adapted_folder(run: RunConfig, spec: ModelSpec) -> Path | None:
 
 
 def load_tuned(run: RunConfig, spec: ModelSpec, *, tuned: bool = True, folder: Path | None = None):
-    """The run's model for answering: its (adapted) base with the adapter, or the plain base if not `tuned`.
-
-    Args: folder: where the adapters lie (default: the run's own).
-    """
+    """The run's model for answering: its (adapted) base with the adapter (of `folder`, by default the run's own), or the plain base if not `tuned`."""
     adapter = (folder or run.paths.results / "adapters") / spec.key if tuned else None
     return load_for_inference(spec, run.settings.scale, adapter, device=device(), folder=adapted_folder(run, spec))
 

@@ -50,10 +50,7 @@ def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
 
 
 def draw(logits, u, temperature, top_p):
-    """One token per row by inverting the cumulative distribution of its nucleus (at most `NUCLEUS` tokens where top_p < 1).
-
-    Args: logits (rows, vocabulary); u, temperature, top_p (rows,). Returns: token ids (rows,).
-    """
+    """Token ids (rows,) of logits (rows, vocabulary) by inverting the cumulative distribution of the nucleus (at most `NUCLEUS` tokens where top_p < 1)."""
     import torch
 
     mass = torch.softmax(logits / temperature.clamp(min=1e-4)[:, None], dim=-1)
@@ -92,10 +89,7 @@ def _read(model, prompts: list[tuple[list[int], list[int]]], pad_id: int, *, roo
 
 
 def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
-    """Continue every row until its stop token or its longest answer; finished rows leave the batch when they are a quarter of it.
-
-    `watch(answers)` is called after every step; it may raise to end the work.
-    """
+    """Continue every row until its stop token or longest answer; rows leave the batch a quarter at a time. `watch(answers)` sees every step and may raise."""
     import torch
 
     body, head = decoder(model)
@@ -127,10 +121,7 @@ def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], strea
 
 
 def _label_logprobs(model, tokenizer, prompts: _Prompts, options: list[list[str]]) -> list[np.ndarray]:
-    """Log-likelihood of each option's label at the answer's start, row by row (summed over the label's tokens).
-
-    Not divided by the number of tokens: "Neither agree nor disagree" would win by its predictable tail.
-    """
+    """Log-likelihood of each option's label at the answer's start, summed over its tokens: a mean would favour labels with a predictable tail."""
     import torch
 
     head, lead = decoder(model)[1], chat.answer_lead(tokenizer)
@@ -147,12 +138,6 @@ def _label_logprobs(model, tokenizer, prompts: _Prompts, options: list[list[str]
         scores = torch.log_softmax(head(states).float(), dim=-1).gather(-1, ids[..., None])[..., 0]
         total[torch.tensor(longer)] += (scores * real).sum(-1)
     return [part.double().cpu().numpy() for part in total.split([len(row) for row in labels])]
-
-
-def _normalised(logs: np.ndarray) -> np.ndarray:
-    """Probabilities that sum to 1, of log-likelihoods."""
-    shares = np.exp(logs - logs.max())
-    return shares / shares.sum()
 
 
 def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options: bool = False, label: str = "", watch=None) -> pd.DataFrame:
@@ -182,7 +167,8 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
             read = _read(model, [prompts[i] for i in batch], tokenizer.pad_token_id, room=longest + 1)
             if with_options:
                 for i, logs in zip(batch, _label_logprobs(model, tokenizer, read, [options[i] for i in batch]), strict=True):
-                    probabilities[i] = _normalised(logs)
+                    shares = np.exp(logs - logs.max())
+                    probabilities[i] = shares / shares.sum()
             streams = np.stack([uniforms(draws.seed, ids[i], longest + 1) for i in batch])
             look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
             for i, tokens in zip(batch, _sample(model, tokenizer, read, settings, streams, look), strict=True):

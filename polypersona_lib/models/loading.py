@@ -45,11 +45,8 @@ def source(spec: ModelSpec, scale: str) -> Path:
             raise Unavailable(f"{name}: the download failed (the hub answered {error.__cause__.response.status_code}); try again later") from error
         raise Unavailable(f"{name}: not in the cache, and the hub cannot be reached; check the network and that HF_HUB_OFFLINE is not set") from error
     except OSError as error:
-        why = (
-            "no space left on the disk; set HF_HOME to one with room"
-            if error.errno == errno.ENOSPC
-            else f"the download failed ({type(error).__name__}: {error})"
-        )
+        full = "no space left on the disk; set HF_HOME to one with room"
+        why = full if error.errno == errno.ENOSPC else f"the download failed ({type(error).__name__}: {error})"
         raise Unavailable(f"{name}: {' '.join(why.split())}") from error
 
 

@@ -63,10 +63,7 @@ class Budget:
 
 
 def budget(spec: ModelSpec, scale: str, *, r: int, method: str = "qlora", checkpointing: bool = True) -> Budget:
-    """Memory of one training, from the configuration alone.
-
-    Args: method: "qlora" (base in 4 bits), "lora" (16 bits) or "full" (16-bit weights and gradients, 32-bit master copy and two optimizer states).
-    """
+    """Memory of one training. `method`: "qlora" (4-bit base), "lora" (16 bits) or "full" (16-bit weights and gradients, 32-bit master copy, two states)."""
     model = empty_model(spec, scale)
     config = model.config
     layers = lora_layers(model, spec)

@@ -54,10 +54,7 @@ def choices(name: str, card: dict | None = None) -> list:
 
 
 def changed(card: dict | str, name: str, value) -> dict:
-    """The card with one attribute replaced. A list attribute takes "a, b"; the household is told by the description.
-
-    Raises: ValueError for an unknown attribute, an age that is no number, or a persona described in words.
-    """
+    """The card with one attribute replaced; lists take "a, b". Raises ValueError for an unknown one, an age that is no number, or a persona in words."""
     if isinstance(card, str):
         raise ValueError("a persona described in words has no attributes to change; pick or roll a card")
     if name == "description":

@@ -161,11 +161,11 @@ def say_answers(replies: dict[object, Any]) -> str:
     together: dict[tuple[str, str], list] = {}
     for value, r in replies.items():
         together.setdefault((r.text, f" [{r.stance}]" if r.ask.options else ""), []).append(value)
-    return "\n".join(f"{_first_values(values)}: {text}{stance}" for (text, stance), values in together.items())
-
-
-def _first_values(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
+    lines = []
+    for (text, stance), values in together.items():
+        more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+        lines.append(f"{', '.join(map(str, values[:8]))}{more}: {text}{stance}")
+    return "\n".join(lines)
 
 
 def say_sweep(replies: dict[object, Any], name: str) -> str:

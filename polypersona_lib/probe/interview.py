@@ -76,10 +76,7 @@ class Training:
 
 
 def limit_prompts(asks: Sequence[Ask], tokenizer, most: int) -> None:
-    """Refuse a prompt that leaves no room for its answer in the `most` tokens a model can read; beyond them it writes nonsense, and memory runs out.
-
-    Raises: ValueError with the numbers.
-    """
+    """Refuse a prompt that leaves no room for its answer in the `most` tokens that a model can read: it would write nonsense. Raises ValueError."""
     for ask in asks:
         room = most - ask.sampling.max_tokens
         if sum(len(m["content"].encode()) for m in ask.messages) > room // 2:  # no token is shorter than a byte; the other half is the template's
@@ -126,10 +123,7 @@ class ModelGenerator:
             torch.set_num_threads(before)
 
     def load(self, system: System) -> None:
-        """Fetch libraries, tokenizer and model, so that the time of an answer is not the time of loading.
-
-        One thread at a time: transformers fails when two threads import from it together.
-        """
+        """Fetch libraries, tokenizer and model, one thread at a time: transformers fails when two threads import from it together."""
         with self._loading:
             if not self._models:
                 prepare(self.run)

@@ -183,10 +183,7 @@ class Bar:
 
 
 class Worker:
-    """Does one piece of work at a time in a thread of its own, so that the page answers while a model writes; errors become one line.
-
-    A request during work is refused, not queued.
-    """
+    """Does one piece of work at a time, in a thread of its own. A request meanwhile is refused, not queued; errors become one line."""
 
     def __init__(self, interviewer: Interviewer):
         self.interviewer, self.bars = interviewer, []

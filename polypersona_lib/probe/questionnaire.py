@@ -48,10 +48,7 @@ def _json_row(r: Reply, source: str) -> dict:
 
 
 def write(replies: Sequence[Reply], folder: Path, name: str, run: RunConfig) -> tuple[Path, Path]:
-    """Write `<name>.csv` (for a spreadsheet) and `<name>.jsonl` (to ask again) and return both paths.
-
-    Nothing is overwritten: a name that is taken gets a number. Every row says that it is simulated and by which run.
-    """
+    """Write `<name>.csv` and `<name>.jsonl` (to ask again), return both paths. A name that is taken gets a number; every row says that it is simulated."""
     folder.mkdir(parents=True, exist_ok=True)
     name, source = free_name(folder, name), f"{_SOURCE}; {run_note(run)}"
     csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"

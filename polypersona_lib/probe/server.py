@@ -109,8 +109,7 @@ def main(argv: list[str]) -> int:
         if error.name != "voila":
             raise
         print(
-            "the probe needs voila; set up the environment with ./run_all.sh --help, or open notebooks/00_probe_a_persona.ipynb in JupyterLab",
-            file=sys.stderr,
+            "the probe needs voila; set up the environment with ./run_all.sh --help, or open notebooks/00_probe_a_persona.ipynb in JupyterLab", file=sys.stderr
         )
         return 1
     except KeyboardInterrupt:

@@ -100,18 +100,12 @@ def _spans(text: str, control_strings: tuple[str, ...]) -> list[tuple[int, int, 
 
 
 def find_control_text(text: str, control_strings: tuple[str, ...] = ()) -> list[tuple[int, str]]:
-    """(position, marker) of everything in `text` that some chat template could take for a control token or role marker.
-
-    Also finds markers in disguise (full-width forms, invisible characters inside, any case). Positions and markers are those of `text` itself.
-    """
+    """(position, marker) of everything in `text` that a chat template could take for a control token or role marker, in disguise or not."""
     return [(start, text[start:end]) for start, end, _ in _spans(text, control_strings)]
 
 
 def neutralise(text: str, control_strings: tuple[str, ...] = ()) -> str:
-    """Make `text` harmless: markers, in disguise or not, lose their brackets (`<|im_end|>` becomes `(im_end)`).
-
-    Also breaks the given `control_strings` of a particular tokenizer. Idempotent; nothing but the markers is changed.
-    """
+    """Make `text` harmless: markers, in disguise or not, and `control_strings` lose their brackets (`<|im_end|>` becomes `(im_end)`). Idempotent."""
     for _ in range(_ROUNDS):  # replacing one marker may join the halves of another
         spans = _spans(text, control_strings)
         if not spans:
@@ -129,9 +123,6 @@ def _harmless(marker: str, control_strings: tuple[str, ...]) -> str:
     """What stands in a marker's place: its words in round brackets, or nothing if the words themselves are a control string."""
     words = "(" + re.sub(r"[^\w ]+", "", marker).strip() + ")"
     return "" if _markers(control_strings).search(words) else words
-
-
-# --- templates and masks -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -226,10 +217,7 @@ def encode_prompt(tokenizer, triplet: list[dict[str, str]]) -> tuple[list[int], 
 
 
 def encode(tokenizer, triplet: list[dict[str, str]]) -> Encoded:
-    """Encode a full triplet. The prompt must be a prefix of the full text (checked); the answer ends with the template's stop.
-
-    Raises: ValueError if the template does not keep the prompt in front of the answer.
-    """
+    """Encode a full triplet; the answer ends with the template's stop. Raises ValueError if the template does not keep the prompt in front of the answer."""
     prompt = render(tokenizer, asked(triplet), add_generation_prompt=True)
     full = render(tokenizer, triplet, add_generation_prompt=False)
     if not full.startswith(prompt):

@@ -95,10 +95,7 @@ def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 
 def spearman(x: Sequence, y: Sequence, *, clusters: Sequence, seed: int = SEED) -> dict:
-    """Spearman's rank correlation of two columns with an interval that resamples `clusters` (the persona of each row); pairs with a NaN are left out.
-
-    Returns: `{"value", "lo", "hi", "n"}`, n the pairs; NaN if a column does not vary.
-    """
+    """Spearman's rank correlation {value, lo, hi, n}; pairs with a NaN are left out, the interval resamples `clusters`; NaN if a column does not vary."""
     (x, y), names = _complete(x, y, clusters)
     people, codes = np.unique(names, return_inverse=True)
     if not len(people):

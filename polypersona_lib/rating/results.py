@@ -23,11 +23,7 @@ FEWEST_SHARED, FEWEST_ROWS, FEWEST_SYSTEMS, FEWEST_PERSONAS = 10, 10, 5, 3
 HASTE_S = 1.0  # nobody reads a card, a question and an answer in this time
 _COLUMNS = ["rater", "item", "scale", "value", "seconds", "row", "system", "persona_id", "question_id", "question_type", "domain", "answer"]
 EXPORTS = ("ratings.csv", "ratings.jsonl")
-CAPTIONS = {
-    "human_agreement": "Agreement among raters",
-    "human_means": "Mean human rating by system",
-    "human_metrics": "Automatic metrics and human ratings",
-}
+CAPTIONS = {"human_agreement": "Agreement among raters", "human_means": "Mean human rating by system", "human_metrics": "Automatic metrics and human ratings"}
 
 
 def join_key(ratings: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

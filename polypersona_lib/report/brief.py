@@ -47,11 +47,13 @@ def brief(scores: Mapping[str, pd.DataFrame], ledger: list[dict], keys: Sequence
         ledger: `parts.read_ledger`. keys: the run's models.
     Returns: `section` is the part of the page that tells more, `metric` the definition that the answer needs ("": none).
     """
+    changed = "" if scores["fidelity_contrasts"].empty else tuning_in_words(scores["fidelity_contrasts"], BLOCKS)
+    tuning = f"{'. '.join(changed.splitlines())}. (Clearly: at 5 % after Holm's correction for many comparisons.)" if changed else ""
     answers = (
         ("What of the paper holds here?", _ledger_says(ledger), "verdicts", ""),
         ("How far does overlap get without a persona?", _overlap_says(scores["systems"], keys), "controls", "rouge1"),
         ("Do answers fit their own person better than others?", _swap_says(scores["systems"], keys), "controls", TOLD_BY),
-        ("What does tuning change?", _tuning_says(scores["fidelity_contrasts"]), "fidelity", ""),
+        ("What does tuning change?", tuning, "fidelity", ""),
         ("How often is the person's own option chosen?", _options_say(scores["administration"], keys), "administration", "stance_acc"),
         ("What is wrong with the models' answers?", _findings_say(scores["findings"], keys, scale), "findings", ""),
     )
@@ -91,11 +93,6 @@ def _swap_says(systems: pd.DataFrame, keys: Sequence[str]) -> str:
     option = f" On the chosen option alone, where no turn of phrase can help, it is above zero for {_above_zero(chosen)}." if chosen else ""
     return (f"The swap gap counts words that are not on the person's card. Its whole interval lies above zero for {_above_zero(gaps)} tuned models{others}; "
             f"it is {_span(gaps)}.{option}")  # fmt: skip
-
-
-def _tuning_says(compared: pd.DataFrame) -> str:
-    changed = "" if compared.empty else tuning_in_words(compared, BLOCKS)
-    return f"{'. '.join(changed.splitlines())}. (Clearly: at 5 % after Holm's correction for many comparisons.)" if changed else ""
 
 
 def _options_say(administration: pd.DataFrame, keys: Sequence[str]) -> str:

@@ -36,10 +36,9 @@ PLACES = {"verdicts": "Verdicts", "controls": "Controls", "fidelity": "the numbe
 def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     """Write `results/<run>/report.html` from the files of the run and return its path; parts whose file is missing say so.
 
-    Reads: claims.csv, tables/table*.csv (captions: .md), scores/rows.parquet,
-    scores/*.csv (`SCORES`),
-    preds/*.jsonl, runs/*.json, dataset/report.json, manifest.json,
-    and the figures' PNG files (captions.json beside them may override caption and alt text); of the ablations, if they were run, figures and tables too.
+    Reads: claims.csv, tables/table*.csv (captions: .md), scores/rows.parquet, scores/*.csv (`SCORES`), preds/*.jsonl, runs/*.json, dataset/report.json,
+    manifest.json, and the figures' PNG files (captions.json beside them may override caption and alt text); of the ablations, if they were run,
+    figures and tables too.
     """
     path = path or run.paths.results / "report.html"
     write_atomically(path, _render(context(run)))
@@ -58,10 +57,7 @@ def artefacts(run: RunConfig) -> list[dict]:
 
 
 def headline(run: RunConfig, ledger: pd.DataFrame) -> list[dict]:
-    """The paper's headline scores of the run's models beside ours: {subject, metric, paper, ours, verdict}, as text.
-
-    Args: ledger: from `ledger.judge`; its rows of Table II hold both sides and the verdict.
-    """
+    """The headline scores of the run's models beside the paper's: {subject, metric, paper, ours, verdict}, as text. `ledger`: from `ledger.judge`."""
     rows = ledger[(ledger["place"] == "Table II") & (ledger["test"] == "score")].set_index(["subject", "metric"])
     lines = []
     for key in run.model_keys:
@@ -83,7 +79,8 @@ def context(run: RunConfig) -> dict:
     """Everything the template shows, as plain lists and dicts."""
     results, scale, keys = run.paths.results, run.settings.scale, run.model_keys
     records, ledger = read_runs(results / "runs", keys), parts.read_ledger(results / "claims.csv")
-    dataset, rows = parts.read_json(results / "dataset" / "report.json"), parts.read_rows(results / "scores" / "rows.parquet")
+    dataset, row_scores = parts.read_json(results / "dataset" / "report.json"), results / "scores" / "rows.parquet"
+    rows = pd.read_parquet(row_scores) if row_scores.is_file() else pd.DataFrame()
     scores = {name: read_csv(results / "scores" / f"{name}.csv") for name in SCORES}
     fidelity = score_tables.fidelity_table(scores["fidelity"], scores["fidelity_contrasts"], keys)
     spoken = {"fidelity_ladder": captions.fidelity_text(fidelity), "fig4_bleu": captions.bleu_text(scores["systems"], scale)}

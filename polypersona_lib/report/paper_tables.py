@@ -17,10 +17,7 @@ OWN_WORLD = "needs our own question bank and respondents, whose truth is known"
 
 
 def table1() -> pd.DataFrame:
-    """Table I: the paper's feature marks of four frameworks, where each comes from, and what we could verify of it.
-
-    Returns: one row a framework: Framework, the five features, Source, What we could verify.
-    """
+    """Table I: the paper's feature marks of four frameworks: one row each with Framework, the five features, Source, What we could verify."""
     cells = load_features()
     features, rows = list(dict.fromkeys(cells["feature"])), []
     for framework, part in cells.groupby("framework", sort=False):

@@ -35,11 +35,6 @@ def read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def read_rows(path: Path) -> pd.DataFrame:
-    """The row scores of a run; empty without the file."""
-    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
-
-
 def read_ledger(path: Path) -> list[dict]:
     """The rows of claims.csv as text, with the class that a reader sees (`verdict_class`), its slug and its mark."""
     if not path.is_file():
@@ -107,10 +102,7 @@ def costs(records: list[dict], scale: str) -> list[dict]:
 
 
 def stages(path: Path, artefacts: Sequence[tuple[str, str]] = ()) -> list[dict]:
-    """What each stage of the runner made, with its time and memory, and the sum: [{stage, makes, status, time, memory}]; [] without a manifest.
-
-    Args: artefacts: (artefact of the paper, stage that makes it).
-    """
+    """What each stage made, and the sum: [{stage, makes, status, time, memory}]; [] without a manifest. `artefacts`: (artefact of the paper, its stage)."""
     entries = sorted(read_json(path).get("stages", {}).items())
     lines = [
         {"stage": name, "makes": ", ".join([a for a, stage in artefacts if stage == name] + [MAKES[name]] if name in MAKES else []) or DASH,

@@ -85,12 +85,8 @@ def read_table(file: Path) -> dict:
     for row, reason in zip(frame.to_dict("records"), reasons, strict=True):
         cells = [_cell(row[n], row.get(f"{n} (lo)"), row.get(f"{n} (hi)")) for n in names]
         rows.append({"kind": slug(row.get("Row", "")), "cells": [c | {"mark": marks.get(reason, "") if c["text"] == DASH else ""} for c in cells]})
-    return {
-        "caption": _caption(file),
-        "columns": [column(from_csv_text(n)) for n in names],
-        "rows": rows,
-        "notes": [f"{m}: {from_csv_text(r)}" for r, m in marks.items()],
-    }
+    notes = [f"{m}: {from_csv_text(r)}" for r, m in marks.items()]
+    return {"caption": _caption(file), "columns": [column(from_csv_text(n)) for n in names], "rows": rows, "notes": notes}
 
 
 def _caption(file: Path) -> str:

@@ -30,31 +30,29 @@ class Check(NamedTuple):
 
     subject: str
     status: str
-    found: str
+    state: str
     fix: str = ""
 
 
-def _check(subject: str, good: bool, found: str, fix: str, *, bad: str = FAIL) -> Check:
-    return Check(subject, OK, found) if good else Check(subject, bad, found, fix)
+def _check(subject: str, good: bool, state: str, fix: str, *, bad: str = FAIL) -> Check:
+    return Check(subject, OK, state) if good else Check(subject, bad, state, fix)
 
 
 def checks(profile: str) -> Iterator[Check]:
     """Every check for the given profile. Without packages the later ones cannot look."""
-    yield _python()
+    version, fix = platform.python_version(), "use Python 3.11, 3.12 or 3.13 (POLYPERSONA_PYTHON names one)"
+    yield _check("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), version, fix)
     packages = _packages()
     yield packages
     yield _space("disk", shutil.disk_usage(paths.ROOT).free / 1e9, DISK_GB, "free some space, or put results elsewhere with --out DIR")
-    yield _writable()
+    place = paths.run_paths("any").results.parent
+    good = os.access(place, os.W_OK)
+    yield _check("results", good, f"{place} is {'' if good else 'not '}writable", "put results elsewhere with --out DIR")
     if packages.status != FAIL:
         yield _memory(profile)
         yield from _gpu(profile)
         yield from _hub(profile)
     yield _browser()
-
-
-def _python() -> Check:
-    fix = "use Python 3.11, 3.12 or 3.13 (POLYPERSONA_PYTHON names one)"
-    return _check("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), platform.python_version(), fix)
 
 
 def _packages() -> Check:
@@ -70,14 +68,8 @@ def _packages() -> Check:
     return Check("packages", WARN, first, "numbers may differ; ./run_all.sh makes .venv with the exact versions")
 
 
-def _space(subject: str, found_gb: float, need_gb: float, fix: str) -> Check:
-    return _check(subject, found_gb >= need_gb, f"{found_gb:.0f} GB free, {need_gb:.0f} needed", fix)
-
-
-def _writable() -> Check:
-    place = paths.run_paths("any").results.parent
-    good = os.access(place, os.W_OK)
-    return _check("results", good, f"{place} is {'' if good else 'not '}writable", "put results elsewhere with --out DIR")
+def _space(subject: str, free_gb: float, need_gb: float, fix: str) -> Check:
+    return _check(subject, free_gb >= need_gb, f"{free_gb:.0f} GB free, {need_gb:.0f} needed", fix)
 
 
 def _memory(profile: str) -> Check:
@@ -143,5 +135,5 @@ def main(argv: list[str] | None = None) -> int:
     done = []
     for check in checks(parser.parse_args(argv).profile):
         done.append(check)
-        print(f"{check.status:4}  {check.subject:12} {check.found}" + (f"\n      {'':12} -> {check.fix}" if check.fix else ""), flush=True)
+        print(f"{check.status:4}  {check.subject:12} {check.state}" + (f"\n      {'':12} -> {check.fix}" if check.fix else ""), flush=True)
     return int(any(check.status == FAIL for check in done))

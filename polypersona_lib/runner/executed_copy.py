@@ -45,10 +45,7 @@ def last_run(results: Path, number: str) -> Path:
 
 
 def find_copy(number: str, run: str = "", out: str = "") -> Copy:
-    """The executed copy of notebook `number` ("04") of a run (default: the last one that has it), and whether it can be trusted.
-
-    Raises: InputError with one line if there is no such run or copy.
-    """
+    """The executed copy of notebook `number` ("04") of a run (default: the last that has it), and whether it can be trusted. Raises InputError."""
     results = paths.run_paths("any", out).results.parent
     if number == "00":
         raise InputError("notebook 00 is no part of a run; open notebooks/00_probe_a_persona.ipynb, or: python -m polypersona_lib probe")
@@ -75,10 +72,7 @@ def _doubt(entry: object, content: bytes) -> str:
 
 
 def notary():
-    """JupyterLab's book of signed notebooks on this machine (nbformat's NotebookNotary).
-
-    The folder is named because, without one, nbformat starts a Jupyter application to ask it, and that one closes every log handler of this process.
-    """
+    """JupyterLab's signed notebooks on this machine. Without a named folder nbformat starts a Jupyter application, which closes all log handlers here."""
     from jupyter_core.paths import jupyter_data_dir
     from jupyter_core.utils import ensure_dir_exists
     from nbformat.sign import NotebookNotary

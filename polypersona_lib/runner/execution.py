@@ -60,14 +60,11 @@ class MemorySampler:
 def run_notebook(
     source: Path, *, folder: Path, number: str, parameters: dict, variables: dict[str, str], sampler: MemorySampler, poll: Callable[[], None]
 ) -> Outcome:
-    """Execute `source` with `parameters` in a fresh kernel; its executed copy goes to `folder/notebooks`.
+    """Execute `source` with `parameters` in a fresh kernel; its executed copy goes to `folder/notebooks`, a failed one as `<stem>.failed.ipynb`.
 
     Args:
         source: the notebook; the kernel works in its folder. folder: results folder of the run. number: the stage, names the sentinel.
         variables: environment of the kernel. sampler: collects the peak memory. poll: called about five times a second.
-
-    Returns:
-        The `Outcome`. A failed notebook is kept as `<stem>.failed.ipynb`.
     """
     saved = folder / "notebooks" / source.name
     saved.parent.mkdir(parents=True, exist_ok=True)

@@ -55,15 +55,12 @@ def run_stages(
     variables: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Run the project's notebooks for one run, skipping what has not changed.
+    """Run the project's notebooks for one run, skipping what has not changed. Returns the exit status (see the module's header).
 
     Args:
         run: has `name`, `paths.results` and `paths.figures` (a `config.RunConfig`).
         parameters: checked by name and type against every notebook before the first cell runs; each notebook gets those it declares.
         variables: more environment variables for the kernels. say: prints a line.
-
-    Returns:
-        The exit status (see the module's header).
     """
     try:
         stages = of_profile(find_stages(project.root / "notebooks"), parameters.get("profile", ""))
@@ -218,12 +215,8 @@ other commands (the probe, scoring your own predictions, a pre-flight): python -
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line (see --help); exits with status 2 on a mistake."""
-    parser = argparse.ArgumentParser(
-        prog="./run_all.sh",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Rebuild every table and figure of the paper; only what has changed is run again.",
-        epilog=GUIDE,
-    )
+    about = "Rebuild every table and figure of the paper; only what has changed is run again."
+    parser = argparse.ArgumentParser(prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, description=about, epilog=GUIDE)
     profiles = ("smoke", "nano", "ablations", "sessions", "paper")
     parser.add_argument("profile", nargs="?", choices=profiles, help="see below; default: paper with a CUDA GPU, else nano")
     parser.add_argument("--from", dest="first", default="", metavar="NN", help="start at this notebook; the ones before it must have been run")

@@ -12,19 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
-from ..claims.evidence import (
-    BUILT_TO_MATCH,
-    CLASSES,
-    CONTRADICTED,
-    MEASURED,
-    NEEDS_DATA,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    SOURCE,
-    TEXT,
-    UNTESTED,
-    verdict_class,
-)
+from ..claims.evidence import BUILT_TO_MATCH, CLASSES, CONTRADICTED, MEASURED, NEEDS_DATA, NOT_REPRODUCED, REPRODUCED, SOURCE, TEXT, UNTESTED, verdict_class
 from ..config import RunConfig
 from ..files import write_atomically
 

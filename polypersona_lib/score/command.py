@@ -20,7 +20,6 @@ from ..files import csv_text, write_atomically
 from ..intake.predictions_file import read_predictions, unused
 from ..scoring import diagnosis, metric_table
 from . import file_scores, printing
-from .comparison import compare_files
 
 
 def _plain(table: pd.DataFrame) -> list[dict]:
@@ -79,7 +78,7 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
         tables.append(lines.assign(file=csv_text(name), group=lines["group"].map(csv_text)))
         report["files"].append(_report(name, frame, lines, notes, missing, findings))
     if len(files) > 1:
-        table, notes = compare_files(files, scored, seed=seed)
+        table, notes = file_scores.compare_files(files, scored, seed=seed)
         printing.print_comparison(table, notes, only=file_scores.HEADLINES if len(files) > 3 else None)
         report |= {"comparisons": _plain(table), "notes": notes}
         if len(table):

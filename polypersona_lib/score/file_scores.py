@@ -1,22 +1,23 @@
-"""Every metric that one file of predictions and references allows, and what a missing column would add."""
+"""Every metric that one file of predictions and references allows, what a missing column would add, and several files compared."""
 
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
 
-from .. import resampling
+from .. import resampling, stats
 from ..files import sha256
 from ..scoring import metric_table, metrics, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
-from ..stats import compare_distributions
 
 GROUPS = ("domain", "question_type")
 HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
 SWAP_ROWS = 2000  # rows of a larger file that the swap control looks at: its time grows with rows times people asked the same question
 ITEM_ANSWERS = 30  # answers to a closed question from which on their distribution is compared; with fewer, chance moves the alignment by .1 and more
 ITEM_DRAWS = 500  # bootstrap samples of people behind the intervals of the distributions
+FLIPS = 200  # sign flips a comparison: keeps the smallest Holm-corrected p-value at .005, however many files are compared
 DISTRIBUTIONS = ("alignment", "sd_ratio", "entropy_ratio")
 
 
@@ -99,7 +100,7 @@ def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resamplin
     units = who.max() + 1
     weights = np.vstack([np.ones(units), resampling.drawn_units(units, n_boot=ITEM_DRAWS, seed=seed)]) / units
     said, truth = (_shares(weights, who, number * options + kept[c].to_numpy(), kept[c].to_numpy() >= 0, (len(sizes), options)) for c in ("said", "truth"))
-    compared = compare_distributions(said, truth, sizes)
+    compared = stats.compare_distributions(said, truth, sizes)
     flat = (np.arange(options) < sizes[:, None]) / sizes[:, None]
     limits, lines = {"alignment": (0, 1)}, []
     for metric in DISTRIBUTIONS:
@@ -108,7 +109,7 @@ def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resamplin
             means = np.nanmean(compared[metric][:, known], axis=1)
             lo, hi = np.clip(resampling.interval(means[1:], units=units, around=means[0]), *limits.get(metric, (0, math.inf)))
             lines.append({"metric": metric, "value": float(means[0]), "lo": float(lo), "hi": float(hi), "n": len(kept)})
-    return lines, {"items": len(sizes), "uniform": float(compare_distributions(flat, truth[0], sizes)["alignment"].mean())}
+    return lines, {"items": len(sizes), "uniform": float(stats.compare_distributions(flat, truth[0], sizes)["alignment"].mean())}
 
 
 def _shares(weights: np.ndarray, who: np.ndarray, cell: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -191,3 +192,52 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
     signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
     notes |= {"people": None if people is None else people.nunique(), "signatures": signatures} | _left_out(frame, rows)
     return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
+
+
+def _shared(a: str, b: str, left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.Index, list[str]]:
+    """The ids that can be compared, and what stands in the way of the others."""
+    both = left.set_index("id")[["reference", "status"]].join(right.set_index("id")[["reference", "status"]], how="inner", suffixes=("_a", "_b"))
+    same, notes = both[both["reference_a"] == both["reference_b"]], []
+    if not len(both):
+        return same.index, [f"{a} and {b} share no id: nothing to compare"]
+    if len(both) < max(len(left), len(right)):
+        notes.append(f"{a} ({len(left)} rows) and {b} ({len(right)} rows) share {len(both)} ids; the others are not compared")
+    if len(same) < len(both):
+        notes.append(f"{a} and {b}: {len(both) - len(same)} shared ids have different references and are not compared")
+    failed = same.index[(same["status_a"] == "failed") | (same["status_b"] == "failed")]
+    if len(failed):
+        notes.append(f"{a} and {b}: {len(failed)} shared rows failed in one of the files and are not compared; a system that fails on hard rows gains by it")
+    return same.index.difference(failed, sort=False), notes
+
+
+def compare_files(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame], *, seed: int = resampling.SEED) -> tuple[pd.DataFrame, list[str]]:
+    """Paired comparison of every two files over the ids they share (equal references only); people are resampled, and flipped, if a file names them.
+
+    Returns: (lines: a, b, metric, difference, lo, hi, n, d (effect size), p (permutation), p_holm (over all lines); notes).
+    """
+    gaps, notes = {}, []
+    for (a, left), (b, right) in itertools.combinations(files.items(), 2):
+        ids, reasons = _shared(a, b, left, right)
+        notes += reasons
+        if len(ids) < 2:
+            notes += [f"{a} and {b}: {len(ids)} comparable rows, so no comparison"] if not reasons or len(ids) else []
+            continue
+        x, y = scored[a].loc[ids], scored[b].loc[ids]
+        wanted = [m for m in metric_table.METRICS if m in x and m in y]
+        named = next((t["cluster"].tolist() for t in (x, y) if "cluster" in t), None)
+        gaps[a, b] = (x[wanted].astype(float) - y[wanted].astype(float), named)
+    lines, tests = [], sum(gap.notna().any().sum() for gap, _ in gaps.values())
+    for (a, b), (gap, people) in gaps.items():
+        line = resampling.bootstrap_means(gap, clusters=people, seed=seed).rename(columns={"mean": "difference"})
+        p = resampling.permutation_p(gap, clusters=people, n_perm=max(resampling.N_PERM, FLIPS * int(tests)), seed=seed)
+        spread = gap.std().where(lambda s: s > 1e-9)
+        line = line.assign(a=a, b=b, d=gap.mean() / spread, p=p).rename_axis("metric").reset_index()
+        lines.append(line[line["n"] > 0])
+        units = len(set(people)) if people is not None else len(gap)
+        if (least := 2.0 ** (1 - units)) * tests > 0.05:
+            who = "rows" if people is None else "people"
+            notes.append(f"{a} and {b}: {units} {who} cannot give a p-value below {least:.2g}, however large the difference")
+    if not lines:
+        return pd.DataFrame(), notes
+    table = pd.concat(lines, ignore_index=True)[["a", "b", "metric", "difference", "lo", "hi", "n", "d", "p"]]
+    return table.assign(p_holm=stats.holm(table["p"])), notes

@@ -71,10 +71,9 @@ def _print_footnotes(lines: pd.DataFrame, notes: dict, rows: int) -> None:
         few = f"; {people} are so few that intervals are too narrow" if people < FEW_PEOPLE else ""
         _say(f"intervals: people resampled{few} (diversity and corpus BLEU: rows)")
     if "items" in notes:
-        _say(
-            f"alignment, spread and entropy: means over {notes['items']} closed question{'s' * (notes['items'] != 1)}; an answerer who takes every option"
-            f" equally often has an alignment of {notes['uniform']:.4f} there"
-        )
+        asked = f"{notes['items']} closed question{'' if notes['items'] == 1 else 's'}"
+        flat = f"an answerer who takes every option equally often has an alignment of {notes['uniform']:.4f} there"
+        _say(f"alignment, spread and entropy: means over {asked}; {flat}")
     if notes["partial"]:
         _say(f"format and quality: {notes['partial']} closed rows have no options and are left out; a column options would add them")
     if notes["sampled"]:
@@ -101,7 +100,9 @@ def print_comparison(table: pd.DataFrame, notes: list[str], *, only: tuple[str, 
         print(f"\n{_name(a)} minus {_name(b)} (same ids)")
         print(f"  {'metric':38} {'diff':>7}  {'95 % interval':18} {'d':>5} {'p':>5}")
         for line in part[part["metric"].isin(only)].itertuples() if only else part.itertuples():
-            d = "–" if not line.d == line.d else f"{line.d:.2f}" if abs(line.d) < 10 else ">10" if line.d > 0 else "<-10"
+            d = f"{line.d:.2f}" if abs(line.d) < 10 else "–"  # no number where all differences are alike
+            if abs(line.d) >= 10:
+                d = ">10" if line.d > 0 else "<-10"
             p = f"{line.p_holm:.3f}" if line.p_holm >= 0.001 else "<.001"
             label = metric_table.METRICS[line.metric].label
             print(f"  {label:38} {line.difference:7.4f}  {_interval(line.lo, line.hi):18} {d:>5} {p:>5}")

@@ -13,11 +13,11 @@ from ..locate import find, headless
 from ..models.adapters import load_tuned
 from ..models.generation import ADMINISTRATION, SAMPLING, Draws, generate, respond
 from ..models.loading import load_tokenizer
+from ..processes import side_by_side
 from ..prompts.chat import PROMPT_VERSION
 from ..records import load_runs
 from ..registry import get_spec
 from ..systems import is_untuned, model_of, untuned
-from ..workers import side_by_side
 from ..world import controls, dataset
 from .administration import answered_sheet, questionnaire
 from .answer_files import predictions_frame, write_predictions

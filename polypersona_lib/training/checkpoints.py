@@ -25,10 +25,7 @@ def seal(written: Path, folder: Path, configuration: dict) -> None:
 
 
 def newest(work: Path, configuration: dict) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint in `work`, and a line for each newer one that was skipped.
-
-    Raises: ValueError naming every field that differs if the checkpoint belongs to another training.
-    """
+    """The newest whole checkpoint in `work`, and a line for each newer one skipped. Raises ValueError naming the fields that differ from this training."""
     skipped = []
     for folder in sorted(work.glob("step-*"), reverse=True):
         fault, sealed = _read(folder)

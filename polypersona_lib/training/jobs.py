@@ -16,9 +16,9 @@ from ..files import fingerprint, folder_hash
 from ..models.adapters import adapted_folder
 from ..models.loading import Unavailable, load_tokenizer, source
 from ..models.resources import Machine, fit_recipe
+from ..processes import side_by_side
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec
-from ..workers import side_by_side
 from ..world import dataset
 from .trainer import Job, fine_tune
 

@@ -28,7 +28,7 @@ def test_here_a_nano_run_is_possible(capsys):
 def test_everything_but_ok_comes_with_a_fix():
     for profile in ("nano", "paper"):
         for check in doctor.checks(profile):
-            assert check.found and (check.status == doctor.OK) == (not check.fix), check
+            assert check.state and (check.status == doctor.OK) == (not check.fix), check
 
 
 def test_a_full_disk_fails(monkeypatch, capsys):
@@ -50,11 +50,11 @@ def test_a_small_card_is_told_which_models_it_cannot_hold(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a card")
-    monkeypatch.setattr(resources.Machine, "found", classmethod(lambda cls: resources.Machine(int(24e9), 1, False, int(64e9))))
+    monkeypatch.setattr(resources.Machine, "here", classmethod(lambda cls: resources.Machine(int(24e9), 1, False, int(64e9))))
     found = report("paper")
     assert found["BF16"].status == doctor.WARN and "Phi-2" in found["BF16"].fix
     assert {key: found[key].status for key in MODELS} == {key: doctor.WARN if key == "qwen1.5-moe" else doctor.OK for key in MODELS}
-    assert "GB are usable" in found["qwen1.5-moe"].found and "--models phi-2," in found["qwen1.5-moe"].fix
+    assert "GB are usable" in found["qwen1.5-moe"].state and "--models phi-2," in found["qwen1.5-moe"].fix
 
 
 def test_without_the_packages_it_says_how_to_get_them_instead_of_failing(monkeypatch, capsys):

@@ -14,7 +14,7 @@ import pytest
 from polypersona_lib import resampling, stats
 from polypersona_lib.intake import predictions_file
 from polypersona_lib.prompts.chat import render_card
-from polypersona_lib.score import command, comparison, file_scores, printing
+from polypersona_lib.score import command, file_scores, printing
 from polypersona_lib.scoring import diagnosis, metrics, swap
 from polypersona_lib.world import controls
 
@@ -293,7 +293,7 @@ def test_stances_are_compared_in_pairs_and_by_person():
     meant = np.arange(60) % 5
     files = {name: likert(60, said, meant, persona_id=[f"p{i % 20}" for i in range(60)]) for name, said in (("good", meant), ("flat", meant * 0))}
     scored = {name: file_scores.score_file(frame)[1] for name, frame in files.items()}
-    line = comparison.compare_files(files, scored)[0].set_index("metric").loc["stance_acc"]
+    line = file_scores.compare_files(files, scored)[0].set_index("metric").loc["stance_acc"]
     assert line["difference"] == pytest.approx(0.8) and line["lo"] > 0.5 and line["p_holm"] < 0.01 and line["n"] == 60
 
 
@@ -301,7 +301,7 @@ def test_many_files_do_not_put_every_p_value_out_of_reach():
     rng = np.random.default_rng(0)
     scored = {f"f{k}": pd.DataFrame({"bleu": rng.normal(k, 0.1, 40), "rouge1": rng.normal(k, 0.1, 40)}, index=[f"r{i}" for i in range(40)]) for k in range(24)}
     files = {name: pd.DataFrame({"id": frame.index, "reference": "y", "status": "ok"}) for name, frame in scored.items()}
-    lines, _ = comparison.compare_files(files, scored)
+    lines, _ = file_scores.compare_files(files, scored)
     assert len(lines) == 552 and (lines["p_holm"] < 0.05).all()  # 10,000 flips would end at .055
 
 
@@ -380,7 +380,7 @@ def test_the_long_answers_of_the_replication_do_depend_on_the_persona():
     blind = tuned.assign(prediction=[(list(controls.typical_answers(others[i]).values()) or [""])[0] for i in tuned["id"]])
     files = {name: frame.assign(status=frame["prediction"].map(lambda p: "ok" if p else "failed")) for name, frame in {"tuned": tuned, "blind": blind}.items()}
     scored = {name: metrics.score_rows(f, only=("bleu", "rouge1")).set_index("id").assign(cluster=list(f["persona_id"])) for name, f in files.items()}
-    line = comparison.compare_files(files, scored)[0].set_index("metric").loc["rouge1"]
+    line = file_scores.compare_files(files, scored)[0].set_index("metric").loc["rouge1"]
     assert line["difference"] == pytest.approx(0.0393, rel=0.01) and line["lo"] > 0.02 and line["p"] < 0.001 and line["n"] == 341
 
 

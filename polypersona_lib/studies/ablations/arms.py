@@ -15,9 +15,9 @@ import pandas as pd
 from ... import files
 from ...config import RunConfig, TrainSpec
 from ...files import fingerprint
+from ...processes import side_by_side
 from ...registry import get_spec
 from ...stats import apportion
-from ...workers import side_by_side
 from ...world import dataset
 
 ROWS, SEEDS, TEXT_METRICS = 800, (42, 43, 44), ("bleu", "rouge1")

@@ -20,12 +20,12 @@ from ...files import fingerprint, folder_hash
 from ...models.adapters import load_for_inference
 from ...models.generation import ADMINISTRATION, Draws, choice_probabilities, respond
 from ...models.loading import load_tokenizer
+from ...processes import side_by_side
 from ...prompts.chat import PROMPT_VERSION
 from ...registry import get_spec
 from ...scoring.administration import answered_sheet
 from ...scoring.stance import StanceReader, stance_sentences
 from ...systems import is_untuned, model_of, untuned
-from ...workers import side_by_side
 from ...world import dataset
 from ...world.questions import load_questions
 from .conditions import BASELINE, CONDITIONS, Condition, mapped_back, of_system, rows_of

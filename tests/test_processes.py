@@ -11,17 +11,17 @@ import time
 import psutil
 import pytest
 
-from polypersona_lib import paths, workers
+from polypersona_lib import paths, processes
 
 ALONE = """
 import sys, time
 from pathlib import Path
-from polypersona_lib import workers
+from polypersona_lib import processes
 def job(mark):
     Path(mark).touch()
     time.sleep(120)
 def main():
-    for _ in workers.side_by_side(job, [(sys.argv[1],), (sys.argv[1],)]):
+    for _ in processes.side_by_side(job, [(sys.argv[1],), (sys.argv[1],)]):
         pass
 if __name__ == "__main__":
     main()
@@ -41,25 +41,25 @@ def fail(name: str) -> None:
 
 
 def test_every_job_comes_back_with_its_number():
-    assert sorted(workers.side_by_side(pow, [(2, 1), (2, 2), (2, 3)])) == [(0, 2), (1, 4), (2, 8)]
+    assert sorted(processes.side_by_side(pow, [(2, 1), (2, 2), (2, 3)])) == [(0, 2), (1, 4), (2, 8)]
 
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_process_takes_one_job_or_the_next_one_too(fresh, monkeypatch):
-    monkeypatch.setattr("polypersona_lib.workers.allowed_cores", lambda: 1)
-    found = {pid for _, pid in workers.side_by_side(os.getpid, [(), (), ()], fresh=fresh)}
+    monkeypatch.setattr("polypersona_lib.processes.allowed_cores", lambda: 1)
+    found = {pid for _, pid in processes.side_by_side(os.getpid, [(), (), ()], fresh=fresh)}
     assert len(found) == (3 if fresh else 1) and os.getpid() not in found
 
 
 def test_a_worker_has_one_thread_and_this_process_keeps_its_own():
     before = os.environ.get("OMP_NUM_THREADS")
-    assert [found for _, found in workers.side_by_side(threads, [()])] == [(1, "1")]
+    assert [found for _, found in processes.side_by_side(threads, [()])] == [(1, "1")]
     assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def test_what_a_job_raises_arrives():
     with pytest.raises(ValueError, match="bad job"):
-        list(workers.side_by_side(fail, [("job",)]))
+        list(processes.side_by_side(fail, [("job",)]))
 
 
 @pytest.mark.parametrize("at_work", [False, True], ids=["while they start", "while they work"])
