@@ -80,7 +80,6 @@ def interval(draws: np.ndarray, *, units: int, around: np.ndarray | float | None
     """The 95 % interval of a statistic from its values in bootstrap samples, one for every column of `draws`: (lo, hi), shape (2, ...).
 
     Draws without a number (NaN, infinite) are left out. NaN with fewer than two draws that have a number, and with fewer than two units.
-
     Args:
         draws: values of the statistic, shape (n_boot, ...). units: how many units were resampled; fewer than `FEW` widen the interval (`quantiles`).
         around: the statistic of the sample itself, shape (...). The interval is then centred on it, with the standard deviation of the draws as standard
@@ -133,15 +132,10 @@ def _estimate(sums: np.ndarray, samples: np.ndarray, statistic: Callable[[np.nda
 def bootstrap_means(table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None = None, n_boot: int = N_BOOT, seed: int = SEED) -> pd.DataFrame:
     """Mean of every column and its bootstrap interval (`resample`), all columns with the same draws.
 
-    NaN values are left out column by column; columns that miss the same rows are resampled together. What a column gets does not depend on the columns
-    beside it, and columns of the same rows can be compared draw by draw.
-
-    Args:
-        table: numbers, shape (n, columns).
-        clusters: what to resample instead of rows (the persona of each row), shape (n,).
-
-    Returns:
-        One row a column of `table`: mean, lo, hi, n (rows in the mean). All NaN with n = 0, no interval (NaN) with fewer than two units.
+    NaN values are left out column by column; columns that miss the same rows are resampled together. What a column gets does not depend on the columns beside
+    it, and columns of the same rows can be compared draw by draw.
+    Args: table: numbers, shape (n, columns). clusters: what to resample instead of rows (the persona of each row), shape (n,).
+    Returns: One row a column of `table`: mean, lo, hi, n (rows in the mean). All NaN with n = 0, no interval (NaN) with fewer than two units.
     """
     frame = pd.DataFrame(table)
     values, units = frame.to_numpy(dtype=float), _units(clusters, len(frame))
@@ -163,9 +157,8 @@ def bootstrap_mean(values: Sequence, *, clusters: Sequence | None = None, n_boot
 def subsampled(statistic: Callable[[np.ndarray], float], n: int, *, size: int, draws: int = N_SUB, seed: int = SEED) -> tuple[float, float]:
     """Mean over samples of `size` of `n` rows, and the standard error that the mean over all such samples has.
 
-    For statistics that repeated rows would bias (distinct words, self-BLEU): samples are drawn without replacement, so no bootstrap is possible. The
-    spread over samples is scaled from `size` to `n` rows; with half of the rows it is the standard error as it stands.
-
+    For statistics that repeated rows would bias (distinct words, self-BLEU): samples are drawn without replacement, so no bootstrap is possible. The spread
+    over samples is scaled from `size` to `n` rows; with half of the rows it is the standard error as it stands.
     Args: statistic: of row numbers, shape (size,), a number. Raises ValueError unless 0 < size < n.
     Source: Politis, Romano and Wolf 1999 (Subsampling), with the correction for a finite population; tests/test_stats.py measures the coverage.
     """
@@ -193,7 +186,6 @@ def permutation_p(table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None
 
     Columns that miss the same rows share their flips. In [1 / (n_perm + 1), 1]; NaN for a column without a number.
     Source: Phipson and Smyth 2010 (the observed arrangement counts as one).
-
     Args: table: differences, shape (n, columns); clusters: shape (n,). Returns: shape (columns,).
     """
     values = np.asarray(table, dtype=float)

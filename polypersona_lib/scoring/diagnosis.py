@@ -206,7 +206,6 @@ def diagnose(preds: pd.DataFrame, lines: pd.DataFrame, *, pool: pd.DataFrame | N
             question_type, options, chosen (the option read; without it the label rule reads).
         lines: its scores: metric, value, lo, hi, n. Those of the swap control and of the stance are used.
         pool: everybody's answers to the questions: question_id (or question), persona_id, reference. Default: `preds`.
-
     Returns: findings; [] for a system with nothing to remark. An answer counts as failed if it is empty or its status says so.
     """
     rows = preds.to_dict("records")

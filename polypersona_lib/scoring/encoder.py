@@ -47,9 +47,7 @@ class Encoder:
     """Token vectors and mean-pooled embeddings of texts, each distinct text encoded once.
 
     Batches have a fixed number of rows and lengths are rounded up, so that a text's numbers do not depend on its neighbours.
-
-    Args:
-        source: folder or hub name of the model. spec: its pin. device: torch device. keep: token vectors kept between calls.
+    Args: source: folder or hub name of the model. spec: its pin. device: torch device. keep: token vectors kept between calls.
     """
 
     def __init__(self, source: str | Path, spec: EncoderSpec, *, device: str = "cpu", keep: int = 150_000):

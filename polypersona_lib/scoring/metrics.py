@@ -144,7 +144,6 @@ def score_rows(
         encoder: for semantic_sim (default: `load_encoder()`); bert_encoder: for BERTScore (default: the same).
         reader: a StanceReader, used for the format of closed answers without their option's label.
         only: the metrics wanted; the encoder is not loaded if none needs it.
-
     Returns:
         One row a prediction, same order and index: the identifying columns of `preds`, `failed` (bool), one column a metric in [0, 1].
         NaN where a metric cannot be computed (format_valid and quality without question_type).

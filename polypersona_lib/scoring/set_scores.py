@@ -121,7 +121,6 @@ def score_set(preds: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFra
     """The metrics of a whole set: rows bleu_corpus, distinct1, distinct2, self_bleu; columns metric, value, lo, hi, n, n_failed.
 
     Failed generations are left out.
-
     Args: preds: columns prediction, reference, optional status. NaN: nothing to compute it from; no interval with fewer than four answers (BLEU: two).
     """
     alive = preds[answered(preds)]

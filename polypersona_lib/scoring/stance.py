@@ -32,10 +32,9 @@ def _is_empty_talk(opening: str, options: tuple[str, ...]) -> bool:
 class StanceReader:
     """Reads the option of a closed answer that does not name it.
 
-    Three steps: the label rule; the nearest authored sentence of the same question, if it is near enough and clearly nearer than any sentence
-    of another option; a logistic regression over words, word pieces and sentence embeddings, trained on the sentences of all questions with as
-    many options, if it is sure enough. Otherwise None.
-
+    Three steps: the label rule; the nearest authored sentence of the same question, if it is near enough and clearly nearer than any sentence of another
+    option; a logistic regression over words, word pieces and sentence embeddings, trained on the sentences of all questions with as many options, if it is sure
+    enough. Otherwise None.
     Args:
         encoder: sentence encoder (default: `encoder.load_encoder()`).
         near, margin, sure: the thresholds of the steps; `evaluate_reader` prints what they buy.
@@ -174,9 +173,7 @@ def blur(text: str) -> str:
 def evaluate_reader(*, folds: int = 1, encoder=None, echo=print, **thresholds) -> list[dict]:
     """Fit on four fifths of the authored stance sentences, read the rest and, for comparison, blurred copies of the known ones; print and return the scores.
 
-    Args:
-        folds: how many of the five held-out fifths to go through (1 to 5). thresholds: near, margin, sure of the reader.
-
+    Args: folds: how many of the five held-out fifths to go through (1 to 5). thresholds: near, margin, sure of the reader.
     Returns:
         One dict a line printed: `{"set", "options", "n", "coverage", "accuracy" (of those read), "adjacent" (at most one option off), "chance"}`;
         for sentences without a stance, `coverage` is the share wrongly read and the others are NaN.

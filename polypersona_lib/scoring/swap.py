@@ -125,7 +125,6 @@ def swap_scores(
         pool: everybody's answers (all splits): persona_id, question_id, reference, persona (card text); optional chosen.
         semantic: also compare embeddings (each distinct text is encoded once per `encoder`); `semantic_others`: with how many answers a question,
             the same for all systems (None: all).
-
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for
         rouge1, rouge1_masked, semantic, semantic_masked, and option (if both frames have `chosen`). NaN: failed, or nobody else answered.

@@ -161,9 +161,8 @@ def _uniform_answers(sheet: Sheet, flat: np.ndarray, seed: int) -> dict[str, np.
 def by_item(sheets: Mapping[str, Sheet], *, answers: Mapping[str, Sheet] | None = None, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
     """Every closed item of every system: `_COLUMNS`, with level "item" and the question's id as name.
 
-    Args:
-        sheets: system -> its option probabilities. answers: system -> its sampled answers (`sheet_of(..., chosen=read_answers(...)[system])`); adds the rows
-            of source "answers" (those that hold a stance, against all respondents) to those of source "probabilities".
+    Args: sheets: system -> its option probabilities. answers: system -> its sampled answers (`sheet_of(..., chosen=read_answers(...)[system])`); adds the rows
+        of source "answers" (those that hold a stance, against all respondents) to those of source "probabilities".
     Returns: the metrics of `compare_distributions` and `individual`, and `coverage` (share of answers with a stance). `n`: answers behind the value. `lo`,
         `hi`: 95 % interval, units resampled. `uniform`, `ceiling`: the value of a uniform answerer, and of the same respondents asked again (NaN without
         "resample"); for source "answers" of as many sampled answers as the system gave to each item.

@@ -85,10 +85,9 @@ def constructs() -> dict[str, list[str]]:
 def reliability(sheets: Mapping[str, Sheet], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
     """Alpha and omega of every construct, of the respondents (system "respondents") and of every system, and their means over constructs.
 
-    Returns: (system, construct, metric, value, lo, hi, n, items, reversed, respondents): `n` people who answered all items (the mean: constructs with a
-        value), `items` and how many of them are reverse-keyed, `respondents` the same coefficient of the respondents' own answers. Alpha has a 95 %
-        interval (units resampled), omega none.
-        NaN where a coefficient cannot be formed (an answerer that gives everyone the same probabilities has alpha 0 and omega 0).
+    Returns: (system, construct, metric, value, lo, hi, n, items, reversed, respondents): `n` people who answered all items (the mean: constructs with a value),
+        `items` and how many of them are reverse-keyed, `respondents` the same coefficient of the respondents' own answers. Alpha has a 95 % interval (units
+        resampled), omega none. NaN where a coefficient cannot be formed (an answerer that gives everyone the same probabilities has alpha 0 and omega 0).
     """
     first = next(iter(sheets.values()))
     weights, true = first.draws(n_boot=n_boot, seed=seed), first.true_positions()

@@ -132,7 +132,6 @@ def sheet_of(answered: pd.DataFrame, *, chosen: np.ndarray | None = None) -> She
             NaN or `MISSING`. Optional columns: theta (the true attitude), unit (what is resampled in place of people) and weight, the same in all rows of a
             person.
         chosen: the option that each row's answer takes, `MISSING` for none, in place of option_probs.
-
     Raises: ValueError unless every person has one row for every item, for unknown items, probabilities of another number of options, or a weight or a unit that
         differs within a person.
     """

@@ -27,8 +27,7 @@ ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education",
 def counts_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Every count and share the paper states about its data, ours beside it: columns what, ours, paper, same (equal as printed by the paper).
 
-    Args:
-        frame: all splits together, columns domain, question_type, question_id, persona_id, persona.
+    Args: frame: all splits together, columns domain, question_type, question_id, persona_id, persona.
     Source: paper, sections III-B to III-D; "types of persona" are met as shares of rows (see notebook 01).
     """
     questions = frame.drop_duplicates("question_id")["question_type"].value_counts(normalize=True) * 100
@@ -169,8 +168,7 @@ def four_grams(text: str) -> set[str]:
 def four_gram_shares(frame: pd.DataFrame, *, top: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The most frequent 4-grams, each counted once an answer, option labels at an answer's start left out.
 
-    Args:
-        frame: columns reference, options, question_id.
+    Args: frame: columns reference, options, question_id.
     Returns: (in all answers: four_gram, answers, share; within a question: question_id, four_gram, answers, share), the `top` of each.
     """
     everywhere, within = Counter(), defaultdict(Counter)
@@ -191,10 +189,9 @@ def four_gram_shares(frame: pd.DataFrame, *, top: int = 10) -> tuple[pd.DataFram
 def closed_items(frame: pd.DataFrame) -> pd.DataFrame:
     """How the answers to each closed item spread over its options.
 
-    Args:
-        frame: columns question_id, question_type, options, target, reference; answers without a target are left out of the shares.
-    Returns: one row an item (index question_id): question_type, answers, low, high (shares below and above the middle), minority_side
-        (the smaller of the two), points (options used), options (how many there are), label_led (share that opens with the label).
+    Args: frame: columns question_id, question_type, options, target, reference; answers without a target are left out of the shares.
+    Returns: one row an item (index question_id): question_type, answers, low, high (shares below and above the middle), minority_side (the smaller of the two),
+        points (options used), options (how many there are), label_led (share that opens with the label).
     """
     rows = {}
     for question, part in frame[frame["options"].map(lambda o: o is not None and len(o) > 0)].groupby("question_id"):
@@ -230,10 +227,9 @@ def _design(frame: pd.DataFrame) -> np.ndarray:
 def classify_stances(frame: pd.DataFrame, *, folds: int = 5, seed: int = 42) -> pd.DataFrame:
     """Predict the side that held-out personas take from their cards, all closed items of the question bank together.
 
-    Multinomial logistic regression on one-hot card features, cross-validated so that no persona is in training and test fold at once; the
-    majority is the side most answers to the same item take in the training folds.
-    Args:
-        frame: closed rows with persona (card), persona_id, question_id, options, target.
+    Multinomial logistic regression on one-hot card features, cross-validated so that no persona is in training and test fold at once; the majority is the side
+    most answers to the same item take in the training folds.
+    Args: frame: closed rows with persona (card), persona_id, question_id, options, target.
     Returns: persona_id, question_id, side, classifier, majority (the two predictions), one row an answer.
     Raises: ValueError with fewer personas than folds.
     """

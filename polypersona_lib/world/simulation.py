@@ -184,9 +184,7 @@ def row_splits(pairs: list[tuple[int, str, str]], cards: list[dict], seed: int) 
 def simulate_records(seed: int, *, cards: list[dict] | None = None) -> pd.DataFrame:
     """All 3,568 records in one frame with both split columns (`paper`, `grouped`).
 
-    Args:
-        seed: of everything drawn.
-        cards: personas to use instead of the drawn 433 (for example from PersonaHub); same number and categories.
+    Args: seed: of everything drawn. cards: personas to use instead of the drawn 433 (for example from PersonaHub); same number and categories.
     Returns: columns `dataset.COLUMNS` plus `paper` and `grouped`; `persona` and `meta` are JSON strings.
     """
     questions = load_questions()

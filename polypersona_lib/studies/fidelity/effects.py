@@ -100,7 +100,6 @@ def coefficient_agreement(sheet: Sheet, x: np.ndarray, clear: np.ndarray) -> dic
     """Do attributes pull the answers the way they pull the respondents'? Per construct, implied attitudes are regressed on the attributes.
 
     Args: x: the attributes, from `design`. clear: which of the respondents' slopes differ from 0, from `significant`.
-
     Returns: `coef_r` (correlation of the two sets of slopes), `coef_slope` (least-squares slope of the system's on the respondents': 1 is the same strength),
         `coef_flips` (share of the respondents' significant slopes that have the opposite sign). Empty with fewer than ten people more than columns.
     """

@@ -170,13 +170,12 @@ def _sides(sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
 
 
 def contradictions(sheet: Sheet) -> dict[str, tuple[Stat, float, int]]:
-    """How often two answers of one person to items of one construct point in opposite directions: measure -> (rate, its floor, pairs
-    a person).
+    """How often two answers of one person to items of one construct point in opposite directions: measure -> (rate, its floor, pairs a person).
 
     Two answers contradict each other if, reverse-keyed items reversed, one lies in the upper and one in the lower half of its scale. Rates are shares of the
     decided pairs (both answers off the middle): `contradiction` over all pairs of a construct, `contradiction_reversed` over pairs of opposite keys, and
-    `acquiescence`, the share of these where both items are agreed with. `decided`: share of pairs that are decided. The floor is the rate that comes out if
-    the two answers come from two different people. Sheets of probabilities are taken as chances: every answer is drawn on its own.
+    `acquiescence`, the share of these where both items are agreed with. `decided`: share of pairs that are decided. The floor is the rate that comes out if the
+    two answers come from two different people. Sheets of probabilities are taken as chances: every answer is drawn on its own.
     """
     high, low = _sides(sheet)
     keys = np.array([q.key for q in sheet.items])

@@ -60,9 +60,8 @@ def respondents(sheet: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 def agreement(first: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> list[dict]:
     """How far the answers in `other` are those of `first`: rows (metric, value, lo, hi, n).
 
-    `same_option`: share that take the same option; `_kappa`: the same with chance removed item by item (see `_kappa`); `shift`: mean absolute difference of
-    the expected scores, 0 to 1; `drift`: its mean with its sign.
-
+    `same_option`: share that take the same option; `_kappa`: the same with chance removed item by item (see `_kappa`); `shift`: mean absolute difference of the
+    expected scores, 0 to 1; `drift`: its mean with its sign.
     Args: first, other: from `likely` or `_spoken`; `other` may hold several sessions.
     """
     both = paired(first, other)
@@ -83,10 +82,9 @@ def paired(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 def _kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
     """Quadratic kappa of paired answers, near misses counted as near, chance taken item by item: {"value", "lo", "hi", "n"}.
 
-    1 - disagreement / disagreement expected if the same answers to an item were dealt to its respondents at random; disagreement is the squared distance on
-    the item's scale from 0 to 1, so that items with two and with five options go together (with two options: Cohen's kappa). Over all items at once,
-    everybody giving the same answer to each item would look like agreement; here that counts nothing.
-
+    1 - disagreement / disagreement expected if the same answers to an item were dealt to its respondents at random; disagreement is the squared distance on the
+    item's scale from 0 to 1, so that items with two and with five options go together (with two options: Cohen's kappa). Over all items at once, everybody
+    giving the same answer to each item would look like agreement; here that counts nothing.
     Args: both: from `paired`. items: what chance is taken within, one a row. Returns NaN where nobody differs from anybody.
     Source: Cohen 1968 (weighted kappa); of one item it is the ICC(A,1) but for terms of 1/n (Fleiss and Cohen 1973).
     """
@@ -142,7 +140,6 @@ def icc(table: np.ndarray, *, seed: int) -> dict[str, float]:
     """ICC(A,1): the share of the variance of one answer that is the person, items pooled (components are averaged over items before they are divided).
 
     Two-way random effects, absolute agreement, single measurement; ICC(2,1) of Shrout and Fleiss (1979).
-
     Args: table: scores, shape (items, persons, sessions).
     Returns: {"value", "lo", "hi", "n" (person-item pairs that are complete), "between", "within"}: variances; within is sessions and rest together.
     """
@@ -267,7 +264,6 @@ def wide(table: pd.DataFrame, *, rows: Mapping[str, str], columns: Mapping[str, 
     """A long table as readers see it: one line a row, one column a column, each cell a value with its interval (a dash with the reason if there is none).
 
     The last line is `n`, what the values of a column rest on (least and most, if rows differ).
-
     Args: rows, columns: key -> name, in order. by: the columns of `table` that hold the keys of rows and of columns.
     """
     table = table[table[by[0]].isin(rows) & table[by[1]].isin(columns)]
