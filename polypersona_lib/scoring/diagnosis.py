@@ -90,8 +90,12 @@ def _closed(row: dict) -> bool:
 
 
 def _question(row: dict) -> str | None:
-    found = row.get("question_id") or row.get("question")
-    return found if isinstance(found, str) else None
+    question = row.get("question_id") or row.get("question")
+    return question if isinstance(question, str) else None
+
+
+def _person(row: dict):
+    return row.get("persona_id") or row.get("persona") or row.get("id")
 
 
 # --- the parts of a diagnosis ------------------------------------------------------------------------------------------------
@@ -106,14 +110,14 @@ def _repeats(row: dict) -> bool:
 
 def _texts(rows: list[dict]) -> list[_Finding]:
     """Echoes, control text, another language."""
-    found = _counted("echo", [_repeats(r) for r in rows], ECHO, "{share} of the answers repeat the prompt", "format_valid", floor=0)
+    findings = _counted("echo", [_repeats(r) for r in rows], ECHO, "{share} of the answers repeat the prompt", "format_valid", floor=0)
     hits = [bool(chat.find_control_text(r["prediction"])) for r in rows]
-    found += _counted("control_text", hits, _CONTROL, "{share} of the answers hold control text (chat markers, tool calls)", "format_valid", floor=0)
+    findings += _counted("control_text", hits, _CONTROL, "{share} of the answers hold control text (chat markers, tool calls)", "format_valid", floor=0)
     vocabulary = {w for r in rows for w in _words(r["reference"])}
     shares = [_known_share(r["prediction"], vocabulary) for r in rows]
     judged = [s < KNOWN for s in shares if s == s]
     text = f"{{share}} of the answers look like another language: less than {percent(KNOWN)} of their letters stand in words that the references use"
-    return found + (_counted("language", judged, FOREIGN, text, "rouge1", floor=FOREIGN) if len(vocabulary) >= ENOUGH_WORDS else [])
+    return findings + (_counted("language", judged, FOREIGN, text, "rouge1", floor=FOREIGN) if len(vocabulary) >= ENOUGH_WORDS else [])
 
 
 def _shapes(rows: list[dict]) -> list[_Finding]:
@@ -121,51 +125,50 @@ def _shapes(rows: list[dict]) -> list[_Finding]:
     rows = [r for r in rows if not chat.find_control_text(r["prediction"])]
     pairs = [(r["prediction"].strip(), r["reference"].strip()) for r in rows if r.get("question_type") == "open"]
     short = [len(p.split()) < SHORT_WORDS and len(r.split()) >= FULL_WORDS for p, r in pairs]
-    found = _counted("open_short", short, MISSHAPEN, f"{{share}} of the open answers have fewer than {SHORT_WORDS} words: labels, not answers", "format_valid")
     long = [(n := len(sentences(p))) > MOST_SENTENCES and n > 2 * len(sentences(r)) for p, r in pairs]
-    found += _counted("open_long", long, MISSHAPEN, f"{{share}} of the open answers have more than {MOST_SENTENCES} sentences", "format_valid")
     cut = [not metrics.is_finished(p) and metrics.is_finished(r) for p, r in pairs]
-    found += _counted("cut_off", cut, MISSHAPEN, "{share} of the open answers stop before the end of a sentence", "format_valid")
+    faults = {"open_short": (short, f"have fewer than {SHORT_WORDS} words: labels, not answers"),
+              "open_long": (long, f"have more than {MOST_SENTENCES} sentences"), "cut_off": (cut, "stop before the end of a sentence")}  # fmt: skip
+    findings = []
+    for name, (hits, what) in faults.items():
+        findings += _counted(name, hits, MISSHAPEN, f"{{share}} of the open answers {what}", "format_valid")
     closed = [r for r in rows if _closed(r)]
     given = [r["chosen"] for r in closed if isinstance(r.get("chosen"), int | float | np.number) and r["chosen"] == r["chosen"]]
     missed = 0.0 if given else float(np.mean([read_option(r["reference"], r["options"]) is None for r in closed] or [0]))
     unread = [c < 0 for c in given] or [read_option(r["prediction"], r["options"]) is None for r in closed]
     beyond = f" (and of the references {percent(missed)})" if missed else ""
-    return found + _counted("no_option", unread, NO_OPTION + missed, f"closed answers name no option in {{share}}{beyond}", "stance_acc", floor=NOTED + missed)
+    text = f"closed answers name no option in {{share}}{beyond}"
+    return findings + _counted("no_option", unread, NO_OPTION + missed, text, "stance_acc", floor=NOTED + missed)
 
 
 def _copies(rows: list[dict], pool: list[dict]) -> list[_Finding]:
     """Answers that are the reference, another person's answer, or the same for many."""
     long = [r for r in rows if len(r["prediction"].split()) >= LONG_WORDS]
     text = "identical to the reference in {share} of the rows (answers of five words and more): a copy, or leakage"
-    found = _counted("copy", [_fold(r["prediction"]) == _fold(r["reference"]) for r in long], COPIED, text, "bleu")
+    findings = _counted("copy", [_fold(r["prediction"]) == _fold(r["reference"]) for r in long], COPIED, text, "bleu")
     said: dict[tuple, set] = {}
     for r in pool:
-        said.setdefault((_question(r), _fold(r["reference"])), set()).add(r.get("persona_id") or r.get("persona") or r.get("id"))
-    others = [
-        bool(said.get((_question(r), _fold(r["prediction"])), set()) - {r.get("persona_id") or r.get("persona") or r.get("id")})
-        and _fold(r["prediction"]) != _fold(r["reference"])
-        for r in long
-        if _question(r)
-    ]
+        said.setdefault((_question(r), _fold(r["reference"])), set()).add(_person(r))
+    asked = [r for r in long if _question(r)]
+    speakers = [said.get((_question(r), _fold(r["prediction"])), set()) - {_person(r)} for r in asked]
+    others = [bool(who) and _fold(r["prediction"]) != _fold(r["reference"]) for who, r in zip(speakers, asked, strict=True)]
     text = "{share} of the answers of five words and more are, word by word, another person's answer to the same question"
-    found += _counted("others_answers", others, OTHERS, text, "swap_gap_rouge1")
+    findings += _counted("others_answers", others, OTHERS, text, "swap_gap_rouge1")
     top, times = Counter(r["prediction"].strip() for r in rows).most_common(1)[0]
     if len(rows) > 2 and (share := times / len(rows)) >= ONE_TEXT:
         which = "every answer is the same text" if share == 1 else f"{percent(share)} of the answers are the same text"
-        found.append(_Finding("one_text", PROBLEM, f"{which}: {quoted(top)}", share, len(rows), "distinct1"))
+        findings.append(_Finding("one_text", PROBLEM, f"{which}: {quoted(top)}", share, len(rows), "distinct1"))
     groups: dict[str, Counter] = {}
-    for r in long:
-        if _question(r):
-            groups.setdefault(_question(r), Counter())[_fold(r["prediction"])] += 1
+    for r in asked:
+        groups.setdefault(_question(r), Counter())[_fold(r["prediction"])] += 1
     pairs = sum(g.total() * (g.total() - 1) for g in groups.values())
     if pairs:
         share = sum(k * (k - 1) for g in groups.values() for k in g.values()) / pairs
         text = "two people get the same answer of five words and more to the same question in {share} of the pairs"
         severity = PROBLEM if share >= ALIKE else _NOTE
         if share >= NOTED:
-            found.append(_Finding("alike", severity, text.replace("{share}", percent(share)), share, pairs // 2, "self_bleu"))
-    return found
+            findings.append(_Finding("alike", severity, text.replace("{share}", percent(share)), share, pairs // 2, "self_bleu"))
+    return findings
 
 
 def _range(line: pd.Series) -> str:
@@ -176,23 +179,23 @@ def _scores(lines: pd.DataFrame, rows: list[dict]) -> list[_Finding]:
     """What the swap control and the stance say."""
     by_metric = lines.drop_duplicates("metric").set_index("metric")
     swaps = [(m, by_metric.loc[m]) for m in SWAPS if m in by_metric.index and np.isfinite(by_metric.loc[m, ["value", "lo", "hi"]].astype(float)).all()]
-    found = []
+    findings = []
     if swaps:
         metric, line = swaps[0]
         severity = PROBLEM if line["n"] >= ENOUGH_ROWS else _NOTE
         name, few = metric_table.METRICS[metric].label, "" if severity == PROBLEM else f" ({int(line['n'])} rows are too few to be sure)"
         if line["hi"] < 0 and line["value"] <= -BELOW:
             text = f"answers are other people's: {name} {_range(line)} is below zero{few}"
-            found.append(_Finding("other_people", severity, text, float(line["value"]), int(line["n"]), metric))
+            findings.append(_Finding("other_people", severity, text, float(line["value"]), int(line["n"]), metric))
         elif not any(other["lo"] > 0 for _, other in swaps):
             text = f"nothing shows that answers depend on the persona: {name} {_range(line)} {'includes' if line['hi'] >= 0 else 'is just below'} zero{few}"
-            found.append(_Finding("persona_blind", severity, text, float(line["value"]), int(line["n"]), metric))
+            findings.append(_Finding("persona_blind", severity, text, float(line["value"]), int(line["n"]), metric))
     chance = [1 / len(r["options"]) for r in rows if _closed(r)]
     if chance and "stance_acc" in by_metric.index and (line := by_metric.loc["stance_acc"])["lo"] <= np.mean(chance):
         hit = f"{line['value']:.3f} [{line['lo']:.3f}, {line['hi']:.3f}]"
         text = f"nothing shows that closed answers hit the reference's option more often than chance: {hit}, chance is {np.mean(chance):.3f}"
-        found.append(_Finding("chance", _NOTE, text, float(line["value"]), int(line["n"]), "stance_acc"))
-    return found
+        findings.append(_Finding("chance", _NOTE, text, float(line["value"]), int(line["n"]), "stance_acc"))
+    return findings
 
 
 # --- one system, all systems -------------------------------------------------------------------------------------------------
@@ -210,11 +213,11 @@ def diagnose(preds: pd.DataFrame, lines: pd.DataFrame, *, pool: pd.DataFrame | N
     """
     rows = preds.to_dict("records")
     lost = [r.get("status") == "failed" or not isinstance(r["prediction"], str) or not r["prediction"].strip() for r in rows]
-    found = _counted("failed", lost, FAILED, "{share} of the answers are empty or failed", "format_valid", floor=0)
+    findings = _counted("failed", lost, FAILED, "{share} of the answers are empty or failed", "format_valid", floor=0)
     alive = [r for r, gone in zip(rows, lost, strict=True) if not gone]
     if alive:
-        found += _copies(alive, rows if pool is None else pool.to_dict("records")) + _scores(lines, alive) + _texts(alive) + _shapes(alive)
-    return sorted(found, key=lambda f: f.severity != PROBLEM)
+        findings += _copies(alive, rows if pool is None else pool.to_dict("records")) + _scores(lines, alive) + _texts(alive) + _shapes(alive)
+    return sorted(findings, key=lambda f: f.severity != PROBLEM)
 
 
 def not_checked(preds: pd.DataFrame) -> list[str]:
@@ -253,6 +256,6 @@ def diagnose_systems(
     preds = preds.assign(chosen=chosen.reindex(pd.MultiIndex.from_frame(preds[["system", "id"]])).to_numpy())
     lines = []
     for system in dict.fromkeys(preds["system"]):
-        found = diagnose(preds[preds["system"] == system], systems[systems["system"] == system], pool=pool) + _not_above_blind(rows, system, seed)
-        lines += [{"system": system, **asdict(f)} for f in found]
+        findings = diagnose(preds[preds["system"] == system], systems[systems["system"] == system], pool=pool) + _not_above_blind(rows, system, seed)
+        lines += [{"system": system, **asdict(f)} for f in findings]
     return pd.DataFrame(lines, columns=["system", "id", "severity", "text", "value", "n", "metric"])

@@ -35,6 +35,7 @@ ENCODERS = {
     "roberta-large": EncoderSpec("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59", 17, prefix=" "),
 }  # fmt: skip
 MAX_TOKENS, _BATCH, ROUND = 512, 8, 8
+_KEPT = 150_000  # token vectors kept between calls
 PAIRS = 10_000  # pairs that BERTScore holds the token vectors of at once (a whole study's; 0.6 GB at 20 tokens a text)
 
 
@@ -47,16 +48,16 @@ class Encoder:
     """Token vectors and mean-pooled embeddings of texts, each distinct text encoded once.
 
     Batches have a fixed number of rows and lengths are rounded up, so that a text's numbers do not depend on its neighbours.
-    Args: source: folder or hub name of the model. spec: its pin. device: torch device. keep: token vectors kept between calls.
+    Args: source: folder or hub name of the model. spec: its pin. device: torch device.
     """
 
-    def __init__(self, source: str | Path, spec: EncoderSpec, *, device: str = "cpu", keep: int = 150_000):
+    def __init__(self, source: str | Path, spec: EncoderSpec, *, device: str = "cpu"):
         import torch
         import transformers
         from transformers.utils import logging
 
         place = {} if Path(source).exists() else {"revision": spec.revision}
-        self.spec, self.device, self.keep = spec, device, keep
+        self.spec, self.device = spec, device
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(source, **place)
         bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
         logging.disable_progress_bar()
@@ -129,13 +130,13 @@ class Encoder:
     def bertscore_f1(self, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """BERTScore F1 of each pair, shape (n,); 0 where a text is blank. Source: bert_score.utils.greedy_cos_idf."""
         pairs = list(dict.fromkeys((p, r) for p, r in zip(predictions, references, strict=True) if p.strip() and r.strip()))
-        found = {}
+        f1 = {}
         for start in range(0, len(pairs), PAIRS):
-            found |= self._pair_f1(pairs[start : start + PAIRS])
-        return np.array([found.get(pair, 0.0) for pair in zip(predictions, references, strict=True)], dtype=float)
+            f1 |= self._pair_f1(pairs[start : start + PAIRS])
+        return np.array([f1.get(pair, 0.0) for pair in zip(predictions, references, strict=True)], dtype=float)
 
     def _pair_f1(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
-        """F1 of distinct pairs without blanks. All their token vectors are held at once, `keep` of them afterwards."""
+        """F1 of distinct pairs without blanks. All their token vectors are held at once, `_KEPT` of them afterwards."""
         import torch
         from bert_score.utils import greedy_cos_idf
         from torch.nn.utils.rnn import pad_sequence
@@ -152,15 +153,15 @@ class Encoder:
             mask = pad_sequence([torch.ones(len(v), dtype=torch.long) for v in vectors], batch_first=True)
             return pad_sequence(vectors, batch_first=True, padding_value=2.0), mask, pad_sequence(weights, batch_first=True)
 
-        found = {}
+        scores = {}
         for start in range(0, len(pairs), 64):
             part = pairs[start : start + 64]
             f1 = greedy_cos_idf(*padded([r for _, r in part]), *padded([p for p, _ in part]))[2]
-            found.update(zip(part, f1.tolist(), strict=True))
+            scores.update(zip(part, f1.tolist(), strict=True))
         held = sum(len(v) for v in self._tokens.values())
-        while held > self.keep:
+        while held > _KEPT:
             held -= len(self._tokens.popitem(last=False)[1])
-        return found
+        return scores
 
 
 def load_encoder(name: str = "minilm", *, device: str = "cpu") -> Encoder:
@@ -180,10 +181,10 @@ def _load(name: str, device: str) -> Encoder:
         return Encoder(spec.name, spec, device=device)
     import importlib.util
 
-    found = importlib.util.find_spec(spec.package)
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec(spec.package)
+    if package is None or not package.submodule_search_locations:
         raise ValueError(f"the package {spec.package.replace('_', '-')} is not installed: it carries the weights of {spec.name}")
-    folder = Path(next(iter(found.submodule_search_locations))) / "model"
+    folder = Path(next(iter(package.submodule_search_locations))) / "model"
     digest = file_hash(folder / "model.safetensors")
     if digest != spec.sha256:
         raise ValueError(f"{folder.name}/model.safetensors of {spec.package}: sha256 {digest[:12]}… is not the pinned {spec.sha256[:12]}…")

@@ -31,46 +31,23 @@ METRICS = {
         Metric("rouge1", "ROUGE-1", "row", _OURS + "the rouge_score F1 of single words, Porter stemmer on."),
         Metric("rouge2", "ROUGE-2", "row", _OURS + "the rouge_score F1 of word pairs, Porter stemmer on."),
         Metric("rougeL", "ROUGE-L", "row", _OURS + "the rouge_score F1 of the longest common subsequence, Porter stemmer on."),
-        Metric(
-            "bertscore_f1",
-            "BERTScore F1",
-            "row",
-            _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0.",
-        ),
+        Metric("bertscore_f1", "BERTScore F1", "row",
+               _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0."),
         Metric("semantic_sim", "Semantic similarity", "row", _OURS + "the cosine of mean-pooled all-MiniLM-L6-v2 embeddings, negative values cut to 0."),
         Metric("length_sim", "Length similarity", "row", _OURS + "the smaller over the larger number of characters."),
         Metric("sentence_sim", "Sentence-count similarity", "row", _OURS + "the smaller over the larger number of sentences."),
         Metric("sentiment_sim", "Sentiment similarity", "row", _OURS + "1 - |difference of the VADER compound scores| / 2."),
-        Metric(
-            "format_valid",
-            "Format validity",
-            "row",
-            _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished sentences, "
-            "both without control text or an echo of the prompt; else 0.",
-        ),
+        Metric("format_valid", "Format validity", "row", _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished "
+               "sentences, both without control text or an echo of the prompt; else 0."),
         Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim."),
         Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
         Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased."),
-        Metric(
-            "self_bleu",
-            "Self-BLEU",
-            "set",
-            _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones, averaged over 100 samples.",
-            "lower",
-            "2",
-        ),
-        Metric(
-            "stance_acc",
-            "Stance accuracy",
-            "stance",
-            _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong.",
-        ),
-        Metric(
-            "stance_qwk",
-            "Stance kappa",
-            "stance",
-            _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance.",
-        ),
+        Metric("self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones, "
+               "averaged over 100 samples.", "lower", "2"),
+        Metric("stance_acc", "Stance accuracy", "stance",
+               _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong."),
+        Metric("stance_qwk", "Stance kappa", "stance",
+               _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance."),
         Metric("swap_gap_rouge1", "Swap gap, ROUGE-1", "swap", _SWAP + "; ROUGE-1."),
         Metric("swap_auc_rouge1", "Swap wins, ROUGE-1", "swap", _WINS + "; ROUGE-1."),
         Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1.", version="2"),
@@ -85,6 +62,6 @@ METRICS = {
         Metric("sd_ratio", "Spread ratio", "distribution", _OURS + "the standard deviation of the model's options over the reference's, per item.", "1"),
         Metric("entropy_ratio", "Entropy ratio", "distribution", _OURS + "the entropy of the model's options over the reference's, per item.", "1"),
     )
-}
+}  # fmt: skip
 ROW_METRICS = tuple(m.id for m in METRICS.values() if m.scope == "row")
 QUALITY_PARTS = ("format_valid", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,18 +26,13 @@ _ECHO = re.compile(
 )
 
 
-class _RougeWords:
-    """rouge_score's default tokenizer with a memory."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return [stem for _, stem in stemmed_words(text)]
-
-
 @cache
 def _rouge():
+    """rouge_score's scorer; its tokenizer with a memory gives the stems of the default one."""
     from rouge_score import rouge_scorer
 
-    return rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True, tokenizer=_RougeWords())
+    stems = SimpleNamespace(tokenize=lambda text: [stem for _, stem in stemmed_words(text)])
+    return rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True, tokenizer=stems)
 
 
 @cache
@@ -53,8 +49,8 @@ def _sacre_score(prediction: str, reference: str):
 
 def sacre_counts(prediction: str, reference: str) -> list[int]:
     """What sacreBLEU's corpus score adds up over rows: matches and totals of 1 to 4 words, lengths of prediction and reference."""
-    found = _sacre_score(prediction, reference)
-    return [*found.counts, *found.totals, found.sys_len, found.ref_len]
+    score = _sacre_score(prediction, reference)
+    return [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
 
 @cache
@@ -176,9 +172,9 @@ def summarise_rows(
     metrics = [m for m in METRICS if m in rows] if metrics is None else list(metrics)
     lines = []
     for name, part in rows.groupby(by, sort=False) if by in rows else [("", rows)]:
-        found = resampling.bootstrap_means(part[metrics], clusters=part[cluster] if cluster else None, seed=seed)
+        means = resampling.bootstrap_means(part[metrics], clusters=part[cluster] if cluster else None, seed=seed)
         failed = int(part["failed"].sum()) if "failed" in part else 0
-        lines.append(found.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().assign(n_failed=failed, **{by: name}))
+        lines.append(means.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().assign(n_failed=failed, **{by: name}))
     columns = [by, "metric", "value", "lo", "hi", "n", "n_failed"]
     return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 

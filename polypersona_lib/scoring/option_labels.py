@@ -110,11 +110,10 @@ def _number(text: str, options: tuple[str, ...]) -> int | None:
     """A rating such as "4", "4 out of 5" or "I would rate it a 4", as a 0-based option."""
     text = re.sub(_OPENER, "", _SCALE_TALK.sub(" ", text))
     for pattern in _NUMBER:
-        found = pattern.search(text)
-        if not found:
+        match = pattern.search(text)
+        if not match:
             continue
-        top = next((int(g) for g in found.groups()[1:] if g), len(options))
-        value = int(found[1])
+        top, value = next((int(g) for g in match.groups()[1:] if g), len(options)), int(match[1])
         return value - 1 if top == len(options) and 1 <= value <= top else None
     return None
 

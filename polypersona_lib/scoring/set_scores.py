@@ -28,8 +28,8 @@ def _distinct(texts: list[list[str]], n: int, seed: int) -> tuple[float, float, 
     rows = [np.array([seen.setdefault(g, len(seen)) for g in _grams(words, n)], dtype=int) for words in texts]
 
     def share(chosen: np.ndarray) -> float:
-        found = np.concatenate([rows[i] for i in chosen]) if len(chosen) else np.array([])
-        return len(np.unique(found)) / len(found) if len(found) else np.nan
+        grams = np.concatenate([rows[i] for i in chosen]) if len(chosen) else np.array([])
+        return len(np.unique(grams)) / len(grams) if len(grams) else np.nan
 
     value = share(np.arange(len(rows)))
     if not value == value or len(rows) < 4:
@@ -125,7 +125,7 @@ def score_set(preds: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFra
     """
     alive = preds[answered(preds)]
     texts = [p.lower().split() for p in alive["prediction"].astype(str)]
-    found = {"bleu_corpus": _corpus_bleu(alive, seed), "distinct1": _distinct(texts, 1, seed), "distinct2": _distinct(texts, 2, seed)}
-    found["self_bleu"] = _self_bleu(texts, seed)
-    lines = [{"metric": m, "value": v, "lo": lo, "hi": hi} for m, (v, lo, hi) in found.items()]
+    scores = {"bleu_corpus": _corpus_bleu(alive, seed), "distinct1": _distinct(texts, 1, seed), "distinct2": _distinct(texts, 2, seed)}
+    scores["self_bleu"] = _self_bleu(texts, seed)
+    lines = [{"metric": m, "value": v, "lo": lo, "hi": hi} for m, (v, lo, hi) in scores.items()]
     return pd.DataFrame(lines).assign(n=len(alive), n_failed=len(preds) - len(alive))

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import paths
 from ..files import sha256
 from ..texts import sentiment
+from ..world.phrases import SLOT, load_phrases, parse_pattern
+from ..world.questions import load_questions
+from .encoder import load_encoder
 from .option_labels import _BOTH, _labels, first_sentences, plain, read_option
-
-# --- the fitted reader -------------------------------------------------------------------------------------------------------
 
 NEAR, MARGIN, _SURE = 0.80, 0.02, 0.35  # similarity of a known sentence, its lead over another option's, probability that counts as read
 
@@ -50,14 +52,12 @@ class StanceReader:
             texts: the sentences; options: the 0-based option each stands for, -1 for a sentence without a stance; question_ids: where it belongs;
             n_options: options of that question (0, open: the sentence teaches every size what no stance looks like).
         """
-        if self.encoder is None:
-            from .encoder import load_encoder
-
-            self.encoder = load_encoder()
+        self.encoder = self.encoder or load_encoder()
         texts, options, sizes = list(texts), np.asarray(options, dtype=int), np.asarray(n_options, dtype=int)
         vectors = self.encoder.embed([plain(t) for t in texts])
         taken = np.flatnonzero(options >= 0)
-        self._known = {q: (vectors[rows], options[rows]) for q, rows in _rows_by([question_ids[i] for i in taken], taken).items()}
+        asked = np.asarray(question_ids)[taken]
+        self._known = {q: (vectors[taken[asked == q]], options[taken[asked == q]]) for q in set(asked.tolist())}
         self._models = {}
         for size in sorted(set(sizes[taken].tolist())):
             rows = np.flatnonzero((sizes == size) | (sizes == 0))
@@ -70,19 +70,20 @@ class StanceReader:
 
         Args: answers, and for each its option labels and its question (an unknown question skips the nearest-sentence step).
         """
-        found = [read_option(a, o) for a, o in zip(answers, options, strict=True)]
-        todo = [i for i, option in enumerate(found) if option is None and answers[i] and not _is_empty_talk(plain(_opening(answers[i])), tuple(options[i]))]
+        read = [read_option(a, o) for a, o in zip(answers, options, strict=True)]
+        todo = [i for i, option in enumerate(read) if option is None and answers[i] and not _is_empty_talk(plain(_opening(answers[i])), tuple(options[i]))]
         spans = {i: list(dict.fromkeys(plain(first_sentences(answers[i], n)) for n in (1, 2, 3))) for i in todo}
         self.encoder.embed(list(dict.fromkeys(span for s in spans.values() for span in s)) + [plain(_opening(answers[i])) for i in todo])
         for i in todo:
-            found[i] = self._nearest(spans[i], question_ids[i])
-        for size, rows in _rows_by([len(options[i]) for i in todo if found[i] is None], [i for i in todo if found[i] is None]).items():
-            if size in self._models:
+            read[i] = self._nearest(spans[i], question_ids[i])
+        unread = [i for i in todo if read[i] is None]
+        for size in self._models:
+            if rows := [i for i in unread if len(options[i]) == size]:
                 openings = [plain(_opening(answers[i])) for i in rows]
                 for i, probabilities in zip(rows, self._probabilities(size, openings), strict=True):
                     best = int(probabilities.argmax())
-                    found[i] = best if best < size and probabilities[best] >= self.sure else None
-        return found
+                    read[i] = best if best < size and probabilities[best] >= self.sure else None
+        return read
 
     def _nearest(self, spans: list[str], question_id: str) -> int | None:
         """The option of the nearest known sentence of the question, if near enough and without a rival."""
@@ -98,17 +99,9 @@ class StanceReader:
     def _probabilities(self, size: int, openings: list[str]) -> np.ndarray:
         """P(option) of each opening and, last, P(no stance), shape (n, size + 1)."""
         words, classifier = self._models[size]
-        found = np.zeros((len(openings), size + 1))
-        found[:, classifier.classes_] = classifier.predict_proba(_features(words, openings, self.encoder.embed(openings)))
-        return found
-
-
-def _rows_by(keys: Sequence, rows: Sequence[int] | None = None) -> dict:
-    """key -> the rows (default: positions) that have it, in order."""
-    found: dict = {}
-    for row, key in zip(range(len(keys)) if rows is None else rows, keys, strict=True):
-        found.setdefault(key, []).append(row)
-    return found
+        probabilities = np.zeros((len(openings), size + 1))
+        probabilities[:, classifier.classes_] = classifier.predict_proba(_features(words, openings, self.encoder.embed(openings)))
+        return probabilities
 
 
 def _features(words, texts: list[str], vectors: np.ndarray):
@@ -142,17 +135,11 @@ def stance_sentences() -> tuple[list[str], list[int], list[str], list[int]]:
     The details of all questions stand among them with option -1: sentences without a stance. Slots are filled with "it".
     The four lists are the arguments of `StanceReader.fit`.
     """
-    from .. import paths
-    from ..world.phrases import SLOT, load_phrases, parse_pattern
-    from ..world.questions import load_questions
-
     questions, lines = load_questions(), []
     for file in sorted(paths.PHRASES.glob("*.yaml")):
         for question_id, entry in load_phrases(file).items():
-            sections = [(f"stance.{level}", int(level) - 1, found) for level, found in entry.get("stance", {}).items()] + [
-                ("details", -1, entry.get("details", []))
-            ]
-            for section, option, sentences in sections:
+            sections = [(f"stance.{level}", int(level) - 1, sentences) for level, sentences in entry.get("stance", {}).items()]
+            for section, option, sentences in [*sections, ("details", -1, entry.get("details", []))]:
                 for number, line in enumerate(sentences):
                     pattern = parse_pattern(f"{question_id}/{section}#{number}", line)
                     lines.append((SLOT.sub("it", pattern.text), option, question_id, len(questions[question_id].options)))
@@ -170,7 +157,7 @@ def blur(text: str) -> str:
     return " ".join(word for i, word in enumerate(text.split()) if i % 6 != 3)
 
 
-def evaluate_reader(*, folds: int = 1, encoder=None, echo=print, **thresholds) -> list[dict]:
+def evaluate_reader(*, folds: int = 1, **thresholds) -> list[dict]:
     """Fit on four fifths of the authored stance sentences, read the rest and, for comparison, blurred copies of the known ones; print and return the scores.
 
     Args: folds: how many of the five held-out fifths to go through (1 to 5). thresholds: near, margin, sure of the reader.
@@ -178,14 +165,12 @@ def evaluate_reader(*, folds: int = 1, encoder=None, echo=print, **thresholds) -
         One dict a line printed: `{"set", "options", "n", "coverage", "accuracy" (of those read), "adjacent" (at most one option off), "chance"}`;
         for sentences without a stance, `coverage` is the share wrongly read and the others are NaN.
     """
-    from ..world.questions import load_questions
-
     columns = stance_sentences()
     texts, options, question_ids, sizes = columns
     part, questions, results = [fold(t) for t in texts], load_questions(), []
     for held in range(folds):
         known = [i for i, p in enumerate(part) if p != held]
-        reader = StanceReader(encoder=encoder, **thresholds).fit(*([column[i] for i in known] for column in columns))
+        reader = StanceReader(**thresholds).fit(*([column[i] for i in known] for column in columns))
         unseen = [i for i, p in enumerate(part) if p == held and sizes[i]]
         sets = (
             ("unseen sentences", [i for i in unseen if options[i] >= 0], str),
@@ -195,10 +180,10 @@ def evaluate_reader(*, folds: int = 1, encoder=None, echo=print, **thresholds) -
         for name, rows, change in sets:
             read = reader.read([change(texts[i]) for i in rows], [questions[question_ids[i]].options for i in rows], [question_ids[i] for i in rows])
             results += [(name, sizes[i], r, options[i]) for i, r in zip(rows, read, strict=True)]
-    return [_scores(key, [row[2:] for row in results if row[:2] == key], echo) for key in sorted({row[:2] for row in results})]
+    return [_scores(key, [row[2:] for row in results if row[:2] == key]) for key in sorted({row[:2] for row in results})]
 
 
-def _scores(key: tuple[str, int], pairs: list[tuple[int | None, int]], echo) -> dict:
+def _scores(key: tuple[str, int], pairs: list[tuple[int | None, int]]) -> dict:
     """Coverage and accuracy of (read, true) options as one dict, also printed."""
     read = [(r, t) for r, t in pairs if r is not None]
     line = {"set": key[0], "options": key[1], "n": len(pairs), "coverage": len(read) / len(pairs), "accuracy": np.nan, "adjacent": np.nan, "chance": np.nan}
@@ -207,7 +192,7 @@ def _scores(key: tuple[str, int], pairs: list[tuple[int | None, int]], echo) -> 
         line["accuracy"], line["adjacent"] = (sum(abs(r - t) <= off for r, t in read) / len(read) for off in (0, 1))
         line["chance"] = 1 / key[1]
         text += f"  right {line['accuracy']:.2f} of those (at most one off: {line['adjacent']:.2f}; chance {line['chance']:.2f})"
-    echo(text)
+    print(text)
     return line
 
 

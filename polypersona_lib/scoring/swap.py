@@ -36,16 +36,16 @@ def _word_rows(groups: Sequence[list[list[tuple[str, str]]]]) -> list:
     from scipy import sparse
 
     vocabulary: dict[tuple[str, int], int] = {}
-    found = []
+    rows = []
     for texts in groups:
         starts, columns = [0], []
         for said in texts:
             for stem, times in Counter(stem for _, stem in said).items():
                 columns += [vocabulary.setdefault((stem, k), len(vocabulary)) for k in range(times)]
             starts.append(len(columns))
-        found.append((starts, columns))
+        rows.append((starts, columns))
     shape = len(vocabulary) + 1
-    return [(sparse.csr_matrix((np.ones(len(c)), c, s), shape=(len(s) - 1, shape)), np.diff(s).astype(float)) for s, c in found] + [vocabulary]
+    return [(sparse.csr_matrix((np.ones(len(c)), c, s), shape=(len(s) - 1, shape)), np.diff(s).astype(float)) for s, c in rows] + [vocabulary]
 
 
 def _swap(own: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -90,12 +90,12 @@ def _cosine(encoder: Encoder, texts: Sequence[list[str]], known: list[frozenset[
     ours = [encoder.embed([left(t, k) for t, k in zip(lines, known, strict=True)]) for lines in texts[:2]]
     compared = {(row, j): left(texts[2][j], known[row]) for i, m, _ in blocks for row in i for j in m}
     place = {text: k for k, text in enumerate(dict.fromkeys(compared.values()))}
-    found = encoder.embed(list(place)) if place else np.zeros((0, ours[0].shape[1]))
+    vectors = encoder.embed(list(place)) if place else np.zeros((0, ours[0].shape[1]))
 
     def others():
         for i, m, o in blocks:
             near = np.array([[place[compared[row, j]] for j in m] for row in i], dtype=int).reshape(len(i), len(m))
-            yield i, np.clip(np.einsum("rd,rmd->rm", ours[0][i], found[near]), 0, 1), o
+            yield i, np.clip(np.einsum("rd,rmd->rm", ours[0][i], vectors[near]), 0, 1), o
 
     return np.clip((ours[0] * ours[1]).sum(axis=1), 0, 1), others()
 
@@ -107,31 +107,28 @@ def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = 
     """
     members, people, blocks = pool.groupby("question_id").indices, pool["persona_id"].astype(str).to_numpy(), []
     for question, asked in rows.groupby("question_id", sort=False).indices.items():
-        found = np.sort(members.get(question, np.array([], dtype=int)))
-        if most is not None and len(found) > most:
-            found = np.sort(sorted(found, key=lambda i: sha256(people[i]))[:most])
-        blocks.append((asked, found, rows["persona_id"].astype(str).to_numpy()[asked, None] != people[None, found]))
+        those = np.sort(members.get(question, np.array([], dtype=int)))
+        if most is not None and len(those) > most:
+            those = np.sort(sorted(those, key=lambda i: sha256(people[i]))[:most])
+        blocks.append((asked, those, rows["persona_id"].astype(str).to_numpy()[asked, None] != people[None, those]))
     return blocks
 
 
-def swap_scores(
-    preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True, semantic_others: int | None = SEMANTIC_OTHERS
-) -> pd.DataFrame:
+def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True) -> pd.DataFrame:
     """How much better each prediction fits its own persona's answer than the other personas' answers to the same question.
 
     Args:
         preds: columns id, prediction, reference, persona_id, persona (card text), question_id; optional status, system, chosen (0-based option, -1 none).
             Several systems may be scored in one call.
         pool: everybody's answers (all splits): persona_id, question_id, reference, persona (card text); optional chosen.
-        semantic: also compare embeddings (each distinct text is encoded once per `encoder`); `semantic_others`: with how many answers a question,
-            the same for all systems (None: all).
+        semantic: also compare embeddings (each distinct text is encoded once per `encoder`), with `SEMANTIC_OTHERS` answers a question.
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for
         rouge1, rouge1_masked, semantic, semantic_masked, and option (if both frames have `chosen`). NaN: failed, or nobody else answered.
     """
     alive = answered(preds)
     rows, pool = preds[alive].reset_index(drop=True), pool.reset_index(drop=True)
-    blocks, near = _question_blocks(rows, pool), _question_blocks(rows, pool, semantic_others)
+    blocks, near = _question_blocks(rows, pool), _question_blocks(rows, pool, SEMANTIC_OTHERS)
     result = {"n_others": np.zeros(len(rows))}
     for asked, _, others in blocks:
         result["n_others"][asked] = others.sum(axis=1)
@@ -149,8 +146,7 @@ def swap_scores(
     if "chosen" in rows and "chosen" in pool:
         result["swap_gap_option"], result["swap_auc_option"] = _option_swap(rows, pool, blocks)
     keys = [c for c in ("system", "id", "persona_id", "question_id") if c in preds]
-    found = pd.DataFrame(result, index=preds.index[alive]).reindex(preds.index)
-    return pd.concat([preds[keys], found], axis=1)
+    return pd.concat([preds[keys], pd.DataFrame(result, index=preds.index[alive]).reindex(preds.index)], axis=1)
 
 
 def _option_swap(rows: pd.DataFrame, pool: pd.DataFrame, blocks: list) -> tuple[np.ndarray, np.ndarray]:

@@ -56,7 +56,8 @@ def _words(rows: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     for n in (1, 2, 3):
         codes: dict[tuple[str, ...], int] = {}
         grams = [[codes.setdefault(tuple(words[i : i + n]), len(codes)) for i in range(len(words) - n + 1)] for words in tokens]
-        by_system = {s: dict(zip(rows["id"].iloc[at], (np.array(grams[i], dtype=int) for i in at), strict=True)) for s, at in _places(rows["system"]).items()}
+        coded = rows.assign(grams=[np.array(row, dtype=int) for row in grams]).groupby("system", sort=False)
+        by_system = {system: dict(zip(part["id"], part["grams"], strict=True)) for system, part in coded}
         size = min(sum(map(len, grams_of.values())) for grams_of in by_system.values()) // 2
         for system, grams_of in by_system.items():
             sets = (np.concatenate([grams_of.get(ids[i], nothing) for i in order])[:size] for order in orders)
@@ -65,14 +66,6 @@ def _words(rows: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
             line = {"system": system, "metric": f"distinct{n}", "value": value, "lo": max(value - spread, 0.0), "hi": min(value + spread, 1.0)}
             lines.append(line | {"n": len(grams_of), "size": size})
     return pd.DataFrame(lines)
-
-
-def _places(keys: pd.Series) -> dict[str, list[int]]:
-    """key -> the positions that have it, in order of first appearance."""
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    return places
 
 
 def _within_questions(rows: pd.DataFrame, encoded: set[str], encoder, seed: int) -> pd.DataFrame:

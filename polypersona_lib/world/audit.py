@@ -20,6 +20,7 @@ from . import dataset, paper, personas
 from .questions import DOMAINS, load_questions
 
 ATTRIBUTES = ("age", "gender", "ethnicity", "place", "area", "job", "education", "income", "family", "value")
+_FOLDS = 5  # of the cross-validated classifier
 
 # --- counts ------------------------------------------------------------------------------------------------------------------
 
@@ -173,9 +174,9 @@ def four_gram_shares(frame: pd.DataFrame, *, top: int = 10) -> tuple[pd.DataFram
     """
     everywhere, within = Counter(), defaultdict(Counter)
     for text, options, question in zip(frame["reference"], frame["options"], frame["question_id"], strict=True):
-        found = four_grams(without_label(text, options)[0])
-        everywhere.update(found)
-        within[question].update(found)
+        grams = four_grams(without_label(text, options)[0])
+        everywhere.update(grams)
+        within[question].update(grams)
     size = frame["question_id"].value_counts()
     overall = [(g, n, n / len(frame)) for g, n in everywhere.items()]
     inside = [(q, g, n, n / size[q]) for q, grams in within.items() for g, n in grams.items()]
@@ -224,28 +225,28 @@ def _design(frame: pd.DataFrame) -> np.ndarray:
     return DictVectorizer(sparse=True).fit_transform(rows)
 
 
-def classify_stances(frame: pd.DataFrame, *, folds: int = 5, seed: int = 42) -> pd.DataFrame:
+def classify_stances(frame: pd.DataFrame, *, seed: int = 42) -> pd.DataFrame:
     """Predict the side that held-out personas take from their cards, all closed items of the question bank together.
 
     Multinomial logistic regression on one-hot card features, cross-validated so that no persona is in training and test fold at once; the majority is the side
     most answers to the same item take in the training folds.
     Args: frame: closed rows with persona (card), persona_id, question_id, options, target.
     Returns: persona_id, question_id, side, classifier, majority (the two predictions), one row an answer.
-    Raises: ValueError with fewer personas than folds.
+    Raises: ValueError with fewer than five personas.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
-    if frame["persona_id"].nunique() < folds:
-        raise ValueError(f"{frame['persona_id'].nunique()} personas are too few for {folds} folds")
+    if (people := frame["persona_id"].nunique()) < _FOLDS:
+        raise ValueError(f"{people} personas are too few for {_FOLDS} folds")
     features, side = _design(frame), sides(frame)
-    found = frame[["persona_id", "question_id"]].reset_index(drop=True).assign(side=side, classifier=0, majority=0)
-    for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(features, side, frame["persona_id"]):
+    predicted = frame[["persona_id", "question_id"]].reset_index(drop=True).assign(side=side, classifier=0, majority=0)
+    for train, test in GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(features, side, frame["persona_id"]):
         model = LogisticRegression(C=0.3, max_iter=500).fit(features[train], side[train])
-        found.loc[test, "classifier"] = model.predict(features[test])
-        seen = found.iloc[train].groupby("question_id")["side"].agg(lambda s: s.mode().iloc[0])
-        found.loc[test, "majority"] = found.iloc[test]["question_id"].map(seen).fillna(pd.Series(side[train]).mode().iloc[0]).astype(int)
-    return found
+        predicted.loc[test, "classifier"] = model.predict(features[test])
+        seen = predicted.iloc[train].groupby("question_id")["side"].agg(lambda s: s.mode().iloc[0])
+        predicted.loc[test, "majority"] = predicted.iloc[test]["question_id"].map(seen).fillna(pd.Series(side[train]).mode().iloc[0]).astype(int)
+    return predicted
 
 
 def stances_from_cards(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:
@@ -255,11 +256,11 @@ def stances_from_cards(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     return stance_accuracy(classify_stances(frame, seed=seed), seed=seed)
 
 
-def stance_accuracy(found: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:
+def stance_accuracy(predicted: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:
     """Accuracy of classifier and majority and their difference, with 95 % bootstrap intervals clustered by persona: columns mean, lo, hi, n."""
-    right = {name: (found[name] == found["side"]).astype(float) for name in ("classifier", "majority")}
-    rows = {name: resampling.bootstrap_mean(values, clusters=found["persona_id"], seed=seed) for name, values in right.items()}
-    rows["difference"] = resampling.paired_bootstrap(right["classifier"], right["majority"], clusters=found["persona_id"], seed=seed)
+    right = {name: (predicted[name] == predicted["side"]).astype(float) for name in ("classifier", "majority")}
+    rows = {name: resampling.bootstrap_mean(values, clusters=predicted["persona_id"], seed=seed) for name, values in right.items()}
+    rows["difference"] = resampling.paired_bootstrap(right["classifier"], right["majority"], clusters=predicted["persona_id"], seed=seed)
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -60,10 +60,10 @@ def prepare_data(run: RunConfig) -> dict:
     if run.data:
         from ..intake.dataset_import import import_dataset
 
-        parts, found = import_dataset(Path(run.data), run.faults)
+        parts, imported = import_dataset(Path(run.data), run.faults)
         for name, frame in parts.items():
             frame.loc[:, list(dataset.COLUMNS)].to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
-        report["import"] = found.to_dict()
+        report["import"] = imported.to_dict()
     else:
         frame = simulate_records(run.seed)
         if run.settings.rows:

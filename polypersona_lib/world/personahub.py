@@ -44,14 +44,8 @@ def from_personahub(path: str | Path, seed: int) -> tuple[list[dict], dict]:
         cards.append(card)
         if not any(left.values()):
             break
-    funnel = {
-        "rows": len(rows),
-        "distinct": len(texts),
-        "usable": len(usable),
-        "kept": len(cards),
-        "naming_an_attribute": named,
-        "contradictions": contradictions,
-    }
+    funnel = {"rows": len(rows), "distinct": len(texts), "usable": len(usable), "kept": len(cards)}
+    funnel |= {"naming_an_attribute": named, "contradictions": contradictions}
     return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
 
 

@@ -70,12 +70,6 @@ def _draw_place(rng: random.Random) -> tuple[str, str, str]:
     return country, rng.choice(entry["regions"]), pick(rng, entry["ethnicity"])
 
 
-def _draw_age(rng: random.Random) -> int:
-    group = pick(rng, population()["age_groups"])
-    low, high = (70, AGE_RANGE[1]) if group == "70+" else map(int, group.split("-"))
-    return rng.randint(low, high)
-
-
 def _education_weights(age: int, gender: str, ethnicity: str) -> list[float]:
     pop = population()
     group = next((g for g in pop["age_groups"] if g != "70+" and int(g[:2]) <= age <= int(g[3:])), "70+")
@@ -98,7 +92,8 @@ def draw_persona(rng: random.Random, category: str | None = None) -> dict:
         _, edu_low, edu_high, age_low, age_high, women, usual_income, *_ = jobs[title]
         country, region, ethnicity = _draw_place(rng)
         gender = "nonbinary" if rng.random() < 0.015 else "woman" if rng.random() * 100 < women else "man"
-        age = _draw_age(rng)
+        age_group = pick(rng, pop["age_groups"])
+        age = rng.randint(*((70, AGE_RANGE[1]) if age_group == "70+" else map(int, age_group.split("-"))))
         education = rng.choices(range(5), _education_weights(age, gender, ethnicity))[0]
         too_young = education >= 3 and age < 21 or education == 4 and age < 24
         if age_low <= age <= age_high and edu_low <= education <= edu_high and not too_young:
@@ -220,23 +215,23 @@ def slots(card: dict, rng: random.Random) -> dict[str, str]:
 
 def impossible(card: dict) -> list[str]:
     """Combinations that cannot be true of one person, in words; empty for a sound card."""
-    found, pop = [], population()
+    problems, pop = [], population()
     age, edu = card["age"], pop["education_levels"].index(card["education"])
     if not AGE_RANGE[0] <= age <= AGE_RANGE[1]:
-        found.append(f"age {age} is outside {AGE_RANGE[0]}-{AGE_RANGE[1]}")
+        problems.append(f"age {age} is outside {AGE_RANGE[0]}-{AGE_RANGE[1]}")
     job = pop["occupations"].get(card["occupation"])
     if job and not job[1] <= edu <= job[2]:
-        found.append(f"{article(card['occupation'])} with {card['education']}")
+        problems.append(f"{article(card['occupation'])} with {card['education']}")
     if job and not job[3] <= age <= job[4]:
-        found.append(f"{article(card['occupation'])} aged {age}")
+        problems.append(f"{article(card['occupation'])} aged {age}")
     if edu >= 3 and age < 21 or edu == 4 and age < 24:
-        found.append(f"{card['education']} at {age}")
+        problems.append(f"{card['education']} at {age}")
     if "grandchildren" in card["household"] and age < 40:
-        found.append(f"grandchildren at {age}")
+        problems.append(f"grandchildren at {age}")
     for first, second in pop["traits"]:
         if {first, second} <= set(card["traits"]):
-            found.append(f"both {first} and {second}")
-    return found
+            problems.append(f"both {first} and {second}")
+    return problems
 
 
 def draw_population(seed: int, counts: dict[str, int] | None = None) -> list[dict]:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import yaml
 
+from ..paths import PHRASES
+from .questions import load_questions
+
 _CONDITIONS = {
     "value": ("security", "tradition", "kindness", "fairness", "achievement", "independence", "adventure", "enjoyment", "status", "discipline"),
     "trait": ("curious", "practical", "organised", "spontaneous", "outgoing", "reserved", "warm", "blunt", "anxious", "calm"),
@@ -85,62 +88,61 @@ def iter_lines(question: dict):
 
 def check_question(qid: str, question: dict, options: int) -> list[str]:
     """Every breach of the authoring rules in one question (with `options` answer options, 0 if open), as `place: what` lines."""
-    found, patterns = [], []
-    local = question.get("lex", {})
+    breaches, patterns = [], []
     for number, (section, line) in enumerate(iter_lines(question)):
         place = f"{qid}/{section}#{number}"
         try:
             pattern = parse_pattern(place, line)
         except ValueError as error:
-            found.append(str(error))
+            breaches.append(str(error))
             continue
         patterns.append((place, pattern))
         for slot in SLOT.findall(pattern.text):
-            if slot not in PERSONA_SLOTS and slot not in local:
-                found.append(f"{place}: unknown slot {{{slot}}}")
+            if slot not in PERSONA_SLOTS and slot not in question.get("lex", {}):
+                breaches.append(f"{place}: unknown slot {{{slot}}}")
         if not pattern.text.rstrip().endswith((".", "!", "?")):
-            found.append(f"{place}: not a finished sentence")
+            breaches.append(f"{place}: not a finished sentence")
         if not 4 <= len(words(pattern.text)) <= 30:
-            found.append(f"{place}: {len(words(pattern.text))} words (4-30)")
+            breaches.append(f"{place}: {len(words(pattern.text))} words (4-30)")
     for i, (place, a) in enumerate(patterns):
         for other, b in patterns[:i]:
             share = shared_words(a.text, b.text)
             if share > MAX_SHARED_WORDS:
-                found.append(f"{place}: shares {share:.0%} of its words with {other}: “{a.text}” ~ “{b.text}”")
+                breaches.append(f"{place}: shares {share:.0%} of its words with {other}: “{a.text}” ~ “{b.text}”")
     grams = defaultdict(set)
     for place, pattern in patterns:
         tokens = words(pattern.text)
         for i in range(len(tokens) - 3):
             grams[tuple(tokens[i : i + 4])].add(place)
-    found += [f"{qid}: 4 words “{' '.join(g)}” in {len(p)} patterns (at most 2)" for g, p in grams.items() if len(p) > 2]
-    return found + check_shape(qid, question, options)
+    breaches += [f"{qid}: 4 words “{' '.join(g)}” in {len(p)} patterns (at most 2)" for g, p in grams.items() if len(p) > 2]
+    return breaches + check_shape(qid, question, options)
 
 
 def check_shape(qid: str, question: dict, options: int) -> list[str]:
     """Missing parts and thin sections of one question entry."""
-    found = []
+    breaches = []
     for name, values in question.get("lex", {}).items():
         if name in PERSONA_SLOTS or len(values) < 4:
-            found.append(f"{qid}: lexicon '{name}' needs its own name and at least 4 entries")
+            breaches.append(f"{qid}: lexicon '{name}' needs its own name and at least 4 entries")
     if not options:
         if len(question["themes"]) < 5:
-            found.append(f"{qid}: needs at least 5 themes")
+            breaches.append(f"{qid}: needs at least 5 themes")
         for theme in question["themes"]:
             for part, least in (("openings", 2), ("bodies", 3), ("closings", 2)):
                 if len(theme[part]) < least:
-                    found.append(f"{qid}/{theme['name']}.{part}: needs at least {least}")
-        return found
+                    breaches.append(f"{qid}/{theme['name']}.{part}: needs at least {least}")
+        return breaches
     least = {"stance": 5 if options == 2 else 3, "low": 5, "mid": 0 if options == 2 else 3, "high": 5}
     for level in range(1, options + 1):
         if len(question["stance"].get(level, [])) < least["stance"]:
-            found.append(f"{qid}/stance.{level}: needs at least {least['stance']}")
+            breaches.append(f"{qid}/stance.{level}: needs at least {least['stance']}")
     for side in ("low", "mid", "high"):
         if len(question["reasons"].get(side, [])) < least[side]:
-            found.append(f"{qid}/reasons.{side}: needs at least {least[side]}")
+            breaches.append(f"{qid}/reasons.{side}: needs at least {least[side]}")
     free = [line for line in question["details"] if not line.startswith("[")]
     if len(question["details"]) < 4 or len(free) < 2:
-        found.append(f"{qid}/details: needs at least 4, two of them free of conditions")
-    return found
+        breaches.append(f"{qid}/details: needs at least 4, two of them free of conditions")
+    return breaches
 
 
 def load_phrases(path: Path) -> dict[str, dict]:
@@ -153,12 +155,9 @@ def load_phrases(path: Path) -> dict[str, dict]:
 
 def main() -> int:
     """Print every breach in the bank and a count of patterns; exit status 1 if there is any."""
-    from ..paths import PHRASES
-    from .questions import load_questions
-
-    questions, breaches, total = load_questions(), [], Counter()
+    questions, total = load_questions(), Counter()
     entries = {qid: entry for file in sorted(PHRASES.glob("*.yaml")) for qid, entry in load_phrases(file).items()}
-    breaches += [f"{qid}: in one of question bank and phrase bank only" for qid in entries.keys() ^ questions.keys()]
+    breaches = [f"{qid}: in one of question bank and phrase bank only" for qid in entries.keys() ^ questions.keys()]
     for qid in entries.keys() & questions.keys():
         total[questions[qid].type] += sum(1 for _ in iter_lines(entries[qid]))
         breaches += check_question(qid, entries[qid], len(questions[qid].options))

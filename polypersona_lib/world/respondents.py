@@ -84,15 +84,15 @@ def true_attitude(card: dict, construct: str, seed: int) -> float:
 @cache
 def thresholds(marginals: tuple[int, ...]) -> np.ndarray:
     """Item thresholds at which a standard-normal population chooses the options with the given shares (in %)."""
-    slope, wanted, found = attitude_model()["discrimination"], np.cumsum(marginals)[:-1] / 100, []
+    slope, wanted, cuts = attitude_model()["discrimination"], np.cumsum(marginals)[:-1] / 100, []
     for below in wanted:
         low, high = -6.0, 6.0
         for _ in range(60):
             middle = (low + high) / 2
             share = 1 - (_WEIGHTS / (1 + np.exp(-slope * (_NODES - middle)))).sum()
             low, high = (middle, high) if share < below else (low, middle)
-        found.append((low + high) / 2)
-    return np.array(found)
+        cuts.append((low + high) / 2)
+    return np.array(cuts)
 
 
 def option_probabilities(question: Question, theta: np.ndarray | float) -> np.ndarray:
@@ -135,10 +135,14 @@ def _sections(question_id: str) -> dict:
 
 def find_pattern(pattern_id: str) -> Pattern:
     """The authored sentence that a truth path names, such as `finance.open.1/saving.bodies#2`. Raises KeyError for an unknown place."""
-    sections = _sections(pattern_id.partition("/")[0])
+    return {p.id: p for p in _patterns(pattern_id.partition("/")[0])}[pattern_id]
+
+
+def _patterns(question_id: str) -> list[Pattern]:
+    """Every pattern of a question."""
+    sections = _sections(question_id)
     flat = [p for name, section in sections.items() if name not in ("lex", "themes") for p in section]
-    flat += [p for theme in sections["themes"] for part in ("openings", "bodies", "closings") for p in theme[part]]
-    return {p.id: p for p in flat}[pattern_id]
+    return flat + [p for theme in sections["themes"] for part in ("openings", "bodies", "closings") for p in theme[part]]
 
 
 @cache
@@ -233,10 +237,4 @@ def _realise(pattern: Pattern, words: dict[str, str]) -> str:
 
 def held_out_patterns() -> frozenset[str]:
     """Ids of the patterns kept from nano pre-training: a fixed fifth of the bank, chosen by hash of their text."""
-    ids = []
-    for qid in load_questions():
-        sections = _sections(qid)
-        flat = [p for k, v in sections.items() if k not in ("lex", "themes") for p in v]
-        flat += [p for t in sections["themes"] for part in ("openings", "bodies", "closings") for p in t[part]]
-        ids += [p.id for p in flat if int(sha256(p.text)[:8], 16) / 2**32 < 0.2]
-    return frozenset(ids)
+    return frozenset(p.id for qid in load_questions() for p in _patterns(qid) if int(sha256(p.text)[:8], 16) / 2**32 < 0.2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -107,33 +108,27 @@ def _deal(people: list[int], two: int, rows: dict[str, int], size: Counter, spli
 def _meet_category_shares(blocks: list[dict], cards: list[dict], size: Counter) -> list[dict]:
     """Move single rows between blocks of one (split, domain) until each persona type has its share of all rows."""
     goal = {c: round(paper.RECORDS * share / 100) for c, share in paper.CATEGORY_SHARES.items()}
-
-    def kind(block):
-        return cards[block["persona"]]["category"] if cards[block["persona"]]["category"] in goal else "other"
-
+    kinds = [card["category"] if card["category"] in goal else "other" for card in cards]
     goal["other"] = paper.RECORDS - sum(goal.values())
     have = Counter()
     for block in blocks:
-        have[kind(block)] += block["rows"]
+        have[kinds[block["persona"]]] += block["rows"]
+
+    def moves(over: str, under: str) -> Iterator[tuple[dict, dict]]:
+        givers = [b for b in blocks if kinds[b["persona"]] == over and b["rows"] > 2]
+        for giver in sorted(givers, key=lambda b: -b["rows"]):
+            beside = [b for b in blocks if (b["split"], b["domain"]) == (giver["split"], giver["domain"]) and b["rows"] < size[b["domain"]]]
+            if takers := [b for b in beside if kinds[b["persona"]] == under]:
+                yield giver, min(takers, key=lambda b: b["rows"])
+
     while gaps := {c: have[c] - goal[c] for c in goal if have[c] != goal[c]}:
-        moved = False
-        for over, under in ((o, u) for o in sorted(gaps, key=gaps.get, reverse=True) if gaps[o] > 0 for u in sorted(gaps, key=gaps.get) if gaps[u] < 0):
-            givers = [b for b in blocks if kind(b) == over and b["rows"] > 2]
-            for giver in sorted(givers, key=lambda b: -b["rows"]):
-                takers = [
-                    b for b in blocks if (b["split"], b["domain"]) == (giver["split"], giver["domain"]) and kind(b) == under and b["rows"] < size[b["domain"]]
-                ]
-                if takers:
-                    giver["rows"] -= 1
-                    min(takers, key=lambda b: b["rows"])["rows"] += 1
-                    have[over] -= 1
-                    have[under] += 1
-                    moved = True
-                    break
-            if moved:
-                break
-        if not moved:
+        pairs = [(o, u) for o in sorted(gaps, key=gaps.get, reverse=True) if gaps[o] > 0 for u in sorted(gaps, key=gaps.get) if gaps[u] < 0]
+        move = next(((*pair, *both) for pair in pairs for both in moves(*pair)), None)
+        if move is None:
             raise ValueError(f"persona-type shares cannot be met: {gaps}")
+        over, under, giver, taker = move
+        giver["rows"], taker["rows"] = giver["rows"] - 1, taker["rows"] + 1
+        have[over], have[under] = have[over] - 1, have[under] + 1
     return blocks
 
 
@@ -196,25 +191,15 @@ def simulate_records(seed: int, *, cards: list[dict] | None = None) -> pd.DataFr
         card, question = cards[person], questions[qid]
         answer = next(a for w in range(50) if (a := speaker.answer(card, question, seed=seed, wording=w)).text not in said)
         said.add(answer.text)
-        truth = {
-            "theta": None if question.type == "open" else round(answer.theta, 4),
-            "option": answer.option,
-            "path": answer.path,
-            "label_led": answer.label_led,
-        }
+        theta = None if question.type == "open" else round(answer.theta, 4)
+        truth = {"theta": theta, "option": answer.option, "path": answer.path, "label_led": answer.label_led}
         meta = {"persona_id": card["persona_id"], "question_id": qid, "options": question.options, "truth": truth}
         rows.append(
             {
                 "id": f"{card['persona_id']}-{qid}",
                 "messages": chat.messages(card, DOMAINS[question.domain], question.text, question.options, answer.text),
-                "persona": json.dumps(card, ensure_ascii=False),
-                "domain": question.domain,
-                "question": question.text,
-                "question_type": question.type,
-                "reference": answer.text,
-                "meta": json.dumps(meta, ensure_ascii=False),
-                "paper": by_rows,
-                "grouped": grouped,
+                "persona": json.dumps(card, ensure_ascii=False), "domain": question.domain, "question": question.text, "question_type": question.type,
+                "reference": answer.text, "meta": json.dumps(meta, ensure_ascii=False), "paper": by_rows, "grouped": grouped,
             }
-        )
+        )  # fmt: skip
     return pd.DataFrame(rows)
