@@ -33,14 +33,12 @@ class Measure:
 
 
 MEASURES = {
-    "swap_gap_rouge1": Measure("swap", "Swap gap, words", "answers", ceiling="resample"),
-    "swap_auc_rouge1": Measure("swap", "Swap AUC, words", "answers", ceiling="resample"),
-    "swap_gap_rouge1_masked": Measure("swap", "Swap gap, words not on the card", "answers", ceiling="resample"),
-    "swap_auc_rouge1_masked": Measure("swap", "Swap AUC, words not on the card", "answers", ceiling="resample"),
-    "swap_gap_semantic": Measure("swap", "Swap gap, meaning", "answers", ceiling="resample"),
-    "swap_auc_semantic": Measure("swap", "Swap AUC, meaning", "answers", ceiling="resample"),
-    "swap_gap_semantic_masked": Measure("swap", "Swap gap, meaning, words not on the card", "answers", ceiling="resample"),
-    "swap_auc_semantic_masked": Measure("swap", "Swap AUC, meaning, words not on the card", "answers", ceiling="resample"),
+    **{
+        f"swap_{kind.lower()}_{key}": Measure("swap", f"Swap {kind}, {what}", "answers", ceiling="resample")
+        for key, what in (("rouge1", "words"), ("rouge1_masked", "words not on the card"),
+                          ("semantic", "meaning"), ("semantic_masked", "meaning, words not on the card"))
+        for kind in ("gap", "AUC")
+    },
     "swap_gap_option": Measure("swap", "Swap gap, option of the test answer", "answers"),
     "swap_auc_option": Measure("swap", "Swap AUC, option of the test answer", "answers"),
     "option_gap_log": Measure("swap", "Swap gap, log-likelihood of the option (nats)", "answers"),
@@ -68,7 +66,7 @@ MEASURES = {
     "coef_flips": Measure("coefficients", "Effects with the wrong sign", "clear coefficients"),
     "verbatim": Measure("memory", "Whole answer stands in train", "answers", ceiling="resample"),
     **{f"run{n}": Measure("memory", f"A run of {n} words stands in train", "answers", ceiling="resample") for n in GRAMS},
-}
+}  # fmt: skip
 BLOCKS = {  # the blocks of the ladder
     "What it chooses": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
     "How it speaks": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],

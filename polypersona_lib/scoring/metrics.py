@@ -53,30 +53,20 @@ def sacre_counts(prediction: str, reference: str) -> list[int]:
     return [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
 
-@cache
-def _method1():
-    from nltk.translate.bleu_score import SmoothingFunction
-
-    return SmoothingFunction().method1
-
-
 def _ratio(a: float, b: float) -> float:
     """The smaller over the larger; 1 if both are 0."""
     return min(a, b) / max(a, b) if max(a, b) else 1.0
 
 
-# --- row scores --------------------------------------------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=50_000)
 def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
     """The scores that need nothing but the two texts."""
-    from nltk.translate.bleu_score import sentence_bleu
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
     words = prediction.lower().split()
     rouge = _rouge().score(reference, prediction)
     return {
-        "bleu": float(sentence_bleu([reference.lower().split()], words, smoothing_function=_method1())) if words else 0.0,
+        "bleu": float(sentence_bleu([reference.lower().split()], words, smoothing_function=SmoothingFunction().method1)) if words else 0.0,
         "bleu_sacre_sentence": _sacre_score(prediction, reference).score / 100,
         **{name: rouge[name].fmeasure for name in ("rouge1", "rouge2", "rougeL")},
         "length_sim": _ratio(len(prediction.strip()), len(reference.strip())),
@@ -89,11 +79,6 @@ def repeats_prompt(prediction: str, question: str = "") -> bool:
     """True if the text holds the prompt's field names at the start of a line, or the whole question (of four words or more)."""
     folded, asked = (" ".join(t.lower().split()) for t in (prediction, question))
     return bool(_ECHO.search(prediction)) or (len(asked.split()) >= 4 and asked in folded)
-
-
-def is_clean(prediction: str, question: str = "") -> bool:
-    """True if the text is not empty, carries no control text and does not repeat the prompt."""
-    return bool(prediction.strip()) and not repeats_prompt(prediction, question) and not find_control_text(prediction)
 
 
 def is_finished(text: str) -> bool:
@@ -109,12 +94,12 @@ def format_validity(preds: pd.DataFrame, *, reader=None) -> np.ndarray:
     valid = np.full(len(preds), np.nan)
     if "question_type" not in preds:
         return valid
-    rows = preds.to_dict("records")
-    for i, row in enumerate(rows):
+    for i, row in enumerate(preds.to_dict("records")):
         closed, options = row["question_type"] != "open", row.get("options")
         if not isinstance(row["question_type"], str) or (closed and (options is None or isinstance(options, float) or not len(options))):
             continue
-        text, ok = row["prediction"], is_clean(row["prediction"], row.get("question") or "")
+        text = row["prediction"]
+        ok = bool(text.strip()) and not repeats_prompt(text, row.get("question") or "") and not find_control_text(text)
         if not closed:
             ok = ok and is_finished(text) and 1 <= len(sentences(text)) <= 8
         elif ok and isinstance(row.get("chosen"), int | float | np.integer) and row["chosen"] == row["chosen"]:

@@ -23,8 +23,6 @@ def options_of(frame: pd.DataFrame) -> list:
     ]
 
 
-# --- the label rule ----------------------------------------------------------------------------------------------------------
-
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
 _OPENER = (
     r"^(?:(?:answer|response|my (?:answer|response|rating)(?: (?:is|would be))?|rating|likert(?: scale)?|option"

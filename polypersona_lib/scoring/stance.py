@@ -126,9 +126,6 @@ def _fit_words(texts: list[str], vectors: np.ndarray, options: np.ndarray):
     return words, LogisticRegression(C=10, max_iter=3000, tol=1e-3).fit(_features(words, texts, vectors), options)
 
 
-# --- its training material and its test --------------------------------------------------------------------------------------
-
-
 def stance_sentences() -> tuple[list[str], list[int], list[str], list[int]]:
     """(texts, 0-based options, question ids, numbers of options) of the authored stance sentences.
 

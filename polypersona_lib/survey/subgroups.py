@@ -172,9 +172,6 @@ def _gaps(weights: np.ndarray, inside: np.ndarray, values: np.ndarray) -> np.nda
     return means[0] - means[1]
 
 
-# --- tables for readers ----------------------------------------------------------------------------------------------------------
-
-
 def group_sizes(groups: pd.DataFrame) -> pd.DataFrame:
     """Every group of `subgroups` with its size, and whether it is too small to test."""
     return groups.drop_duplicates(["variable", "group"]).set_index("variable")[["group", "n", "n_rest", "note"]]

@@ -14,7 +14,6 @@ import pandas as pd
 
 from ... import files
 from ...config import RunConfig, TrainSpec
-from ...files import fingerprint
 from ...processes import side_by_side
 from ...registry import get_spec
 from ...stats import apportion
@@ -99,7 +98,7 @@ def run_arms(run: RunConfig, parts: dict[str, pd.DataFrame], chosen: list[Arm], 
 
 
 def _path(folder: Path, arm: Arm, parts: dict[str, pd.DataFrame], key: str) -> Path:
-    mark = fingerprint(asdict(arm), dataset.data_hash({p: parts[p] for p in ("train", "validation", "test")}), key, ROWS)
+    mark = files.fingerprint(asdict(arm), dataset.data_hash({p: parts[p] for p in ("train", "validation", "test")}), key, ROWS)
     return folder / f"{arm.name}--{mark}.parquet"
 
 

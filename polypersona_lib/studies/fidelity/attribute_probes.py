@@ -46,9 +46,6 @@ def standardised(features: np.ndarray) -> np.ndarray:
     return (features - features.mean(0)) / np.where(spread > 1e-9, spread, np.inf)
 
 
-# --- attributes ----------------------------------------------------------------------------------------------------------------------
-
-
 def _folds(people: int, seed: int) -> list[np.ndarray]:
     return [part for part in np.array_split(np.random.default_rng(seed).permutation(people), _FOLDS) if len(part)]
 
@@ -129,9 +126,6 @@ def _by_attribute(aucs: np.ndarray, labels: pd.DataFrame) -> pd.DataFrame:
     """Means over the classes of each attribute, and `all`: rows as given."""
     means = pd.DataFrame(aucs, columns=labels.columns.get_level_values("attribute")).T.groupby(level=0, sort=False).mean().T
     return means.assign(all=means.mean(axis=1))
-
-
-# --- whose card? ---------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from ... import resampling
-from ...stats import kappa_of_tables
+from ...stats import quadratic_kappa
 from ...survey.sheet import Sheet
 from .candidates import LEAST, Stat, against_others
 
@@ -114,9 +114,7 @@ def hits(sheet: Sheet) -> np.ndarray:
 def five_point_kappa(sheet: Sheet) -> float:
     """Quadratic kappa of the most probable and the true option over the five-point items; NaN if there are none or nobody varies."""
     five = np.array([len(q.options) == 5 for q in sheet.items])
-    table = np.zeros((5, 5))
-    np.add.at(table, (sheet.probs[:, five].argmax(2).ravel(), sheet.truth[:, five].ravel()), 1)
-    return float(kappa_of_tables(table[None])[0])
+    return quadratic_kappa(sheet.probs[:, five].argmax(2).ravel(), sheet.truth[:, five].ravel(), n_options=5)
 
 
 # --- attitudes -----------------------------------------------------------------------------------------------------------------------
@@ -163,12 +161,6 @@ def attitude_agreement(sheet: Sheet) -> dict[str, Stat]:
 # --- contradictions ------------------------------------------------------------------------------------------------------------------
 
 
-def _sides(sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of an answer above and below the middle of its scale, each (people, items). The middle option is on neither side."""
-    place = np.stack([np.sign(2 * np.arange(sheet.probs.shape[2]) - (len(q.options) - 1)) for q in sheet.items])
-    return (sheet.probs * (place > 0)).sum(2), (sheet.probs * (place < 0)).sum(2)
-
-
 def contradictions(sheet: Sheet) -> dict[str, tuple[Stat, float, int]]:
     """How often two answers of one person to items of one construct point in opposite directions: measure -> (rate, its floor, pairs a person).
 
@@ -177,7 +169,8 @@ def contradictions(sheet: Sheet) -> dict[str, tuple[Stat, float, int]]:
     `acquiescence`, the share of these where both items are agreed with. `decided`: share of pairs that are decided. The floor is the rate that comes out if the
     two answers come from two different people. Sheets of probabilities are taken as chances: every answer is drawn on its own.
     """
-    high, low = _sides(sheet)
+    side = np.stack([np.sign(2 * np.arange(sheet.probs.shape[2]) - (len(q.options) - 1)) for q in sheet.items])  # 0: the middle option
+    high, low = (sheet.probs * (side > 0)).sum(2), (sheet.probs * (side < 0)).sum(2)
     keys = np.array([q.key for q in sheet.items])
     up, down = np.where(keys > 0, high, low), np.where(keys > 0, low, high)
     pairs = [(a, b) for a, b in combinations(range(len(keys)), 2) if sheet.items[a].construct == sheet.items[b].construct]

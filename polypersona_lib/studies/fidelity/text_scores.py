@@ -22,8 +22,6 @@ from .sheet_scores import stat_estimate
 
 _MOST_EMBEDDED, _PENALTY, _LEAST_TEXTS = 119, 1.0, 50
 
-# --- whose answer? --------------------------------------------------------------------------------------------------------------------
-
 
 def compared_with(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None) -> np.ndarray:
     """With how many other people's answers the swap control compared each row (`most`: its limit for the semantic comparison)."""
@@ -71,9 +69,6 @@ def candidate_table(rows: pd.DataFrame, pool: pd.DataFrame) -> tuple[list[dict],
     for i, question in enumerate(rows["question_id"]):
         mask[i, asked.get(question, [])] = True
     return people["persona"].tolist(), rows["persona_id"].map(column).to_numpy(), mask
-
-
-# --- whose card? ---------------------------------------------------------------------------------------------------------------------
 
 
 def fit_wording(known: pd.DataFrame) -> WordingProbe | None:
@@ -139,9 +134,6 @@ def probe_facts(pool: pd.DataFrame) -> str:
             f"that domain; candidates: the {asked.min()} to {asked.max()} people who answered the question")  # fmt: skip
 
 
-# --- likeness to the card --------------------------------------------------------------------------------------------------------------
-
-
 def card_cosines(preds: pd.DataFrame, *, encoder: Encoder | None = None) -> tuple[pd.DataFrame, list[str], np.ndarray]:
     """The paper's persona consistency, for every card: cosine of an answer's embedding and each card's.
 
@@ -163,9 +155,6 @@ def card_likeness(near: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float,
     nearer = Candidates.of(near, own)
     others = near[nearer.others].mean() if nearer.others.any() else np.nan
     return near[np.arange(len(near)), own], float(others), nearer
-
-
-# --- copied from train? --------------------------------------------------------------------------------------------------------------------
 
 
 def spoken(text: str) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ import pandas as pd
 
 from ... import files, paths
 from ...config import RunConfig
-from ...files import fingerprint, folder_hash
 from ...models.adapters import load_for_inference
 from ...models.generation import ADMINISTRATION, Draws, choice_probabilities, respond
 from ...models.loading import load_tokenizer
@@ -98,7 +97,7 @@ class _Asking:
         self.run, self.system, self.source, self.asked = run, system, source, []
         self.spec, self.adapter = get_spec(model_of(system)), None if is_untuned(system) else source / "adapters" / model_of(system)
         base = (paths.NANO_MODELS / self.spec.key / "hashes.json").read_text(encoding="utf-8")
-        self.mark = (base, folder_hash(self.adapter) if self.adapter else "", run.seed, PROMPT_VERSION)
+        self.mark = (base, files.folder_hash(self.adapter) if self.adapter else "", run.seed, PROMPT_VERSION)
         self.tools = None
 
     def model(self):
@@ -110,7 +109,7 @@ class _Asking:
         """The system's answers to these rows: from an earlier run if nothing has changed, else `ask(rows)`, written."""
         path, condition = _path(self.run, self.system, name), CONDITIONS[name]
         manner = (condition.sessions, condition.temperature, asdict(ADMINISTRATION))
-        mark = fingerprint(self.mark, manner, dataset.data_hash({name: rows}))
+        mark = files.fingerprint(self.mark, manner, dataset.data_hash({name: rows}))
         if path.exists():
             frame = pd.read_parquet(path)
             if frame.attrs.get("mark") == mark:

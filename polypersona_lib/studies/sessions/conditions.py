@@ -243,13 +243,11 @@ def _examples(train: pd.DataFrame, seed: int) -> list[tuple[str, str]]:
     if key not in _DRAWN:
         order = train[train["question_type"] != "open"].sample(frac=1, random_state=seed).drop_duplicates("persona_id")
         types = [order[order["question_type"] == kind].iloc[number] for number in range(2) for kind in ("likert", "agreement", "yesno")]
-        _DRAWN[key] = [(row["question_id"], _example(row)) for row in types[: EXAMPLES + 1]]
+        # without the domain's line: what stands before that line is the part of the prompt that a persona's rows share
+        shown = "Persona: {}\nQuestion: {}\nOptions: {}\nAnswer: {}"
+        _DRAWN[key] = [(r["question_id"], shown.format(chat.render_card(r["persona"]), r["question"], " / ".join(r["options"]), r["reference"]))
+                       for r in types[: EXAMPLES + 1]]  # fmt: skip
     return _DRAWN[key]
-
-
-def _example(row: pd.Series) -> str:
-    """A record as text, without the domain's line: what stands before that line is the part of the prompt that a persona's rows share."""
-    return f"Persona: {chat.render_card(row['persona'])}\nQuestion: {row['question']}\nOptions: {' / '.join(row['options'])}\nAnswer: {row['reference']}"
 
 
 def _with_examples(messages: list[dict[str, str]], shown: list[str]) -> list[dict[str, str]]:

@@ -91,12 +91,8 @@ def read_tables(run: RunConfig) -> dict[str, pd.DataFrame]:
     tables |= {"card": cards[~step & (cards["metric"] != "side")], "side": cards[cards["metric"] == "side"]}
     tables["few_shot"] = cards[step].rename(columns={"condition": "step"})
     left_out = set(MODELS) - set(run.model_keys)
-    return {name: table[~_of_models(table, left_out)].reset_index(drop=True) for name, table in tables.items()}
-
-
-def _of_models(table: pd.DataFrame, keys: set[str]) -> np.ndarray:
-    """Which rows are of a system of these models; none in a table without systems."""
-    return table["system"].map(model_of).isin(keys).to_numpy() if "system" in table else np.zeros(len(table), dtype=bool)
+    asked = {name: table[~table["system"].map(model_of).isin(left_out)] if "system" in table else table for name, table in tables.items()}
+    return {name: table.reset_index(drop=True) for name, table in asked.items()}
 
 
 def nested(table: pd.DataFrame, *keys: str) -> dict:
