@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
+import re
 import sys
 from pathlib import Path
 
@@ -15,7 +18,8 @@ import pandas as pd
 from .. import files, paths
 from ..config import RunConfig
 from ..stats import apportion
-from . import dataset, personahub
+from . import dataset
+from .personas import draw_persona, impossible, pick, population, read_description
 from .simulation import simulate_records
 
 CARD_HEAD = """---
@@ -80,6 +84,51 @@ def prepare_data(run: RunConfig) -> dict:
     return report
 
 
+def from_personahub(path: str | Path, seed: int) -> tuple[list[dict], dict]:
+    """Build cards on PersonaHub texts: each text becomes a card's description and overrides what it names.
+
+    Args:
+        path: a JSON-lines file (optionally .gz) with `persona` or `input persona`, or the hub id `proj-persona/PersonaHub`.
+        seed: draws the attributes that a text leaves open, and which texts are kept.
+    Returns: (cards, funnel) where funnel counts rows read, distinct usable texts, kept, attributes named by the texts, and
+        contradictions between a text and its card (which are kept and listed, not hidden).
+    Source: paper, section III-A (200,000 -> several thousand -> 433).
+    """
+    from datasets import load_dataset
+
+    hub = str(path) == "proj-persona/PersonaHub"
+    rows = load_dataset(str(path), "persona", split="train[:200000]") if hub else load_dataset("json", data_files=str(path), split="train")
+    column = next((c for c in ("persona", "input persona") if c in rows.column_names), None)
+    if column is None:
+        raise ValueError(f"{path}: no column 'persona' or 'input persona' (found {', '.join(rows.column_names)})")
+    texts = sorted({re.sub(r"\s+", " ", str(t)).strip() for t in rows[column] if t})
+    usable = [t for t in texts if 20 <= len(t) <= 200 and t.isprintable() and not re.search(r"[<>\[\]|{}]", t)]
+    rng = random.Random(f"personahub|{seed}")
+    rng.shuffle(usable)
+    cards, named, contradictions, left = [], 0, [], dict(population()["category_personas"])
+    for text in usable:
+        attributes = read_description(text)
+        category = attributes.get("category") or pick(rng, {k: v for k, v in left.items() if v} or {"none": 1})
+        if left.get(category, 0) <= 0:
+            continue
+        card = draw_persona(rng, category) | {k: v for k, v in attributes.items() if k != "category"} | {"category": category, "description": text}
+        named += bool(attributes)
+        contradictions += [f"{p} — “{text}”" for p in impossible(card)]
+        left[category] -= 1
+        cards.append(card)
+        if not any(left.values()):
+            break
+    funnel = {"rows": len(rows), "distinct": len(texts), "usable": len(usable), "kept": len(cards)}
+    funnel |= {"naming_an_attribute": named, "contradictions": contradictions}
+    return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
+
+
+def from_environment(seed: int) -> tuple[list[dict], dict]:
+    """Cards and funnel of the file that the environment variable POLYPERSONA_PERSONAHUB names; ([], {}) if it is not set."""
+    source = os.environ.get("POLYPERSONA_PERSONAHUB", "")
+    return from_personahub(source, seed) if source else ([], {})
+
+
 def import_lines(report: dict) -> list[str]:
     """What the import of foreign data did, one line a fact and a fault with its first place; one line for data that were built here."""
     imported = report.get("import")
@@ -101,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     cards, funnel = None, None
     try:
         if arguments.personahub:
-            cards, funnel = personahub.from_personahub(arguments.personahub, arguments.seed)
+            cards, funnel = from_personahub(arguments.personahub, arguments.seed)
             print(
                 f"PersonaHub: {funnel['rows']} rows -> {funnel['usable']} usable texts -> {funnel['kept']} cards"
                 f"; {funnel['naming_an_attribute']} texts name an attribute"

@@ -14,7 +14,7 @@ from polypersona_lib.config import RunConfig
 from polypersona_lib.prompts import chat
 from polypersona_lib.scoring import answer_files
 from polypersona_lib.texts import text_measures
-from polypersona_lib.world import audit, build, clusters, dataset, paper, personahub, personas, phrases, simulation
+from polypersona_lib.world import audit, build, clusters, dataset, paper, personas, phrases, simulation
 from polypersona_lib.world.questions import DOMAINS, SCALES, load_questions
 
 
@@ -337,4 +337,4 @@ def test_the_import_is_reported_line_by_line():
 
 def test_personahub_is_read_only_if_the_environment_names_a_file(monkeypatch):
     monkeypatch.delenv("POLYPERSONA_PERSONAHUB", raising=False)
-    assert personahub.from_environment(42) == ([], {})
+    assert build.from_environment(42) == ([], {})
