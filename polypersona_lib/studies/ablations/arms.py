@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ... import files
+from ... import files, paths
 from ...config import RunConfig, TrainSpec
+from ...models import adapters, generation, loading
+from ...models.shared_prefix import answer_logits
 from ...processes import side_by_side
 from ...registry import get_spec
+from ...scoring import metrics
 from ...stats import apportion
+from ...training import batches
 from ...world import dataset
 
 ROWS, SEEDS, TEXT_METRICS = 800, (42, 43, 44), ("bleu", "rouge1")
@@ -104,9 +108,7 @@ def _path(folder: Path, arm: Arm, parts: dict[str, pd.DataFrame], key: str) -> P
 
 def run_arm(run: RunConfig, arm: Arm, parts: dict[str, pd.DataFrame], key: str) -> None:
     """Train one arm and write its losses on the validation and test rows, and the scores of its answers to the latter."""
-    from ...models.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(get_spec(key), "nano")
+    tokenizer = loading.load_tokenizer(get_spec(key), "nano")
     model = _trained_model(run, arm, parts["train"], tokenizer, key)
     measured = pd.concat([_measured(model, tokenizer, arm, part, parts[part]) for part in ("validation", "test")], ignore_index=True)
     out = measured.assign(study=arm.study, setting=arm.setting, seed=arm.recipe.seed, four_bit=arm.recipe.four_bit)
@@ -118,8 +120,6 @@ def _trained_model(run: RunConfig, arm: Arm, train: pd.DataFrame, tokenizer, key
     """The arm's model, trained, its adapter merged into the base, no weight trainable any more."""
     import torch
 
-    from ...models import adapters, loading
-    from ...training import batches
     from ...training.answer_trainer import Plan, trainer_of
 
     spec, recipe = get_spec(key), arm.recipe
@@ -141,17 +141,13 @@ def _trained_model(run: RunConfig, arm: Arm, train: pd.DataFrame, tokenizer, key
 
 def _measured(model, tokenizer, arm: Arm, part: str, rows: pd.DataFrame) -> pd.DataFrame:
     """The loss of every row (of the domain left out alone, if there is one), and on the test rows the scores of sampled answers."""
-    from ...models.generation import generate
-    from ...scoring.metrics import score_rows
-    from ...training import batches
-
     rows = rows[rows["domain"] == arm.left_out] if arm.left_out else rows
     losses = row_losses(model, batches.encode_rows(tokenizer, rows), tokenizer.pad_token_id)
     measured = rows[["id", "persona_id", "domain"]].assign(part=part, loss=losses)
     if part != "test" or arm.left_out:
         return measured
-    answers = generate(model, tokenizer, rows, seed=arm.recipe.seed)["text"].tolist()
-    scores = score_rows(rows.assign(prediction=answers, status="ok"), only=TEXT_METRICS)
+    answers = generation.generate(model, tokenizer, rows, seed=arm.recipe.seed)["text"].tolist()
+    scores = metrics.score_rows(rows.assign(prediction=answers, status="ok"), only=TEXT_METRICS)
     return measured.assign(**{m: scores[m].to_numpy() for m in TEXT_METRICS})
 
 
@@ -159,8 +155,6 @@ def row_losses(model, rows: list, pad_id: int) -> np.ndarray:
     """Mean negative log-likelihood of each row's answer tokens (nats), shape (rows,)."""
     import torch
     import torch.nn.functional as F
-
-    from ...models.shared_prefix import answer_logits
 
     losses, order = np.empty(len(rows)), sorted(range(len(rows)), key=lambda i: rows[i].shared)
     with torch.no_grad():
@@ -179,11 +173,6 @@ def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
     """
     import torch
 
-    from ...models import adapters, loading
-    from ...paths import DATASET
-    from ...training import batches
-    from ...world.dataset import read_split
-
     spec = get_spec(key)
     tokenizer, model = loading.load_tokenizer(spec, "nano"), loading.load_base(spec, "nano", four_bit=method == "qlora")
     if method == "full":
@@ -191,7 +180,7 @@ def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
     else:
         model = adapters.add_lora(model, spec, r=16, alpha=32, dropout=0.05, seed=42)
     model.train()
-    batch, kept = batches.encode_rows(tokenizer, read_split(DATASET / "paper", "train").head(rows)), {}
+    batch, kept = batches.encode_rows(tokenizer, dataset.read_split(paths.DATASET / "paper", "train").head(rows)), {}
     own = {p.data_ptr() for p in model.parameters()}
 
     def keep(tensor):

@@ -99,7 +99,8 @@ def rows_of(name: str, sheet: pd.DataFrame, *, seed: int, chosen: pd.Series | No
         frame = frame.assign(truth=[len(o) - 1 - t for o, t in zip(frame["options"], frame["truth"], strict=True)])
         return _asked(frame, question=lambda q: replace(q, text=negations()[q.id]))
     if name == "few_shot":
-        return frame.assign(messages=[_with_examples(m, examples(train, seed, q)) for m, q in zip(frame["messages"], frame["question_id"], strict=True)])
+        shown = _examples(train, seed)
+        return frame.assign(messages=[_with_examples(m, q, shown) for m, q in zip(frame["messages"], frame["question_id"], strict=True)])
     cards = {"no_card": lambda card: None, "sparse": sparse, "implicit": implicit, "swapped": swapped, "contradictory": contradictory}
     return _asked(frame, card=cards[name]) if name in cards else frame
 
@@ -201,14 +202,14 @@ def contradictory(card: dict) -> dict:
 
 
 @cache
-def hints() -> dict:
-    """`data/implicit_cards.yaml`."""
-    return yaml.safe_load((paths.DATA / "implicit_cards.yaml").read_text(encoding="utf-8"))
+def _authored(name: str) -> dict:
+    """`data/<name>.yaml`."""
+    return yaml.safe_load((paths.DATA / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def implicit(card: dict) -> str:
     """A short biography from which a reader can infer age, gender, education, income, family, work, traits and values; none of them is named."""
-    known, feats = hints(), personas.features(card)
+    known, feats = _authored("implicit_cards"), personas.features(card)
     name = random.Random(f"name|{card['persona_id']}").choice(known["names"][card["gender"]])
     she = known["pronouns"][card["gender"]]
     age = known["ages"][max(start for start in known["ages"] if start <= card["age"])]
@@ -224,32 +225,25 @@ def implicit(card: dict) -> str:
     return ". ".join(lines) + "."
 
 
-@cache
 def negations() -> dict[str, str]:
     """Item -> its negated version (`data/negated_items.yaml`)."""
-    return yaml.safe_load((paths.DATA / "negated_items.yaml").read_text(encoding="utf-8"))
-
-
-def examples(train: pd.DataFrame, seed: int, question_id: str) -> list[str]:
-    """`EXAMPLES` closed train records as text, of different types and people, none of them on the question asked."""
-    return [text for q, text in _examples(train, seed) if q != question_id][:EXAMPLES]
-
-
-_DRAWN: dict[tuple, list[tuple[str, str]]] = {}  # by (ids of train, seed): drawing takes a moment and is asked for in every row
+    return _authored("negated_items")
 
 
 def _examples(train: pd.DataFrame, seed: int) -> list[tuple[str, str]]:
-    key = (len(train), train["id"].iloc[0], train["id"].iloc[-1], seed)
-    if key not in _DRAWN:
-        order = train[train["question_type"] != "open"].sample(frac=1, random_state=seed).drop_duplicates("persona_id")
-        types = [order[order["question_type"] == kind].iloc[number] for number in range(2) for kind in ("likert", "agreement", "yesno")]
-        # without the domain's line: what stands before that line is the part of the prompt that a persona's rows share
-        shown = "Persona: {}\nQuestion: {}\nOptions: {}\nAnswer: {}"
-        _DRAWN[key] = [(r["question_id"], shown.format(chat.render_card(r["persona"]), r["question"], " / ".join(r["options"]), r["reference"]))
-                       for r in types[: EXAMPLES + 1]]  # fmt: skip
-    return _DRAWN[key]
+    """(question id, text) of one closed train record more than `EXAMPLES`, of different types and people.
+
+    Without the domain's line: what stands before that line is the part of the prompt that a persona's rows share.
+    """
+    order = train[train["question_type"] != "open"].sample(frac=1, random_state=seed).drop_duplicates("persona_id")
+    types = [order[order["question_type"] == kind].iloc[number] for number in range(2) for kind in ("likert", "agreement", "yesno")]
+    text = "Persona: {}\nQuestion: {}\nOptions: {}\nAnswer: {}"
+    return [(r["question_id"], text.format(chat.render_card(r["persona"]), r["question"], " / ".join(r["options"]), r["reference"]))
+            for r in types[: EXAMPLES + 1]]  # fmt: skip
 
 
-def _with_examples(messages: list[dict[str, str]], shown: list[str]) -> list[dict[str, str]]:
+def _with_examples(messages: list[dict[str, str]], question_id: str, examples: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """The messages with `EXAMPLES` examples in the system text, none of them on the question asked."""
+    shown = [text for other, text in examples if other != question_id][:EXAMPLES]
     system = {"role": "system", "content": "\n\n".join([messages[0]["content"], "Other people answered like this.", *shown])}
     return [system, *messages[1:]]
