@@ -154,7 +154,7 @@ def bootstrap_mean(values: Sequence, *, clusters: Sequence | None = None, n_boot
     return {**{k: float(row[k]) for k in ("mean", "lo", "hi")}, "n": int(row["n"])}
 
 
-def subsampled(statistic: Callable[[np.ndarray], float], n: int, *, size: int, draws: int = N_SUB, seed: int = SEED) -> tuple[float, float]:
+def subsampled(statistic: Callable[[np.ndarray], float], n: int, *, size: int, seed: int = SEED) -> tuple[float, float]:
     """Mean over samples of `size` of `n` rows, and the standard error that the mean over all such samples has.
 
     For statistics that repeated rows would bias (distinct words, self-BLEU): samples are drawn without replacement, so no bootstrap is possible. The spread
@@ -165,7 +165,7 @@ def subsampled(statistic: Callable[[np.ndarray], float], n: int, *, size: int, d
     if not 0 < size < n:
         raise ValueError(f"cannot draw samples of {size} from {n} rows without replacement")
     rng = np.random.default_rng(seed)
-    values = np.array([statistic(np.sort(rng.choice(n, size, replace=False))) for _ in range(draws)])
+    values = np.array([statistic(np.sort(rng.choice(n, size, replace=False))) for _ in range(N_SUB)])
     return float(values.mean()), float(values.std(ddof=1) * np.sqrt(size / (n - size)))
 
 
@@ -201,9 +201,9 @@ def permutation_p(table: pd.DataFrame | np.ndarray, *, clusters: Sequence | None
     return p
 
 
-def paired_permutation(a: Sequence, b: Sequence, *, clusters: Sequence | None = None, n_perm: int = N_PERM, seed: int = SEED) -> float:
+def paired_permutation(a: Sequence, b: Sequence, *, clusters: Sequence | None = None, seed: int = SEED) -> float:
     """`permutation_p` of a - b. Raises ValueError on unequal lengths."""
-    return float(permutation_p(_differences(a, b)[:, None], clusters=clusters, n_perm=n_perm, seed=seed)[0])
+    return float(permutation_p(_differences(a, b)[:, None], clusters=clusters, seed=seed)[0])
 
 
 def bootstrap_kappa(a: Sequence, b: Sequence, *, n_options: int, clusters: Sequence | None = None, n_boot: int = N_BOOT, seed: int = SEED) -> dict:

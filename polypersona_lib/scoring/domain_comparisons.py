@@ -12,15 +12,15 @@ from ..locate import find
 from ..world.questions import DOMAINS
 
 
-def domain_leads(rows: pd.DataFrame, systems: Sequence[str], domains: Iterable[str], *, metric: str = "bleu", seed: int = resampling.SEED) -> pd.DataFrame:
-    """How far the best system of each domain leads the next, with a 95 % interval over whole personas; domains with one system or row are left out.
+def domain_leads(rows: pd.DataFrame, systems: Sequence[str], domains: Iterable[str], *, seed: int = resampling.SEED) -> pd.DataFrame:
+    """How far the best system of each domain leads the next in BLEU, with a 95 % interval over personas; domains with one system or row are left out.
 
     Args: rows: `scores/rows.parquet`. Returns: columns domain, top, next (systems), gap, lo, hi, n (rows that both answered).
     """
     leads = []
     for domain in domains:
         part = rows[(rows["domain"] == domain) & rows["system"].isin(systems)]
-        wide = part.pivot(index=["id", "persona_id"], columns="system", values=metric).dropna()
+        wide = part.pivot(index=["id", "persona_id"], columns="system", values="bleu").dropna()
         first, second = [*wide.mean().sort_values(ascending=False).index, None, None][:2]
         if second is not None and len(wide) > 1:
             gap = resampling.paired_bootstrap(wide[first], wide[second], clusters=list(wide.index.get_level_values("persona_id")), seed=seed)
@@ -46,14 +46,14 @@ def domain_extremes(by_domain: pd.DataFrame, metric: str, systems: Sequence[str]
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def same_type_mix(rows: pd.DataFrame, weights: pd.Series, *, metric: str = "bleu") -> pd.DataFrame:
-    """Mean of each domain as it is, and with its question types weighted alike (the weights of missing types are shared by the others).
+def same_type_mix(rows: pd.DataFrame, weights: pd.Series) -> pd.DataFrame:
+    """Mean BLEU of each domain as it is, and with its question types weighted alike (the weights of missing types are shared by the others).
 
     Args: rows: those of one system. weights: share of each question type. Returns: index domain; as it is, same mix of types, types present.
     """
-    cells = rows.groupby(["domain", "question_type"])[metric].mean().unstack().reindex(columns=weights.index)
+    cells = rows.groupby(["domain", "question_type"])["bleu"].mean().unstack().reindex(columns=weights.index)
     mixed = (cells * weights).sum(axis=1) / cells.notna().mul(weights).sum(axis=1)
-    means = rows.groupby("domain")[metric].mean()
+    means = rows.groupby("domain")["bleu"].mean()
     return pd.DataFrame({"as it is": means, "same mix of types": mixed, "types present": cells.notna().sum(axis=1)}).dropna()
 
 

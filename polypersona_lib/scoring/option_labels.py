@@ -164,7 +164,8 @@ def _yes_no(sentence: str, options: tuple[str, ...]) -> int | None:
     no, yes = _NO.match(body), _YES.match(body)
     if yes and no:
         return None
-    return index["yes"] if yes else index["no"] if no else None
+    given = "yes" if yes else "no"
+    return index[given] if yes or no else None
 
 
 def read_option(answer: str, options: Sequence[str]) -> int | None:
@@ -189,4 +190,6 @@ def read_option(answer: str, options: Sequence[str]) -> int | None:
         return len(options) // 2
     if re.fullmatch(r"\W*\d\W*", text) and label is None and len(text) < 4:  # "4." on its own: the label may follow
         label = _label(plain(answer)[len(text) :].lstrip(" .):-"), options)
-    return None if label is not None and number is not None and label != number else label if label is not None else number
+    if label is None or number is None:
+        return number if label is None else label
+    return label if label == number else None

@@ -19,18 +19,19 @@ REFERENCES = "references"
 Z = 1.959964  # half width of a 95 % interval in standard errors
 DIVERSITY_METRICS = ("distinct1", "distinct2", "distinct3", "self_bleu", "semantic_spread")
 _COLUMNS = ["system", "metric", "value", "lo", "hi", "n", "size", "references"]
+_DRAWS = 40  # random sets of n-grams
 SUBSETS = 3  # subsets of a question's answers, at most, where a system has more than the smallest
 ENCODED = 3  # answers to a question whose meanings are compared: encoding is what takes time
 
 
-def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, encoder=None, draws: int = 40, seed: int = 42) -> pd.DataFrame:
+def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, encoder=None, seed: int = 42) -> pd.DataFrame:
     """Diversity of the answers to open items, of every system and of the references of the same rows.
 
     Args:
         preds: from `answer_files.load_predictions` (system, id, question_id, question_type, prediction, reference, status).
         semantic: the systems whose meanings are compared, besides the references (default: all; encoding takes about a second for 100 answers).
     Returns: (system, metric, value, lo, hi, n, size, references), empty if nothing open was asked:
-        distinct1, distinct2, distinct3: different n-grams over all n-grams of a set, lower-cased; mean over `draws` random sets of `size` n-grams, half as
+        distinct1, distinct2, distinct3: different n-grams over all n-grams of a set, lower-cased; mean over 40 random sets of `size` n-grams, half as
             many as the system with fewest words has. The interval is 1.96 standard deviations of those half samples (delete-half jackknife).
         self_bleu: NLTK BLEU (method 1) of each answer against the `size` - 1 others to the same question: high is repetitive.
         semantic_spread: mean cosine distance of two answers to the same question (three of them drawn; all-MiniLM-L6-v2), 0 for equal answers.
@@ -43,15 +44,15 @@ def diversity(preds: pd.DataFrame, *, semantic: Sequence[str] | None = None, enc
     own = rows.drop_duplicates("id").assign(system=REFERENCES).drop(columns="prediction").rename(columns={"reference": "prediction"})
     rows = pd.concat([own, rows], ignore_index=True)[["system", "id", "question_id", "prediction"]]
     encoded = {*rows["system"]} if semantic is None else {REFERENCES, *semantic}
-    table = pd.concat([_words(rows, draws, seed), _within_questions(rows, encoded, encoder, seed)], ignore_index=True)
+    table = pd.concat([_words(rows, seed), _within_questions(rows, encoded, encoder, seed)], ignore_index=True)
     theirs = table[table["system"] == REFERENCES].set_index("metric")["value"]
     return table.assign(references=table["metric"].map(theirs))[_COLUMNS]
 
 
-def _words(rows: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+def _words(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """distinct-n of random sets of equally many n-grams; every system's answers come in the same random orders of rows."""
     rng, ids, lines = np.random.default_rng(seed), sorted(rows["id"].unique()), []
-    nothing, orders = np.array([], dtype=int), [rng.permutation(len(ids)) for _ in range(draws)]
+    nothing, orders = np.array([], dtype=int), [rng.permutation(len(ids)) for _ in range(_DRAWS)]
     tokens = rows["prediction"].str.lower().str.split()
     for n in (1, 2, 3):
         codes: dict[tuple[str, ...], int] = {}

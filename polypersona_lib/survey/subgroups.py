@@ -45,14 +45,11 @@ def groups(people: Sequence[dict]) -> pd.DataFrame:
     for card in people:
         feats = personas.features(card)
         age, education, income = (next(iter(feats[k]), None) for k in ("age", "edu", "income"))
-        region = states.get(card.get("region")) if card.get("country") == "USA" else "other countries" if card.get("country") else None
+        abroad = "other countries" if card.get("country") else None
+        region = states.get(card.get("region")) if card.get("country") == "USA" else abroad
         named = {"young": "18-29", "mid": "30-54", "older": "55 and older"}.get(age)
-        rows.append(
-            {
-                "persona_id": card["persona_id"], "gender": card.get("gender"), "age": named, "education": education,
-                "income": "middle" if income == "mid" else income, "region": region,
-            }
-        )  # fmt: skip
+        banded = {"age": named, "education": education, "income": "middle" if income == "mid" else income, "region": region}
+        rows.append({"persona_id": card["persona_id"], "gender": card.get("gender"), **banded})
     return pd.DataFrame(rows).set_index("persona_id")
 
 

@@ -40,15 +40,15 @@ def persona_clusters(texts: Sequence[str], *, clusters: int = 8, seed: int = 42)
     return frame, _marks(texts, frame["cluster"]), silhouette
 
 
-def _marks(texts: Sequence[str], clusters: pd.Series, *, number: int = 3) -> dict[int, list[str]]:
-    """The phrases of each cluster that are frequent in it and rarer elsewhere: share of its texts x log(that share / share of all texts), highest first."""
+def _marks(texts: Sequence[str], clusters: pd.Series) -> dict[int, list[str]]:
+    """Three phrases of each cluster that are frequent in it and rarer elsewhere: share of its texts x log(that share / share of all texts), highest first."""
     said = pd.Series([sorted(set(_phrases(text))) for text in texts], index=clusters.to_numpy()).explode()
     counts = pd.crosstab(said.index, said)
     counts = counts.loc[:, counts.sum() >= min(5, max(1, len(texts) // 20))]
     sizes = clusters.value_counts().sort_index()
     inside, everywhere = counts.div(sizes, axis=0), counts.sum() / len(texts)
     score = inside * np.log((inside / everywhere).clip(lower=1e-9))
-    return {int(c): list(row.sort_values(ascending=False, kind="stable").index[:number]) for c, row in score.iterrows()}
+    return {int(c): list(row.sort_values(ascending=False, kind="stable").index[:3]) for c, row in score.iterrows()}
 
 
 def _phrases(text: str) -> list[str]:

@@ -51,7 +51,9 @@ def pick(rng: random.Random, weights: dict):
 
 
 def _age_group(age: int) -> str:
-    return "young" if age < 30 else "mid" if age < 55 else "older"
+    if age < 30:
+        return "young"
+    return "mid" if age < 55 else "older"
 
 
 def _tilted(names: Iterable[str], weights: dict, marks: set[str]) -> dict[str, float]:

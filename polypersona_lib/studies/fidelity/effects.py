@@ -82,9 +82,9 @@ def clear_effects(sheets: Mapping[str, Sheet], cards: Sequence[dict]) -> pd.Data
         value, wide, _ = slopes(x, implied)
         for j, i in zip(*np.nonzero(clear.T), strict=True):
             against = value[i, j] * theirs[i, j] < 0
-            flip = "" if not against else "clearly wrong" if abs(value[i, j]) > wide[i, j] else "wrong sign"
+            wrong = "clearly wrong" if abs(value[i, j]) > wide[i, j] else "wrong sign"
             ends = (value[i, j], value[i, j] - wide[i, j], value[i, j] + wide[i, j])
-            rows.append((sheet.constructs[j], names[1:][i], system, *ends, len(cards), flip))
+            rows.append((sheet.constructs[j], names[1:][i], system, *ends, len(cards), wrong if against else ""))
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -173,10 +173,10 @@ def guess_example(sheet: Sheet, cards: Sequence[dict], count: int = 5) -> str:
 
 
 @_for_known_people
-def probe_example(sheet: Sheet, cards: Sequence[dict], attribute: str = "traits") -> str:
-    """One fold of the probe of one attribute: the people it has not seen, ordered by its guess. Empty if the attribute is too rare."""
+def probe_example(sheet: Sheet, cards: Sequence[dict]) -> str:
+    """One fold of the probe of one trait: the people it has not seen, ordered by its guess. Empty if all traits are too rare."""
     labels = probes.card_labels(cards, fewest=probes.FEWEST_WITH)
-    column = next((c for c in labels.columns if c[0] == attribute), None)
+    column = next((c for c in labels.columns if c[0] == "traits"), None)
     if column is None:
         return ""
     x, fold = probes.standardised(item_scores(sheet)), np.arange(0, len(cards), 5)

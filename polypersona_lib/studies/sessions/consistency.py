@@ -182,10 +182,8 @@ def in_sessions(frames: Frames, system: str, name: str) -> tuple[pd.DataFrame, p
 
 def agreements(frames: Frames, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Agreement of every tuned model with its own first answer: system, condition, metric, value, lo, hi, n; the simulated people's beside it."""
-    lines = [
-        {"system": SIMULATED_PEOPLE, "condition": "again", **line}
-        for line in agreement(people[people["session"] == 0], people[people["session"] > 0], seed=seed)
-    ]
+    again = agreement(people[people["session"] == 0], people[people["session"] > 0], seed=seed)
+    lines = [{"system": SIMULATED_PEOPLE, "condition": "again", **line} for line in again]
     for system in tuned(frames):
         for name, condition in CONDITIONS.items():
             if name != BASELINE and condition.kind != "negated":

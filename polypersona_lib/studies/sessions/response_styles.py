@@ -76,12 +76,8 @@ def carry_over(first: pd.DataFrame, after: pd.DataFrame, *, seed: int) -> dict:
     questions, known = load_questions(), first.assign(place=first["option"] / (sizes(first) - 1)).set_index("id")
     earlier = [f"{p}-{q}" for p, q in zip(after["persona_id"], after["before"], strict=True)]
     key, key_before = (np.array([questions[q].key for q in after[c]]) for c in ("question_id", "before"))
-    values = {
-        "y": after["score"].to_numpy() * key,
-        "x": known.loc[after["id"], "score"].to_numpy() * key,
-        "z": known.loc[earlier, "place"].to_numpy() * key_before,
-    }
-    t = pd.DataFrame(values)
+    own, before = known.loc[after["id"], "score"].to_numpy(), known.loc[earlier, "place"].to_numpy()
+    t = pd.DataFrame({"y": after["score"].to_numpy() * key, "x": own * key, "z": before * key_before})
     t -= t.groupby(after["question_id"].to_numpy()).transform("mean")
     products = np.stack([t.x * t.x, t.z * t.z, t.x * t.z, t.x * t.y, t.z * t.y], axis=1)
 
