@@ -50,10 +50,7 @@ def drawn_units(units: int, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.nda
 
 
 def resampled_sums(values: np.ndarray, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.ndarray:
-    """Column sums of `n_boot` bootstrap samples of the rows of `values`: the number of times each row is drawn, times the rows.
-
-    Args: values: shape (units, columns), finite. Returns: shape (n_boot, columns).
-    """
+    """Column sums of `n_boot` bootstrap samples of the rows of `values` (units, columns; finite): times drawn x rows, shape (n_boot, columns)."""
     rng, n, sums = np.random.default_rng(seed), len(values), []
     step = max(1, _CHUNK // max(1, n))
     for start in range(0, n_boot, step):

@@ -69,10 +69,7 @@ def system_order(system: str) -> tuple[int, int]:
 
 
 def model_name(key: str, scale: str) -> str:
-    """A model's name for readers, with its scale: "twin of Mistral 7B (1.7 M)" at nano scale, else the paper's name.
-
-    Args: scale: "nano" or "paper" (`run.settings.scale`).
-    """
+    """A model's name for readers: "twin of Mistral 7B (1.7 M)" at `scale` "nano", the paper's name at "paper" (`run.settings.scale`)."""
     return f"twin of {MODELS[key].family} (1.7 M)" if scale == "nano" else MODELS[key].display
 
 

@@ -83,10 +83,7 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def way_to_the_card(scores: pd.DataFrame) -> pd.DataFrame:
-    """Stance accuracy of each system (index) and how far it is from the majority answer (0) to a perfect reader of the card (1).
-
-    Args: scores: of `score_administrations`. Returns: value, lo, hi, way; no rows without administrations.
-    """
+    """Stance accuracy (value, lo, hi) of each system, and its way from the majority answer (0) to a perfect reader of the card (1); may be empty."""
     accuracy = scores[scores["metric"] == "stance_acc"].set_index("system")[["value", "lo", "hi"]]
     if accuracy.empty:
         return accuracy.assign(way=[])

@@ -58,10 +58,7 @@ def same_type_mix(rows: pd.DataFrame, weights: pd.Series) -> pd.DataFrame:
 
 
 def length_variation(lengths: pd.DataFrame) -> dict[str, float]:
-    """Coefficients of variation of the lengths: "between domains" (of the domains' means) and "within a domain" (mean spread over mean length).
-
-    Args: lengths: columns domain, length_chars.
-    """
+    """Coefficients of variation of `length_chars`: "between domains" (of the domains' means), "within a domain" (mean spread over mean length)."""
     grouped = lengths.groupby("domain")["length_chars"]
     means = grouped.mean()
     return {"between domains": float(means.std(ddof=0) / means.mean()), "within a domain": float(grouped.std().mean() / means.mean())}

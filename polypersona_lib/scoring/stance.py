@@ -66,10 +66,7 @@ class StanceReader:
         return self
 
     def read(self, answers: Sequence[str], options: Sequence[Sequence[str]], question_ids: Sequence[str]) -> list[int | None]:
-        """The 0-based option of each answer, None where no stance was found.
-
-        Args: answers, and for each its option labels and its question (an unknown question skips the nearest-sentence step).
-        """
+        """The 0-based option of each answer, None where no stance was found; an unknown question id skips the nearest-sentence step."""
         read = [read_option(a, o) for a, o in zip(answers, options, strict=True)]
         todo = [i for i, option in enumerate(read) if option is None and answers[i] and not _is_empty_talk(plain(_opening(answers[i])), tuple(options[i]))]
         spans = {i: list(dict.fromkeys(plain(first_sentences(answers[i], n)) for n in (1, 2, 3))) for i in todo}

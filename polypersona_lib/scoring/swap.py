@@ -29,10 +29,7 @@ def _without(said: Iterable[tuple[str, str]], known: frozenset[str]) -> list[tup
 
 
 def _word_rows(groups: Sequence[list[list[tuple[str, str]]]]) -> list:
-    """(sparse rows, word counts) of the word multisets of each group, last the columns' dictionary.
-
-    The k-th copy of a word is a feature of its own, so that a product counts clipped overlap.
-    """
+    """(sparse rows, word counts) of each group, last the columns' dictionary. The k-th copy of a word is its own feature: a product counts clipped overlap."""
     from scipy import sparse
 
     vocabulary: dict[tuple[str, int], int] = {}
@@ -101,10 +98,7 @@ def _cosine(encoder: Encoder, texts: Sequence[list[str]], known: list[frozenset[
 
 
 def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each question of `rows`: (rows, members of the pool, mask (rows, members) of other personas).
-
-    At most `most` members, the first by hash of their persona: the same for every system.
-    """
+    """For each question of `rows`: (rows, members of the pool, at most `most` by hash of persona, the same for every system; mask of other personas)."""
     members, people, blocks = pool.groupby("question_id").indices, pool["persona_id"].astype(str).to_numpy(), []
     for question, asked in rows.groupby("question_id", sort=False).indices.items():
         those = np.sort(members.get(question, np.array([], dtype=int)))

@@ -124,10 +124,7 @@ def card_attributes(cards: Iterable[dict]) -> pd.DataFrame:
 
 
 def cramers_v(a: Sequence, b: Sequence) -> float:
-    """Association of two categorical variables in [0, 1], corrected for the bias of small samples; NaN if one of them is constant.
-
-    Source: Bergsma (2013), A bias-correction for Cramér's V and Tschuprow's T.
-    """
+    """Association of two categorical variables in [0, 1], corrected for small samples; NaN if one is constant. Source: Bergsma (2013)."""
     from scipy.stats import chi2_contingency
 
     table = pd.crosstab(np.asarray(a), np.asarray(b)).to_numpy()

@@ -30,10 +30,7 @@ CLAIM_KINDS = ("absolute", "order", "shape", "fact", "method")
 
 
 def load_claims(path: Path = paths.PAPER_CLAIMS) -> pd.DataFrame:
-    """The paper's claims, all columns as text exactly as printed (so that "0.090" keeps its decimals).
-
-    Raises: ValueError naming the row for a blank cell, a duplicate id, or an unknown kind (`ledger.judge` knows the rules).
-    """
+    """The paper's claims as printed (text). Raises ValueError naming the row for a blank cell, a duplicate id, or a kind not in `CLAIM_KINDS`."""
     claims = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     if tuple(claims.columns) != CLAIM_COLUMNS:
         raise ValueError(f"{path}: columns must be {', '.join(CLAIM_COLUMNS)}, not {', '.join(claims.columns)}")
@@ -49,10 +46,7 @@ def load_claims(path: Path = paths.PAPER_CLAIMS) -> pd.DataFrame:
 
 
 def printed_scores(table: str) -> pd.DataFrame:
-    """The scores that the paper prints, one column a metric.
-
-    Args: table: "Table II" (index subject: the model) or "Table III" (index domain, subject: the domain's top model).
-    """
+    """The scores the paper prints, a column a metric; `table`: "Table II" (index subject: the model), "Table III" (domain, subject: its top model)."""
     scores = load_claims().query("place == @table and test == 'score'").assign(value=lambda t: t["value"].astype(float))
     return scores.pivot(index="subject" if table == "Table II" else ["domain", "subject"], columns="metric", values="value")
 

@@ -96,10 +96,7 @@ def thresholds(marginals: tuple[int, ...]) -> np.ndarray:
 
 
 def option_probabilities(question: Question, theta: np.ndarray | float) -> np.ndarray:
-    """P(option | attitude): array (..., options). Reverse-keyed items see the attitude's negative.
-
-    Source: Samejima (1969), graded response model with one slope for all items.
-    """
+    """P(option | attitude), shape (..., options); reverse-keyed items see its negative. Source: Samejima (1969), graded response model, one slope."""
     ability = np.asarray(theta, dtype=float)[..., None] * question.key
     above = 1 / (1 + np.exp(-attitude_model()["discrimination"] * (ability - thresholds(question.marginals))))
     edges = np.concatenate([np.ones_like(above[..., :1]), above, np.zeros_like(above[..., :1])], axis=-1)

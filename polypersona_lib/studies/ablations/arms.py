@@ -51,10 +51,7 @@ class Arm:
 
 
 def arms(recipe: TrainSpec, domains: list[str]) -> list[Arm]:
-    """The arms: three seeds each, one for the domains left out and for the search of full fine-tuning's learning rate (the rest: `full_arms`).
-
-    First the two untuned bases, in 4 bits and as they are.
-    """
+    """The arms: two untuned bases first; three seeds each, one for domains left out and the search of full fine-tuning's rate (rest: `full_arms`)."""
     first = replace(recipe, seed=SEEDS[0])
     planned = [Arm(UNTUNED, "4 bits", first, "none"), Arm(UNTUNED, "not quantized", replace(first, four_bit=False), "none")]
     for own in (replace(recipe, seed=seed) for seed in SEEDS):

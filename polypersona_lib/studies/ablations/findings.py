@@ -202,10 +202,7 @@ def full_size_records() -> list[dict]:
 
 
 def saved_at_full_size(measured: list[dict]) -> list[dict]:
-    """What LoRA and QLoRA save of full fine-tuning's measured peak: [{"label", "saved" (share of the peak), "device"}], for models measured with both.
-
-    Args: measured: records of `benchmarks/full_size.py`.
-    """
+    """Share of full fine-tuning's measured peak that LoRA and QLoRA save: [{"label", "saved", "device"}], from records of `benchmarks/full_size.py`."""
     peak = {(record["model"], record["method"]): record["peak_memory_mb"] for record in measured}
     compared = [record for record in measured if record["method"] in ("lora", "qlora") and (record["model"], "full") in peak]
     labels = [f"{get_spec(record['model']).display}, {record['method']}" for record in compared]

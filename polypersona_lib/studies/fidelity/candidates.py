@@ -87,10 +87,7 @@ class Candidates:
 
 
 def against_others(scores: np.ndarray, own: np.ndarray | None = None) -> Stat:
-    """Mean over people of their own score less that of the others: `scores` (people, people), row i: person i's score of everybody.
-
-    Args: own: the own scores, shape (people,); default: the diagonal.
-    """
+    """Mean over people of their own score (default: the diagonal) less the others': `scores` (people, people), row i: person i's score of everybody."""
     own, apart = np.diag(scores) if own is None else own, 1.0 - np.eye(len(scores))
     off = scores * apart
 

@@ -53,10 +53,7 @@ def slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def significant(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which slopes of ordinary least squares differ from 0 after Holm's correction over all of them, shape (columns - 1, outcomes).
-
-    None do with fewer than ten people more than columns.
-    """
+    """Which OLS slopes differ from 0 after Holm's correction, (columns - 1, outcomes); none with fewer than ten people more than columns."""
     if len(x) < x.shape[1] + 10:
         return np.zeros((x.shape[1] - 1, y.shape[1]), dtype=bool)
     p = slopes(x, y)[2]

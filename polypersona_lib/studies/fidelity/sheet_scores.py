@@ -137,10 +137,7 @@ def implied_attitudes(sheet: Sheet) -> np.ndarray:
 
 
 def attitude_agreement(sheet: Sheet) -> dict[str, Stat]:
-    """Correlation of implied and true attitudes: `attitude_r_pooled` over people and constructs at once, `attitude_r_within` averaged over the constructs.
-
-    NaN where nobody's implied attitude varies.
-    """
+    """Correlation of implied and true attitudes, `attitude_r_pooled` over all or `attitude_r_within` each construct, then averaged; NaN if none varies."""
     x, y = implied_attitudes(sheet), sheet.theta
 
     def moments(weights: np.ndarray, pooled: bool) -> np.ndarray:

@@ -145,10 +145,7 @@ def mapped_back(listed: list[float], order: tuple[int, ...]) -> list[float]:
 
 @cache
 def partners(*, related: bool) -> dict[str, str]:
-    """Closed item -> the item asked before it; every pair occurs in both orders. Items without a partner are left out.
-
-    Related: two items of one construct. Unrelated: another construct in another domain.
-    """
+    """Closed item -> the item asked before it, in both orders; related: of the same construct, else of another construct and domain. Some have none."""
     closed, before = [q for q in load_questions().values() if q.options], {}
 
     def fits(a: Question, b: Question) -> bool:

@@ -28,10 +28,7 @@ class Study:
 
 
 def sessions_study(run: RunConfig, sheet: pd.DataFrame, train: pd.DataFrame) -> Study:
-    """The sessions study. The runner asks every model under every condition and writes the tables; opened by hand, a notebook reads them.
-
-    Args: sheet: from `administration.questionnaire`. train: records to take examples from.
-    """
+    """The sessions study: the runner asks every model (`sheet`: the questionnaire, `train`: examples) and writes tables; opened by hand, they are read."""
     if not locate.headless():
         folder = Path(tempfile.mkdtemp(prefix="polypersona-sessions-"))
         return Study(read_tables(run), RunPaths(folder, folder))
