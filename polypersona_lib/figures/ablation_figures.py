@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style as fs
-from .style import COLUMN, GREY, INK, MODEL_COLOURS, OURS, PAGE, style
+from .style import COLUMN, GREY, INK, LIGHT, MODEL_COLOURS, OURS, PAGE, style
 
 PARTS = {  # of a training's memory: colour and hatch
     "weights": (MODEL_COLOURS[0], ""), "gradients": (MODEL_COLOURS[1], "////"), "optimizer": (MODEL_COLOURS[4], "...."), "activations": ("#bdbdbd", "xxxx"),
@@ -31,7 +31,7 @@ def plot_gains(gains: pd.DataFrame, *, note: str, reference: str) -> tuple[Figur
     for y, row in enumerate(gains.itertuples()):
         look = {"marker": "D" if row.study == reference else "o", "color": INK if row.study == reference else OURS}
         ax.errorbar(row.gain, y, xerr=[[row.gain - row.lo], [row.hi - row.gain]], capsize=1.8, elinewidth=0.9, linestyle="none", zorder=3, **look)
-    ax.set_xlabel("Gain over the untuned base,\nnats a token (95 %)")
+    ax.set_xlabel("Gain over the untuned base,\nnats a token (95 % interval)")
     handles = [Line2D([], [], linestyle="none", marker="D", color=INK, label="reference"), Line2D([], [], linestyle="--", color=GREY, label="its level")]
     fs.legend_above(fig, ax, handles=handles, ncols=2)
     best = gains.loc[gains["gain"].idxmax()]
@@ -58,7 +58,7 @@ def plot_memory(budget: pd.DataFrame, *, note: str, unit: str) -> tuple[Figure, 
     ax.set(xlim=(0, 1.08 * left.max()), xlabel=f"Memory ({unit})")
     fs.legend_above(fig, ax, ncols=len(parts))
     names = budget["method"].to_list()
-    return fs.finish(fig, note, title=f"{names[left.argmin()]} needs the least memory, {names[left.argmax()]} the most"), ax
+    return fs.finish(fig, note, title=f"Least memory: {names[left.argmin()]}; most memory: {names[left.argmax()]}"), ax
 
 
 @style()
@@ -71,13 +71,13 @@ def plot_left_out(domains: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
     fig, ax = plt.subplots(figsize=(COLUMN, 1.1 + 0.24 * len(domains)))
     fs.name_rows(ax, list(domains["label"]))
     rows, full = range(len(domains)), domains["untuned"] - domains["trained"]
-    ax.hlines(rows, full - domains["hi"], full - domains["lo"], color="#d9d9d9", linewidth=3, zorder=1)
+    ax.hlines(rows, full - domains["hi"], full - domains["lo"], color=LIGHT, linewidth=3, zorder=1)
     ax.plot(
         domains["untuned"] - domains["left_out"], rows, linestyle="none", marker="s", color=OURS, markerfacecolor="white", label="trained on the nine others"
     )
     ax.plot(full, rows, linestyle="none", marker="o", color=INK, label="trained on all ten")
     ax.axvline(0, color=GREY, linewidth=0.9, zorder=0)
-    ax.set_xlabel("Gain over the untuned base,\nnats a token (grey: 95 %)")
+    ax.set_xlabel("Gain over the untuned base,\nnats a token (grey: 95 % interval)")
     fs.legend_above(fig, ax, ncols=1)
     kept = ((domains["untuned"] - domains["left_out"]) / full).mean()
-    return fs.finish(fig, note, title=f"Without the domain {kept:.0%} of the gain is kept on average"), ax
+    return fs.finish(fig, note, title=f"Without the domain {100 * kept:.0f} % of the gain is kept on average"), ax

@@ -88,7 +88,7 @@ def plot_reuse(counts: pd.Series, *, paper: Mapping[int, float], note: str) -> t
     rows = [f"{key} domain{'s' if key > 1 else ''} (n = {n:,.0f})" for key, n in counts.items()]
     _compare_with_paper(fig, ax, counts / counts.sum() * 100, paper, names=rows, form="{:.1f}")
     ax.set_xlabel(f"Share of the {counts.sum():,.0f} personas (%)")
-    return fs.finish(fig, note, title=f"{counts.get(1, 0) / counts.sum():.0%} of the personas appear in one domain only"), ax
+    return fs.finish(fig, note, title=f"{100 * counts.get(1, 0) / counts.sum():.0f} % of the personas appear in one domain only"), ax
 
 
 _BOX = {
@@ -149,7 +149,7 @@ def plot_persona_clusters(frame: pd.DataFrame, *, keywords: Mapping, note: str, 
     for category in frame["category"].unique():
         fs.look_up(dict.fromkeys(columns), category, "category")
     share = pd.crosstab(frame["cluster"], frame["category"], normalize="index").reindex(index=clusters, columns=columns, fill_value=0) * 100
-    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 0.95 + 0.27 * max(len(clusters), 7)), width_ratios=(0.82, 1))
+    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 0.95 + 0.32 * max(len(clusters), 7)), width_ratios=(0.82, 1))
     names = [fs.wrap(w if isinstance(w, str) else ", ".join(w), 27) + f" ({(frame['cluster'] == c).sum()})" for c, w in words.items()]
     sns.heatmap(share, ax=axes[1], annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, linewidths=0.6, annot_kws={"fontsize": 6.5})
     for row, cluster in enumerate(clusters):

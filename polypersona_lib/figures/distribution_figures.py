@@ -72,7 +72,7 @@ def plot_group_gaps(table: pd.DataFrame, slopes: pd.DataFrame, *, note: str, sys
     rows = table[(table["metric"] == "gap_error") & (table["note"] == "") & table["system"].isin(systems)]
     fs.need(rows, ("system",), "plot_group_gaps")
     slope = slopes[slopes["metric"] == "gap_slope"].set_index("system")["value"]
-    fig, grid = plt.subplots(1, len(systems), figsize=(PAGE if len(systems) > 1 else COLUMN, 2.75), sharex=True, sharey=True, squeeze=False)
+    fig, grid = plt.subplots(1, len(systems), figsize=(PAGE, 2.65) if len(systems) > 1 else (COLUMN, 2.75), sharex=True, sharey=True, squeeze=False)
     limit = 1.08 * rows[["true_value", "system_value"]].abs().max().max()
     for ax, system in zip(grid.flat, systems, strict=True):
         ax.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=0.9, zorder=1)

@@ -51,8 +51,10 @@ def plot_fidelity(rows: pd.DataFrame, *, note: str, groups: dict[str, list[str]]
     fs.legend_above(fig, ax, handles=_legend(dots["system"].map(model_of).nunique()), ncols=4)
     tuned = means[means["kind"] == "tuned"].dropna(subset="value").set_index("metric")["value"]
     names = rows.drop_duplicates("metric").set_index("metric")["label"]
-    ends = [f"{names[m]} ({_percent(tuned[m])})" for m in (tuned.idxmax(), tuned.idxmin())] if len(tuned) else []
-    title = f"Tuned models, most and least of the person: {', '.join(ends)}" if ends else "How much of the person is in the answers"
+    title = "How much of the person is in the answers"
+    if len(tuned):
+        far, near = (f"“{names[m]}” ({_percent(tuned[m])})" for m in (tuned.idxmax(), tuned.idxmin()))
+        title = f"Tuned models come closest to the upper bound in {far}, least close in {near}"
     return fs.finish(fig, note, title=title), ax
 
 
@@ -63,7 +65,7 @@ def _places(metrics: list[str], groups: dict[str, list[str]]) -> dict[str, float
 
 
 def _row(ax: Axes, y: float, rows: pd.DataFrame, dots: pd.DataFrame, means: pd.DataFrame) -> None:
-    """One measure: the way from floor to ceiling with what its ends are worth, the models, their means, the same respondent again."""
+    """One measure: the way from baseline to upper bound with what its ends are worth, the models, their means, the same respondent again."""
     ax.plot([0, 1], [y, y], color="#ececec", linewidth=15, solid_capstyle="butt", zorder=0.5)
     for x, side, column in ((-0.03, "right", "floor"), (1.13, "left", "ceiling")):
         ax.text(_EDGES[0] + 0.09 if side == "right" else x, y, f"{rows[column].median():.2f}".replace("-0.00", "0.00"), ha=side, va="center_baseline",
@@ -133,7 +135,7 @@ def plot_attributes(rows: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
             for each in part.itertuples():
                 face = {} if each.p_holm < 0.05 else {"markerfacecolor": "white"}
                 ax.plot(each.value, y, linestyle="none", zorder=2, **LOOKS[kind].points() | {"markersize": 5.5} | face)
-    ax.set_xlabel("How well a probe recovers the attribute from the answers (AUC)\ndashed: chance; hollow respondents and oracles: not clearly above it")
+    ax.set_xlabel("How well a probe recovers the attribute from the answers (AUC)\ndashed: chance; hollow diamonds and crosses: not clearly above it")
     handles = [
         fs.look_handle(look, f"{look.label}{'s: mean (dots: each)' if kind in LANES else ''}") for kind, look in LOOKS.items() if kind in set(rows["kind"])
     ]

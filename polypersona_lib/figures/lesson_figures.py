@@ -152,7 +152,8 @@ def plot_two_cards(chances: Mapping[str, Sequence[np.ndarray]], options: Sequenc
     axes[0][0].set_yticks(at, [fs.wrap(option, 24) for option in options])
     axes[0][0].invert_yaxis()
     fs.legend_above(fig, axes[0][0], ncols=2)
-    return fs.finish(fig, note), axes[0]
+    most = max(np.abs(np.subtract(*both)).max() for both in chances.values())
+    return fs.finish(fig, note, title=f"Another card moves the probability of an option by up to {100 * most:.0f} percentage points"), axes[0]
 
 
 @style()

@@ -16,17 +16,17 @@ from . import style as fs
 from .style import COLUMN, GREY, INK, LANES, LOOKS, PAGE, style
 
 _ORDER = {"tuned": 0, "untuned": 1, "baseline": 2, "retest": 3, "oracle": 3}  # of the rows of Fig. 4
-_LINES = {
-    "persona_blind": {"color": LOOKS["baseline"].color, "linestyle": "--", "linewidth": 0.9},
-    "oracle_latent": {"color": LOOKS["oracle"].color, "linestyle": ":", "linewidth": 1.1},
-}
+_LINE = {"color": LOOKS["baseline"].color, "linestyle": "--", "linewidth": 0.9}  # at the persona-blind copy
 
 
 def _clearly_above(scores: pd.DataFrame, line: str) -> str:
-    """ "2 of 7": the tuned models whose 95 % interval lies above the value of the control `line`; "" without either. `scores`: one metric."""
+    """Subject of a title, "No tuned model" or "2 of 7 tuned models": those whose 95 % interval lies above the control `line`; "" without either."""
     level = scores.loc[scores["system"] == line, "value"].dropna()
     tuned = scores[(scores["system"].map(system_kind) == "tuned") & scores["value"].notna()]
-    return f"{(tuned['lo'] > level.iloc[0]).sum()} of {len(tuned)}" if len(level) and len(tuned) else ""
+    if level.empty or tuned.empty:
+        return ""
+    above = (tuned["lo"] > level.iloc[0]).sum()
+    return f"{above} of {len(tuned)} tuned models" if above else "No tuned model"
 
 
 @style()
@@ -55,14 +55,13 @@ def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -
     handles = [fs.look_handle(look) for kind, look in LOOKS.items() if kind in set(scores["kind"])]
     handles += [fs.paper_handle("paper, tuned")] * int(scores["paper"].notna().any())
     for control in scores[(scores["system"] == line) & scores["value"].notna()].itertuples():
-        level = {"color": LOOKS[control.kind].color, "linestyle": "--", "linewidth": 0.9}
-        ax.axvline(control.value, zorder=1, **level)
-        handles.append(Line2D([], [], **level, label=f"{control.label}: level"))
+        ax.axvline(control.value, zorder=1, **_LINE)
+        handles.append(Line2D([], [], **_LINE, label=f"{control.label}: level"))
     top = scores[["value", "hi", "paper"]].astype(float).max().max()
     ax.set(xlim=(0, 1.06 * top if top > 0 else 1), xlabel="BLEU (mean, 95 % interval)")
     fs.legend_above(fig, ax, handles=handles, ncols=2)
     above = _clearly_above(scores, line)
-    title = f"{above} tuned models lie clearly above the {first.loc[line, 'label']}" if above else "BLEU, the best tuned model first"
+    title = f"{above} scored clearly higher than the {first.loc[line, 'label']}" if above else "BLEU, the best tuned model first"
     return fs.finish(fig, note, title=title), ax
 
 
@@ -70,7 +69,7 @@ def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -
 def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str]) -> tuple[Figure, np.ndarray]:
     """Models between baselines and upper bounds, one panel a metric: a row for each control, one for all untuned models and one for all tuned ones.
 
-    Models are worth something to the right of the dashed line (persona-blind copy); the dotted one (the oracle that knows the attitude) is out of reach.
+    Models are worth something to the right of the dashed line, the persona-blind copy.
 
     Args:
         systems: columns system, label, metric, value, lo, hi (NaN: drawn as "no value"). metrics: metric id -> panel name, in order.
@@ -86,21 +85,23 @@ def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str])
     systems = systems.assign(row=[s if s in CONTROLS else system_kind(s) for s in systems["system"]])
     names = systems.drop_duplicates("row").set_index("row")["label"].to_dict()
     count = systems.groupby("row")["system"].nunique()
-    names |= {kind: f"{LOOKS[kind].label}s (mean of {count[kind]})" for kind in LANES if count.get(kind, 0) > 1}
+    names |= {kind: f"{count[kind]} {LOOKS[kind].label}s:\nmean (dots: each)" for kind in LANES if count.get(kind, 0) > 1}
     rows = [row for row in (*BASELINES, *LANES, *UPPER_BOUNDS) if row in names]
-    fig, axes = plt.subplots(1, len(metrics), figsize=(PAGE if len(metrics) > 1 else COLUMN, 0.75 + 0.22 * len(rows)), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(metrics), figsize=(PAGE if len(metrics) > 1 else COLUMN, 0.75 + 0.25 * len(rows)), sharey=True, squeeze=False)
     for ax, (metric, title) in zip(axes[0], metrics.items(), strict=True):
         fs.name_rows(ax, [names[row] for row in rows])
         _ladder_panel(ax, systems[systems["metric"] == metric], rows)
-        ax.set_xlabel(title)
+        ax.set_xlabel(f"{title} (bars: 95 % intervals)")
     above = {title: _clearly_above(systems[systems["metric"] == metric], "persona_blind") for metric, title in metrics.items()}
-    parts = ", ".join(f"{words} by {title}" for title, words in above.items() if words)
-    title = f"Tuned models clearly above the {names.get('persona_blind')}: {parts}" if parts else "Models between baselines and upper bounds"
+    title = "Models between baselines and upper bounds"
+    if all(above.values()):
+        who = " and ".join(f"{who} by {by}" for by, who in above.items()) if len(set(above.values())) > 1 else next(iter(above.values()))
+        title = f"{who} scored clearly higher than a copied answer that ignores the person (dashed line)"
     return fs.finish(fig, note, title=title), axes[0]
 
 
 def _ladder_panel(ax: Axes, scores: pd.DataFrame, rows: list[str]) -> None:
-    """One metric: a band behind the models, lines at the persona-blind copy and the oracle, an interval a control, dots and their mean for the models."""
+    """One metric: a band behind the models, a line at the persona-blind copy, an interval a control, dots and their mean for the models."""
     for row in set(LANES) & set(rows):
         ax.axhspan(rows.index(row) - 0.5, rows.index(row) + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
     for row, part in scores.groupby("row"):
@@ -109,8 +110,8 @@ def _ladder_panel(ax: Axes, scores: pd.DataFrame, rows: list[str]) -> None:
             fs.dots_and_mean(ax, part["value"], rows.index(row), look)
         else:
             fs.draw_interval(ax, part.iloc[0], rows.index(row), look, capsize=1.8)
-        if row in _LINES and part["value"].notna().all():
-            ax.axvline(part["value"].iloc[0], zorder=1, **_LINES[row])
+        if row == "persona_blind" and part["value"].notna().all():
+            ax.axvline(part["value"].iloc[0], zorder=1, **_LINE)
     ax.margins(x=0.08)
     ax.locator_params(axis="x", nbins=5)
 

@@ -66,8 +66,11 @@ def plot_card_worth(worth: pd.DataFrame, *, note: str, labels: Mapping[str, str]
     ax.set_xlabel(xlabel)
     fs.legend_above(fig, ax, handles=_handles(models) + lines)
     tuned = models[models["system"].map(system_kind) == "tuned"].groupby("condition")["value"].mean().reindex(list(labels)).dropna()
-    ends = [f"{labels[c]} ({tuned[c]:.2f})" for c in (tuned.idxmax(), tuned.idxmin())] if len(tuned) else []
-    return fs.finish(fig, note, title=f"Tuned models, best and worst card: {', '.join(ends)}" if ends else "What each card is worth"), ax
+    title = "What each card is worth"
+    if len(tuned):
+        best, worst = (f"“{labels[c]}” ({tuned[c]:.2f})" for c in (tuned.idxmax(), tuned.idxmin()))
+        title = f"Tuned models do best with {best}, worst with {worst}"
+    return fs.finish(fig, note, title=title), ax
 
 
 def _named_rows(ax: Axes, labels: Mapping[str, str]) -> None:

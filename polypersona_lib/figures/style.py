@@ -132,7 +132,7 @@ def finish(fig: Figure, note: str, *, title: str = "") -> Figure:
     if not note.strip():
         raise ValueError("a figure needs a note that names profile, split and seed: style.run_note(run)")
     fig.supxlabel(note, x=0.995, ha="right", fontsize=6.2, color=GREY)
-    kept = _add_title(fig, fill(title, int(13.2 * fig.get_figwidth()))) if title else 1
+    kept = _add_title(fig, fill(title, int(14.5 * fig.get_figwidth()))) if title else 1
     fig.canvas.draw()
     fig.set_layout_engine("none")
     for legend in fig.legends:

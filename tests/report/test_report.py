@@ -322,7 +322,7 @@ def test_every_picture_is_described_as_what_it_is():
     texts = {stem: captions.figure_texts(stem, {}, {}) for stem in sorted(p.stem for p in (paths.ROOT / "figures" / "shipped").glob("*.png"))}
     assert len(texts) > 15 and not [stem for stem, (_, alt) in texts.items() if alt.startswith("Figure: ")], "each has a text of its own"
     assert "generated" not in texts["fig5a_reference_lengths"][0] and "Generated" not in texts["fig5a_reference_lengths"][0]
-    assert texts["fidelity_attributes"][1].startswith("Heat map") and "heat map" in texts["persona_clusters"][1]
+    assert texts["fidelity_attributes"][1].startswith("Dot plot") and "heat map" in texts["persona_clusters"][1]
     scores = pd.DataFrame({"system": ["persona_blind", "phi-2", "mistral-7b"], "metric": "bleu", "value": [0.3, 0.1, 0.2]})
     assert "persona-blind copy 0.300; tuned models 0.100 (twin of Phi-2 (1.7 M)) to 0.200" in captions.bleu_text(scores, "nano")
     assert captions.bleu_text(pd.DataFrame(), "nano") == captions.fidelity_text(None) == ""
