@@ -21,10 +21,7 @@ def headless() -> bool:
 
 
 def live(make: Callable[[], Made]) -> Made | None:
-    """What `make` builds (a widget, a page), or None under the runner, where nobody could use it.
-
-    nbclient sometimes waits forever for a cell that shows an Output widget (its issue 312; seen in two of two runs beside other work on both cores).
-    """
+    """What `make` builds (a widget, a page), or None under the runner: nbclient can wait forever for a cell that shows an Output widget (its issue 312)."""
     return None if headless() else make()
 
 

@@ -135,10 +135,7 @@ class Evidence:
         return scores
 
     def resampled(self, metrics: Iterable[str], domain: str = DASH) -> np.ndarray | None:
-        """Means of all seven models over resamples of the test rows (of a domain), the same rows drawn for every model and metric.
-
-        Returns: shape (DRAWS, models, metrics), models in the registry's order; None without row scores of them all.
-        """
+        """Means of all seven models over the same resamples of test rows (of a domain), shape (DRAWS, models, metrics); None without row scores of them all."""
         metrics = list(metrics)
         if self.rows is None or not {*metrics, "system", "id", "status", "domain"} <= set(self.rows):
             return None
@@ -156,10 +153,7 @@ class Evidence:
         return means.reshape(DRAWS, len(MODELS), len(metrics))
 
     def decide(self, ours: str, holds: bool, held: np.ndarray | None, reason: str) -> Finding:
-        """The finding for an order: decided if it holds, or fails, in nearly all resamples; else the run cannot tell.
-
-        Args: holds: whether it holds for the means. held: whether it holds in each resample, shape (DRAWS,), or None (then the means decide).
-        """
+        """An order: `holds` for the means; decided if it holds or fails in nearly all resamples (`held`, shape (DRAWS,); None: the means decide)."""
         if held is None:
             return Finding(ours, verdict(holds), reason, MEASURED)
         share = float(np.mean(held))

@@ -97,11 +97,7 @@ def has_label(answer: str, options: list[str] | None) -> bool:
 
 
 def find_faults(rows: list[dict]) -> list[Fault]:
-    """All faults of the rows of all splits (train first: of two copies the later one is at fault).
-
-    Args:
-        rows: dicts with split, file, line, persona, persona_key, domain_name, question, question_key, question_type, reference, options.
-    """
+    """All faults of the rows of all splits (train first: of two copies the later one is at fault). `rows`: as `dataset_import` makes them."""
     pairs = {(r["persona_key"], r["question_key"]): f"{r['file']}:{r['line']}" for r in reversed(rows) if r["split"] == "train"}
     copies: dict[tuple, str] = {}
     answers: dict[tuple, str] = {}

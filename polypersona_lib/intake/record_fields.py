@@ -51,10 +51,7 @@ _FIELDS, _CARD, _TYPES = _lookup(FIELD_ALIASES), _lookup(CARD_ALIASES), _lookup(
 
 
 def check_record(value: object, at: Place) -> dict | None:
-    """One record with our field names, None if anything in it is wrong (then `at.errors` says what).
-
-    Returns: id, persona (card or text), domain (key), domain_name, question, question_type, reference, options, given persona_id and question_id.
-    """
+    """A record as id, persona, domain (key), domain_name, question, question_type, reference, options, given ids; None if anything is wrong (`at.errors`)."""
     before = len(at.errors)
     if not isinstance(value, dict):
         at.error("", f"a record must be an object, not {kind_of(value)}")

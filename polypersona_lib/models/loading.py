@@ -169,10 +169,7 @@ def lora_layers(model, spec: ModelSpec) -> dict:
 
 
 def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
-    """What LoRA of rank `r` trains, counted on an empty model of the family: {"trainable", "total", "share"}.
-
-    `total` is the base without its adapters, tied embeddings counted once. Nothing is downloaded and no weight is allocated.
-    """
+    """What LoRA of rank `r` trains, counted on an empty model: {"trainable", "total" (no adapters, tied embeddings once), "share"}; nothing is downloaded."""
     model = empty_model(spec, scale)
     trainable, total = sum(r * (m.in_features + m.out_features) for m in lora_layers(model, spec).values()), sum(p.numel() for p in model.parameters())
     return {"trainable": trainable, "total": total, "share": trainable / total}

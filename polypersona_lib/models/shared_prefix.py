@@ -91,10 +91,7 @@ def run_prefixes(model, prefixes: list[list[int]], pad_id: int):
 
 
 def run_rows(model, cache, prefix_mask, index, rows: list[list[int]], pad_id: int):
-    """Continue each row i from prefix `index[i]` with its own ids (right-padded).
-
-    Returns: (hidden states (rows, width, hidden), row mask (rows, width), the rows' cache, full mask (rows, prefix + width)).
-    """
+    """Continue each row i from prefix `index[i]` with its ids: (states (rows, width, hidden), row mask (rows, width), cache, mask (rows, prefix + width))."""
     import torch
 
     body, _ = decoder(model)

@@ -106,10 +106,7 @@ def spearman(x: Sequence, y: Sequence, *, clusters: Sequence, seed: int = SEED) 
 
 
 def spearman_of_means(x: Sequence, y: Sequence, *, groups: Sequence, clusters: Sequence, seed: int = SEED) -> dict:
-    """Spearman's correlation of the means of two columns by group (the system of each row); the interval resamples clusters and keeps the groups.
-
-    Returns: `{"value", "lo", "hi", "n"}`, n the groups. A resample that lost a group altogether says nothing about the order of all: it is left out.
-    """
+    """Spearman {value, lo, hi, n groups} of two columns' means by group; the interval resamples clusters; resamples that lose a group are out."""
     (x, y), groups, clusters = _complete(x, y, groups, clusters)
     mine = groups[:, None] == np.unique(groups)  # (rows, groups)
 

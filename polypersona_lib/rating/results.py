@@ -59,10 +59,7 @@ def unblinded(joined: pd.DataFrame, everybody_finished: bool) -> pd.DataFrame:
 
 
 def agreement_table(joined: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFrame:
-    """Krippendorff's alpha (ordinal) of each scale, over the answers that two or more raters judged; the interval resamples answers.
-
-    Returns: Scale, Raters, Ratings, Shared answers, Alpha (`Estimate` or `Missing`); no rows without ratings.
-    """
+    """Krippendorff's alpha (ordinal) by scale, of answers judged twice: Scale, Raters, Ratings, Shared answers, Alpha; the interval resamples answers."""
     rows = []
     for scale, part in _by_scale(joined):
         part = part.drop_duplicates(["rater", "item"])

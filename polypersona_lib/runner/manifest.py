@@ -60,10 +60,7 @@ def _imported(source: str, package: str, inside: str = "") -> tuple[set[str], bo
 
 
 def library_files(sources: Iterable[str], library: Path) -> list[Path]:
-    """The files of the package folder `library` that `sources` import, directly or through each other (sorted).
-
-    An `__init__` that holds nothing but a docstring is left out: a sentence about a room changes no result.
-    """
+    """Files of package folder `library` that `sources` import, directly or not (sorted). An `__init__` with a docstring alone changes no result: left out."""
     package = library.name
     wanted = set().union(*(_imported(source, package)[0] for source in sources))
     counted: dict[str, bool] = {}
