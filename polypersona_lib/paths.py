@@ -1,7 +1,5 @@
 """Where everything lives: absolute paths, so that the working directory never matters."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -5,8 +5,6 @@ names the unit of each row. A statistic that is a function of sums over units (m
 takes the number of times each unit was drawn (`drawn_units`) and hands its values to `interval`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 

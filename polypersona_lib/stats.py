@@ -1,7 +1,5 @@
 """Holm's correction, agreement of two raters, one distribution against another, whole numbers in proportion: plain functions of numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

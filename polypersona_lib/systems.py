@@ -1,7 +1,5 @@
 """Who answers: models untuned and tuned, baselines without a model, upper bounds that know the truth. Their names, kinds, order and labels stand here alone."""
 
-from __future__ import annotations
-
 import difflib
 
 from .config import RunConfig

@@ -1,7 +1,5 @@
 """Words, sentences and tone of a text: what every score and table that counts them shares."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache

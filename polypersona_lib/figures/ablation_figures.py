@@ -1,7 +1,5 @@
 """Figures of the ablations: what each change costs, where the memory goes, what a domain left out loses. They return (figure, axes) and never save."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt

@@ -1,7 +1,5 @@
 """Figures of the data set: the paper's Figs. 1, 2 and 5, persona reuse, clusters, attributes. They return (figure, axes) and never save."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

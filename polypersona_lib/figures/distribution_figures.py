@@ -1,7 +1,5 @@
 """Figures of answer distributions: alignment between baseline and upper bound, and gaps between groups. They return (figure, axes) and never save."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

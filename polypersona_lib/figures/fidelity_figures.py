@@ -1,7 +1,5 @@
 """Figures of persona fidelity: every measure of every model on one scale, and which attributes the answers give away. They never save."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt

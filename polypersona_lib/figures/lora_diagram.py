@@ -1,7 +1,5 @@
 """Fig. 3 redrawn: where LoRA sits in a Transformer block. A diagram in inches, without data of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from matplotlib import pyplot as plt

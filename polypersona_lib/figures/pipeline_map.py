@@ -1,7 +1,5 @@
 """The map at the top of every notebook: all notebooks, who hands what to whom, and "you are here". Drawn from `hand_offs`, without data of a run."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean

@@ -1,7 +1,5 @@
 """Figures of the scores: the paper's Fig. 4, systems between baselines and upper bounds, training, calibration. They return (figure, axes) and never save."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of the repeated questionnaire: how often an answer stays the same, and what each card is worth. They return (figure, axes) and never save."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How every figure looks: sizes, one mapping of things to colour + marker or hatch, the note that names the run, and byte-stable files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The test split holds about four answers a question, too few for a distribution. 
 measured on complete answers, and intervals are clustered by persona.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """The answers that are scored: every record with the option its reference takes, and the predictions of every system, one file each."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """All systems answer the test rows and the questionnaire."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 

@@ -5,8 +5,6 @@
 Every threshold is a constant here with its reason; `tests/test_known_bad.py` holds known-bad systems and healthy ones to them.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """What a score by domain can say: leads with their intervals, best and weakest domains, the same mix of question types, spread of lengths, gains."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The text encoder behind BERTScore and semantic similarity: pinned, verified, each distinct text read once."""
 
-from __future__ import annotations
-
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence

@@ -3,8 +3,6 @@
 Predictions are files; everything after them is recomputed in seconds without a model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

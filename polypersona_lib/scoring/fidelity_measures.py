@@ -1,7 +1,5 @@
 """The measures of persona fidelity as data: what each is called, what its n counts, what its floor and ceiling are; and the tables a reader sees."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What each score means: the table `METRICS` with definitions, directions and versions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

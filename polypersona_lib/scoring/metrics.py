@@ -3,8 +3,6 @@
 Overlap and similarity come from nltk, sacrebleu, rouge_score, vaderSentiment and, through `encoder`, bert_score.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache

@@ -1,7 +1,5 @@
 """The options of closed items, and the label rule: which option an answer names in words or numbers. "No stance found" is None, never a guess."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Corpus BLEU is a function of counts, so rows can be resampled. The diversity sco
 measure. Their intervals come from samples without replacement (`resampling.subsampled`).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -6,8 +6,6 @@ A row's card is removed from everything the row is compared with. If each answer
 reference would have lost the same words and the others not: even a stranger's answer would seem to fit the row (by .012 ROUGE-1, measured).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

@@ -6,8 +6,6 @@ answerer who knows nothing already scores high on alignment. Distances grow with
 and a re-test of as many sampled answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

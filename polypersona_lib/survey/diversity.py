@@ -4,8 +4,6 @@ Diversity depends on the size of a set, so sizes are made equal by subsampling w
 system, self-BLEU and semantic spread on the same number of answers to a question.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

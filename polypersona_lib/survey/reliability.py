@@ -5,8 +5,6 @@ from its option probabilities, one item at a time as the questionnaire is admini
 counts as error. For answers that are known, that is the ordinary covariance.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 

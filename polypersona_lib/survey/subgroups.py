@@ -4,8 +4,6 @@ A person's score is the mean position of the answers on their scales (0 lowest, 
 person and system: intervals and tests have people as their units, and answers of one person are never counted as independent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

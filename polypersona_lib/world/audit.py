@@ -3,8 +3,6 @@
 Nothing here looks at the truth of the embedded world except through `target`, the option an answer takes (`answer_files.load_data` adds it).
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

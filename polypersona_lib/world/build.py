@@ -3,8 +3,6 @@
 python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-persona/PersonaHub]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

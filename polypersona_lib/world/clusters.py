@@ -1,7 +1,5 @@
 """Groups of similar personas: k-means over what their cards say, and the phrases that mark each group."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

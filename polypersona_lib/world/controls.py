@@ -3,8 +3,6 @@
 A model is only worth something between them.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter, defaultdict
 

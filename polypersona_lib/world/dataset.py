@@ -1,7 +1,5 @@
 """The data set as files: three splits of one configuration, written and read, with their hash and the leakage report."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The paper's own numbers: the counts of its data, its tables, and every claim it prints."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

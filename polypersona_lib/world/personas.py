@@ -3,8 +3,6 @@
 A card is a plain dict of JSON types (`draw_persona` has its fields). Everything a simulated respondent does follows from `features(card)`.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import random

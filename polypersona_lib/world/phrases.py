@@ -5,8 +5,6 @@ respondent's own card fills, and an optional `[conditions]` prefix that says who
 `python -m polypersona_lib.world.phrases` checks the whole bank and lists every breach with its place.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """The 82 survey items: wording, type, scale, construct. Hierarchical JSON: domain -> likert / open / yesno / agreement."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

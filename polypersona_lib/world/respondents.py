@@ -6,8 +6,6 @@ phrase bank: which sentences may be said, and how likely each is, depends on the
 from voice and age. Attitude, option and sentences are kept as truth beside the record.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import re

@@ -4,8 +4,6 @@ A pure function of (question bank, phrase bank, population, seed): the same byte
 Every total is the paper's (`paper`): records, domain totals, types, shares of persona types, personas in one domain and in two.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections import Counter, defaultdict

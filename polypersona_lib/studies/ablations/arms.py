@@ -4,8 +4,6 @@ The measure is the loss of an answer token on records that no arm was trained on
 loss needs no sampling and has an interval from few rows; BLEU and ROUGE are beside it because the paper speaks of them. `findings` has the results.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the ablation study found, computed from its arms or read as published, so that its notebook can be read without 33 trainings."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A probe is a ridge regression from the features of an answer to all attributes o
 cross-validation and hundreds of permuted labels cost one product of matrices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

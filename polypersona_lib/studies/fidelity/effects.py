@@ -1,7 +1,5 @@
 """What follows from what: the pull of each attribute on each attitude, in a system's answers and in the respondents' own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

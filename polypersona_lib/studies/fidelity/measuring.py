@@ -4,8 +4,6 @@ Nothing is generated here. Measures come from the stored administrations (every 
 row scores. `measure_fidelity` writes `scores/fidelity.csv`, `scores/fidelity_contrasts.csv` (what tuning did) and `scores/fidelity_effects.csv` (coefficients).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Everything is an array over people x items, and every measure is a function of t
 of all measures, and assigning a system's answers to permuted people gives their baselines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

@@ -5,8 +5,6 @@ the sentences of its textbook: the persona-blind copy was then recognised in .15
 of .404.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 

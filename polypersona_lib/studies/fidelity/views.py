@@ -1,7 +1,5 @@
 """What notebook 08 shows: the measures in its tables, and before each table one person worked out in plain text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from textwrap import shorten

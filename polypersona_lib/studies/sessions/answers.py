@@ -4,8 +4,6 @@ A system (a twin or its untuned base) is one job: it is loaded once and goes thr
 as long as the rows, the adapter and the sampling stay the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache

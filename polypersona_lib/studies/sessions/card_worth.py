@@ -1,7 +1,5 @@
 """What a card is worth: accuracy against the truth under each card condition, between a floor without a card and what a perfect reader could reach."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from functools import cache

@@ -3,8 +3,6 @@
 Data only: no model is asked here (`answers` does that) and nothing is concluded (`consistency` does).
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace

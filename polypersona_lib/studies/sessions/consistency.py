@@ -3,8 +3,6 @@
 Everything is computed from stored answers. Scores run from 0 (lowest option) to 1 (highest); intervals resample personas.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np

@@ -3,8 +3,6 @@
 Scores are those of `consistency.likely` (or `spoken`), in [0, 1]; a high score of a statement is agreement. Intervals resample personas.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

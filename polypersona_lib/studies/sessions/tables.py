@@ -1,7 +1,5 @@
 """The tables of the sessions study: computed from the answers, written with the run, or read as published."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from dataclasses import dataclass, replace
