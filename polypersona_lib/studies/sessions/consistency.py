@@ -80,7 +80,7 @@ def paired(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 def _kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
     """Quadratic kappa of paired answers, near misses counted as near, chance taken item by item: {"value", "lo", "hi", "n"}.
 
-    1 - disagreement / disagreement expected if the same answers to an item were dealt to its respondents at random; disagreement is the squared distance on the
+    1 - disagreement / disagreement expected if the answers to an item were permuted over its respondents at random; disagreement is the squared distance on the
     item's scale from 0 to 1, so that items with two and with five options go together (with two options: Cohen's kappa). Over all items at once, everybody
     giving the same answer to each item would look like agreement; here that counts nothing.
     Args: both: from `paired`. items: what chance is taken within, one a row. Returns NaN where nobody differs from anybody.
