@@ -41,7 +41,7 @@ def lab(tmp_path):
     port, notebooks = free_port(0), tmp_path / "notebooks"
     notebooks.mkdir()
     notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(CELL.format(root=str(paths.ROOT), tests=str(paths.ROOT / "tests"), out=str(tmp_path)))]
+        cells=[nbformat.v4.new_code_cell(CELL.format(root=str(paths.ROOT), tests=str(paths.ROOT / "tests" / "rating"), out=str(tmp_path)))]
     )
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, notebooks / "rate.ipynb")
