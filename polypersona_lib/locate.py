@@ -63,7 +63,7 @@ def show_figure(run: RunConfig, stem: str):
 def works_here(run: RunConfig, made: str) -> bool:
     """True if the notebook should run its long step; otherwise it loads the published results and can be read alone in a minute.
 
-    True under the runner, if the work was begun here (`results/<run>/<made>` holds something), and for a run of which nothing is published:
+    True under the runner, if the work was begun here (`results/<run>/<made>` holds something), and for a run without published results:
     another seed, split, profile or data set. For library functions that do a long step or load it.
     """
     own = run.paths.results / made

@@ -71,7 +71,7 @@ def prepare_folder(folder: Path, source: str) -> Path:
 
 def end_closed_pages() -> None:
     """Let a page that is closed end its kernel (half a gigabyte). Voilà 0.5 posts that without the XSRF token which its own server then asks for;
-    the address of that one post holds the kernel's id, which only the page knows, and it still needs the login.
+    the address of this post holds the kernel's id, which only the page knows, and it still needs the login.
     """
     from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 

@@ -33,7 +33,7 @@ class Arm:
 
     Attributes:
         recipe: the complete recipe. method: "lora", "full" (every weight of the unquantized base) or "none" (the base as it is).
-        left_out: a domain of which no row is trained on ("": none).
+        left_out: a domain held out of training ("": none).
     """
 
     study: str

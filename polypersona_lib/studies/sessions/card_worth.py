@@ -47,7 +47,7 @@ def overview(table: pd.DataFrame, references: pd.DataFrame, other_hands: Mapping
     """The probability of the true option under each card, one row a system, `value [interval]`; a star: differs from the full card (Holm, 5 %).
 
     Args: table: `scores/conditions.csv`. references: `scores/administration.csv` (floors and bounds that need no card condition). other_hands: system -> its
-        value with the sheets of the full card in other people's hands. labels: the systems' names, in order.
+        value with the answers of the full card assigned to permuted respondents. labels: the systems' names, in order.
     Returns: text; n stands in the heading. A row "a perfect reader of that card" says what each card can give at most.
     """
     truth = table[table["metric"] == "truth_prob"]

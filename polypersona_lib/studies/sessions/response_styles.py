@@ -64,7 +64,7 @@ def upper_end(first: pd.DataFrame, *, seed: int) -> dict:
 
 
 def carry_over(first: pd.DataFrame, after: pd.DataFrame, *, seed: int) -> dict:
-    """By how much an answer moves towards the one given just before, per unit of that one: {"metric": "carry_over", "value", "lo", "hi", "n"}.
+    """By how much an answer moves towards the one given just before, per unit of the earlier answer: {"metric": "carry_over", "value", "lo", "hi", "n"}.
 
     The weight of the earlier answer in a regression of the score on it and on the score without it: a person's two answers go together, so an answer that
     merely falls back towards everybody's would otherwise seem to move away from the earlier one.

@@ -73,7 +73,7 @@ def write_tables(run: RunConfig, tables: dict[str, pd.DataFrame]) -> None:
 def read_tables(run: RunConfig) -> dict[str, pd.DataFrame]:
     """The tables of `measured_tables` from the last sessions run here, else in the published one (said in one line); six decimals, the models of `run` alone.
 
-    Raises: FileNotFoundError with the command to run, for a seed or split of which nothing is published.
+    Raises: FileNotFoundError with the command to run, for a seed or split without published results.
     """
     run = replace(run, profile="sessions")
     first, cards = (pd.read_csv(locate.find(run, f"scores/{name}.csv")) for name in ("consistency", "conditions"))
