@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import signal
 import statistics
 import sys
 from collections import defaultdict
@@ -226,4 +227,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `house.py | head` ends quietly
     sys.exit(main(sys.argv[1:]))
