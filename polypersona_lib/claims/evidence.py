@@ -1,8 +1,8 @@
-"""What a verdict rests on: the five verdicts, the bases they can have, and `Evidence`, which looks numbers up on both sides."""
+"""The eight verdicts, what they can rest on, and `Evidence`, which looks numbers up on both sides."""
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,15 +15,23 @@ from ..registry import MODELS
 from ..systems import model_name
 from ..world.questions import DOMAINS
 
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-CONTRADICTED, UNTESTED, NEEDS_DATA = "contradicted by the paper itself", "not tested at this scale", "needs the original data"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, UNTESTED, NEEDS_DATA)
+REPRODUCED, NOT_REPRODUCED, TRIVIAL, CLOSE = "reproduced", "not reproduced", "trivial: a baseline does it too", "too close to call"
+CONTRADICTED, BUILT_TO_MATCH = "contradicted by the paper itself", "built to match"
+UNTESTED, NEEDS_DATA = "not tested at this scale", "needs the original data"
+VERDICTS = {
+    REPRODUCED: "this run could have shown otherwise, and no baseline does it; or a published source says the same",
+    NOT_REPRODUCED: "this run shows otherwise",
+    TRIVIAL: "it holds here, and for an answerer that ignores the persona too",
+    CLOSE: "measured, and both outcomes are possible",
+    CONTRADICTED: "two printed statements cannot both be true",
+    BUILT_TO_MATCH: "our data or code follow the paper here, so this is no finding",
+    UNTESTED: "another run could decide it; among them every absolute score",
+    NEEDS_DATA: "only the authors' data or definitions could decide it",
+}
+"""Every verdict with what it means, in the order of tables."""
 BUILT, MEASURED, SOURCE, TEXT, NOTHING = "by construction", "measured", "published source", "the paper's own text", "nothing yet"
 BASES = (BUILT, MEASURED, SOURCE, TEXT, NOTHING)
-"""What a verdict rests on. By construction: we built the data, chose the setting or wrote the step so that it holds, so "reproduced" is no finding."""
-BUILT_TO_MATCH = "built to match"
-CLASSES = (*(f"{REPRODUCED}, {basis}" for basis in (MEASURED, SOURCE, TEXT)), NOT_REPRODUCED, CONTRADICTED, BUILT_TO_MATCH, UNTESTED, NEEDS_DATA)
-"""What a reader sees: the verdicts, and for what is reproduced also what it rests on."""
+"""What a verdict rests on. By construction: we built the data, chose the setting or wrote the step so that it holds."""
 PAPER_RUN = "./run_all.sh paper"
 DRAWS, SURE = 2000, 0.975
 """An order is decided if it holds in at least this share of the resamples of the test rows, or fails in as many."""
@@ -31,16 +39,9 @@ DRAWS, SURE = 2000, 0.975
 LARGER = tuple(key for key, spec in MODELS.items() if spec.parameters > 5e9)
 
 
-def verdict(holds: bool) -> str:
-    """reproduced, or not."""
-    return REPRODUCED if holds else NOT_REPRODUCED
-
-
-def verdict_class(judged: str, basis: str) -> str:
-    """One of `CLASSES` for a verdict and its basis: what we built to match is never shown as reproduced."""
-    if judged != REPRODUCED:
-        return judged
-    return BUILT_TO_MATCH if basis == BUILT else f"{REPRODUCED}, {basis}"
+def verdict(holds: bool, basis: str = MEASURED) -> str:
+    """reproduced, or not; what holds by construction is built to match."""
+    return NOT_REPRODUCED if not holds else BUILT_TO_MATCH if basis == BUILT else REPRODUCED
 
 
 def paper_names(keys: Iterable[str]) -> str:
@@ -165,7 +166,17 @@ class Evidence:
     def undecided(self, ours: str, reason: str) -> Finding:
         """The finding for what was measured and could be so or not, with the run that would tell."""
         more = f"{PAPER_RUN} tests it on the hub models" if self.profile.scale == "nano" else f"other seeds would tell more ({PAPER_RUN} --seed 1, ...)"
-        return Finding(ours, UNTESTED, f"too close to call: {reason}; {more}", MEASURED)
+        return Finding(ours, CLOSE, f"{reason}; {more}", MEASURED)
+
+    def as_if(self, system: str) -> "Evidence":
+        """The evidence of a run in which every model had the answers, and so the scores, of one other `system`."""
+        def stand_in(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+            if frame is None or "system" not in frame:
+                return frame
+            others, alike = frame[~frame["system"].isin(MODELS)], frame[frame["system"] == system]
+            return pd.concat([others, *(alike.assign(system=key) for key in MODELS)], ignore_index=True)
+
+        return replace(self, scores=stand_in(self.scores), rows=stand_in(self.rows))
 
     def scale_note(self) -> str:
         """What kind of models something was found on, and what it can show."""

@@ -1,4 +1,4 @@
-"""The claims ledger: every number and comparison the paper prints, what we got, one of five verdicts with its reason, and what it rests on.
+"""The claims ledger: every number and comparison the paper prints, what we got, one of eight verdicts with its reason, and what it rests on.
 
     python -m polypersona_lib claims [RUN]                                    # counts the verdicts of results/RUN/claims.csv (default: the shipped run)
     python -m polypersona_lib claims --verdict "not reproduced" --place V-C   # lists the claims that fit
@@ -19,11 +19,17 @@ import pandas as pd
 from .. import paths
 from ..config import Profile
 from ..files import csv_text, write_atomically
+from ..systems import BASELINES, system_label
 from ..world.paper import CLAIM_KINDS
 from . import contradictions, method_rules, order_rules, score_rules
-from .evidence import BASES, MEASURED, REPRODUCED, VERDICTS, Evidence, Finding, Untestable
+from .evidence import BASES, MEASURED, REPRODUCED, TRIVIAL, UNTESTED, VERDICTS, Evidence, Finding, Untestable
 
 RULES = contradictions.RULES | method_rules.RULES | order_rules.RULES | score_rules.RULES
+
+
+_AMONG_MODELS = {"rank", "balanced", "upper_half", "beats_larger", "strong_in", "several_tops", "only_below"}
+GUARDED = (order_rules.RULES | score_rules.RULES).keys() - _AMONG_MODELS
+"""Rules that a baseline could fulfil too. The others order the models among themselves, and seven copies of one answerer have no order."""
 
 
 def apply_rule(claim: pd.Series, evidence: Evidence) -> Finding:
@@ -32,6 +38,20 @@ def apply_rule(claim: pd.Series, evidence: Evidence) -> Finding:
         return RULES[claim["test"]](claim, evidence)
     except Untestable as gap:
         return gap.finding
+
+
+def guarded(claim: pd.Series, evidence: Evidence) -> Finding:
+    """The finding of the claim's rule; what was measured counts as reproduced only if no answerer that ignores the persona fulfils the same rule."""
+    finding = apply_rule(claim, evidence)
+    if (finding.verdict, finding.basis) != (REPRODUCED, MEASURED) or claim["test"] not in GUARDED:
+        return finding
+    alike = {system: apply_rule(claim, evidence.as_if(system)) for system in BASELINES}
+    if all(other.basis != MEASURED for other in alike.values()):
+        return finding._replace(verdict=UNTESTED, reason=f"no baseline was scored beside it; ./run_all.sh nano scores them all. {finding.reason}")
+    same = [f"{system_label(system, evidence.profile.scale)}: {other.ours}" for system, other in alike.items() if other.verdict == REPRODUCED]
+    if not same:
+        return finding._replace(reason=f"No baseline does it. {finding.reason}")
+    return finding._replace(verdict=TRIVIAL, reason=f"A baseline does it too ({'; '.join(same)}). {finding.reason}")
 
 
 def judge(claims: pd.DataFrame, facts: dict, scores: pd.DataFrame, profile: Profile, *, rows: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -49,7 +69,7 @@ def judge(claims: pd.DataFrame, facts: dict, scores: pd.DataFrame, profile: Prof
         if test not in RULES:
             raise ValueError(f"claim {key}: unknown test '{test}'; choose from {', '.join(sorted(RULES))}")
     evidence = Evidence(claims, facts, scores, profile, rows)
-    findings = [apply_rule(claim, evidence) for _, claim in claims.iterrows()]
+    findings = [guarded(claim, evidence) for _, claim in claims.iterrows()]
     for key, finding in zip(claims["id"], findings, strict=True):
         if finding.verdict not in VERDICTS or finding.basis not in BASES or not all(str(part).strip() for part in finding):
             raise ValueError(f"claim {key}: the rule gave {finding}")
@@ -76,7 +96,7 @@ def choose(ledger: pd.DataFrame, *, text: str = "", **columns: str) -> pd.DataFr
 
 
 def count_verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
-    """Number of claims by kind (rows) and verdict (columns, all five), with totals."""
+    """Number of claims by kind (rows) and verdict (columns, all eight), with totals."""
     return _counted(ledger["kind"], CLAIM_KINDS, ledger["verdict"], VERDICTS)
 
 
@@ -98,13 +118,11 @@ def write_claims(ledger: pd.DataFrame, path: Path) -> Path:
 
 
 def _overview(ledger: pd.DataFrame) -> str:
-    """Verdicts by kind, and how many hold by construction; at most 80 columns wide."""
+    """Verdicts by kind, and what "reproduced" rests on; at most 80 columns wide."""
     table = count_verdicts(ledger).T.rename_axis(columns=None)
     reproduced = rests_on(ledger).loc[REPRODUCED]
     parts = [f"{reproduced[basis]} {basis}" for basis in BASES if reproduced[basis]]
-    rest = (
-        f"Of the {reproduced['all']} reproduced: {', '.join(parts)}. What holds by construction was built to match and says nothing about the original study."
-    )
+    rest = f"Of the {reproduced['all']} reproduced: {', '.join(parts) or 'none'}. What was built to match says nothing about the original study."
     return f"{table.to_string()}\n{textwrap.fill(rest, 79)}"
 
 

@@ -11,11 +11,12 @@ from ..registry import MODELS, PAPER_TARGETS
 from ..world.questions import DOMAINS
 from .evidence import (
     BUILT,
+    BUILT_TO_MATCH,
+    CLOSE,
     MEASURED,
     NEEDS_DATA,
     NOT_REPRODUCED,
     PAPER_RUN,
-    REPRODUCED,
     SOURCE,
     UNTESTED,
     Evidence,
@@ -44,8 +45,8 @@ def _fact(ev: Evidence, metric: str) -> float:
 def _counted(ev: Evidence, ours: str, holds: bool, note: str = DASH) -> Finding:
     """A finding about the data set: by construction in ours, which is built to the paper's counts, measured in foreign data."""
     own = "by construction: our embedded data set is built to match the paper here, which says nothing about the original data"
-    where = f"counted in the foreign data {ev.foreign}" if ev.foreign else own
-    return Finding(ours, verdict(holds), where if note == DASH else f"{where}; {note}", MEASURED if ev.foreign else BUILT)
+    where, basis = (f"counted in the foreign data {ev.foreign}", MEASURED) if ev.foreign else (own, BUILT)
+    return Finding(ours, verdict(holds, basis), where if note == DASH else f"{where}; {note}", basis)
 
 
 def data(claim: pd.Series, ev: Evidence) -> Finding:
@@ -63,7 +64,7 @@ def present(claim: pd.Series, ev: Evidence) -> Finding:
     if not ev.trained_enough and not count:
         _fact(ev, claim["metric"])
     why = "by construction: our question bank names the instrument that inspired each item (our own wording)"
-    return Finding(f"{count} items", verdict(count > 0), why, BUILT)
+    return Finding(f"{count} items", verdict(count > 0, BUILT), why, BUILT)
 
 
 def varied(claim: pd.Series, ev: Evidence) -> Finding:
@@ -91,20 +92,20 @@ def recipe(claim: pd.Series, ev: Evidence) -> Finding:
     ours = getattr(ev.profile.train, claim["metric"])
     ours = (4 if ours else 16) if claim["metric"] == "four_bit" else ours
     if float(ours) == float(claim["value"]):
-        return Finding(f"{ours:g}", REPRODUCED, f"by construction: the {ev.profile.name} profile uses it as printed", BUILT)
+        return Finding(f"{ours:g}", BUILT_TO_MATCH, f"by construction: the {ev.profile.name} profile uses it as printed", BUILT)
     return Finding(f"{ours:g}", UNTESTED, f"the {ev.profile.name} profile differs: {ev.profile.why}. {PAPER_RUN} uses the paper's value")
 
 
 def gpu_only(claim: pd.Series, ev: Evidence) -> Finding:
     """Settings that only exist on a CUDA GPU."""
     if ev.facts.get("cuda"):
-        return Finding(claim["value"], REPRODUCED, "by construction: used on the GPU of this run", BUILT)
+        return Finding(claim["value"], BUILT_TO_MATCH, "by construction: used on the GPU of this run", BUILT)
     return Finding("not on this machine", UNTESTED, f"{claim['note']}; {PAPER_RUN} on a CUDA GPU uses it")
 
 
 def implemented(claim: pd.Series, ev: Evidence) -> Finding:
     """A step of the method that the code takes; the note names where."""
-    return Finding("a step of our code", REPRODUCED, f"by construction: {claim['note']}", BUILT)
+    return Finding("a step of our code", BUILT_TO_MATCH, f"by construction: {claim['note']}", BUILT)
 
 
 def untested(claim: pd.Series, ev: Evidence) -> Finding:
@@ -131,7 +132,7 @@ def base_model(claim: pd.Series, ev: Evidence) -> Finding:
     spec = MODELS[claim["subject"]]
     twin = "; this run uses its nano twin, the same architecture in small" if ev.profile.scale == "nano" else ""
     why = f"by construction: our registry takes {spec.hub_id} at revision {spec.revision[:8]}{twin}"
-    return Finding(spec.hub_id, verdict(claim["value"].lower() in spec.hub_id.lower()), why, BUILT)
+    return Finding(spec.hub_id, verdict(claim["value"].lower() in spec.hub_id.lower(), BUILT), why, BUILT)
 
 
 def wrong_base(claim: pd.Series, ev: Evidence) -> Finding:
@@ -151,14 +152,14 @@ def template(claim: pd.Series, ev: Evidence) -> Finding:
     spec = MODELS[claim["subject"]]
     used = "the ChatML fallback" if spec.template == "none" else "its own chat template"
     why = f"by construction: {spec.display} is trained and asked with {used}; the template's hash is in the run record"
-    return Finding(used, verdict((spec.template == "none") == (claim["value"] == "none")), why, BUILT)
+    return Finding(used, verdict((spec.template == "none") == (claim["value"] == "none"), BUILT), why, BUILT)
 
 
 def lora_targets(claim: pd.Series, ev: Evidence) -> Finding:
     """The paper's seven module names are the ones adapted."""
     spec = MODELS[claim["subject"]]
     why = f"by construction: adapted in {spec.display}; a name that matched no module would stop the run"
-    return Finding(", ".join(spec.lora_targets), verdict(set(spec.lora_targets) == set(PAPER_TARGETS)), why, BUILT)
+    return Finding(", ".join(spec.lora_targets), verdict(set(spec.lora_targets) == set(PAPER_TARGETS), BUILT), why, BUILT)
 
 
 def _trainable() -> dict[str, float]:
@@ -193,7 +194,7 @@ def retained_gain(claim: pd.Series, ev: Evidence) -> Finding:
     quantized = f", QLoRA {100 * ev.facts['ablation.retained_qlora']['share']:.1f} %" if "ablation.retained_qlora" in ev.facts else ""
     why = f"gain in loss on {gain['n']} records, nano twin, three seeds each (./run_all.sh ablations){quantized}; the paper does not say which gains it means"
     if low < float(claim["value"]) < high:
-        return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", UNTESTED, f"too close to call: the interval includes the paper's figure: {why}", MEASURED)
+        return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", CLOSE, f"the interval includes the paper's figure: {why}", MEASURED)
     return Finding(f"{share:.1f} % [{low:.1f}, {high:.1f}]", verdict(low >= float(claim["value"])), why, MEASURED)
 
 
@@ -223,7 +224,7 @@ def models_run(claim: pd.Series, ev: Evidence) -> Finding:
     except Untestable as gap:
         return gap.finding._replace(ours=f"{len(scores)} of 7")
     what = "nano twins of all seven families" if ev.profile.scale == "nano" else "all seven hub models"
-    return Finding(str(len(scores)), verdict(len(scores) == int(claim["value"])), f"by construction: {what} were tuned and scored alike here", BUILT)
+    return Finding(str(len(scores)), verdict(len(scores) == int(claim["value"]), BUILT), f"by construction: {what} were tuned and scored alike here", BUILT)
 
 
 def all_measured(claim: pd.Series, ev: Evidence) -> Finding:
@@ -233,7 +234,7 @@ def all_measured(claim: pd.Series, ev: Evidence) -> Finding:
     if len(have) < len(wanted):
         lacking = ", ".join(m for m in wanted if m not in have)
         return Finding(", ".join(have) or "none", UNTESTED, f"no score of {lacking} in this run; ./run_all.sh {ev.profile.name} computes it")
-    return Finding(", ".join(have), REPRODUCED, "by construction: all of them are computed in this run", BUILT)
+    return Finding(", ".join(have), BUILT_TO_MATCH, "by construction: all of them are computed in this run", BUILT)
 
 
 RULES = by_name(

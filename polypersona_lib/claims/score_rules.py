@@ -76,9 +76,9 @@ def traits_kept(claim: pd.Series, ev: Evidence) -> Finding:
     ours = f"above zero: {above} of {len(gaps)} (gap {least:.3f} to {most:.3f})"
     card = f"a perfect reader of the card reaches {reader}; surely less than half of it: {little} of {len(gaps)}. " if reader else ""
     why = f"{card}{claim['note']} {ev.scale_note()}"
-    if 2 * above > len(gaps):
-        return Finding(ours, REPRODUCED, why, MEASURED)
-    return Finding(ours, NOT_REPRODUCED, why, MEASURED) if 2 * little > len(gaps) else ev.undecided(ours, why)
+    if 2 * little > len(gaps):
+        return Finding(ours, NOT_REPRODUCED, why, MEASURED)
+    return Finding(ours, REPRODUCED, why, MEASURED) if 2 * above > len(gaps) else ev.undecided(ours, why)
 
 
 def diverse(claim: pd.Series, ev: Evidence) -> Finding:

@@ -89,10 +89,10 @@ def context(run: RunConfig) -> dict:
     return {
         "run": {"name": run.name, "profile": run.profile, "scale": scale, "data": run.data and Path(run.data).name, "split": run.split, "seed": run.seed},
         "facts": parts.what_ran(run, records, dataset), "models": parts.trained_models(records, scale),
-        "verdicts": parts.count_classes(ledger), "claims": ledger, **_tables([results, *(study.results for study in studies)]),
+        "verdicts": parts.verdict_rows(ledger), "claims": ledger, **_tables([results, *(study.results for study in studies)]),
         "controls": score_table(scores["systems"], score_tables.CONTROL_METRICS, scale), "control_meanings": CONTROLS.values(),
         "findings": score_tables.findings_table(scores["findings"], scale), "fidelity": fidelity,
-        "brief": brief.brief(scores, ledger, keys, scale), "places": PLACES, "types": brief.type_table(rows, scale),
+        "opening": brief.opening(ledger, scale), "brief": brief.brief(scores, ledger, keys, scale), "places": PLACES, "types": brief.type_table(rows, scale),
         "unseen": score_table(scores["systems_unseen_pairs"], score_tables.UNSEEN_METRICS, scale),
         "administration": score_table(scores["administration"], score_tables.ADMINISTRATION_METRICS, scale),
         "domains": score_tables.domain_table(scores["domain_accuracy"], scale),

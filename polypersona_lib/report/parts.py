@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..cells import DASH
-from ..claims.evidence import CLASSES, REPRODUCED, verdict_class
+from ..claims.evidence import VERDICTS
 from ..config import RunConfig
 from ..systems import model_of, system_kind, system_label, untuned
 from .score_tables import from_csv_text, slug
 
-MARKS = dict(zip(CLASSES, ("✓", "✓", "✓", "✗", "≠", "=", "○", "?"), strict=True))
+MARKS = dict(zip(VERDICTS, ("✓", "✗", "–", "≈", "≠", "=", "○", "?"), strict=True))
 TYPE_LABELS = {"open": "open", "likert": "Likert", "yesno": "yes/no", "agreement": "agreement"}
 OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "processes")
 MAKES = {  # what the stages make beside the paper's tables and figures
@@ -36,27 +36,25 @@ def read_json(path: Path) -> dict:
 
 
 def read_ledger(path: Path) -> list[dict]:
-    """The rows of claims.csv as text, with the class that a reader sees (`verdict_class`), its slug and its mark."""
+    """The rows of claims.csv as text, with the verdict's slug and mark."""
     if not path.is_file():
         return []
     rows = []
     for cells in pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records"):
         row = {name: from_csv_text(cell) for name, cell in cells.items()}
-        group = verdict_class(row["verdict"], row["basis"])
-        rows.append(row | {"class": group, "slug": slug(group), "mark": MARKS.get(group, ""), "printed": _printed(row)})
+        rows.append(row | {"slug": slug(row["verdict"].partition(":")[0]), "mark": MARKS.get(row["verdict"], ""), "printed": _printed(row)})
     return rows
 
 
-def count_classes(ledger: list[dict]) -> list[dict]:
-    """Number and share of claims by class, in the fixed order; of the ways to be reproduced only those that occur."""
+def verdict_rows(ledger: list[dict]) -> list[dict]:
+    """Number and share of claims by verdict, in the fixed order, all of them."""
     kinds = list(dict.fromkeys(c["kind"] for c in ledger))
     rows = []
-    for group in CLASSES:
-        mine = [c["kind"] for c in ledger if c["class"] == group]
-        if mine or not group.startswith(REPRODUCED):
-            share = round(100 * len(mine) / len(ledger), 1) if ledger else 0
-            rows.append({"name": group, "mark": MARKS[group], "slug": slug(group), "n": len(mine), "share": share,
-                         "kinds": [mine.count(kind) for kind in kinds], "kind_names": kinds})  # fmt: skip
+    for name, meaning in VERDICTS.items():
+        mine = [c["kind"] for c in ledger if c["verdict"] == name]
+        share = round(100 * len(mine) / len(ledger), 1) if ledger else 0
+        rows.append({"name": name, "meaning": meaning, "mark": MARKS[name], "slug": slug(name.partition(":")[0]), "n": len(mine), "share": share,
+                     "kinds": [mine.count(kind) for kind in kinds], "kind_names": kinds})  # fmt: skip
     return rows
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
-from ..claims.evidence import BUILT_TO_MATCH, CLASSES, CONTRADICTED, MEASURED, NEEDS_DATA, NOT_REPRODUCED, REPRODUCED, SOURCE, TEXT, UNTESTED, verdict_class
+from ..claims.evidence import VERDICTS
 from ..config import RunConfig
 from ..files import write_atomically
 
@@ -25,16 +25,6 @@ ASIDE_FILES = {
 }
 """What is published of the studies outside the nano run; the first pattern says whether one was run."""
 MOST_BYTES = 4_000_000
-MEANINGS = {
-    f"{REPRODUCED}, {MEASURED}": "this run could have shown otherwise",
-    f"{REPRODUCED}, {SOURCE}": "a published source says the same",
-    f"{REPRODUCED}, {TEXT}": "the paper's own numbers agree",
-    NOT_REPRODUCED: "this run shows otherwise",
-    CONTRADICTED: "two printed statements cannot both be true",
-    BUILT_TO_MATCH: "our data or code follow the paper here, so this is no finding",
-    UNTESTED: "another run could decide it; among them every absolute score, and orders that are too close to call",
-    NEEDS_DATA: "only the authors' data or definitions could decide it",
-}
 _MARKS = ("<!-- results: start -->", "<!-- results: end -->")
 
 
@@ -74,10 +64,10 @@ def _files(base: Path, target: Path, patterns: tuple[str, ...]) -> dict[Path, Pa
 
 
 def readme_table(results: Path) -> str:
-    """What became of the paper's claims, as Markdown: one row a class of verdicts, counted in the run's `claims.csv`."""
+    """What became of the paper's claims, as Markdown: one row a verdict, counted in the run's `claims.csv`."""
     claims = pd.read_csv(results / "claims.csv", dtype=str, keep_default_na=False)
-    classes = [verdict_class(*pair) for pair in zip(claims["verdict"], claims["basis"], strict=True)]
-    rows = [(name, classes.count(name), MEANINGS[name]) for name in CLASSES if name in classes]
+    counts = claims["verdict"].value_counts()
+    rows = [(name, counts[name], meaning) for name, meaning in VERDICTS.items() if name in counts]
     return pd.DataFrame(rows, columns=[f"the paper's {len(claims)} claims", "n", "what it means"]).to_markdown(index=False, disable_numparse=True)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from polypersona_lib import paths
 from polypersona_lib.cells import write_table
-from polypersona_lib.claims.evidence import BUILT, MEASURED, NOTHING, VERDICTS
+from polypersona_lib.claims.evidence import BUILT, BUILT_TO_MATCH, CLOSE, MEASURED, NOT_REPRODUCED, NOTHING, REPRODUCED, UNTESTED, VERDICTS
 from polypersona_lib.claims.ledger import judge, write_claims
 from polypersona_lib.config import RunConfig
 from polypersona_lib.report import brief as report_brief
@@ -269,14 +269,20 @@ def test_the_brief_says_what_the_scores_say():
              ("phi-2", "note", "alike", few), ("mistral-7b", "note", "alike", few.replace("40", "50")),
              ("uniform", "problem", "failed", "a floor")]  # fmt: skip
     findings = pd.DataFrame(lines, columns=["system", "severity", "id", "text"])
-    claimed = [("fact", VERDICTS[0], BUILT), *(("order", v, MEASURED) for v in VERDICTS[:2]), ("shape", VERDICTS[3], MEASURED), ("order", VERDICTS[3], NOTHING)]
+    claimed = [
+        ("fact", BUILT_TO_MATCH, BUILT),
+        ("order", REPRODUCED, MEASURED),
+        ("order", NOT_REPRODUCED, MEASURED),
+        ("shape", CLOSE, MEASURED),
+        ("order", UNTESTED, NOTHING),
+    ]
     ledger = [dict(zip(("kind", "verdict", "basis"), claim, strict=True)) for claim in claimed]
     changed = {"contrast": CONTRASTS[2], "metric": "stance_acc", "model": ["phi-2", "mistral-7b"], "toward": [True, False], "p_holm": [0.2, 0.01]}
     scores = {"systems": systems, "administration": sheets, "findings": findings, "fidelity_contrasts": pd.DataFrame(changed)}
     found = " ".join(b["text"] for b in report_brief.brief(scores, ledger, ("phi-2", "mistral-7b"), "nano"))
     expected = [
-        "Of 5 claims, 1 are reproduced by measurement; 1 are not reproduced. Another 1 were built to match",
-        "This run measures 3 claims about order and shape: 1 hold, 1 fail, 1 are too close",
+        "Of 5 claims, 1 are reproduced by measurement; 1 are not reproduced. For 0 a baseline does the same, 1 are too close to call. "
+        "Another 1 were built to match",
         "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
         "ROUGE-1 0.200. The tuned models score 0.100 to 0.300; 1 of 2 score higher",
         "for 1 of 2 tuned models; it is 0.010 to 0.020", "in 0.400 to 0.500 of the cases. The majority answer does in 0.350",
@@ -291,13 +297,39 @@ def test_the_brief_says_what_the_scores_say():
     assert len(clean) == 1 and clean[0]["text"].startswith("No problem was found")
 
 
+def test_the_opening_says_claim_result_and_gap():
+    """Small against large stands there with what it would take; at paper scale with its verdict."""
+
+    def claim(test, verdict, ours="x", value="all", metric="bleu"):
+        return {"test": test, "verdict": verdict, "ours": ours, "value": value, "metric": metric}
+
+    ledger = [
+        claim("traits_kept", NOT_REPRODUCED, "above zero: 2 of 7"),
+        claim("traits_kept", CLOSE, "open ones", "open"),
+        claim("rank", CLOSE),
+        claim("rank", NOT_REPRODUCED),
+    ]
+    told = dict(report_brief.opening([*ledger, claim("on_par", UNTESTED), claim("score", UNTESTED)], "nano"))
+    assert list(told) == ["The paper claims", "Here", "Not tested"] and "as well as large ones" in told["The paper claims"]
+    assert told["Here"].startswith("Traits kept: not reproduced, above zero: 2 of 7. Of 2 places") and "open ones" not in told["Here"]
+    assert "small models equal large ones (1 claims): all twins have one size" in told["Not tested"] and "persona-blind answer" in told["Not tested"]
+    judged = dict(report_brief.opening([*ledger, claim("on_par", REPRODUCED, "-1.0 %")], "paper"))
+    assert "Small against large: reproduced, -1.0 %" in judged["Here"] and judged["Not tested"] == "Nothing of this."
+    assert report_brief.opening([], "nano") == []
+
+
 def test_the_first_screen_needs_no_readme(page):
     """Before the first heading of a section stand what the paper does, what this page is, and what the models of the run are."""
     start = " ".join("".join(Page(page.split("<h2")[0].split("</style>")[1]).words).split())
     for words in ("trains small chat models to answer survey questions as a given person", "Its data are not public", "about 1.7 million parameters"):
         assert words in start, words
     brief = page.split('<h2 id="brief">')[1].split("</section>")[0]
-    assert 'href="#claims" data-verdict="not-reproduced"' in brief and "What of the paper holds here?" in brief and 'href="#definitions"' in brief
+    assert (
+        'href="#claims" data-verdict="not-reproduced"' in brief
+        and "What of the paper holds here?" in brief
+        and "<dt>The paper claims</dt>" in brief
+        and 'href="#definitions"' in brief
+    )
     words = " ".join("".join(Page(page.split('<h2 id="definitions">')[1]).words).split())
     assert all(term in words for term in ("Nano twin", "Baseline", "Upper bound", "Swap gap", "Built to match", "95 % interval"))
 
