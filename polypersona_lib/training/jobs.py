@@ -22,7 +22,7 @@ from ..registry import ModelSpec, get_spec
 from ..world import dataset
 from .trainer import Job, fine_tune
 
-VERSION = 3  # raised when training or its record changes: what was trained before is trained again
+VERSION = 4  # raised when training or its record changes: what was trained before is trained again
 
 
 def load_tokenizers(run: RunConfig) -> dict:

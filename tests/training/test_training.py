@@ -12,7 +12,7 @@ import pytest
 
 from polypersona_lib import paths, registry
 from polypersona_lib.config import PROFILES, RunConfig
-from polypersona_lib.models import adapters, generation, loading
+from polypersona_lib.models import adapters, fused_lora, generation, loading
 from polypersona_lib.models.shared_prefix import align, answer_logits, decoder, run_prefixes, select
 from polypersona_lib.prompts import chat
 from polypersona_lib.training.answer_trainer import Plan, trainer_of
@@ -150,10 +150,11 @@ def test_four_bit_gradients_are_right_before_and_after_a_validation(key, parts, 
     assert flags and not any(flags)
 
 
-def test_training_on_unpacked_weights_is_training_on_packed_ones_to_the_last_bit(parts, tokenizers):
-    """On a CPU the rounded weights are written out once instead of at every step."""
+def test_training_on_unpacked_weights_is_training_on_packed_ones_to_the_last_bit(parts, tokenizers, monkeypatch):
+    """On a CPU the rounded weights are written out once instead of at every step. Both with PEFT's own layers (see `test_fused_lora`)."""
     import torch
 
+    monkeypatch.setattr(fused_lora, "fuse", lambda model: 0)
     key = "tinyllama-1.1b"
     rows, found = encode_rows(tokenizers[key], parts["train"].head(6)), []
     for unpack in (False, True):
