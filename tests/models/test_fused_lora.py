@@ -14,7 +14,6 @@ from scipy import stats
 from polypersona_lib import paths, registry
 from polypersona_lib.models import adapters, loading
 from polypersona_lib.models.fused_lora import FusedLinear, dropped, fuse
-from polypersona_lib.prompts import chat
 from polypersona_lib.training.batches import answer_loss, encode_rows, validation_loss
 from polypersona_lib.world.dataset import read_split
 
