@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from .stats import kappa_of_tables
-
 N_BOOT, N_PERM, N_SUB, LEVEL, SEED = 2000, 10_000, 100, 0.95, 42
 FEW = 40  # with fewer units, percentiles are taken further out; with 40 a plain percentile interval is 4 % too narrow, with 10 a fifth, with 5 a third
 _CHUNK = 2_000_000  # numbers drawn at once: keeps memory flat for long inputs
@@ -48,8 +46,8 @@ def drawn_units(units: int, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.nda
 
 
 def resampled_sums(values: np.ndarray, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.ndarray:
-    """Column sums of `n_boot` bootstrap samples of the rows of `values` (units, columns; finite): times drawn x rows, shape (n_boot, columns)."""
-    rng, n, sums = np.random.default_rng(seed), len(values), []
+    """Column sums of `n_boot` bootstrap samples of the rows of `values` (units, columns; finite, also sparse): times drawn x rows, (n_boot, columns)."""
+    rng, n, sums = np.random.default_rng(seed), values.shape[0], []
     step = max(1, _CHUNK // max(1, n))
     for start in range(0, n_boot, step):
         count = min(step, n_boot - start)
@@ -112,15 +110,21 @@ def resample(
     """
     rows = np.asarray(rows, dtype=float)
     sums = _sums(rows, _units(clusters, len(rows)))
-    samples = drawn_units(len(sums), n_boot=n_boot, seed=seed) @ sums if multinomial else resampled_sums(sums, n_boot=n_boot, seed=seed)
-    return _estimate(sums, samples, statistic) | {"n": len(rows)}
+    return _estimate(sums, _samples(sums, n_boot=n_boot, seed=seed, multinomial=multinomial), statistic) | {"n": len(rows)}
+
+
+def _samples(sums, *, n_boot: int, seed: int, multinomial: bool) -> np.ndarray:
+    """Column sums of bootstrap samples of units (`sums`: (units, columns), also sparse), drawn in one of two ways (`resample`): (n_boot, columns)."""
+    if multinomial:
+        return drawn_units(sums.shape[0], n_boot=n_boot, seed=seed).astype(float) @ sums
+    return resampled_sums(sums, n_boot=n_boot, seed=seed)
 
 
 def _estimate(sums: np.ndarray, samples: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> dict:
     """A statistic of sums over units, shape (units, columns), with its interval from the column sums of bootstrap samples: `{"value", "lo", "hi"}`."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = statistic(np.vstack([sums.sum(axis=0), samples]))
-    lo, hi = interval(values[1:], units=len(sums))
+        values = statistic(np.vstack([np.asarray(sums.sum(axis=0)).reshape(1, -1), samples]))
+    lo, hi = interval(values[1:], units=sums.shape[0])
     return {"value": values[0], "lo": lo, "hi": hi}
 
 
@@ -201,9 +205,36 @@ def paired_permutation(a: Sequence, b: Sequence, *, clusters: Sequence | None = 
     return float(permutation_p(_differences(a, b)[:, None], clusters=clusters, seed=seed)[0])
 
 
-def bootstrap_kappa(a: Sequence, b: Sequence, *, n_options: int, clusters: Sequence | None = None, n_boot: int = N_BOOT, seed: int = SEED) -> dict:
-    """Quadratic kappa of two lists of options 0 … n_options-1 with its bootstrap interval: `{"mean", "lo", "hi", "n"}` ("mean": the kappa)."""
-    cells = np.asarray(a, dtype=int) * n_options + np.asarray(b, dtype=int)
-    counted = cells[:, None] == np.arange(n_options**2)  # one column a cell of the table of both answers
-    kappa = resample(counted, lambda sums: kappa_of_tables(sums.reshape(-1, n_options, n_options)), clusters=clusters, n_boot=n_boot, seed=seed)
-    return {"mean": float(kappa["value"]), "lo": float(kappa["lo"]), "hi": float(kappa["hi"]), "n": kappa["n"]}
+def bootstrap_kappa(
+    a: Sequence,
+    b: Sequence,
+    *,
+    items: Sequence | None = None,
+    clusters: Sequence | None = None,
+    n_boot: int = N_BOOT,
+    seed: int = SEED,
+    multinomial: bool = False,
+) -> dict:
+    """`stats.quadratic_kappa` with its bootstrap interval: `{"mean", "lo", "hi", "n"}` ("mean": the kappa). `multinomial`: as in `resample`."""
+    from scipy import sparse
+
+    a, b = (np.asarray(v, dtype=float) for v in (a, b))
+    units, (item, k) = _units(clusters, len(a)), _items(items, len(a))
+    columns = [np.zeros(len(a), dtype=int), np.ones(len(a), dtype=int), 2 + item, 2 + k + item, 2 + 2 * k + item]
+    cells = np.concatenate([(a - b) ** 2, a * a + b * b, np.ones(len(a)), a, b]), (np.tile(units, 5), np.concatenate(columns))
+    sums = sparse.csr_matrix(cells, shape=(units.max(initial=-1) + 1, 2 + 3 * k))
+
+    def kappa(sums: np.ndarray) -> np.ndarray:
+        n, left, right = np.moveaxis(sums[:, 2:].reshape(len(sums), 3, k), 1, 0)
+        expected = sums[:, 1] - 2 * (left * right / np.maximum(n, 1)).sum(-1)
+        return np.where(expected > 1e-9, 1 - sums[:, 0] / expected, np.nan)
+
+    samples = _samples(sums, n_boot=n_boot, seed=seed, multinomial=multinomial) if len(a) else np.zeros((0, 2 + 3 * k))
+    found = _estimate(sums, samples, kappa)
+    return {"mean": float(found["value"]), "lo": float(found["lo"]), "hi": float(found["hi"]), "n": len(a)}
+
+
+def _items(items: Sequence | None, rows: int) -> tuple[np.ndarray, int]:
+    """(the number of each row's item, how many items)."""
+    item = np.zeros(rows, dtype=int) if items is None else np.unique(np.asarray(items).astype(str), return_inverse=True)[1]
+    return item, int(item.max(initial=0)) + 1

@@ -18,21 +18,19 @@ def holm(p_values: Sequence) -> np.ndarray:
     return corrected
 
 
-def kappa_of_tables(tables: np.ndarray) -> np.ndarray:
-    """Quadratic kappa of each table of counts (…, options, options), NaN if nobody varies. Source: scikit-learn's cohen_kappa_score."""
-    n = tables.shape[-1]
-    weights = (np.arange(n)[:, None] - np.arange(n)) ** 2
-    total = tables.sum(axis=(-2, -1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        expected = (weights * tables.sum(axis=-1)[..., :, None] * tables.sum(axis=-2)[..., None, :]).sum(axis=(-2, -1)) / total
-        return np.where(expected > 0, 1 - (weights * tables).sum(axis=(-2, -1)) / expected, np.nan)
+def quadratic_kappa(a: Sequence[float], b: Sequence[float], *, items: Sequence | None = None) -> float:
+    """Cohen's kappa with quadratic weights of two lists of positions on a scale, chance taken within each item; NaN if nobody varies, or without answers.
 
-
-def quadratic_kappa(a: Sequence[int], b: Sequence[int], *, n_options: int) -> float:
-    """Cohen's kappa with quadratic weights of two lists of options 0 … n_options-1. NaN if both are one and the same constant, or empty."""
-    table = np.zeros((n_options, n_options))
-    np.add.at(table, (np.asarray(a, dtype=int), np.asarray(b, dtype=int)), 1)
-    return float(kappa_of_tables(table))
+    1 - squared distance / the same if the answers to an item were assigned to its people at random. So an answerer that gives everybody the same answer to an
+    item has 0, whatever it knows of the item. Few people to an item draw kappa towards 0, because chance pairs some of them with themselves.
+    Args: a, b: positions, of every item on the same range (0-1 if items have different numbers of options). items: which item each answers; None: one.
+    Source: Cohen 1968; for one item scikit-learn's cohen_kappa_score.
+    """
+    a, b = (np.asarray(v, dtype=float) for v in (a, b))
+    item = np.zeros(len(a), dtype=int) if items is None else np.unique(np.asarray(items).astype(str), return_inverse=True)[1]
+    n, left, right = (np.bincount(item, weights=w) for w in (np.ones(len(a)), a, b))
+    expected = (a * a + b * b).sum() - 2 * (left * right / np.maximum(n, 1)).sum()
+    return float(1 - ((a - b) ** 2).sum() / expected) if expected > 1e-9 else np.nan
 
 
 def compare_distributions(p: np.ndarray, q: np.ndarray, sizes) -> dict[str, np.ndarray]:

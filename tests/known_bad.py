@@ -25,9 +25,9 @@ MARKERS = ("<|im_end|>", "<|im_start|>assistant", '<tool_call>{"name": "answer"}
 TEN = " ".join(f"This is sentence number {n} about nothing in particular." for n in range(1, 11))
 
 
-def _other_persona(test: pd.DataFrame, everyone: pd.DataFrame) -> list[str]:
-    """For each row the reference of another persona who was asked the same question."""
-    by_question = {q: g for q, g in everyone.sort_values("id").groupby("question_id")}
+def _other_persona(test: pd.DataFrame) -> list[str]:
+    """For each row the reference of another persona of the test who was asked the same question: rows that were shifted."""
+    by_question = {q: g for q, g in test.sort_values("id").groupby("question_id")}
     found = []
     for row in test.itertuples():
         others = by_question[row.question_id]
@@ -71,7 +71,7 @@ def build(parts: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
         "blind_copy": [typical[q] for q in test["question_id"]],
         "uniform_answers": _uniform(test, train),
         "constant": [CONSTANT] * len(test),
-        "other_persona": _other_persona(test, pd.concat(parts.values())),
+        "other_persona": _other_persona(test),
         "prompt_echo": generate(lambda row: chat.user_text(row.persona, DOMAINS[row.domain], row.question, row.options), test),
         "empty": [""] * len(test),
         "german": generate(lambda row: GERMAN[sum(map(ord, row.id)) % len(GERMAN)], test),

@@ -100,7 +100,7 @@ def test_quantiles_of_many_units_are_those_of_the_level():
     assert resampling.quantiles(2)[0] < 1e-6 and all(resampling.quantiles(n)[0] < resampling.quantiles(n + 1)[0] for n in range(2, resampling.FEW - 1))
     assert resampling.quantiles(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
     kappa = [
-        resampling.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, n_options=3, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)
+        resampling.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)
     ]
     assert all(found["lo"] <= found["mean"] <= found["hi"] for found in kappa)
 
@@ -196,10 +196,23 @@ def test_holm():
 
 
 def test_quadratic_kappa():
-    assert stats.quadratic_kappa([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], n_options=5) == 1.0
-    assert stats.quadratic_kappa([0, 4], [4, 0], n_options=5) == -1.0
-    assert stats.quadratic_kappa([0, 0, 4, 4], [0, 1, 4, 3], n_options=5) > stats.quadratic_kappa([0, 0, 4, 4], [0, 4, 4, 0], n_options=5)
-    assert np.isnan(stats.quadratic_kappa([2, 2], [2, 2], n_options=5)) and np.isnan(stats.quadratic_kappa([], [], n_options=5))
+    assert stats.quadratic_kappa([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]) == 1.0
+    assert stats.quadratic_kappa([0, 4], [4, 0]) == -1.0
+    assert stats.quadratic_kappa([0, 0, 4, 4], [0, 1, 4, 3]) > stats.quadratic_kappa([0, 0, 4, 4], [0, 4, 4, 0])
+    assert np.isnan(stats.quadratic_kappa([2, 2], [2, 2])) and np.isnan(stats.quadratic_kappa([], []))
+
+
+def test_kappa_takes_chance_within_each_item():
+    rng = np.random.default_rng(3)
+    items = rng.integers(0, 6, 300)
+    truth = np.clip(items - 1 + rng.integers(0, 3, 300), 0, 4) / 4  # items differ: who knows the item knows much of the answer
+    typical = np.round(4 * np.array([truth[items == i].mean() for i in range(6)])[items]) / 4
+    assert stats.quadratic_kappa(typical, truth, items=items) == pytest.approx(0, abs=1e-9) and stats.quadratic_kappa(typical, truth) > 0.5
+    assert stats.quadratic_kappa(truth, truth, items=items) == 1
+    whole = resampling.bootstrap_kappa(typical, truth, items=items, n_boot=50), resampling.bootstrap_kappa(truth, truth, items=items, n_boot=50)
+    assert [w["mean"] for w in whole] == pytest.approx([0, 1], abs=1e-9)
+    seen = [stats.quadratic_kappa(rng.permutation(truth), truth) for _ in range(200)]
+    assert abs(np.mean(seen)) < 3 * np.std(seen) / np.sqrt(200)
 
 
 def test_kappa_from_counts_is_that_of_the_answers():
@@ -208,13 +221,13 @@ def test_kappa_from_counts_is_that_of_the_answers():
     rng = np.random.default_rng(8)
     a = rng.integers(0, 5, 150)
     b = np.clip(a + rng.integers(-1, 2, 150), 0, 4)
-    found = resampling.bootstrap_kappa(a, b, n_options=5)
-    assert found["mean"] == pytest.approx(stats.quadratic_kappa(a, b, n_options=5)) and found["n"] == 150
+    found = resampling.bootstrap_kappa(a, b)
+    assert found["mean"] == pytest.approx(stats.quadratic_kappa(a, b)) and found["n"] == 150
     drawn = [cohen_kappa_score(a[i], b[i], weights="quadratic") for i in rng.integers(0, 150, (400, 150))]
     assert [found["lo"], found["hi"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
-    one = resampling.bootstrap_kappa([2, 2], [2, 2], n_options=5)
-    assert np.isnan(one["mean"]) and np.isnan(one["lo"]) and np.isnan(resampling.bootstrap_kappa([], [], n_options=5)["mean"])
-    assert np.isnan(resampling.bootstrap_kappa([0, 1], [1, 0], n_options=2, clusters=["p", "p"])["lo"])
+    one = resampling.bootstrap_kappa([2, 2], [2, 2])
+    assert np.isnan(one["mean"]) and np.isnan(one["lo"]) and np.isnan(resampling.bootstrap_kappa([], [])["mean"])
+    assert np.isnan(resampling.bootstrap_kappa([0, 1], [1, 0], clusters=["p", "p"])["lo"])
 
 
 def compared(p, q):
@@ -249,9 +262,9 @@ def test_agreement_on_answers_of_people_is_that_of_other_packages():
     for level, wanted in {"nominal": 0.155384, "ordinal": 0.338797, "interval": 0.317935, "ratio": 0.274608}.items():
         found = agreement.krippendorff_alpha(counts, values=range(1, 7), level=level, n_boot=200)
         assert found["value"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"] and found["n"] == 2800
-    pairs = {("A2", "A3"): (bfi, 6, 0.476349), ("N1", "N2"): (bfi, 6, 0.660715), ("E4", "C1"): (bfi, 6, 0.138251), ("HAB1", "HAB2"): (utaut, 7, 0.462572)}
-    for (a, b), (table, options, wanted) in pairs.items():
+    pairs = {("A2", "A3"): (bfi, 0.476349), ("N1", "N2"): (bfi, 0.660715), ("E4", "C1"): (bfi, 0.138251), ("HAB1", "HAB2"): (utaut, 0.462572)}
+    for (a, b), (table, wanted) in pairs.items():
         answers = table[[a, b]].dropna().astype(int) - 1
-        found = resampling.bootstrap_kappa(answers[a], answers[b], n_options=options, n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
+        found = resampling.bootstrap_kappa(answers[a], answers[b], n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
         assert found["mean"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"]
-        assert stats.quadratic_kappa(answers[a], answers[b], n_options=options) == pytest.approx(wanted, abs=1e-6)
+        assert stats.quadratic_kappa(answers[a], answers[b]) == pytest.approx(wanted, abs=1e-6)

@@ -11,10 +11,12 @@ from ..files import sha256
 from ..scoring import metric_table, metrics, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
+from ..scoring.option_order import in_common_order, label_set
 
 GROUPS = ("domain", "question_type")
-HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "swap_gap_option")
+HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_content", "swap_gap_option")
 SWAP_ROWS = 2000  # rows of a larger file that the swap control looks at: its time grows with rows times people asked the same question
+SWAP_PEOPLE = resampling.FEW  # people are the units: a larger file leaves out questions before it keeps fewer of them
 ITEM_ANSWERS = 30  # answers to a closed question from which on their distribution is compared; with fewer, chance moves the alignment by .1 and more
 ITEM_DRAWS = 500  # bootstrap samples of people behind the intervals of the distributions
 FLIPS = 200  # sign flips a comparison: keeps the smallest Holm-corrected p-value at .005, however many files are compared
@@ -36,25 +38,28 @@ def _questions(frame: pd.DataFrame) -> pd.Series | None:
     return None if not known else known[0] if len(known) == 1 else known[0].fillna(known[1])
 
 
-def _sample(people: pd.Series) -> pd.Series:
-    """True for the rows of the people, in the order of their hash, who have no more than `SWAP_ROWS` rows together; for all rows of a file with no more."""
-    if len(people) <= SWAP_ROWS:
-        return pd.Series(True, index=people.index)
-    counts = people.value_counts()
-    order = sorted(counts.index, key=lambda p: sha256(str(p)))
-    return people.isin(counts[order].cumsum().loc[lambda total: total <= SWAP_ROWS].index)
+def _sample(frame: pd.DataFrame) -> pd.Series:
+    """Which rows the swap control looks at: all of a file with no more than `SWAP_ROWS`, else those of some people, never fewer than `SWAP_PEOPLE` (or all),
+    and if these still have more rows, those of some questions. Both by the hash of their first row's id, so that other names change nothing."""
+    kept = pd.Series(True, index=frame.index)
+    for column, least in (("persona_id", SWAP_PEOPLE), ("question_id", 1)):
+        if kept.sum() > SWAP_ROWS:
+            rows = frame[kept].groupby(column)["id"].agg(["size", "min"])
+            rows = rows.loc[rows["min"].map(lambda i: sha256(str(i))).sort_values().index]
+            within = (rows["size"].cumsum() <= SWAP_ROWS) | (np.arange(len(rows)) < least)
+            kept &= frame[column].isin(rows.index[within])
+    return kept
 
 
 def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
     """Persona-swap scores within the file: its own references are the other people's answers. Without cards nothing can be masked."""
     known = frame.assign(persona_id=_respondents(frame), question_id=_questions(frame), persona=frame["persona"] if "persona" in frame else "")
     known = known.dropna(subset=["persona", "question_id"])
-    known = known[_sample(known["persona_id"])]
-    pool = known
+    known = known[_sample(known)]
     if "options" in known:
-        known, pool = (known.assign(chosen=_options_read(known, c, lost)) for c, lost in (("prediction", -1), ("reference", math.nan)))
-    scores = swap.swap_scores(known, pool.drop_duplicates(["persona_id", "question_id", "reference"]), encoder=encoder)
-    return scores[[c for c in scores if c.startswith("swap_") and ("persona" in frame or "masked" not in c)]]
+        known = known.assign(chosen=_options_read(known, "prediction", -1), target=_options_read(known, "reference", math.nan))
+    scores = swap.swap_scores(known, phrases=swap.phrases_of(known["question_id"]), encoder=encoder)
+    return scores[[c for c in scores if c.startswith("swap_") and ("persona" in frame or not c.endswith(("_masked", "_content")))]]
 
 
 def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
@@ -64,19 +69,22 @@ def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
 
 
 def _options_of_both(frame: pd.DataFrame) -> pd.DataFrame:
-    """The closed rows that did not fail and whose reference names an option: columns said (-1: none read), truth, size."""
+    """The closed rows that did not fail and whose reference names an option: columns said (-1: none read), truth, size. Options are positions in the order
+    that all rows with the same labels share."""
     closed = frame[frame["options"].notna() & (frame["status"] == "ok")]
-    both = pd.DataFrame({"said": _options_read(closed, "prediction", -1), "truth": _options_read(closed, "reference", math.nan)}, index=closed.index)
+    read = {"said": _options_read(closed, "prediction", -1), "truth": _options_read(closed, "reference", math.nan)}
+    both = pd.DataFrame({side: in_common_order(closed["options"], places) for side, places in read.items()}, index=closed.index)
     return both.assign(size=closed["options"].map(len)).dropna().astype(int)
 
 
-def _kappa_line(both: pd.DataFrame, people: pd.Series | None, seed: int) -> list[dict]:
-    """Stance kappa over the answers with an option, of the number of options that most closed rows have; [] for yes-no questions alone."""
-    if both.empty or (size := both["size"].mode()[0]) <= 2:
+def _kappa_line(frame: pd.DataFrame, both: pd.DataFrame, people: pd.Series | None, seed: int) -> list[dict]:
+    """Stance kappa over the answers with an option to questions with more than two; [] without any."""
+    read, questions = both[(both["size"] > 2) & (both["said"] >= 0)], _questions(frame)
+    if read.empty:
         return []
-    read = both[(both["size"] == size) & (both["said"] >= 0)]
-    who = None if people is None else people[read.index].tolist()
-    kappa = resampling.bootstrap_kappa(read["said"], read["truth"], n_options=size, clusters=who, seed=seed)
+    asked, who = (None if of is None else of[read.index].tolist() for of in (questions, people))
+    said, truth = (read[side] / (read["size"] - 1) for side in ("said", "truth"))
+    kappa = resampling.bootstrap_kappa(said, truth, items=asked, clusters=who, seed=seed)
     return [{"metric": "stance_qwk", "value": kappa["mean"], "lo": kappa["lo"], "hi": kappa["hi"], "n": kappa["n"]}]
 
 
@@ -89,7 +97,7 @@ def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resamplin
     questions, people = _questions(frame), _respondents(frame)
     if questions is None or both.empty:
         return [], {}
-    item = pd.Series(list(zip(questions[both.index], frame.loc[both.index, "options"].map(tuple), strict=True)), index=both.index)
+    item = pd.Series(list(zip(questions[both.index], frame.loc[both.index, "options"].map(label_set), strict=True)), index=both.index)
     counts = item[(both["said"] >= 0) & questions[both.index].notna()].value_counts()
     kept = both[item.isin(counts.index[counts >= ITEM_ANSWERS])]
     if kept.empty:
@@ -141,7 +149,7 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
         rule = rules.get(metric.scope, []) if metric.scope != "row" or metric.id in ("format_valid", "quality") else []
         if metric.id.endswith("_option"):
             rule = [*rule, *rules["stance"]]
-        elif metric.id.endswith("_masked"):
+        elif metric.id.endswith(("_masked", "_content")):
             rule = [("persona", "persona" in frame), rule[1]]
         lacking = [name for name, there in rule if not there]
         plural = "s" if len(lacking) > 1 else ""
@@ -166,7 +174,7 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
 
     Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
         `cluster`, the person; notes: `signatures`, `people` (None: not named), what the swap left out (`swap_rows`, `sampled`, `alone`), `partial` (closed
-        rows without options), and for the distributions `items` and `uniform`).
+        rows without options), `phrases` (turns of phrase that the swap gap on content leaves out), and for the distributions `items` and `uniform`).
     """
     encoder, people = encoder or load_encoder(), _respondents(frame)
     rows = metrics.score_rows(frame, encoder=encoder)
@@ -180,7 +188,7 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
     cluster = "cluster" if people is not None else None
     whole = metrics.summarise_rows(rows, metrics=names, cluster=cluster, seed=seed).to_dict("records")
     distribution, notes = item_lines(frame, both, seed=seed)
-    whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(both, people, seed) + distribution
+    whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(frame, both, people, seed) + distribution
     table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
     for name in (g for g in GROUPS if g in frame):
         kept = [m for m in HEADLINES if m in names]
@@ -191,6 +199,7 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
     table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
     signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
     notes |= {"people": None if people is None else people.nunique(), "signatures": signatures} | _left_out(frame, rows)
+    notes["phrases"] = len(swap.phrases_of(frame["question_id"])) if "question_id" in frame else 0
     return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
 
 

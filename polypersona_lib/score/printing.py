@@ -11,7 +11,7 @@ from ..scoring import diagnosis, metric_table
 WIDTH, MOST_GROUPS = 80, 15
 FEW_PEOPLE = 10  # fewer, and even the widened intervals cover too seldom (tests/test_stats.py)
 GROUP_COLUMNS = {  # metric -> heading in the tables by group
-    "bleu": "BLEU", "rouge1": "ROUGE-1", "bertscore_f1": "BERTSc.", "quality": "quality", "stance_acc": "stance", "swap_gap_rouge1_masked": "swap gap",
+    "bleu": "BLEU", "rouge1": "ROUGE-1", "bertscore_f1": "BERTSc.", "quality": "quality", "stance_acc": "stance", "swap_gap_rouge1_content": "swap gap",
 }  # fmt: skip
 
 
@@ -22,6 +22,11 @@ def _say(text: str, *, first: str = "  ", rest: str = "    ") -> None:
 def _name(name: str) -> str:
     """A file's name as one may print it."""
     return quoted(name, 200)[1:-1]
+
+
+def _number(value: float) -> str:
+    """Four decimals; zero without a sign."""
+    return f"{value:.4f}".replace("-0.0000", "0.0000")
 
 
 def _interval(low: float, high: float) -> str:
@@ -38,7 +43,7 @@ def print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict,
     whole = lines[lines["group"] == ""]
     print(f"\n  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
     for line in whole.itertuples():
-        print(f"  {metric_table.METRICS[line.metric].label:42} {line.value:7.4f}  {_interval(line.lo, line.hi):18} {line.n:6}")
+        print(f"  {metric_table.METRICS[line.metric].label:42} {_number(line.value):>7}  {_interval(line.lo, line.hi):18} {line.n:6}")
     _print_footnotes(whole, notes, len(frame))
     for by, part in lines[lines["group"] != ""].groupby(lines["group"].str.partition(": ")[0], sort=False):
         _print_groups(by, part)
@@ -76,8 +81,10 @@ def _print_footnotes(lines: pd.DataFrame, notes: dict, rows: int) -> None:
         _say(f"alignment, spread and entropy: means over {asked}; {flat}")
     if notes["partial"]:
         _say(f"format and quality: {notes['partial']} closed rows have no options and are left out; a column options would add them")
+    if "swap_gap_rouge1_content" in set(lines["metric"]) and not notes["phrases"]:
+        _say("swap gap on content: no list of turns of phrase comes with these questions, so it is without the cards' words alone")
     if notes["sampled"]:
-        _say(f"swap: a sample of people with {notes['swap_rows']} of the {rows} rows; all rows would take very long")
+        _say(f"swap: a sample of people and questions with {notes['swap_rows']} of the {rows} rows; all rows would take very long")
     elif notes["alone"]:
         _say(f"swap: without {notes['alone']} rows whose question nobody else answered")
 

@@ -107,8 +107,9 @@ def _undecided(answered: pd.DataFrame) -> np.ndarray:
 
 
 def _kappa(answered: pd.DataFrame, seed: int) -> dict:
-    """Quadratic kappa of `chosen` against `truth` (five-point items); people are resampled for the interval."""
-    kappa = resampling.bootstrap_kappa(answered["chosen"], answered["truth"], n_options=5, clusters=list(answered["persona_id"]), n_boot=1000, seed=seed)
+    """Quadratic kappa of `chosen` against `truth` (five-point items), chance taken item by item; people are resampled for the interval."""
+    who, asked = list(answered["persona_id"]), answered["question_id"]
+    kappa = resampling.bootstrap_kappa(answered["chosen"], answered["truth"], items=asked, clusters=who, n_boot=1000, seed=seed)
     return {"value": kappa["mean"]} | {k: kappa[k] for k in ("lo", "hi", "n")}
 
 

@@ -40,7 +40,8 @@ KNOWN = 0.35  # letters in words known from the references: our systems' answers
 ENOUGH_LETTERS, ENOUGH_WORDS = 10, 300  # fewer letters in an answer, or distinct words in all references, cannot tell
 ENOUGH_ROWS = 100  # a swap gap on fewer rows that includes zero says little
 BELOW = 0.005  # a swap gap nearer to zero is not a copy of other people: answers that share hardly a word with anybody have tiny gaps of either sign
-SWAPS = ("swap_gap_rouge1_masked", "swap_gap_option")  # overlap without the card's words; opinion alone. One above zero is enough
+CLEARLY = 2  # reaches of its interval that a gap lies below zero if answers are other people's: of forty healthy systems one lies below by one reach
+SWAPS = ("swap_gap_rouge1_content", "swap_gap_option")  # overlap on content; opinion alone. One above zero is enough
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _scores(lines: pd.DataFrame, rows: list[dict]) -> list[_Finding]:
         metric, line = swaps[0]
         severity = PROBLEM if line["n"] >= ENOUGH_ROWS else _NOTE
         name, few = metric_table.METRICS[metric].label, "" if severity == PROBLEM else f" ({int(line['n'])} rows are too few to be sure)"
-        if line["hi"] < 0 and line["value"] <= -BELOW:
+        if CLEARLY * (line["hi"] - line["value"]) < -line["value"] and line["value"] <= -BELOW:
             text = f"answers are other people's: {name} {_range(line)} is below zero{few}"
             findings.append(_Finding("other_people", severity, text, float(line["value"]), int(line["n"]), metric))
         elif not any(other["lo"] > 0 for _, other in swaps):

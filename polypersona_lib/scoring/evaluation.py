@@ -13,36 +13,40 @@ from ..cells import DASH
 from ..config import RunConfig
 from ..files import csv_text
 from ..locate import find
-from ..prompts import chat
 from ..systems import SYSTEM_KINDS, system_kind, system_labels, system_order
 from . import diagnosis, metrics, set_scores, swap
 from .answer_files import load_predictions
 from .encoder import load_encoder
 from .option_labels import read_option
+from .option_order import in_common_order
 from .stance import StanceReader, stance_sentences
 
 MODEL_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
-SWAPS = ("rouge1", "rouge1_masked", "semantic", "semantic_masked", "option")
+SWAPS = ("rouge1", "rouge1_masked", "rouge1_content", "semantic", "semantic_masked", "semantic_content", "option")
 
 
 def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, reader: StanceReader | None) -> pd.DataFrame:
     """All row metrics of all systems.
 
     Args:
-        preds: from `load_predictions`. everyone: all splits' records with `target` (the swap control compares with other personas' answers there).
-        reader: of answers without a label; None: the label rule alone.
-    Returns: one row a system and test record: the metrics, `length_chars`, `chosen`, `target`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`.
+        preds: from `load_predictions`. everyone: all splits' records with `target`. reader: of answers without a label; None: the label rule alone.
+    Returns: one row a system and test record: the metrics, `length_chars`, `chosen`, `target` (options as positions in the order that all rows with these
+        labels share), `n_options`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`.
     """
     encoder = load_encoder("minilm")
     target = everyone.drop_duplicates("id").set_index("id")["target"]
     preds = preds.assign(chosen=_chosen_options(preds, reader), target=preds["id"].map(target).to_numpy())
     rows = metrics.score_rows(preds, encoder=encoder, bert_encoder=load_encoder(run.settings.encoder), reader=reader)
-    pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]], chosen=everyone["target"])
-    swapped = swap.swap_scores(preds, pool, encoder=encoder)
+    phrases = swap.phrases_of(preds["question_id"])
+    if not phrases:
+        print("these data ship no list of turns of phrase: the swap gap on content takes out the cards' words alone")
+    swapped = swap.swap_scores(preds, phrases=phrases, encoder=encoder)
+    options = list(preds["options"].where(preds["options"].notna(), None))
     train = everyone[everyone["part"] == "train"]
     seen = set(zip(train["persona_id"], train["question_id"], strict=True))
     return rows.assign(
-        status=preds["status"], chosen=preds["chosen"], target=preds["target"], length_chars=preds["prediction"].str.len(),
+        status=preds["status"], length_chars=preds["prediction"].str.len(), n_options=[np.nan if o is None else len(o) for o in options],
+        **{c: in_common_order(options, preds[c]) for c in ("chosen", "target")},
         pair_in_train=[p in seen for p in zip(preds["persona_id"], preds["question_id"], strict=True)],
         **{c: swapped[c] for c in swapped if c.startswith(("swap_", "n_others"))},
     )  # fmt: skip
@@ -77,14 +81,15 @@ def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.D
 
 
 def _stance_scores(closed: pd.DataFrame, seed: int) -> list[dict]:
-    """Accuracy, kappa (five-point items) and share found of one system's closed answers; [] without any."""
+    """Accuracy, kappa (items with more than two options) and share found of one system's closed answers; [] without any."""
     if closed.empty:
         return []
     people = list(closed["persona_id"])
     hit = resampling.bootstrap_mean((closed["chosen"] == closed["target"]).astype(float), clusters=people, seed=seed)
     read = resampling.bootstrap_mean((closed["chosen"] >= 0).astype(float), clusters=people, seed=seed)
-    five = closed[~closed["question_type"].eq("yesno") & (closed["chosen"] >= 0)]
-    kappa = resampling.bootstrap_kappa(five["chosen"], five["target"], n_options=5, clusters=list(five["persona_id"]), seed=seed)
+    more = closed[(closed["n_options"] > 2) & (closed["chosen"] >= 0)]
+    taken = [more[c] / (more["n_options"] - 1) for c in ("chosen", "target")]
+    kappa = resampling.bootstrap_kappa(*taken, items=more["question_id"], clusters=list(more["persona_id"]), seed=seed)
     scores = {"stance_acc": hit, "stance_qwk": kappa, "stance_found": read}
     return [{"metric": m, "value": s["mean"], "lo": s["lo"], "hi": s["hi"], "n": s["n"]} for m, s in scores.items()]
 

@@ -33,8 +33,8 @@ class Measure:
 MEASURES = {
     **{
         f"swap_{kind.lower()}_{key}": Measure("swap", f"Swap {kind}, {what}", "answers", ceiling="resample")
-        for key, what in (("rouge1", "words"), ("rouge1_masked", "words not on the card"),
-                          ("semantic", "meaning"), ("semantic_masked", "meaning, words not on the card"))
+        for key, what in (("rouge1", "words"), ("rouge1_masked", "words not on the cards"), ("rouge1_content", "words on content"),
+                          ("semantic", "meaning"), ("semantic_masked", "meaning, words not on the cards"), ("semantic_content", "meaning on content"))
         for kind in ("gap", "AUC")
     },
     "swap_gap_option": Measure("swap", "Swap gap, option of the test answer", "answers"),
@@ -67,7 +67,7 @@ MEASURES = {
 }  # fmt: skip
 BLOCKS = {  # the blocks of the ladder
     "What it chooses": ["stance_acc", "attitude_r_within", "coef_r", "pick_options", "pick_card_options", "contradiction"],
-    "How it speaks": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_masked", "card_auc"],
+    "How it speaks": ["pick_card_words", "pick_meaning", "swap_gap_rouge1_content", "card_auc"],
 }  # fmt: skip
 LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no good direction: a caricature gives away more than a person does
     ("stance_acc", "", "chooses the respondent's option"),
@@ -77,8 +77,8 @@ LADDER = (  # the rows of the ladder: (metric, detail, name). `recover` has no g
     ("pick_card_options", "k=5", "card picked out of 5 by options"),
     ("contradiction", "", "contradicts itself as rarely as people"),
     ("pick_card_words", "k=5", "card picked out of 5 by wording"),
-    ("pick_meaning", "k=5", "answer picked out of 5 by meaning"),
-    ("swap_gap_rouge1_masked", "", "words fit the own person better"),
+    ("pick_meaning", "k=2", "answer picked out of 2 by meaning"),
+    ("swap_gap_rouge1_content", "", "words on content fit the own person better"),
     ("card_auc", "", "answer resembles the own card (the paper's)"),
 )
 COMPARED = {(metric, detail) for metric, detail, _ in LADDER}  # the measures in which systems are compared, on the same resampled people

@@ -16,10 +16,11 @@ class Metric:
 
 
 _OURS = "Paper: unspecified. We use "
-_SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' answers to the same question"
-_WINS = _OURS + "the share of other personas' answers to the same question that score lower than the own reference (ties count half)"
-_FEW = " (12 of them, the same for all systems)"
-_MASK = ", after all words whose stem occurs in the row's own card are taken out, both of the prediction and of every answer it is compared with"
+_SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' references to the same question among the rows scored"
+_WINS = _OURS + "the share of other personas' references to the same question among the rows scored that score lower than the own one (ties count half)"
+_FEW = " (masked texts: four persons on either side, in one order for all systems)"
+_MASK = ", after all words whose stem occurs in the card of either of the two compared personas are taken out of the prediction and of both references"
+_CONTENT = _MASK + ", and the data set's turns of phrase"
 METRICS = {
     m.id: m
     for m in (
@@ -45,17 +46,14 @@ METRICS = {
         Metric("stance_acc", "Stance accuracy", "stance",
                _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong."),
         Metric("stance_qwk", "Stance kappa", "stance",
-               _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance."),
-        Metric("swap_gap_rouge1", "Swap gap, ROUGE-1", "swap", _SWAP + "; ROUGE-1."),
-        Metric("swap_auc_rouge1", "Swap wins, ROUGE-1", "swap", _WINS + "; ROUGE-1."),
-        Metric("swap_gap_rouge1_masked", "Swap gap, ROUGE-1, card words masked", "swap", _SWAP + _MASK + "; ROUGE-1.", version="2"),
-        Metric("swap_auc_rouge1_masked", "Swap wins, ROUGE-1, card words masked", "swap", _WINS + _MASK + "; ROUGE-1.", version="2"),
-        Metric("swap_gap_semantic", "Swap gap, semantic", "swap", _SWAP + _FEW + "; semantic similarity."),
-        Metric("swap_auc_semantic", "Swap wins, semantic", "swap", _WINS + _FEW + "; semantic similarity."),
-        Metric("swap_gap_semantic_masked", "Swap gap, semantic, card words masked", "swap", _SWAP + _FEW + _MASK + "; semantic similarity.", version="2"),
-        Metric("swap_auc_semantic_masked", "Swap wins, semantic, card words masked", "swap", _WINS + _FEW + _MASK + "; semantic similarity.", version="2"),
-        Metric("swap_gap_option", "Swap gap, chosen option", "swap", _SWAP + "; 1 if both chose the same option, else 0."),
-        Metric("swap_auc_option", "Swap wins, chosen option", "swap", _WINS + "; 1 if both chose the same option, else 0."),
+               _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance to questions with more than "
+               "two options, chance taken question by question; options are compared by label.", version="2"),
+        *(Metric(f"swap_{kind}_{score}{mask}", f"Swap {name}, {what}{masked}", "swap", text + few * bool(mask) + said + f"; {score_name}.", version=version)
+          for score, what, score_name, few in (("rouge1", "ROUGE-1", "ROUGE-1", ""), ("semantic", "semantic", "semantic similarity", _FEW))
+          for mask, masked, said, version in (("", "", "", "2"), ("_masked", ", card words masked", _MASK, "3"), ("_content", ", on content", _CONTENT, "1"))
+          for kind, name, text in (("gap", "gap", _SWAP), ("auc", "wins", _WINS))),
+        Metric("swap_gap_option", "Swap gap, chosen option", "swap", _SWAP + "; 1 if both chose the same option, else 0.", version="2"),
+        Metric("swap_auc_option", "Swap wins, chosen option", "swap", _WINS + "; 1 if both chose the same option, else 0.", version="2"),
         Metric("alignment", "Alignment", "distribution", _OURS + "1 - Wasserstein distance of the two answer distributions / (options - 1), per item."),
         Metric("sd_ratio", "Spread ratio", "distribution", _OURS + "the standard deviation of the model's options over the reference's, per item.", "1"),
         Metric("entropy_ratio", "Entropy ratio", "distribution", _OURS + "the entropy of the model's options over the reference's, per item.", "1"),

@@ -1,9 +1,12 @@
-"""The persona-swap control: does an answer fit its own persona better than it fits anybody else who answered the same question?
+"""The persona-swap control: does an answer fit its own person better than it fits other people who answered the same question?
 
-Three ways: word overlap and similarity of meaning, both also without the words of the row's own card, and the chosen option alone.
+Each answer is compared with its own person's reference and with those of everybody else in the same set of rows. Own and other references are exchangeable
+for an answer that ignores the person, and each of two compared people is compared with the other under the same mask. So its gap is 0: exactly if everybody
+who answers a question gets the same answer, else on average over the ways to assign the answers to the people. References that an answer may have been
+copied from (train) are no part of the comparison: a copy is like its author, and no author can be a row's own person.
 
-A row's card is removed from everything the row is compared with. If each answer lost the words of its own author's card instead, prediction and own
-reference would have lost the same words and the others not: even a stranger's answer would seem to fit the row (by .012 ROUGE-1, measured).
+The masks are words that are taken out of all three texts of a comparison, the answer, the own and the other reference: "_masked" those of the cards of the
+two people, "_content" also the turns of phrase of the data set, which tell a speaker's habits and not what is said.
 """
 
 from collections import Counter
@@ -14,143 +17,203 @@ import pandas as pd
 
 from ..files import sha256
 from ..texts import stemmed_words
+from ..world import respondents
+from ..world.questions import load_questions
 from .encoder import Encoder, load_encoder
 from .metrics import answered
 
-SEMANTIC_OTHERS = 12  # other personas a question that the semantic swap compares with: more cost encoder time and hardly narrow the interval
+NEIGHBOURS = 4  # people on either side of a person, in an order by hash, whom the masked semantic swap compares with: every pair of people masks its own texts
 _TIE = 1e-6  # scores closer than this are equal
+_ROUNDS, _EVEN = 300, 1e-13  # of `_balanced`: at most, and how near to 1 a row's weights have to sum
+Words = list[tuple[str, str]]  # (word, stem) in order
 
 
-def _without(said: Iterable[tuple[str, str]], known: frozenset[str]) -> list[tuple[str, str]]:
-    """(word, stem) pairs whose stem is not among the `known`."""
-    return [w for w in said if w[1] not in known]
+def phrases_of(question_ids: Iterable[str]) -> tuple[str, ...]:
+    """The turns of phrase that the data set of these questions ships a list of: those of the embedded world for its own questions, else none."""
+    if not set(question_ids) <= set(load_questions()):
+        return ()
+    return tuple(phrase for pair in respondents.TURNS.values() for phrase in pair)
 
 
-def _word_rows(groups: Sequence[list[list[tuple[str, str]]]]) -> list:
-    """(sparse rows, word counts) of each group, last the columns' dictionary. The k-th copy of a word is its own feature: a product counts clipped overlap."""
+def _without_phrases(said: Sequence[tuple[str, str]], phrases: frozenset[tuple[str, ...]]) -> Words:
+    """The words without those that form one of the phrases, the longest first."""
+    kept, place, longest = [], 0, max(map(len, phrases), default=0)
+    words = [word for word, _ in said]
+    while place < len(said):
+        size = next((n for n in range(longest, 0, -1) if tuple(words[place : place + n]) in phrases), 0)
+        kept += [] if size else [said[place]]
+        place += size or 1
+    return kept
+
+
+def _word_table(groups: Sequence[list[Words]], cards: list[frozenset[str]]) -> tuple:
+    """One sparse 0-1 table a group of texts, and one of the words that each card takes out: (texts, features), shape alike.
+
+    The k-th copy of a word is a feature of its own, so that a product counts clipped overlap; a card takes out all copies.
+    """
     from scipy import sparse
 
-    vocabulary: dict[tuple[str, int], int] = {}
-    rows = []
-    for texts in groups:
-        starts, columns = [0], []
-        for said in texts:
-            for stem, times in Counter(stem for _, stem in said).items():
-                columns += [vocabulary.setdefault((stem, k), len(vocabulary)) for k in range(times)]
-            starts.append(len(columns))
-        rows.append((starts, columns))
-    shape = len(vocabulary) + 1
-    return [(sparse.csr_matrix((np.ones(len(c)), c, s), shape=(len(s) - 1, shape)), np.diff(s).astype(float)) for s, c in rows] + [vocabulary]
+    features: dict[tuple[str, int], int] = {}
+    rows = [[[features.setdefault((stem, k), len(features)) for stem, n in Counter(s for _, s in said).items() for k in range(n)] for said in texts]
+            for texts in groups]  # fmt: skip
+    of_stem: dict[str, list[int]] = {}
+    for (stem, _), column in features.items():
+        of_stem.setdefault(stem, []).append(column)
+    rows.append([[column for stem in card for column in of_stem.get(stem, ())] for card in cards])
+    return tuple(
+        sparse.csr_matrix((np.ones(sum(map(len, r))), [c for line in r for c in line], np.cumsum([0, *map(len, r)])), shape=(len(r), len(features) + 1))
+        for r in rows
+    )
 
 
-def _swap(own: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """(gap, share of wins) of each row's own score.
+def _fit(overlap, length) -> np.ndarray:
+    """F1 from the overlap of two texts and the sum of their lengths; 0 where both are empty."""
+    return 2 * np.asarray(overlap) / np.maximum(length, 1)
 
-    Args: blocks: for each question (rows, their scores against its answers of shape (rows, answers), which of these are another persona's).
+
+def _overlap(said, own, cards) -> tuple[np.ndarray, np.ndarray]:
+    """ROUGE-1 F1 of every row's answer with its own reference and with each other row's, both shape (rows, rows): column j is the comparison with row j.
+
+    Args: sparse tables of `_word_table`, those of one question; in column j the words of the cards of the row and of row j are out of all texts.
     """
-    gap, auc = np.full(len(own), np.nan), np.full(len(own), np.nan)
-    for rows, scores, others in blocks:
-        count, mine = others.sum(axis=1), own[rows, None]
-        ahead = ((scores < mine - _TIE) / 2 + (scores <= mine + _TIE) / 2) * others
-        with np.errstate(invalid="ignore", divide="ignore"):
-            gap[rows], auc[rows] = own[rows] - (scores * others).sum(axis=1) / count, ahead.sum(axis=1) / count
-    return gap, auc
+    said, own = said - said.multiply(cards), own - own.multiply(cards)  # without the words of the row's card, those of row j's still in
+    shared = said.multiply(own).tocsr()
+
+    def left(table) -> np.ndarray:
+        return np.asarray(table.sum(axis=1)) - (table @ cards.T).toarray()
+
+    mine = left(own)
+    return _fit(left(shared), left(said) + mine), _fit((said @ own.T).toarray(), left(said) + mine.T)
 
 
-def _overlap(said: list, mine: list, theirs: list, known: list[frozenset[str]], blocks: list) -> tuple[np.ndarray, Iterable]:
-    """ROUGE-1 F1 of every prediction with its own reference, and with the other answers to its question (block by block, row's card left out)."""
-    (said_m, n_said), (mine_m, n_mine), (theirs_m, n_theirs), vocabulary = _word_rows((said, mine, theirs))
-    features: dict[str, list[int]] = {}
-    for (stem, _), column in vocabulary.items():
-        features.setdefault(stem, []).append(column)
-    own = 2 * np.asarray(said_m.multiply(mine_m).sum(axis=1)).ravel() / np.maximum(n_said + n_mine, 1)
+def _cosine(encoder: Encoder, said: list, own: list, cards: list[frozenset[str]], others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `_overlap` with the cosine of embeddings, in [0, 1]; only where `others` (rows, rows) is true."""
+    i, j = np.nonzero(others)
 
-    def others():
-        for i, m, o in blocks:
-            count = np.repeat(n_theirs[None, m], len(i), axis=0)
-            for line, row in enumerate(i):
-                if columns := [c for stem in known[row] for c in features.get(stem, ())]:
-                    count[line] -= np.asarray(theirs_m[m][:, columns].sum(axis=1)).ravel()
-            yield i, 2 * (said_m[i] @ theirs_m[m].T).toarray() / np.maximum(n_said[i, None] + count, 1), o
+    def left(words: Words, a: int, b: int) -> str:
+        return " ".join(word for word, stem in words if stem not in cards[a] and stem not in cards[b])
 
-    return own, others()
+    texts = [[left(words[k], a, b) for k, a, b in zip(which, i, j, strict=True)] for words, which in ((said, i), (own, i), (own, j))]
+    answers, mine, theirs = (encoder.embed(lines) for lines in texts)
+    scores = np.zeros((2, *others.shape))
+    scores[:, i, j] = np.clip([(answers * vectors).sum(axis=1) for vectors in (mine, theirs)], 0, 1)
+    return scores[0], scores[1]
 
 
-def _cosine(encoder: Encoder, texts: Sequence[list[str]], known: list[frozenset[str]], blocks: list) -> tuple[np.ndarray, Iterable]:
-    """As `_overlap` with the cosine of embeddings, in [0, 1]; `texts` as written: (predictions, own references, the pool's)."""
+def _balanced(others: np.ndarray) -> np.ndarray:
+    """Weights of the comparisons that `others` (symmetric) allows: symmetric, and 1 a row; NaN in a row without any.
 
-    def left(text: str, card: frozenset[str]) -> str:
-        return " ".join(w for w, _ in _without(stemmed_words(text), card)) if card else text
-
-    ours = [encoder.embed([left(t, k) for t, k in zip(lines, known, strict=True)]) for lines in texts[:2]]
-    compared = {(row, j): left(texts[2][j], known[row]) for i, m, _ in blocks for row in i for j in m}
-    place = {text: k for k, text in enumerate(dict.fromkeys(compared.values()))}
-    vectors = encoder.embed(list(place)) if place else np.zeros((0, ours[0].shape[1]))
-
-    def others():
-        for i, m, o in blocks:
-            near = np.array([[place[compared[row, j]] for j in m] for row in i], dtype=int).reshape(len(i), len(m))
-            yield i, np.clip(np.einsum("rd,rmd->rm", ours[0][i], vectors[near]), 0, 1), o
-
-    return np.clip((ours[0] * ours[1]).sum(axis=1), 0, 1), others()
-
-
-def _question_blocks(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None = None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each question of `rows`: (rows, members of the pool, at most `most` by hash of persona, the same for every system; mask of other personas)."""
-    members, people, blocks = pool.groupby("question_id").indices, pool["persona_id"].astype(str).to_numpy(), []
-    for question, asked in rows.groupby("question_id", sort=False).indices.items():
-        those = np.sort(members.get(question, np.array([], dtype=int)))
-        if most is not None and len(those) > most:
-            those = np.sort(sorted(those, key=lambda i: sha256(people[i]))[:most])
-        blocks.append((asked, those, rows["persona_id"].astype(str).to_numpy()[asked, None] != people[None, those]))
-    return blocks
+    Where everybody has as many rows the weights of a row are equal. Otherwise people with many rows would be compared less often than they compare, and an
+    answer that ignores the person would not get 0. No weights do it where one person has more than half of the rows; these are then 1 a row alone.
+    Source: Sinkhorn and Knopp 1967, symmetric case.
+    """
+    weights = others.astype(float)
+    total = weights.sum(axis=1)
+    for _ in range(_ROUNDS):
+        if np.abs(total[total > 0] - 1).max(initial=0) < _EVEN:
+            break
+        scale = 1 / np.sqrt(np.where(total > 0, total, 1))
+        weights *= scale[:, None] * scale
+        total = weights.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return weights / total[:, None]
 
 
-def swap_scores(preds: pd.DataFrame, pool: pd.DataFrame, *, encoder: Encoder | None = None, semantic: bool = True) -> pd.DataFrame:
-    """How much better each prediction fits its own persona's answer than the other personas' answers to the same question.
+def _compared(own: np.ndarray, other: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(gap, share of wins) of each row over the comparisons, weighted (`_balanced`), all shape (rows, rows); NaN without any."""
+    ahead = (other < own - _TIE) / 2 + (other <= own + _TIE) / 2
+    return ((own - other) * weights).sum(axis=1), (ahead * weights).sum(axis=1)
+
+
+def _neighbours(people: np.ndarray, texts: list[str], others: np.ndarray) -> np.ndarray:
+    """`others` limited to `NEIGHBOURS` people on either side, in an order by hash of what each person's rows say: the same for every system, and for other
+    names and another order of the rows. Everybody is compared with as many people, and two people with each other."""
+    said = pd.Series(texts).groupby(people).agg(lambda lines: sha256("\n".join(sorted(lines))))
+    place = pd.Series(np.arange(len(said)), index=said.sort_values(kind="stable").index)[people].to_numpy()
+    apart = np.abs(place[:, None] - place[None, :])
+    return others & (np.minimum(apart, len(said) - apart) <= NEIGHBOURS)
+
+
+def _labels(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """The label of the option whose position `column` holds ("": none, None: an open row); the position itself where the rows name no options.
+
+    Labels, not positions: options may stand in another order for other people.
+    """
+    options = rows["options"] if "options" in rows else [None] * len(rows)
+    labels = [None if p != p else "" if p < 0 else " ".join(o[int(p)].split()).casefold() if o is not None and np.ndim(o) else str(p)
+              for p, o in zip(rows[column].astype(float), options, strict=True)]  # fmt: skip
+    return np.array(labels, dtype=object)
+
+
+def _question_scores(rows: pd.DataFrame, tables: dict, encoder: Encoder | None) -> dict[str, np.ndarray]:
+    """All scores of the rows of one question. `tables`: mask -> (texts as words, texts as sparse tables, stems of the cards), all of these rows."""
+    people = rows["persona_id"].astype(str).to_numpy()
+    others = people[:, None] != people[None, :]
+    found, weights = {"n_others": others.sum(axis=1).astype(float)}, _balanced(others)
+    near = _neighbours(people, (rows["reference"].astype(str) + "\n" + rows["persona"].astype(str)).tolist(), others)
+    for mask, ((said, own), sparse, cards) in tables.items():
+        found[f"swap_gap_rouge1{mask}"], found[f"swap_auc_rouge1{mask}"] = _compared(*_overlap(*sparse), weights)
+        if encoder is not None and not mask:
+            answers, references = (encoder.embed(rows[c].astype(str)) for c in ("prediction", "reference"))
+            cosine = np.clip(answers @ references.T, 0, 1).astype(float)
+            found["swap_gap_semantic"], found["swap_auc_semantic"] = _compared(np.diag(cosine)[:, None], cosine, weights)
+        elif encoder is not None:
+            found[f"swap_gap_semantic{mask}"], found[f"swap_auc_semantic{mask}"] = _compared(*_cosine(encoder, said, own, cards, near), _balanced(near))
+    if "chosen" in rows and "target" in rows:
+        said, own = (_labels(rows, c) for c in ("chosen", "target"))
+        closed = np.array([s is not None and bool(o) for s, o in zip(said, own, strict=True)])
+        same = (said[:, None] == own[None, :]).astype(float)
+        asked = others & closed[:, None] & closed
+        found["swap_gap_option"], found["swap_auc_option"] = _compared(np.diag(same)[:, None], same, _balanced(asked))
+    return found
+
+
+def _masked_texts(rows: pd.DataFrame, phrases: frozenset[tuple[str, ...]]) -> dict[str, tuple]:
+    """mask -> ((answers, references) as words, their sparse tables with that of the cards, stems of the cards), one line a row."""
+    texts = [[list(stemmed_words(t)) for t in rows[c].astype(str)] for c in ("prediction", "reference")]
+    stems = {card: frozenset(stem for _, stem in stemmed_words(card)) for card in set(rows["persona"].astype(str))}
+    cards = [stems[card] for card in rows["persona"].astype(str)]
+    kinds = {"": (texts, [frozenset()] * len(rows)), "_masked": (texts, cards)}
+    kinds |= {"_content": ([[_without_phrases(words, phrases) for words in lines] for lines in texts], cards)} if phrases else {}
+    return {mask: (said, _word_table(said, known), known) for mask, (said, known) in kinds.items()}
+
+
+def _system_scores(rows: pd.DataFrame, phrases: frozenset[tuple[str, ...]], encoder: Encoder | None) -> pd.DataFrame:
+    """The scores of one system's answered rows, question by question."""
+    tables, parts = _masked_texts(rows, phrases), []
+    for places in rows.groupby("question_id", sort=False).indices.values():
+        mine = {mask: (tuple([lines[i] for i in places] for lines in said), tuple(t[places] for t in sparse), [cards[i] for i in places])
+                for mask, (said, sparse, cards) in tables.items()}  # fmt: skip
+        parts.append(pd.DataFrame(_question_scores(rows.iloc[places], mine, encoder), index=rows.index[places]))
+    scores = pd.concat(parts)
+    return scores if phrases else scores.assign(**{c.replace("_masked", "_content"): scores[c] for c in scores if c.endswith("_masked")})
+
+
+def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: Encoder | None = None, semantic: bool = True) -> pd.DataFrame:
+    """How much better each prediction fits its own person's answer than other people's answers to the same question.
 
     Args:
-        preds: columns id, prediction, reference, persona_id, persona (card text), question_id; optional status, system, chosen (0-based option, -1 none).
-            Several systems may be scored in one call.
-        pool: everybody's answers (all splits): persona_id, question_id, reference, persona (card text); optional chosen.
-        semantic: also compare embeddings (each distinct text is encoded once per `encoder`), with `SEMANTIC_OTHERS` answers a question.
+        preds: columns prediction, reference, persona_id, persona (card text), question_id; optional id, status, system, chosen and target (positions of
+            the options that prediction and reference take in the row's `options`; -1 for none, NaN for an open row). Every system is compared within its own
+            rows. A person may answer a question more than once: a row's own reference is its own, and no other row of the person is another's.
+        phrases: turns of phrase that "_content" takes out; without any it equals "_masked".
+        semantic: also compare embeddings; masked ones with `NEIGHBOURS` people on either side.
     Returns:
-        One row a prediction, same index: system, id, persona_id, question_id, n_others, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for
-        rouge1, rouge1_masked, semantic, semantic_masked, and option (if both frames have `chosen`). NaN: failed, or nobody else answered.
+        One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), and swap_gap_* in [-1, 1] /
+        swap_auc_* in [0, 1] for rouge1, rouge1_masked, rouge1_content, semantic, semantic_masked, semantic_content, and option (if there are `chosen` and
+        `target`). NaN: failed, nobody else answered, or (option) no option is known for the reference.
     """
-    alive = answered(preds)
-    rows, pool = preds[alive].reset_index(drop=True), pool.reset_index(drop=True)
-    blocks, near = _question_blocks(rows, pool), _question_blocks(rows, pool, SEMANTIC_OTHERS)
-    result = {"n_others": np.zeros(len(rows))}
-    for asked, _, others in blocks:
-        result["n_others"][asked] = others.sum(axis=1)
-    texts = [frame[c].astype(str).tolist() for frame, c in ((rows, "prediction"), (rows, "reference"), (pool, "reference"))]
-    said, mine, theirs = ([stemmed_words(t) for t in lines] for lines in texts)
-    stems = {card: frozenset(stem for _, stem in stemmed_words(card)) for card in set(rows["persona"].astype(str))}
-    for mask in ("", "_masked"):
-        known = [stems[card] if mask else frozenset() for card in rows["persona"].astype(str)]
-        ours = [[_without(t, k) for t, k in zip(lines, known, strict=True)] for lines in (said, mine)]
-        own, overlap = _overlap(*ours, theirs, known, blocks)
-        result[f"swap_gap_rouge1{mask}"], result[f"swap_auc_rouge1{mask}"] = _swap(own, overlap)
-        if semantic and len(rows):
-            own, cosine = _cosine(encoder or load_encoder(), texts, known, near)
-            result[f"swap_gap_semantic{mask}"], result[f"swap_auc_semantic{mask}"] = _swap(own, cosine)
-    if "chosen" in rows and "chosen" in pool:
-        result["swap_gap_option"], result["swap_auc_option"] = _option_swap(rows, pool, blocks)
+    rows = preds.reset_index(drop=True)[answered(preds)]
+    known = frozenset(tuple(word for word, _ in stemmed_words(phrase)) for phrase in phrases)
+    encoder = (encoder or load_encoder()) if semantic else None
+    systems = [part for _, part in rows.groupby("system", sort=False)] if "system" in rows else [rows]
+    scores = [_system_scores(part, known, encoder) for part in systems if len(part)]
     keys = [c for c in ("system", "id", "persona_id", "question_id") if c in preds]
-    return pd.concat([preds[keys], pd.DataFrame(result, index=preds.index[alive]).reindex(preds.index)], axis=1)
+    measured = pd.concat(scores).reindex(range(len(preds))) if scores else pd.DataFrame(index=range(len(preds)), columns=_columns(semantic), dtype=float)
+    return pd.concat([preds[keys], measured.set_axis(preds.index)], axis=1)
 
 
-def _option_swap(rows: pd.DataFrame, pool: pd.DataFrame, blocks: list) -> tuple[np.ndarray, np.ndarray]:
-    """The swap on the chosen option alone: 1 if equal. The own reference's option is the pool's for the same persona and question.
-
-    Answers of the pool whose option is not known are not compared with: they would count as different.
-    """
-    chosen = pool["chosen"].to_numpy(dtype=float)
-    mine = dict(zip(zip(pool["persona_id"], pool["question_id"], strict=True), chosen, strict=True))
-    own = np.array([mine.get(key, np.nan) for key in zip(rows["persona_id"], rows["question_id"], strict=True)])
-    said = rows["chosen"].to_numpy(dtype=float)
-    closed = np.isfinite(said) & (own >= 0)
-    known = chosen >= 0
-    gap, auc = _swap((said == own).astype(float), ((i, (said[i, None] == chosen[None, m]).astype(float), o & known[None, m]) for i, m, o in blocks))
-    return np.where(closed, gap, np.nan), np.where(closed, auc, np.nan)
+def _columns(semantic: bool) -> list[str]:
+    """What is scored of every row, options apart."""
+    kinds = [f"{score}{mask}" for mask in ("", "_masked", "_content") for score in ("rouge1", "semantic")[: 1 + semantic]]
+    return ["n_others", *(f"swap_{kind}_{name}" for name in kinds for kind in ("gap", "auc"))]

@@ -31,7 +31,9 @@ def typical_answers(train: pd.DataFrame) -> dict[str, str]:
 def baseline_predictions(test: pd.DataFrame, train: pd.DataFrame, seed: int) -> dict[str, list[str]]:
     """Answers of the four baselines to every test row. `train` and `test` carry `target` (the reference's option or NaN)."""
     by_question, typical = {q: g for q, g in train.groupby("question_id")}, typical_answers(train)
-    options_taken = train.dropna(subset="target").groupby("question_id")["target"].apply(list)
+    known = train.dropna(subset="target")
+    taken = pd.Series([o[int(t)] for o, t in zip(known["options"], known["target"], strict=True)], index=known.index, dtype=object)
+    options_taken = taken.groupby(known["question_id"]).agg(list)  # labels: options may stand in another order for other people
     anyone, answers = sorted(train["reference"]), {name: [] for name in BASELINES}
     features = {pid: _features(card) for pid, card in zip(train["persona_id"], train["persona"], strict=True)}
     for row in test.itertuples():
@@ -40,8 +42,8 @@ def baseline_predictions(test: pd.DataFrame, train: pd.DataFrame, seed: int) -> 
         known = sorted(group["reference"]) if group is not None else anyone
         blind = typical.get(row.question_id, rng.choice(anyone))
         answers["uniform"].append(f"{row.options[rng.randrange(len(row.options))]}." if closed else rng.choice(known))
-        most = Counter(options_taken.get(row.question_id, [])).most_common(1)
-        answers["majority"].append(f"{row.options[int(most[0][0])]}." if closed and most else blind)
+        most = Counter(label for label in options_taken.get(row.question_id, []) if closed and label in row.options).most_common(1)
+        answers["majority"].append(f"{most[0][0]}." if most else blind)
         answers["persona_blind"].append(blind)
         answers["nearest_train"].append(_nearest_answer(row, train if group is None else group, features))
     return answers

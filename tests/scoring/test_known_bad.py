@@ -17,7 +17,7 @@ from polypersona_lib.world import dataset
 ROW = ("bleu", "rouge1", "bertscore_f1", "semantic_sim", "format_valid", "quality")
 PROBLEMS = {  # exactly these; notes are free
     "copy": {"copy"},
-    "blind_copy": {"others_answers", "alike", "other_people"},
+    "blind_copy": {"others_answers", "alike", "persona_blind"},
     "uniform_answers": {"others_answers", "persona_blind"},
     "constant": {"one_text", "alike", "persona_blind", "no_option"},
     "other_persona": {"others_answers", "other_people"},
@@ -38,7 +38,7 @@ def world():
     everyone = pd.concat(parts.values(), ignore_index=True)
     preds = pd.concat([predictions_frame(parts["test"], answers, name) for name, answers in build(parts).items()], ignore_index=True)
     pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]])
-    swapped = swap.swap_scores(preds, pool, semantic=False)
+    swapped = swap.swap_scores(preds, phrases=swap.phrases_of(preds["question_id"]), semantic=False)
     names = [c for c in swapped if c.startswith("swap_")]
     fifth = preds[preds.groupby("system").cumcount() % 5 == 0]  # scores of every fifth row are enough: what is asserted of them is far from close
     rows = metrics.score_rows(fifth, only=ROW)
@@ -58,13 +58,13 @@ def test_each_is_called_what_it_is(world, system):
 def test_scores_are_on_the_right_side(world):
     preds, scores, _ = world
     references = preds[preds["system"] == "copy"]
-    assert scores.loc["copy", ["bleu", "rouge1", "bertscore_f1", "semantic_sim"]].min() > 0.98 and scores.loc["copy", "swap_gap_rouge1_masked"] > 0.5
+    assert scores.loc["copy", ["bleu", "rouge1", "bertscore_f1", "semantic_sim"]].min() > 0.98 and scores.loc["copy", "swap_gap_rouge1_content"] > 0.5
     for name in ("empty", "failing"):  # a failure is counted, never a zero
         assert scores.loc[name].isna().all() and (preds.loc[preds["system"] == name, "status"] == "failed").sum() == len(references)
     low = [s for s in scores.index if s not in ("copy", "control_text", "empty", "failing")]
     assert scores.loc[low, "bleu"].max() < 0.10 and scores.loc[low, "rouge1"].max() < 0.30
-    for name in ("blind_copy", "other_persona"):
-        assert scores.loc[name, "swap_gap_rouge1"] < -0.01
+    assert scores.loc["other_persona", "swap_gap_rouge1"] < -0.1 and scores.loc["constant", "swap_gap_rouge1_content"] == pytest.approx(0, abs=1e-9)
+    assert scores.loc["blind_copy", ["swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_gap_rouge1_content"]].to_numpy() == pytest.approx(0, abs=1e-9)
     for name in ("german", "spanish"):
         assert scores.loc[name, "rouge1"] < 0.05 and scores.loc[name, "semantic_sim"] < scores.loc["uniform_answers", "semantic_sim"]
     for name, most in (("control_text", 0), ("prompt_echo", 0), ("wrong_format", 0.25)):
@@ -79,16 +79,21 @@ def test_numbers_are_in_the_line(world):
     assert by_id["copy"]["copy"].text.startswith("identical to the reference in 100 %") and by_id["copy"]["copy"].value == 1
     assert by_id["empty"]["failed"].text == "100 % of the answers are empty or failed" and by_id["empty"]["failed"].n == 357
     assert CONSTANT[:20] in by_id["constant"]["one_text"].text and "every answer is the same text" in by_id["constant"]["one_text"].text
-    assert "is below zero" in by_id["other_persona"]["other_people"].text and "includes zero" in by_id["uniform_answers"]["persona_blind"].text
+    assert "is below zero" in by_id["other_persona"]["other_people"].text and "zero" in by_id["uniform_answers"]["persona_blind"].text
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    """The findings about every system of the published nano run."""
+    """The findings about every system of the published nano run, with their swap scores by today's definition."""
     folder = paths.ROOT / "results" / "shipped"
     everyone = pd.concat([dataset.read_split(paths.DATASET / "paper", name) for name in dataset.SPLITS], ignore_index=True)
     rows, systems = pd.read_parquet(folder / "scores" / "rows.parquet"), pd.read_csv(folder / "scores" / "systems.csv")
-    return diagnosis.diagnose_systems(load_predictions(folder / "preds"), rows, systems, pool=everyone), systems
+    preds = load_predictions(folder / "preds")
+    preds = preds.merge(rows[["system", "id", "chosen", "target"]], on=["system", "id"])
+    swapped = swap.swap_scores(preds, phrases=swap.phrases_of(preds["question_id"]), semantic=False)
+    gaps = metrics.summarise_rows(swapped, metrics=list(diagnosis.SWAPS), cluster="persona_id")
+    systems = pd.concat([systems[~systems["metric"].isin(diagnosis.SWAPS)], gaps])
+    return diagnosis.diagnose_systems(preds.drop(columns=["chosen", "target"]), rows, systems, pool=everyone), systems
 
 
 def test_healthy_systems_are_not_accused(shipped):
@@ -99,9 +104,9 @@ def test_healthy_systems_are_not_accused(shipped):
     tuned = {s for s in systems if f"{s}--base" in systems}
     swaps = scores[scores["metric"].isin(diagnosis.SWAPS)].pivot(index="system", columns="metric", values="lo").loc[sorted(tuned)]
     ignores = set(swaps.index[(swaps <= 0).all(axis=1)])  # whose swap gaps all include zero: to these the finding is no accusation but true
-    assert len(tuned) == 7 and len(ignores) <= 2 and set(problems) & tuned == ignores, problems
+    assert len(tuned) == 7 and set(problems) & tuned == ignores, problems
     assert all(problems[system] == {"persona_blind"} for system in ignores)
-    for floor, ids in {"persona_blind": {"others_answers", "alike", "other_people"}, "majority": {"others_answers", "alike", "other_people"}}.items():
+    for floor, ids in {"persona_blind": {"others_answers", "alike", "persona_blind"}, "majority": {"others_answers", "alike", "persona_blind"}}.items():
         assert ids <= problems[floor]
     assert "persona_blind" in problems["uniform"]
     assert all(ids <= {"persona_blind"} for s, ids in problems.items() if s.endswith("--base"))
@@ -140,13 +145,14 @@ def test_a_share_just_below_its_threshold_is_a_note():
 
 def test_swap_needs_rows_and_one_gap_above_zero_is_enough():
     preds = answers([f"I keep case {i} apart." for i in range(5)])
-    gap = [("swap_gap_rouge1_masked", 0.01, -0.01, 0.03, 300)]
+    gap = [("swap_gap_rouge1_content", 0.01, -0.01, 0.03, 300)]
     assert ids(preds, gap)["persona_blind"].severity == "problem"
-    few = ids(preds, [("swap_gap_rouge1_masked", 0.01, -0.01, 0.03, 99)])["persona_blind"]
+    few = ids(preds, [("swap_gap_rouge1_content", 0.01, -0.01, 0.03, 99)])["persona_blind"]
     assert few.severity == "note" and "too few" in few.text
     assert not ids(preds, [*gap, ("swap_gap_option", 0.2, 0.1, 0.3, 200)])
-    assert ids(preds, [("swap_gap_rouge1_masked", -0.02, -0.03, -0.01, 300)])["other_people"].severity == "problem"
-    assert not ids(preds, [("swap_gap_rouge1_masked", math.nan, math.nan, math.nan, 0)])
+    assert ids(preds, [("swap_gap_rouge1_content", -0.03, -0.04, -0.02, 300)])["other_people"].severity == "problem"
+    assert "other_people" not in ids(preds, [("swap_gap_rouge1_content", -0.03, -0.05, -0.01, 300)]), "one healthy system in forty"
+    assert not ids(preds, [("swap_gap_rouge1_content", math.nan, math.nan, math.nan, 0)])
 
 
 def test_foreign_text_is_data():

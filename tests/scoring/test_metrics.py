@@ -51,7 +51,7 @@ def test_table_is_complete():
     assert all(
         m.label and m.definition.startswith("Paper: unspecified. We use ") and m.direction in ("higher", "lower", "1") for m in metric_table.METRICS.values()
     )
-    assert {"bleu", "bleu_corpus", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_masked", "alignment"} <= set(metric_table.METRICS)
+    assert {"bleu", "bleu_corpus", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_content", "alignment"} <= set(metric_table.METRICS)
 
 
 def test_identical_texts_score_one(encoder):
@@ -146,7 +146,7 @@ def test_each_distinct_text_is_encoded_once(encoder, monkeypatch):
     )
     metrics.score_rows(preds)
     assert sorted(read) == sorted(set(told))
-    swap.swap_scores(preds, preds.head(20))
+    swap.swap_scores(preds.assign(persona=""))
     metrics.score_rows(preds, encoder=encoders.load_encoder("minilm"))
     assert len(read) == len(set(read))
 
@@ -232,99 +232,88 @@ def test_a_larger_set_of_the_same_kind_has_the_same_self_bleu():
     assert line[400]["hi"] - line[400]["lo"] < line[150]["hi"] - line[150]["lo"]
 
 
+CARDS = {"p1": "a nurse who likes gardens", "p2": "a pilot who likes jazz", "p3": "a cook who likes rain"}
+SAID = {"p1": "The nurse gardens every sunny morning", "p2": "Jazz keeps a pilot awake at night", "p3": "Rain drums on kitchen windows"}
+
+
 @pytest.fixture
-def swap_data():
-    cards = {"p1": "a nurse who likes gardens", "p2": "a pilot who likes jazz", "p3": "a cook who likes rain"}
-    said = {"p1": "The nurse gardens every sunny morning", "p2": "Jazz keeps a pilot awake at night", "p3": "Rain drums on kitchen windows"}
-    pool = pd.DataFrame(
-        [{"persona_id": p, "question_id": q, "reference": said[p], "persona": cards[p], "chosen": float(i)} for q in ("q1", "q2") for i, p in enumerate(cards)]
-    )
-    preds = pool[pool["question_id"] == "q1"].assign(id=list("abc"), prediction=pool["reference"], system="own").reset_index(drop=True)
-    return preds, pool
+def swapped_rows():
+    """Three people who answer one question with their own references."""
+    columns = {"id": list("abc"), "persona_id": list(CARDS), "persona": list(CARDS.values()), "reference": list(SAID.values())}
+    options = [0.0, 1.0, 2.0]
+    return pd.DataFrame(columns | {"prediction": list(SAID.values()), "question_id": "q1", "system": "own", "chosen": options, "target": options})
 
 
-def test_an_answer_whose_option_is_unknown_is_not_compared_with(swap_data):
-    preds, pool = swap_data
-    more = pd.concat([pool, pool[pool["persona_id"] == "p3"].assign(persona_id="p4", chosen=np.nan)])
-    half = preds.assign(chosen=[0.0, 2.0, 2.0])
-    for own in (preds, half):
-        known, unknown = (swap.swap_scores(own, p, semantic=False)["swap_gap_option"].tolist() for p in (pool, more))
-        assert known == unknown
-    assert np.isnan(swap.swap_scores(preds, pool.assign(chosen=[0, np.nan, np.nan] * 2), semantic=False)["swap_gap_option"]).all()
+def test_an_answer_whose_option_is_unknown_is_not_compared_with(swapped_rows):
+    more = pd.concat([swapped_rows, swapped_rows.tail(1).assign(id="d", persona_id="p4", target=np.nan)], ignore_index=True)
+    for said in ([0.0, 1.0, 2.0], [0.0, 2.0, 2.0]):
+        known, unknown = swapped_rows.assign(chosen=said), more.assign(chosen=[*said, 2.0])
+        gaps = [swap.swap_scores(p, semantic=False)["swap_gap_option"].tolist()[:3] for p in (known, unknown)]
+        assert gaps[0] == gaps[1]
+    assert np.isnan(swap.swap_scores(swapped_rows.assign(target=[0, np.nan, np.nan]), semantic=False)["swap_gap_option"]).all()
 
 
-def test_swap_gap_of_perfect_and_blind_predictions(swap_data, encoder):
-    preds, pool = swap_data
-    own = swap.swap_scores(preds, pool, encoder=encoder)
+def test_swap_gap_of_perfect_and_blind_predictions(swapped_rows, encoder):
+    own = swap.swap_scores(swapped_rows, encoder=encoder)
     assert (own.filter(like="swap_auc") == 1).all().all() and (own.filter(like="swap_gap") > 0.3).all().all() and (own["n_others"] == 2).all()
     assert own["swap_gap_option"].tolist() == [1, 1, 1]
-    blind = swap.swap_scores(preds.assign(prediction="Every morning at night on windows"), pool, encoder=encoder)
-    assert abs(blind["swap_gap_rouge1"].mean()) < 1e-9 and abs(blind["swap_gap_semantic"].mean()) < 1e-6
+    blind = swap.swap_scores(swapped_rows.assign(prediction="Every nurse on windows at night", chosen=1.0), encoder=encoder)
+    assert np.abs(blind.filter(like="swap_gap").mean()).max() < 1e-9 and blind.filter(like="swap_auc").mean().to_numpy() == pytest.approx(0.5)
 
 
-def test_swap_mask_removes_what_the_card_gives_away(swap_data, encoder):
-    preds, pool = swap_data
-    copied = preds.assign(prediction=preds["persona"])  # reads the card aloud, knows nothing else
-    found = swap.swap_scores(copied, pool, encoder=encoder)
+def test_swap_mask_removes_what_the_card_gives_away(swapped_rows, encoder):
+    copied = swapped_rows.assign(prediction=swapped_rows["persona"])  # reads the card aloud, knows nothing else
+    found = swap.swap_scores(copied, encoder=encoder)
     assert found["swap_gap_rouge1"].mean() > 0.1 and (found["swap_gap_rouge1_masked"] == 0).all() and (found["swap_gap_semantic_masked"].abs() < 1e-6).all()
 
 
-def test_swap_equals_rouge_score_pair_by_pair(swap_data):
+def test_turns_of_phrase_are_no_content(swapped_rows, encoder):
+    habits = dict(zip(CARDS, ("I'd say", "mind you", "to my mind"), strict=True))
+    references = [f"{habits[p]}, {SAID[p]}, {habits[p]}" for p in CARDS]
+    spoken = swapped_rows.assign(reference=references, prediction=[f"Things are fine, {habits[p]}." for p in CARDS])
+    found = swap.swap_scores(spoken, phrases=[*habits.values(), "mind"], encoder=encoder)
+    assert found["swap_gap_rouge1_masked"].min() > 0.1 and (found["swap_gap_rouge1_content"] == 0).all()
+    assert (found["swap_gap_semantic_masked"] - found["swap_gap_semantic_content"]).mean() > 0.05
+    assert swap.swap_scores(spoken, semantic=False).filter(like="content").to_numpy() == pytest.approx(found.filter(like="rouge1_masked").to_numpy())
+    assert set(swap.phrases_of(["lifestyle.open.1"])) and not swap.phrases_of(["lifestyle.open.1", "mine"])
+
+
+def shared(prediction, reference, taken=()):
+    """rouge_score's ROUGE-1 F1 without the stems `taken`."""
     from rouge_score import rouge_scorer
 
-    preds, pool = swap_data
-    preds = preds.assign(prediction=["The pilot gardens at night", "A jazz night", "Rain keeps the windows awake, the the the"])
-    score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
-    others = [[r for p, q, r in zip(pool.persona_id, pool.question_id, pool.reference, strict=True) if q == "q1" and p != me] for me in preds["persona_id"]]
-    wanted = [
-        score(ref, pred)["rouge1"].fmeasure - np.mean([score(o, pred)["rouge1"].fmeasure for o in rest])
-        for pred, ref, rest in zip(preds.prediction, preds.reference, others, strict=True)
-    ]
-    assert swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1"].tolist() == pytest.approx(wanted)
+    texts = [" ".join(word for word, stem in stemmed_words(text) if stem not in taken) for text in (reference, prediction)]
+    return rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score(*texts)["rouge1"].fmeasure
 
 
-def test_swap_mask_takes_the_rows_card_from_every_text_compared(swap_data):
-    from rouge_score import rouge_scorer
-
-    preds, pool = swap_data
-    preds = preds.assign(prediction=["A pilot nurse gardens at night in rain", "A jazz night", "Rain keeps the cook awake"])
-    score = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True).score
-
-    def left(text, card):
-        return " ".join(word for word, stem in stemmed_words(text) if stem not in {s for _, s in stemmed_words(card)})
-
-    for row, gap in zip(preds.itertuples(), swap.swap_scores(preds, pool, semantic=False)["swap_gap_rouge1_masked"], strict=True):
-        scores = {
-            other.persona_id: score(left(other.reference, row.persona), left(row.prediction, row.persona))["rouge1"].fmeasure
-            for other in pool[pool["question_id"] == "q1"].itertuples()
-        }
-        own = scores.pop(row.persona_id)
-        assert gap == pytest.approx(own - np.mean(list(scores.values())))
+@pytest.mark.parametrize("mask", ["", "_masked"])
+def test_swap_equals_rouge_score_pair_by_pair(swapped_rows, mask):
+    """Masked, every comparison of two people is without the words of both cards."""
+    rows = swapped_rows.assign(prediction=["A pilot nurse gardens at night in rain", "A jazz night", "Rain keeps the cook awake, the the the"])
+    for row, gap in zip(rows.itertuples(), swap.swap_scores(rows, semantic=False)[f"swap_gap_rouge1{mask}"], strict=True):
+        pairs = []
+        for other in rows[rows["persona_id"] != row.persona_id].itertuples():
+            taken = {stem for _, stem in stemmed_words(f"{row.persona} {other.persona}")} if mask else set()
+            pairs.append(shared(row.prediction, row.reference, taken) - shared(row.prediction, other.reference, taken))
+        assert gap == pytest.approx(np.mean(pairs))
 
 
-def test_swap_mask_gives_a_stranger_no_advantage():
-    rng = np.random.default_rng(1)
-    vocabulary = np.array([f"w{i}" for i in range(60)])
-
-    def text(n):
-        return " ".join(rng.choice(vocabulary, n))
-
-    people = [f"p{i}" for i in range(80)]
-    pool = pd.DataFrame({"persona_id": people, "question_id": "q", "reference": [text(20) for _ in people], "persona": [text(20) for _ in people]})
-    preds = pd.concat([pool.assign(id=[f"{p}-{k}" for p in people], prediction=[text(20) for _ in people]) for k in range(8)], ignore_index=True)
-    gap = swap.swap_scores(preds, pool, semantic=False).groupby("persona_id")["swap_gap_rouge1_masked"].mean()
-    assert abs(gap.mean()) < 3 * gap.std() / np.sqrt(len(gap)) and abs(gap.mean()) < 0.015  # masking each answer by its own author gives .07
+def test_a_person_who_answers_twice_is_no_stranger():
+    """Two waves of one person: each row has its own reference, and the other wave counts among nobody's strangers."""
+    columns = {"persona_id": list("aabbcc"), "reference": ["x", "y", "x", "x", "z", "y"], "target": [0, 1, 0, 0, 2, 1]}
+    rows = pd.DataFrame(columns).assign(question_id="q", persona="")
+    found = swap.swap_scores(rows.assign(prediction=rows["reference"], chosen=rows["target"]), semantic=False)
+    assert found["swap_gap_option"].tolist() == pytest.approx([0.5, 0.75, 0.75, 0.75, 1, 0.75]) and (found["n_others"] == 4).all()
+    assert found["swap_gap_rouge1"].tolist() == pytest.approx([0.5, 0.75, 0.75, 0.75, 1, 0.75])
 
 
-def test_swap_without_others_or_with_failures_is_nan(swap_data, encoder):
-    preds, pool = swap_data
-    lonely = swap.swap_scores(preds.head(1), pool[pool["persona_id"] == "p1"], encoder=encoder).iloc[0]
-    assert lonely["n_others"] == 0 and np.isnan(lonely["swap_gap_rouge1"]) and np.isnan(lonely["swap_auc_semantic"])
-    foreign = swap.swap_scores(preds.assign(question_id="q9"), pool, encoder=encoder)
-    assert foreign["swap_gap_rouge1"].isna().all()
-    failed = swap.swap_scores(preds.assign(status=["ok", "failed", "ok"]), pool, encoder=encoder)
-    assert failed["swap_gap_rouge1"].isna().tolist() == [False, True, False]
-    assert swap.swap_scores(preds.assign(status="failed"), pool, encoder=encoder)["swap_gap_rouge1"].isna().all()
+def test_swap_without_others_or_with_failures_is_nan(swapped_rows, encoder):
+    lonely = swap.swap_scores(swapped_rows.head(1), encoder=encoder).iloc[0]
+    assert lonely["n_others"] == 0 and np.isnan(lonely["swap_gap_rouge1"]) and np.isnan(lonely["swap_auc_semantic"]) and np.isnan(lonely["swap_gap_option"])
+    assert swap.swap_scores(swapped_rows.assign(question_id=list("xyz")), encoder=encoder)["swap_gap_rouge1"].isna().all()
+    failed = swap.swap_scores(swapped_rows.assign(status=["ok", "failed", "ok"]), encoder=encoder)
+    assert failed["swap_gap_rouge1"].isna().tolist() == [False, True, False] and failed["n_others"].tolist()[::2] == [1, 1]
+    assert swap.swap_scores(swapped_rows.assign(status="failed"), encoder=encoder)["swap_gap_rouge1"].isna().all()
 
 
 def test_the_scores_of_a_system_resample_people():
@@ -332,7 +321,7 @@ def test_the_scores_of_a_system_resample_people():
     people = np.repeat([f"p{i}" for i in range(45)], 8)
     value = rng.normal(size=45)[np.repeat(np.arange(45), 8)] + rng.normal(size=360)
     rows = pd.DataFrame({m: value for m in evaluation.MODEL_METRICS} | {"system": "s", "persona_id": people, "failed": False, "question_type": "likert"})
-    rows = rows.assign(chosen=(value > 0).astype(float), target=1.0)
+    rows = rows.assign(chosen=(value > 0).astype(float), target=1.0, question_id="q", n_options=5)
     preds = frame(*[(LONG, LONG)] * 360, system=["s"] * 360)
     found = evaluation.score_systems(rows, preds, seed=1).set_index("metric")
     wanted = resampling.bootstrap_mean(value, clusters=people, seed=1)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from polypersona_lib import stats
 from polypersona_lib.config import RunConfig
 from polypersona_lib.scoring import administration
 from polypersona_lib.world import controls, personas, respondents
@@ -105,7 +106,10 @@ def test_the_oracles_are_ordered_and_the_kappa_is_sklearns():
     assert accuracy["majority"] < accuracy["oracle_card"] < accuracy["oracle_latent"]
     scores = administration.score(answered["oracle_card"], seed=1)[0].set_index("metric")
     five = answered["oracle_card"][[len(p) == 5 for p in answered["oracle_card"]["option_probs"]]]
-    assert scores.loc["stance_qwk", "value"] == pytest.approx(cohen_kappa_score(five["chosen"], five["truth"], weights="quadratic", labels=range(5)))
+    assert scores.loc["stance_qwk", "value"] == pytest.approx(stats.quadratic_kappa(five["chosen"], five["truth"], items=five["question_id"]))
+    one = five[five["question_id"] == five["question_id"].iloc[0]]
+    wanted = cohen_kappa_score(one["chosen"], one["truth"], weights="quadratic", labels=range(5))
+    assert stats.quadratic_kappa(one["chosen"], one["truth"]) == pytest.approx(wanted)
     assert scores.loc["stance_acc", "lo"] < scores.loc["stance_acc", "value"] < scores.loc["stance_acc", "hi"]
 
 

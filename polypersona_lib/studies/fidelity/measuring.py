@@ -15,7 +15,6 @@ from ...config import RunConfig
 from ...scoring import answer_files
 from ...scoring.administration import questionnaire
 from ...scoring.fidelity_measures import COMPARED, GRAMS, MEASURES, PICKS, TRUTH, measure_line, tuning_contrasts, with_levels
-from ...scoring.swap import SEMANTIC_OTHERS
 from ...survey.sheet import Sheet, load_administrations, sheet_of
 from ...systems import BASELINES, UPPER_BOUNDS, system_labels
 from ...world.dataset import SPLITS
@@ -61,12 +60,12 @@ def from_scores(systems: pd.DataFrame, administered: pd.DataFrame | None, rows: 
     return lines
 
 
-def picks_by_text(rows: pd.DataFrame, pool: pd.DataFrame, seed: int) -> list[dict]:
-    """Whose reference is an answer most like, among k answers to the same question? From the stored swap scores, without an encoder."""
+def picks_by_text(rows: pd.DataFrame, seed: int) -> list[dict]:
+    """Whose reference is an answer most like, among k of the test's answers to the same question? From the stored swap scores, without an encoder."""
     lines = []
-    for metric, score, most in (("pick_meaning", "semantic", SEMANTIC_OTHERS), ("pick_words", "rouge1", None)):
+    for metric, score in (("pick_meaning", "semantic"), ("pick_words", "rouge1")):
         for system, part in rows.groupby("system", sort=False):
-            others, auc = text.compared_with(part, pool, most), part[f"swap_auc_{score}"].to_numpy()
+            others, auc = part["n_others"].fillna(0).to_numpy(dtype=int), part[f"swap_auc_{score}"].to_numpy()
             for k in PICKS:
                 rate = _mean(text.picked(auc, others, k), part, seed, compared=(metric, f"k={k}") in COMPARED)
                 lines += [measure_line(metric, f"k={k}", system, rate, rate["n"], 1 / k)] if rate["n"] else []
@@ -193,12 +192,12 @@ def measure_fidelity(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd
     rows, systems = (f[f["system"].isin(shown)] for f in (rows, systems))
     administered = None if run.data else pd.read_csv(locate.find(run, "scores/administration.csv")).query("system in @shown")
     pool, seed = pd.concat([parts[p] for p in SPLITS], ignore_index=True), run.seed
-    lines = from_scores(systems, administered, rows, seed) + picks_by_text(rows, pool, seed) + consistency(preds, seed) + memory(preds, parts["train"], seed)
+    lines = from_scores(systems, administered, rows, seed) + picks_by_text(rows, seed) + consistency(preds, seed) + memory(preds, parts["train"], seed)
     if not run.data:
         frames, sheets, cards = load_sheets(run)
         with threadpool_limits(1):  # many small products: a second thread only waits (measured: three times the processor time beside other work)
             lines += from_sheets(sheets, cards, seed) + attributes(sheets, cards, seed)
-            lines += text.picks_by_answer(preds, pool, text.wording_by_domain(pool), seed)
+            lines += text.picks_by_answer(preds, parts["test"], text.wording_by_domain(pool), seed)
             if probe := text.fit_wording(pool):  # the questionnaires are of people who are in no split
                 in_file_order = {system: frames[system] for system in sorted(frames, key="{}.parquet".format)}
                 lines += text.picks_by_questionnaire(in_file_order, questionnaire(len(cards), seed), probe, seed)

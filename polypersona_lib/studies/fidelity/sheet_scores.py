@@ -110,9 +110,10 @@ def hits(sheet: Sheet) -> np.ndarray:
 
 
 def five_point_kappa(sheet: Sheet) -> float:
-    """Quadratic kappa of the most probable and the true option over the five-point items; NaN if there are none or nobody varies."""
+    """Quadratic kappa of the most probable and the true option over the five-point items, chance taken item by item; NaN if there are none or nobody varies."""
     five = np.array([len(q.options) == 5 for q in sheet.items])
-    return quadratic_kappa(sheet.probs[:, five].argmax(2).ravel(), sheet.truth[:, five].ravel(), n_options=5)
+    chosen, truth = sheet.probs[:, five].argmax(2), sheet.truth[:, five]
+    return quadratic_kappa(chosen.ravel(), truth.ravel(), items=np.broadcast_to(np.arange(five.sum()), truth.shape).ravel())
 
 
 # --- attitudes -----------------------------------------------------------------------------------------------------------------------

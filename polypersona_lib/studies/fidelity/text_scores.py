@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ...scoring import swap
 from ...scoring.encoder import Encoder, load_encoder
 from ...scoring.fidelity_measures import GRAMS, PICKS, TRUTH, measure_line
 from . import attribute_probes as probes
@@ -19,14 +18,6 @@ from .candidates import Candidates, pick_rate
 from .sheet_scores import stat_estimate
 
 _MOST_EMBEDDED, _PENALTY, _LEAST_TEXTS = 119, 1.0, 50
-
-
-def compared_with(rows: pd.DataFrame, pool: pd.DataFrame, most: int | None) -> np.ndarray:
-    """With how many other people's answers the swap control compared each row (`most`: its limit for the semantic comparison)."""
-    count = np.zeros(len(rows), dtype=int)
-    for asked, _, others in swap._question_blocks(rows, pool, most):
-        count[asked] = others.sum(1)
-    return count
 
 
 def picked(auc: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
@@ -58,11 +49,11 @@ class WordingProbe:
         return probes.likeness(read, self.probe.coordinates(cards))
 
 
-def candidate_table(rows: pd.DataFrame, pool: pd.DataFrame) -> tuple[list[dict], np.ndarray, np.ndarray]:
-    """Whom each row may be taken for: the people who answered its question. Returns: the cards, the row's own column, and a mask (rows, cards)."""
-    people = pool.drop_duplicates("persona_id").reset_index(drop=True)
+def candidate_table(rows: pd.DataFrame, test: pd.DataFrame) -> tuple[list[dict], np.ndarray, np.ndarray]:
+    """Whom each row may be taken for: the people of the test who answered its question. Returns: the cards, the row's own column, and a mask (rows, cards)."""
+    people = test.drop_duplicates("persona_id").reset_index(drop=True)
     column = {p: i for i, p in enumerate(people["persona_id"])}
-    asked = pool.groupby("question_id")["persona_id"].agg(lambda who: [column[p] for p in who]).to_dict()
+    asked = test.groupby("question_id")["persona_id"].agg(lambda who: [column[p] for p in who]).to_dict()
     mask = np.zeros((len(rows), len(people)), dtype=bool)
     for i, question in enumerate(rows["question_id"]):
         mask[i, asked.get(question, [])] = True
@@ -93,15 +84,16 @@ def _picked(metric: str, system: str, candidates: Candidates, people: int, seed:
     return lines
 
 
-def picks_by_answer(preds: pd.DataFrame, pool: pd.DataFrame, by_domain: Mapping[str, WordingProbe], seed: int) -> list[dict]:
-    """Whose card does a single test answer tell, among k people who answered the same question? `pool`: everybody's answers."""
+def picks_by_answer(preds: pd.DataFrame, test: pd.DataFrame, by_domain: Mapping[str, WordingProbe], seed: int) -> list[dict]:
+    """Whose card does a single test answer tell, among k people of the test who answered the same question? `test`: the test records. Authors of train answers
+    are no candidates: a copy tells its author's card."""
     said, parts = preds[preds["domain"].isin(by_domain) & (preds["status"] != "failed")], {}
     for domain, rows in said.groupby("domain", sort=True):
-        cards, own, allowed = candidate_table(rows, pool)
+        cards, own, allowed = candidate_table(rows, test)
         near = by_domain[domain].likeness(_apart(by_domain[domain].read(rows["prediction"]), rows["system"]), cards)
         for system, mine in rows.groupby("system", sort=False).indices.items():
             parts.setdefault(system, []).append(Candidates.of(near[mine], own[mine], allowed[mine]))
-    people = pool["persona_id"].nunique()
+    people = test["persona_id"].nunique()
     return [line for s in said["system"].unique() for line in _picked("pick_card_answer", s, Candidates.together(parts[s]), people, seed)]
 
 
@@ -123,13 +115,13 @@ def picks_by_questionnaire(sheets: Mapping[str, pd.DataFrame], asked: pd.DataFra
     return lines
 
 
-def probe_facts(pool: pd.DataFrame) -> str:
+def probe_facts(pool: pd.DataFrame, test: pd.DataFrame) -> str:
     """What the probes of `wording_by_domain` are trained on and asked, in one sentence."""
     inside = pool.groupby("domain")["persona_id"].agg(set)
     known = [int((~pool["persona_id"].isin(people)).sum()) for people in inside]
-    asked = pool.groupby("question_id")["persona_id"].nunique()
+    asked = test.groupby("question_id")["persona_id"].nunique()
     return (f"{len(inside)} probes, one a domain, each trained on the {min(known):,} to {max(known):,} reference answers of people who answered nothing in "
-            f"that domain; candidates: the {asked.min()} to {asked.max()} people who answered the question")  # fmt: skip
+            f"that domain; candidates: the {asked.min()} to {asked.max()} people of the test who answered the question")  # fmt: skip
 
 
 def card_cosines(preds: pd.DataFrame, *, encoder: Encoder | None = None) -> tuple[pd.DataFrame, list[str], np.ndarray]:

@@ -87,15 +87,8 @@ def _kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
     Source: Cohen 1968 (weighted kappa); of one item it is the ICC(A,1) but for terms of 1/n (Fleiss and Cohen 1973).
     """
     a, b = (both[side] / (sizes(both) - 1) for side in ("option_a", "option_b"))
-    (who, people), (item, cells) = pd.factorize(both["persona_id"]), pd.factorize(items)
-    sums = np.zeros((len(people), len(cells), 5))
-    np.add.at(sums, (who, item), np.stack([np.ones(len(both)), a, b, a * a + b * b, a * b], axis=1))
-
-    def kappa(sums: np.ndarray) -> np.ndarray:
-        n, a, b, squares, product = np.moveaxis(sums.reshape(-1, len(cells), 5), -1, 0)
-        return 1 - (squares - 2 * product).sum(-1) / (squares - 2 * a * b / np.maximum(n, 1)).sum(-1)
-
-    return of_sums(sums.reshape(len(people), -1), kappa, list(people), seed) | {"n": len(both)}
+    found = resampling.bootstrap_kappa(a, b, items=items, clusters=list(both["persona_id"]), n_boot=SESSION_DRAWS, seed=seed, multinomial=True)
+    return {"value": found.pop("mean"), **found}
 
 
 def mean(values: Iterable, people: list, seed: int) -> dict:
