@@ -11,7 +11,7 @@ from ..files import sha256
 from ..scoring import metric_table, metrics, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
-from ..scoring.option_order import in_common_order, label_set
+from ..world.questions import in_common_order, label_set
 
 GROUPS = ("domain", "question_type")
 HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_content", "swap_gap_option")

@@ -14,11 +14,11 @@ from ..config import RunConfig
 from ..files import csv_text
 from ..locate import find
 from ..systems import SYSTEM_KINDS, system_kind, system_labels, system_order
+from ..world.questions import in_common_order
 from . import diagnosis, metrics, set_scores, swap
 from .answer_files import load_predictions
 from .encoder import load_encoder
 from .option_labels import read_option
-from .option_order import in_common_order
 from .stance import StanceReader, stance_sentences
 
 MODEL_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
