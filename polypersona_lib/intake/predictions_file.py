@@ -3,56 +3,27 @@
 Nothing is guessed and nothing is dropped in silence: what is wrong is listed with file, line and field, and columns that are not used are named.
 """
 
-import csv
 import difflib
-import io
 import json
 import math
 from pathlib import Path
 
 import pandas as pd
 
-from ..errors import InputError, Problem, quoted
+from ..errors import InputError, quoted
 from ..prompts.chat import render_card
-from .reading import read_objects
+from .tables import read_rows, without_header_rows
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
 _COLUMNS = (*REQUIRED, "persona", *TEXT_FIELDS, "options")
 CHOICES = {"question_type": ("open", "likert", "yesno", "agreement"), "status": ("ok", "failed")}
-_TABLES = (".csv", ".tsv", ".txt")
 ALSO_CALLED = {  # what other tools call our columns: for the hint alone
     "id": ("index", "row", "uid", "key", "row_id", "example_id"),
     "prediction": ("output", "response", "answer", "generated", "generation", "generated_text", "model_output", "hypothesis"),
     "reference": ("gold", "target", "label", "truth", "expected", "human", "ground_truth", "reference_answer"),
 }
 MAX_ERRORS = 20
-
-
-def _table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
-    """The rows of a CSV or TSV file as (line, row), an empty cell left out; the delimiter is the one of , ; and tab that its first line has most of."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return [], [Problem(path.name, 0, "", f"not UTF-8 (byte {error.start}); save the file as UTF-8")]
-    head = text.partition("\n")[0]
-    reader, limit = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True), csv.field_size_limit(2**24)
-    rows, problems, start = [], [], 2
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            return [], [Problem(path.name, 1, "", f"the column {quoted(twice[0])} stands there twice")]
-        for cells in reader:
-            if len(cells) > len(names):
-                problems.append(Problem(path.name, start, "", f"{len(cells)} cells but {len(names)} columns (is a comma or a quote in a text not quoted?)"))
-            elif any(cell.strip() for cell in cells):
-                rows.append((start, {n: c for n, c in zip(names, cells, strict=False) if c.strip() or n == "prediction"}))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        problems.append(Problem(path.name, start, "", f"broken table ({error})"))
-    finally:
-        csv.field_size_limit(limit)
-    return rows, problems
 
 
 def _text(value):
@@ -148,10 +119,9 @@ def _listed(path, problems: list[tuple[int, str]], rows: list[dict]) -> str:
 def _objects(path: Path) -> tuple[list[tuple[int, object]], list[tuple[int, str]]]:
     """Everything in the file as (line, object), and what is wrong with its bytes or syntax as (line, text). Raises InputError if it is no data at all."""
     try:
-        table = path.suffix.lower() in _TABLES
         with path.open("rb") as file:
             first = file.read(1)
-        rows, problems = _table(path) if table else read_objects(path)
+        rows, problems = read_rows(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     if not rows and len(problems) > 1 and first not in (b"{", b""):

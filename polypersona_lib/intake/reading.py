@@ -33,26 +33,43 @@ class Pairs(dict):
 def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
     """Every record of a file as (line, object), and what is wrong with its bytes or syntax. Lines count from 1."""
     name = path.name
-    try:
-        if name.lower().endswith(".parquet"):
+    if name.lower().endswith(".parquet"):
+        try:
             return _read_parquet(path), []
-        data = _read_bytes(path).removeprefix(b"\xef\xbb\xbf")
-        text = data.decode("utf-8")
-        return _parse_array(text, name) if text.lstrip()[:1] == "[" else _parse_lines(text, name)
+        except (OSError, _Unreadable) as error:
+            return [], [Problem(name, 0, "", str(error) if isinstance(error, _Unreadable) else _io_error(error))]
+    text, problem = read_text(path)
+    if problem:
+        return [], [problem]
+    return _parse_array(text, name) if text.lstrip()[:1] == "[" else _parse_lines(text, name)
+
+
+def read_text(path: Path) -> tuple[str, Problem | None]:
+    """The text of a UTF-8 file (a byte-order mark left out), plain or gzipped; or ("", what is wrong with its bytes)."""
+    name = path.name
+    try:
+        data = _unpacked(path)
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return "", Problem(name, 1, "", "is UTF-16; save the file as UTF-8")
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), None
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return [], [Problem(name, line, "", f"not UTF-8 (byte 0x{error.object[error.start]:02x}); save the file as UTF-8")]
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return "", Problem(name, line, "", f"not UTF-8 (byte 0x{error.object[error.start]:02x}); save the file as UTF-8")
     except (OSError, EOFError, zlib.error) as error:
-        return [], [Problem(name, 0, "", f"cannot be read ({type(error).__name__}: {quoted(error, 80)})")]
+        return "", Problem(name, 0, "", _io_error(error))
     except _Unreadable as error:
-        return [], [Problem(name, 0, "", str(error))]
+        return "", Problem(name, 0, "", str(error))
+
+
+def _io_error(error: Exception) -> str:
+    return f"cannot be read ({type(error).__name__}: {quoted(error, 80)})"
 
 
 class _Unreadable(Exception):
     pass
 
 
-def _read_bytes(path: Path) -> bytes:
+def _unpacked(path: Path) -> bytes:
     """The unpacked bytes. Raises _Unreadable if there are more than `MAX_BYTES`."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as file:

@@ -1,13 +1,11 @@
 """Builds the data set as files: the data of a run, the published copy in `data/polypersona/`, or one on PersonaHub texts wherever asked.
 
-python -m polypersona_lib build [--out DIR] [--seed N] [--personahub FILE|proj-persona/PersonaHub]
+python -m polypersona_lib build --out DIR|--publish [--seed N] [--personahub FILE|proj-persona/PersonaHub]
 """
 
 import argparse
 import json
 import os
-import random
-import re
 import sys
 from pathlib import Path
 
@@ -15,9 +13,9 @@ import pandas as pd
 
 from .. import files, paths
 from ..config import RunConfig
+from ..errors import InputError
 from ..stats import apportion
 from . import dataset
-from .personas import draw_persona, impossible, pick, population, read_description
 from .simulation import simulate_records
 
 CARD_HEAD = """---
@@ -82,49 +80,12 @@ def prepare_data(run: RunConfig) -> dict:
     return report
 
 
-def from_personahub(path: str | Path, seed: int) -> tuple[list[dict], dict]:
-    """Build cards on PersonaHub texts: each text becomes a card's description and overrides what it names.
-
-    Args:
-        path: a JSON-lines file (optionally .gz) with `persona` or `input persona`, or the hub id `proj-persona/PersonaHub`.
-        seed: draws the attributes that a text leaves open, and which texts are kept.
-    Returns: (cards, funnel) where funnel counts rows read, distinct usable texts, kept, attributes named by the texts, and
-        contradictions between a text and its card (which are kept and listed, not hidden).
-    Source: paper, section III-A (200,000 -> several thousand -> 433).
-    """
-    from datasets import load_dataset
-
-    hub = str(path) == "proj-persona/PersonaHub"
-    rows = load_dataset(str(path), "persona", split="train[:200000]") if hub else load_dataset("json", data_files=str(path), split="train")
-    column = next((c for c in ("persona", "input persona") if c in rows.column_names), None)
-    if column is None:
-        raise ValueError(f"{path}: no column 'persona' or 'input persona' (found {', '.join(rows.column_names)})")
-    texts = sorted({re.sub(r"\s+", " ", str(t)).strip() for t in rows[column] if t})
-    usable = [t for t in texts if 20 <= len(t) <= 200 and t.isprintable() and not re.search(r"[<>\[\]|{}]", t)]
-    rng = random.Random(f"personahub|{seed}")
-    rng.shuffle(usable)
-    cards, named, contradictions, left = [], 0, [], dict(population()["category_personas"])
-    for text in usable:
-        attributes = read_description(text)
-        category = attributes.get("category") or pick(rng, {k: v for k, v in left.items() if v} or {"none": 1})
-        if left.get(category, 0) <= 0:
-            continue
-        card = draw_persona(rng, category) | {k: v for k, v in attributes.items() if k != "category"} | {"category": category, "description": text}
-        named += bool(attributes)
-        contradictions += [f"{p} — “{text}”" for p in impossible(card)]
-        left[category] -= 1
-        cards.append(card)
-        if not any(left.values()):
-            break
-    funnel = {"rows": len(rows), "distinct": len(texts), "usable": len(usable), "kept": len(cards)}
-    funnel |= {"naming_an_attribute": named, "contradictions": contradictions}
-    return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
-
-
 def from_environment(seed: int) -> tuple[list[dict], dict]:
-    """Cards and funnel of the file that the environment variable POLYPERSONA_PERSONAHUB names; ([], {}) if it is not set."""
+    """Cards and funnel of the file that the environment variable POLYPERSONA_PERSONAHUB names; ([], {}) if it is not set. Raises InputError."""
+    from ..intake.personahub import read_cards
+
     source = os.environ.get("POLYPERSONA_PERSONAHUB", "")
-    return from_personahub(source, seed) if source else ([], {})
+    return read_cards(source, seed) if source else ([], {})
 
 
 def import_lines(report: dict) -> list[str]:
@@ -138,32 +99,56 @@ def import_lines(report: dict) -> list[str]:
     return lines
 
 
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m polypersona_lib build", description="Build the PolyPersona data set.")
+    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--publish", action="store_true", help="write to data/polypersona: the published data set is replaced")
+    parser.add_argument("--seed", type=int, default=42, help="of the population, its attitudes and answers (default 42)")
+    parser.add_argument("--personahub", default="", help="a file of PersonaHub personas (JSON lines, JSON, CSV, Parquet), or proj-persona/PersonaHub")
+    return parser.parse_args(argv)
+
+
+def _target(options: argparse.Namespace) -> Path:
+    """The folder to write. Raises InputError if there is none, two, or one that cannot be a folder."""
+    if options.publish and (options.out or options.personahub):
+        raise InputError("--publish replaces the published data set; it goes with neither --out nor --personahub")
+    if not options.publish and not options.out:
+        raise InputError("name a folder with --out DIR, or give --publish to replace the published data set (data/polypersona)")
+    folder = paths.DATASET if options.publish else options.out
+    if any(p.exists() and not p.is_dir() for p in (folder, *folder.absolute().parents)):
+        raise InputError(f"{folder}: is no folder; choose another one for --out")
+    return folder
+
+
+def _personahub_cards(source: str, seed: int) -> list[dict] | None:
+    """The cards of a PersonaHub file, with a line on what became of its texts; None without a file (the population is drawn)."""
+    from ..intake.personahub import read_cards
+
+    if not source:
+        return None
+    cards, funnel = read_cards(source, seed)
+    print(f"PersonaHub: {funnel['rows']} rows -> {funnel['usable']} usable texts -> {funnel['kept']} cards", end="; ")
+    print(f"{funnel['naming_an_attribute']} texts name an attribute; not usable: {funnel['left_out'] or 'none'}")
+    print(f"contradictions between text and card: {len(funnel['contradictions'])}", *funnel["contradictions"][:10], sep="\n  ")
+    return cards
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module; exit status 2 with one line for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m polypersona_lib build", description="Build the PolyPersona data set.")
-    parser.add_argument("--out", type=Path, default=paths.DATASET, help="folder to write (default: the published data set is replaced)")
-    parser.add_argument("--seed", type=int, default=42, help="of the population, its attitudes and answers (default 42)")
-    parser.add_argument("--personahub", default="", help="a JSON-lines file of PersonaHub personas, or proj-persona/PersonaHub")
-    arguments = parser.parse_args(argv)
-    cards, funnel = None, None
+    options = _options(argv)
     try:
-        if arguments.personahub:
-            cards, funnel = from_personahub(arguments.personahub, arguments.seed)
-            print(
-                f"PersonaHub: {funnel['rows']} rows -> {funnel['usable']} usable texts -> {funnel['kept']} cards"
-                f"; {funnel['naming_an_attribute']} texts name an attribute"
-            )
-            print(f"contradictions between text and card: {len(funnel['contradictions'])}", *funnel["contradictions"][:10], sep="\n  ")
-        frame = simulate_records(arguments.seed, cards=cards)
-    except (ValueError, FileNotFoundError) as error:
+        folder = _target(options)
+        frame = simulate_records(options.seed, cards=_personahub_cards(options.personahub, options.seed))
+    except ValueError as error:
         print(f"build: {error}", file=sys.stderr)
         return 2
     for split in ("paper", "grouped"):
-        written = dataset.write_splits(frame, split, arguments.out / split)
-        report = dataset.leakage_report({p: dataset.read_split(arguments.out / split, p) for p in dataset.SPLITS})
+        written = dataset.write_splits(frame, split, folder / split)
+        report = dataset.leakage_report({p: dataset.read_split(folder / split, p) for p in dataset.SPLITS})
         print(f"{split}: {', '.join(f'{p.stem} {(frame[split] == p.stem).sum()}' for p in written)}")
         print(*(f"  {n:5d}  {what}" for what, n in report.items()), sep="\n")
-    (arguments.out / "README.md").write_text(card(frame, arguments.personahub), encoding="utf-8")
+    (folder / "README.md").write_text(card(frame, options.personahub), encoding="utf-8")
+    print(f"written to {folder}")
     return 0
 
 

@@ -178,16 +178,22 @@ def simulate_records(seed: int, *, cards: list[dict] | None = None) -> pd.DataFr
     """All 3,568 records in one frame with both split columns (`paper`, `grouped`).
 
     Args: seed: of everything drawn. cards: personas to use instead of the drawn 433 (for example from PersonaHub); same number and categories.
+    Raises: ValueError if `cards` are too few, too many or of other categories.
     Returns: columns `dataset.COLUMNS` plus `paper` and `grouped`; `persona` and `meta` are JSON strings.
     """
     questions = load_questions()
-    cards = cards or personas.draw_population(seed)
+    cards = personas.draw_population(seed) if cards is None else cards
+    wanted, given = personas.population()["category_personas"], Counter(card["category"] for card in cards)
+    if given != Counter(wanted):
+        raise ValueError(f"{len(cards)} personas ({dict(given)}); the paper's counts need {sum(wanted.values())} ({wanted})")
     blocks = assign_blocks(cards, questions, seed)
     pairs = pick_questions(blocks, questions, seed)
     rows, speaker, said = [], Speaker(cap=MOST_USES), set()
     for (person, qid, grouped), by_rows in zip(pairs, row_splits(pairs, cards, seed), strict=True):
         card, question = cards[person], questions[qid]
-        answer = next(a for w in range(50) if (a := speaker.answer(card, question, seed=seed, wording=w)).text not in said)
+        answer = next((a for w in range(50) if (a := speaker.answer(card, question, seed=seed, wording=w)).text not in said), None)
+        if answer is None:
+            raise ValueError(f"{card['persona_id']} has no answer to {qid} that nobody gave before; are many personas alike?")
         said.add(answer.text)
         theta = None if question.type == "open" else round(answer.theta, 4)
         truth = {"theta": theta, "option": answer.option, "path": answer.path, "label_led": answer.label_led}

@@ -102,7 +102,7 @@ def test_bytes_that_are_no_text(tmp_path):
         import_dataset(tmp_path)
     assert str(caught.value).splitlines() == [
         "train.jsonl:2: not UTF-8 (byte 0xe9); save the file as UTF-8",
-        "validation.jsonl:1: not UTF-8 (byte 0xff); save the file as UTF-8",
+        "validation.jsonl:1: is UTF-16; save the file as UTF-8",
         "test.jsonl: no records",
     ]
 
