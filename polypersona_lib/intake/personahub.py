@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ..errors import InputError, quoted
 from ..world.personas import draw_persona, impossible, pick, population, read_description
-from .reading import kind_of
-from .tables import read_rows
+from .reading import kind_of, read_rows
 
 HUB = "proj-persona/PersonaHub"
 COLUMNS_READ = ("persona", "input persona")

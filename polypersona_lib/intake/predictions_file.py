@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import InputError, quoted
 from ..prompts.chat import render_card
-from .tables import read_rows, without_header_rows
+from .reading import read_rows
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")

@@ -1,10 +1,12 @@
 """From the bytes of a foreign file to plain values, each with its place; nothing in the file is believed.
 
-JSON lines or one JSON array, plain or gzipped, and Parquet. What is wrong with the bytes or the syntax is collected, not raised one at a time.
+JSON lines or one JSON array, plain or gzipped, Parquet, and tables (CSV, TSV, TXT) whose first line names the columns. What is wrong with the bytes or the syntax is collected, not raised one at a time.
 *Errors* in values: lone surrogates, control characters, numbers that are none, keys that stand twice, texts over `MOST_CHARACTERS`, nesting over `MAX_DEPTH`.
 """
 
+import csv
 import gzip
+import io
 import json
 import math
 import re
@@ -19,6 +21,7 @@ MAX_BYTES = 512 * 2**20  # of a file once unpacked: a small .gz can hold a very 
 MAX_DEPTH = 6  # of objects and lists within a record
 MOST_CHARACTERS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "domain": 80, "option": 200, "id": 200, "any": 20_000}
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 
 
 class Pairs(dict):
@@ -28,6 +31,11 @@ class Pairs(dict):
         super().__init__(pairs)
         counts = Counter(key for key, _ in pairs)
         self.twice = [key for key, count in counts.items() if count > 1]
+
+
+def read_rows(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
+    """As `read_objects`, and tables too: files named as in `TABLES`."""
+    return _read_table(path) if path.name.lower().endswith(TABLES) else read_objects(path)
 
 
 def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
@@ -128,6 +136,31 @@ def _parse_array(text: str, name: str) -> tuple[list[tuple[int, object]], list[P
     except (ValueError, RecursionError) as error:
         return objects, [Problem(name, getattr(error, "lineno", line), "", _broken(error))]
     return objects, []
+
+
+def _read_table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
+    """The rows of a table, an empty cell left out; the delimiter is the one of , ; | and tab that its first line has most of."""
+    text, problem = read_text(path)
+    if problem:
+        return [], [problem]
+    head = text.partition("\n")[0]
+    reader, limit = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t|", key=head.count), strict=True), csv.field_size_limit(2**24)
+    rows, problems, start = [], [], 2
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            return [], [Problem(path.name, 1, "", f"the column {quoted(twice[0])} stands there twice")]
+        for cells in reader:
+            if len(cells) > len(names):
+                problems.append(Problem(path.name, start, "", f"{len(cells)} cells but {len(names)} columns (is a comma or a quote in a text not quoted?)"))
+            elif any(cell.strip() for cell in cells):
+                rows.append((start, {n: c for n, c in zip(names, cells, strict=False) if c.strip() or n == "prediction"}))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        problems.append(Problem(path.name, start, "", f"broken table ({error})"))
+    finally:
+        csv.field_size_limit(limit)
+    return rows, problems
 
 
 def _broken(error: Exception) -> str:
