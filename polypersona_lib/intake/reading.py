@@ -1,6 +1,7 @@
 """From the bytes of a foreign file to plain values, each with its place; nothing in the file is believed.
 
-JSON lines or one JSON array, plain or gzipped, Parquet, and tables (CSV, TSV, TXT) whose first line names the columns. What is wrong with the bytes or the syntax is collected, not raised one at a time.
+JSON lines or one JSON array, plain or gzipped, Parquet, and tables (CSV, TSV, TXT) whose first line names the columns.
+What is wrong with the bytes or the syntax is collected, not raised one at a time.
 *Errors* in values: lone surrogates, control characters, numbers that are none, keys that stand twice, texts over `MOST_CHARACTERS`, nesting over `MAX_DEPTH`.
 """
 
