@@ -32,7 +32,7 @@ class _LinearWithLora(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         kept = flat if zeroed is None else flat.clone(memory_format=torch.contiguous_format)
         if zeroed is not None:
-            kept.view(-1)[zeroed] = 0
+            kept.view(-1).index_fill_(0, zeroed, 0)
         inner = kept @ a.t()
         ctx.save_for_backward(kept, inner, weight, a, b, zeroed)
         ctx.scale, ctx.shape = scale, x.shape
@@ -46,7 +46,7 @@ class _LinearWithLora(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = of_inner @ a
             if zeroed is not None:
-                of_x.view(-1)[zeroed] = 0
+                of_x.view(-1).index_fill_(0, zeroed, 0)
             of_x = of_x.addmm_(gradient, weight).view(ctx.shape)
         return of_x, None, None, of_inner.t() @ kept, (inner.t() @ gradient).mul_(ctx.scale).t(), None, None
 

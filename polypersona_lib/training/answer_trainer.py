@@ -163,7 +163,7 @@ def arguments_of(plan: Plan) -> TrainingArguments:
     """The recipe in the Trainer's words."""
     recipe, steps, where = plan.recipe, plan.epoch_steps * plan.recipe.epochs, device()
     computed = precision(plan.spec, where)
-    hardware = {"use_cpu": True, "optim": "adamw_torch"}
+    hardware = {"use_cpu": True, "optim": "adamw_torch_fused"}
     if where == "cuda":
         hardware = {"bf16": computed == torch.bfloat16, "fp16": computed == torch.float16, "optim": "paged_adamw_8bit"}
     return TrainingArguments(
