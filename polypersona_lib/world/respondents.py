@@ -213,9 +213,9 @@ class Speaker:
         self.used[theme["openings"][0].id.split("#")[0]] += 1
         length = 2 if feats["trait"] & {"reserved", "blunt"} and rng.random() < 0.6 else 3 if "outgoing" in feats["trait"] and rng.random() < 0.5 else 2
         parts = self.choose(rng, theme["openings"], feats) + self.choose(rng, theme["bodies"], feats, length)
-        if sections["details"] and rng.random() < 0.35:
+        if sections["details"] and rng.random() < 0.25:
             parts += self.choose(rng, sections["details"], feats)
-        return parts + (self.choose(rng, theme["closings"], feats) if rng.random() < 0.7 else [])
+        return parts + (self.choose(rng, theme["closings"], feats) if rng.random() < 0.5 else [])
 
 
 def _realise(pattern: Pattern, words: dict[str, str]) -> str:
