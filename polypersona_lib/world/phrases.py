@@ -34,10 +34,11 @@ PERSONA_SLOTS = frozenset("a_job place task people interest interest2 value valu
 SLOT = re.compile(r"\{(\w+)\}")
 MAX_SHARED_WORDS = 0.60
 _FUNCTION_WORDS = frozenset(
-    "a about after again all am an and any are as at be because been before but by can can't did didn't do does doesn't don't down even every few for from get got had"
-    " has have he her here him his how i i'd i'll i'm i've if in into is isn't it it's its just like made make me more most much my myself never no not now of"
-    " off on one only or other our out over own people really she since so some than that that's the their them then there they they're thing things think this time to too"
-    " up us very want was wasn't way we were what when where which while who will with without won't work would you your".split()
+    "a about after again all am an and any are as at be because been before but by can can't did didn't do does doesn't don't down even every few "
+    "for from get got had has have he her here him his how i i'd i'll i'm i've if in into is isn't it it's its just like made make me more most "
+    "much my myself never no not now of off on one only or other our out over own people really she since so some than that that's the their them "
+    "then there they they're thing things think this time to too up us very want was wasn't way we were what when where which while who will with "
+    "without won't work would you your".split()
 )
 
 
