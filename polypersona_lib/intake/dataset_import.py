@@ -16,12 +16,13 @@ from ..files import sha256
 from ..prompts import chat
 from ..world.dataset import COLUMNS, SPLITS
 from .data_faults import MODES, Report, find_faults, import_report, stop_message, treat
-from .reading import SUFFIXES, Place, read_objects
-from .record_fields import check_record
+from .reading import SUFFIXES, Place, kind_of, read_objects
+from .record_fields import canonical, check_record
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation", "test": "test",
 }  # fmt: skip
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant"}
 SAFE_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,119}", flags=re.ASCII)  # what may become part of a file name
 
 
@@ -30,14 +31,80 @@ def _read_file(path: Path) -> tuple[list[dict], Counter, list[Problem]]:
     objects, problems = read_objects(path)
     at, records, ids = Place(quoted(path.name, 80)[1:-1]), [], {}
     for at.line, value in objects:
-        record = check_record(value, at)
-        if record is not None:
+        before, fields = len(at.errors), canonical(value, at)
+        record = None if fields is None else check_record(_with_messages(fields, at), at)
+        if record is not None and len(at.errors) == before:
             records.append(record | {"file": at.file, "line": at.line})
             _claim(ids, records[-1], at)
     if not objects and not problems:
         at.line = 0
         at.error("", "no records")
     return records, at.notes, sorted([*problems, *at.errors], key=lambda p: p.line)
+
+
+def _with_messages(fields: dict, at: Place) -> dict:
+    """Fill missing fields from `messages` (Persona:/Domain:/Question:/Options: lines, the assistant's text); fields that are there win."""
+    if "messages" not in fields:
+        at.note("messages missing: built from the fields")
+        return fields
+    spoken = _spoken(fields["messages"], at)
+    if spoken is None:
+        return fields
+    told = _prompt_fields(spoken["user"], at) if "user" in spoken else {}
+    if "persona" not in told and "system" in spoken:
+        told["persona"] = spoken["system"]
+    if "assistant" in spoken:
+        told["reference"] = spoken["assistant"]
+    if isinstance(fields.get("reference"), str) and "reference" in told and told["reference"].strip() != fields["reference"].strip():
+        at.note("messages say something else than the fields: the fields are used")
+    for name in sorted(told.keys() - fields.keys()):
+        at.note(f"{name} taken from messages")
+    return told | fields
+
+
+def _prompt_fields(prompt: str, at: Place) -> dict:
+    """The fields of a user message; what stands before the first field name is the question if no line says `Question:`."""
+    parts = re.split(r"(?m)^(Persona|Domain|Question|Options):[ \t]*", prompt)
+    told = {name.lower(): text.strip() for name, text in reversed(list(zip(parts[1::2], parts[2::2], strict=True)))}
+    if "question" in told or parts[0].strip():
+        told["question"] = re.sub(r"(?:^|\n)Answer\b[^\n]*$", "", told.get("question", parts[0].strip())).strip()
+    if "options" in told:
+        told["options"], rest = _listed_options(told["options"])
+        if rest and not re.match(r"Answer\b", rest):
+            at.note("text after the options of messages left out")
+    return told
+
+
+def _listed_options(text: str) -> tuple[list[str], str]:
+    """(labels, what follows them): "A / B" (or "A | B") on one line, else one label a line, up to an empty line or one that begins with "Answer"."""
+    lines = [line.strip() for line in text.split("\n")]
+    one_line_of = next((mark for mark in (" / ", "|") if mark in lines[0]), None)
+    if one_line_of:
+        return [o.strip() for o in lines[0].split(one_line_of)], "\n".join(lines[1:]).strip()
+    end = next((i for i, line in enumerate(lines) if not line or re.match(r"Answer\b", line)), len(lines))
+    return [re.sub(r"^[-*•]\s+", "", line) for line in lines[:end]], "\n".join(lines[end:]).strip()
+
+
+def _spoken(messages: object, at: Place) -> dict[str, str] | None:
+    """role -> text of at most one system, one user and one assistant message, in this order; None (and an error) for any other shape."""
+    if not isinstance(messages, list):
+        at.error("messages", f"must be a list of messages, not {kind_of(messages)}")
+        return None
+    spoken: dict[str, str] = {}
+    for i, message in enumerate(messages):
+        role, content = (message.get("role", message.get("from")), message.get("content", message.get("value"))) if isinstance(message, dict) else (None, None)
+        if not isinstance(role, str) or not isinstance(content, str):
+            at.error(f"messages[{i}]", "must be an object with the texts 'role' and 'content'")
+            return None
+        if role.lower() not in _ROLES:
+            at.error(f"messages[{i}].role", f"unknown role {quoted(role)}; choose from system, user, assistant")
+            return None
+        role = _ROLES[role.lower()]
+        if [*spoken, role] != [r for r in ("system", "user", "assistant") if r in spoken or r == role]:
+            at.error(f"messages[{i}].role", "must be at most one system, one user and one assistant message, in this order")
+            return None
+        spoken[role] = content
+    return spoken
 
 
 def _claim(ids: dict[str, str], record: dict, at: Place) -> None:
@@ -127,12 +194,15 @@ def _identify(rows: list[dict], notes: Counter) -> None:
 
 
 def _name_by_content(rows: list[dict], name: str, key: str, notes: Counter) -> None:
-    """Keep the given ids if they stand one to one for the content, else make them from it (first letter and a hash)."""
+    """Keep the given ids if each stands for one content (several people may have the same card; a question has one id), else make them from it."""
     ids, contents = defaultdict(set), defaultdict(set)
     for row in rows:
         ids[row[key]].add(row[name])
         contents[row[name]].add(row[key])
-    if None not in contents and all(len(s) == 1 for s in (*ids.values(), *contents.values())):
+    several = sum(len(s) - 1 for s in ids.values())
+    if None not in contents and all(len(s) == 1 for s in contents.values()) and (not several or name == "persona_id"):
+        if several:
+            notes["persona_id kept though another one has the same card"] += several
         for row in rows:
             row[name] = _safe(row[name], name, notes)
         return

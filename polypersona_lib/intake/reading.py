@@ -25,6 +25,9 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 
 
+MISSING_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "#N/A", "NaT", "undefined", "None")
+
+
 class Pairs(dict):
     """A JSON object that remembers which of its keys stood there more than once."""
 
@@ -228,6 +231,11 @@ def place_name(key: object) -> str:
     return key if isinstance(key, str) and re.fullmatch(r"[\w -]{1,40}", key, flags=re.ASCII) else quoted(key)
 
 
+def says_missing(value: object) -> bool:
+    """True for a text that is only a program's word for a missing value, such as "nan"."""
+    return isinstance(value, str) and value.strip() in MISSING_WORDS
+
+
 def slug_of(text: str, joint: str = "_") -> str:
     """Lower case, everything but letters and digits as one `joint`."""
     return re.sub(r"[\W_]+", joint, text.casefold()).strip(joint)
@@ -259,6 +267,9 @@ def id_field(fields: dict, name: str, at: Place) -> str | None:
     """An id as given (text or whole number), None if there is none."""
     value = fields.get(name)
     if value is None or value == "":
+        return None
+    if says_missing(value):
+        at.note(f"{name} {quoted(value)} read as missing")
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         at.error(name, f"must be text or a whole number, not {kind_of(value)}")

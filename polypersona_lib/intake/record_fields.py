@@ -12,7 +12,7 @@ import re
 from ..errors import one_line, quoted
 from ..prompts import chat
 from ..world.questions import DOMAINS, TYPES
-from .reading import MOST_CHARACTERS, Pairs, Place, clean, id_field, kind_of, place_name, slug_of, text_field
+from .reading import MOST_CHARACTERS, Pairs, Place, clean, id_field, kind_of, place_name, says_missing, slug_of, text_field
 
 AGES = (0, 120)
 FIELD_ALIASES = {
@@ -31,7 +31,7 @@ FIELD_ALIASES = {
 CARD_ALIASES = {
     "occupation": ("job", "profession"), "gender": ("sex",), "ethnicity": ("race",), "income_bracket": ("income",), "interests": ("hobbies",),
     "traits": ("personality",), "region": ("state", "location"), "description": ("bio", "summary"),
-    "age": (), "education": (), "country": (), "area": (), "values": (),
+    "age": (), "education": ("education_level",), "country": (), "area": (), "values": (),
 }  # fmt: skip
 UNSAID = ("category", "household")  # attributes of our own cards that their description already says
 TYPE_ALIASES = {
@@ -40,7 +40,6 @@ TYPE_ALIASES = {
     "yesno": ("yn", "binary", "boolean", "dichotomous"),
     "agreement": ("statement", "agreedisagree", "agreementscale", "agreementstatement"),
 }
-_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant"}
 
 
 def _lookup(aliases: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -48,19 +47,24 @@ def _lookup(aliases: dict[str, tuple[str, ...]]) -> dict[str, str]:
 
 
 _FIELDS, _CARD, _TYPES = _lookup(FIELD_ALIASES), _lookup(CARD_ALIASES), _lookup(TYPE_ALIASES)
+CARD_NAMES = frozenset(_CARD)  # what an attribute of a person may be called
+BESIDE = "beside"  # key of `canonical`'s fields
 
 
-def check_record(value: object, at: Place) -> dict | None:
-    """A record as id, persona, domain (key), domain_name, question, question_type, reference, options, given ids; None if anything is wrong (`at.errors`)."""
+def check_record(fields: dict, at: Place) -> dict | None:
+    """A record as id, persona, domain (key), domain_name, question, question_type, reference, options, given ids; None if anything is wrong (`at.errors`).
+
+    Args: fields: from `canonical`.
+    """
     before = len(at.errors)
-    if not isinstance(value, dict):
-        at.error("", f"a record must be an object, not {kind_of(value)}")
-        return None
-    fields = _from_messages(_canonical(clean(value, "", at), at), at)
-    persona, question, reference = _persona(fields, at), text_field(fields, "question", at), text_field(fields, "reference", at, numbers=True)
+    persona = read_persona(fields.get("persona"), fields.get(BESIDE, {}), at)
+    question, reference = text_field(fields, "question", at), text_field(fields, "reference", at, numbers=True)
     if question == "":
         at.error("question", "empty")
     options = _options(fields, at)
+    for name, text in (("question", question), ("reference", reference)):
+        if says_missing(text) and text not in (options or ()):
+            _missing_word(name, text, at)
     kind, domain = _question_type(fields, at), _domain(fields, at)
     ids = {name: id_field(fields, name, at) for name in ("id", "persona_id", "question_id")}
     if len(at.errors) > before:
@@ -72,22 +76,34 @@ def check_record(value: object, at: Place) -> dict | None:
     return record | ids | {"domain": domain[0], "domain_name": domain[1]}
 
 
-def _canonical(given: dict, at: Place) -> dict:
-    """The fields under our own names; what stands in `meta` (an object or JSON text) is used where the record itself has nothing."""
-    fields = _renamed(given, _FIELDS, at, "")
+def _missing_word(name: str, text: str, at: Place) -> None:
+    """An error for a text such as 'nan'; "None" may be an answer, so it is only noted."""
+    if text == "None" and name == "reference":
+        at.note("reference 'None' kept as an answer; if it stands for a missing one, remove the row")
+    else:
+        at.error(name, f"{quoted(text)} is how programs write a missing value; give the text, or remove the row")
+
+
+def canonical(value: object, at: Place) -> dict | None:
+    """A record's fields under our own names, attributes of the person that stand beside the persona under `BESIDE`; None for anything but an object.
+
+    What stands in `meta` (an object or JSON text) is used where the record itself has nothing.
+    """
+    if not isinstance(value, dict):
+        at.error("", f"a record must be an object, not {kind_of(value)}")
+        return None
+    fields = _renamed(clean(value, "", at), _FIELDS, at, "")
     meta = fields.pop("meta", None)
     meta = _json_object(meta, "meta", at) if isinstance(meta, str) else meta
     if meta is not None and not isinstance(meta, dict):
         at.error("meta", f"must be an object, not {kind_of(meta)}")
         meta = None
     inner = {k: v for k, v in (meta or {}).items() if k in ("persona_id", "question_id", "options")}
-    card = {k: fields.pop(k) for k in list(fields) if k not in FIELD_ALIASES and k in _CARD}
-    if card and "persona" not in fields:
-        at.note("persona put together from fields of the record")
-        fields["persona"] = card
-    for name in fields.keys() - FIELD_ALIASES.keys():
+    beside = {k: v for k, v in fields.items() if k not in FIELD_ALIASES and slug_of(k) in CARD_NAMES}
+    for name in fields.keys() - FIELD_ALIASES.keys() - beside.keys():
         at.note(f"field {quoted(name)} not used")
-    return {k: v for k, v in inner.items() if v is not None} | {k: v for k, v in fields.items() if k in FIELD_ALIASES}
+    known = {k: v for k, v in inner.items() if v is not None} | {k: v for k, v in fields.items() if k in FIELD_ALIASES}
+    return known | ({BESIDE: beside} if beside else {})
 
 
 def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
@@ -117,71 +133,47 @@ def _json_object(text: str, where: str, at: Place) -> object:
     return clean(value, where, at)
 
 
-def _from_messages(fields: dict, at: Place) -> dict:
-    """Fill missing fields from `messages` (Persona:/Domain:/Question:/Options: lines, the assistant's text); fields that are there win."""
-    if "messages" not in fields:
-        at.note("messages missing: built from the fields")
-        return fields
-    spoken = _spoken(fields["messages"], at)
-    if spoken is None:
-        return fields
-    parts = re.split(r"(?m)^(Persona|Domain|Question|Options):[ \t]*", spoken.get("user", ""))
-    told = {name.lower(): text.strip() for name, text in reversed(list(zip(parts[1::2], parts[2::2], strict=True)))}
-    if "question" in told:
-        told["question"] = re.sub(r"\nAnswer\b[^\n]*$", "", told["question"]).strip()
-    elif "user" in spoken:
-        told["question"] = spoken["user"].strip()
-    if "persona" not in told and "system" in spoken:
-        told["persona"] = spoken["system"]
-    if "options" in told:
-        told["options"] = [o.strip() for o in told["options"].split(" / ")]
-    if "assistant" in spoken:
-        told["reference"] = spoken["assistant"]
-    if isinstance(fields.get("reference"), str) and "reference" in told and told["reference"].strip() != fields["reference"].strip():
-        at.note("messages say something else than the fields: the fields are used")
-    for name in sorted(told.keys() - fields.keys()):
-        at.note(f"{name} taken from messages")
-    return told | fields
+def read_persona(persona: object, beside: dict, at: Place) -> dict | str | None:
+    """A card with our field names, or a description as plain text; None and an error for anything else.
 
-
-def _spoken(messages: object, at: Place) -> dict[str, str] | None:
-    """role -> text of at most one system, one user and one assistant message, in this order; None (and an error) for any other shape."""
-    if not isinstance(messages, list):
-        at.error("messages", f"must be a list of messages, not {kind_of(messages)}")
-        return None
-    spoken: dict[str, str] = {}
-    for i, message in enumerate(messages):
-        role, content = (message.get("role", message.get("from")), message.get("content", message.get("value"))) if isinstance(message, dict) else (None, None)
-        if not isinstance(role, str) or not isinstance(content, str):
-            at.error(f"messages[{i}]", "must be an object with the texts 'role' and 'content'")
-            return None
-        if role.lower() not in _ROLES:
-            at.error(f"messages[{i}].role", f"unknown role {quoted(role)}; choose from system, user, assistant")
-            return None
-        role = _ROLES[role.lower()]
-        if [*spoken, role] != [r for r in ("system", "user", "assistant") if r in spoken or r == role]:
-            at.error(f"messages[{i}].role", "must be at most one system, one user and one assistant message, in this order")
-            return None
-        spoken[role] = content
-    return spoken
-
-
-def _persona(fields: dict, at: Place) -> dict | str | None:
-    """A card with our field names, or a description as plain text; None and an error for anything else."""
-    persona = fields.get("persona")
+    Args: persona: text, an object, or an object as JSON text. beside: attributes that stand in the record itself; they go into the card.
+    """
     if isinstance(persona, str) and persona.lstrip().startswith("{"):
         persona = _json_object(persona, "persona", at)
-    if persona is None or isinstance(persona, str):
+    if says_missing(persona):
+        at.note(f"persona {quoted(persona)} left out as missing")
+        persona = None
+    if isinstance(persona, str):
         text = text_field({"persona": persona}, "persona", at)
         if text == "":
             at.error("persona", "empty")
-        return one_line(text) if text else None
-    if not isinstance(persona, dict):
+        if not beside or not text:
+            return one_line(text) if text else None
+        persona = {"description": text}
+    if persona is None and not beside:
+        at.error("persona", "missing")
+    elif not isinstance(persona, dict | None):
         at.error("persona", f"must be text or an object, not {kind_of(persona)}")
-        return None
-    given = {k: v for k, v in persona.items() if slug_of(k) != "persona_id"}
+    else:
+        return _card(persona, beside, at)
+    return None
+
+
+def _card(persona: dict | None, beside: dict, at: Place) -> dict | str | None:
+    """The card of a persona object (None: there is none) and of the attributes beside it."""
+    given = {k: v for k, v in (persona or {}).items() if slug_of(k) != "persona_id"}
     card = {k: v for k, value in _renamed(given, _CARD, at, "persona.").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
-    card = _with_description(card, at)
+    more = {k: v for k, value in _renamed(beside, _CARD, at, "").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
+    if persona is None:
+        at.note("persona put together from fields of the record")
+    for name in more.keys() - card.keys() if persona is not None else ():
+        at.note(f"field {quoted(name)} put into the persona's card")
+    for name in more.keys() & card.keys():
+        if name == "description":
+            more[name] = card[name] if str(more[name]) in str(card[name]) else f"{card[name]} {more[name]}"
+        elif str(more[name]).casefold() != str(card[name]).casefold():
+            at.error(name, f"{quoted(more[name])}, but the persona says {quoted(card[name])}")
+    card = _with_description(card | more, at)
     rendered = chat.render_card(card) if card else ""
     if not card:
         at.error("persona", "empty")
@@ -191,13 +183,23 @@ def _persona(fields: dict, at: Place) -> dict | str | None:
 
 
 def _attribute(name: str, value: object, at: Place) -> object:
-    """One attribute of a card: text, number, or a list of these; None and an error for anything else."""
+    """One attribute of a card: text, number, or a list of these, an object as "key: value" texts; None for what is missing, and an error for anything else."""
     where = f"persona.{place_name(name)}"
+    if value is None or says_missing(value):
+        if value is not None:
+            at.note(f"{where} {quoted(value)} left out as missing")
+        return None
+    if isinstance(value, dict):
+        at.note(f"{where} is an object: its parts are joined")
+        value = [f"{k}: {_joined(v)}" for k, v in value.items() if v is not None]
+    if isinstance(value, list):
+        value = [_joined(v) if isinstance(v, dict | list) else v for v in value]
     if name == "age":
         return _age(value, at)
-    if isinstance(value, list) and name != "description":
+    if isinstance(value, list):
         if all(isinstance(v, str | int | float) for v in value):
-            return [one_line(str(v)) for v in value if str(v).strip()]
+            texts = [one_line(str(v)) for v in value if str(v).strip()]
+            return " ".join(texts) if name == "description" else texts
         at.error(where, "must be a list of texts")
     elif isinstance(value, bool):
         return "yes" if value else "no"
@@ -208,6 +210,12 @@ def _attribute(name: str, value: object, at: Place) -> object:
     else:
         at.error(where, f"must be text, a number or a list of texts, not {kind_of(value)}")
     return None
+
+
+def _joined(value: object) -> str:
+    """A value with all its parts on one line."""
+    parts = [f"{k}: {_joined(v)}" for k, v in value.items()] if isinstance(value, dict) else [_joined(v) for v in value] if isinstance(value, list) else None
+    return one_line(str(value)) if parts is None else ", ".join(parts)
 
 
 def _age(value: object, at: Place) -> int | str | None:
@@ -258,7 +266,7 @@ def _question_type(fields: dict, at: Place) -> str | None:
 
 def _domain(fields: dict, at: Place) -> tuple[str, str] | None:
     """(key, name for the prompt): the paper's domain if it is one of the ten, else the given name and its slug."""
-    if fields.get("domain") in (None, ""):
+    if fields.get("domain") in (None, "") or says_missing(fields["domain"]):
         at.note("domain missing: called 'unspecified'")
         return "unspecified", "Unspecified"
     name = text_field(fields, "domain", at)

@@ -40,10 +40,11 @@ BAD = {  # what is wrong -> (a train record, the message)
     "persona is a list": (record(1, persona=["nurse"]), "train.jsonl:2:persona: must be text or an object, not a list"),
     "persona is missing": (record(1, persona=...), "train.jsonl:2:persona: missing"),
     "persona is empty": (record(1, persona={}), "train.jsonl:2:persona: empty"),
-    "attribute is an object": (
-        record(1, persona=CARD | {"region": {"a": 1}}),
-        "train.jsonl:2:persona.region: must be text, a number or a list of texts, not an object",
-    ),
+    "age is an object": (record(1, persona=CARD | {"age": {"a": 1}}), "train.jsonl:2:persona.age: must be a number of years, not a list"),
+    "question is nan": (record(1, question="nan"), "train.jsonl:2:question: 'nan' is how programs write a missing value; give the text, or remove the row"),
+    "answer is NULL": (record(1, reference="NULL"), "train.jsonl:2:reference: 'NULL' is how programs write a missing value"),
+    "persona is None": (record(1, persona="None"), "train.jsonl:2:persona: missing"),
+    "two ages": (record(1, years=3, AGE=99, persona="A nurse.") | {"persona": CARD}, "train.jsonl:2:age: '99', but the persona says '34'"),
     "messages are text": (record(1, messages="user: hi"), "train.jsonl:2:messages: must be a list of messages, not text"),
     "message without role": (record(1, messages=[{"text": "hi"}]), "train.jsonl:2:messages[0]: must be an object with the texts 'role' and 'content'"),
     "unknown role": (
@@ -235,6 +236,58 @@ def test_fields_come_from_messages_and_from_beside(tmp_path):
     assert found[1]["persona"] == {"age": 40, "occupation": "baker"} and found[2]["persona"] == "Age: 5" and found[3]["persona"] == "You are a baker."
     assert found[4]["reference"] == record(0)["reference"]
     assert notes["messages say something else than the fields: the fields are used"] == 1 and notes["reference taken from messages"] == 4
+
+
+def test_what_stands_beside_a_persona_goes_into_its_card(tmp_path):
+    """Sixty people under five texts, told apart by columns; fifty-nine others have the same text and card, and are told apart by their ids alone."""
+    jobs, given = ("nurse", "pilot", "judge", "baker", "farmer"), []
+    for n in range(60):
+        person = {"age": 20 + n, "sex": ("Male", "Female")[n % 2], "state": "Ohio", "education_level": "bachelors", "score": n}
+        given.append(record(n, persona=f"A calm {jobs[n % 5]}.", question=f"Statement {n % 4}?", question_type="open") | person)
+    parts, report = import_dataset(folder(tmp_path, given[:40], given[40:50], given[50:]))
+    every = pd.concat(parts.values())
+    cards = [json.loads(card) for card in every["persona"]]
+    assert len({json.loads(m)["persona_id"] for m in every["meta"]}) == 60 == every["persona"].nunique() and report.total("leaked_pair") == 0
+    assert cards[7] == {"description": "A calm judge.", "age": 27, "gender": "Female", "region": "Ohio", "education": "bachelors"}
+    assert report.notes["field 'age' put into the persona's card"] == 60 and report.notes["field 'score' not used"] == 60
+    alike = [record(n, id=f"x{n}", persona="A respondent.", persona_id=f"p{n}", question=f"{n}?") for n in range(60)]
+    parts, report = import_dataset(folder(tmp_path, alike[:40], alike[40:50], alike[50:]))
+    assert len({json.loads(m)["persona_id"] for p in parts.values() for m in p["meta"]}) == 60
+    assert report.notes["persona_id kept though another one has the same card"] == 59
+
+
+def test_parts_of_a_persona_object_are_joined_and_missing_ones_named(tmp_path):
+    card = {"name": "Ana", "occupation": {"title": "architect", "at": ["Acme", "Ltd"]}, "age": "nan", "traits": [{"kind": "calm"}, "warm"], "region": "None"}
+    (tmp_path / "x.jsonl").write_text(lines([record(0, persona=card), record(1, persona_id="nan", reference="None")]))
+    (first, second), notes = read_records(tmp_path / "x.jsonl")
+    assert first["persona"] == {"occupation": ["title: architect", "at: Acme, Ltd"], "traits": ["kind: calm", "warm"], "description": "name: Ana."}
+    assert chat.render_card(first["persona"]).startswith("title: architect, at: Acme, Ltd; kind: calm, warm. name: Ana.")
+    assert notes["persona.age 'nan' left out as missing"] == 1 == notes["persona.region 'None' left out as missing"]
+    assert second["persona_id"] is None and notes["persona_id 'nan' read as missing"] == 1 and second["reference"] == "None"
+    assert notes["reference 'None' kept as an answer; if it stands for a missing one, remove the row"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question", "options"),
+    [
+        ("Question: Tea?\nOptions: No / Perhaps / Yes\nAnswer:", "Tea?", ["No", "Perhaps", "Yes"]),
+        ("Question: Tea?\nOptions: No / Yes\nReply with one of them.", "Tea?", ["No", "Yes"]),
+        ("Question: Tea?\nOptions:\n- No\n- Perhaps\n- Yes\n\nAnswer:", "Tea?", ["No", "Perhaps", "Yes"]),
+        ("Question: Tea?\nOptions: A. No\nB. Yes\nAnswer with a letter.", "Tea?", ["A. No", "B. Yes"]),
+        ("Question: Tea?\nOptions: No|Yes\nDomain: Food", "Tea?", ["No", "Yes"]),
+        ("Tea is good.\nOptions: Disagree / Agree\nAnswer:", "Tea is good.", ["Disagree", "Agree"]),
+        ("Options: Disagree / Agree\nQuestion: Tea is good.\nAnswer:", "Tea is good.", ["Disagree", "Agree"]),
+        ("Is tea good?\nAnswer:", "Is tea good?", None),
+    ],
+)
+def test_options_end_where_their_line_or_list_ends(tmp_path, prompt, question, options):
+    messages = [{"role": "user", "content": f"Persona: a nurse\n{prompt}"}, {"role": "assistant", "content": "Yes"}]
+    if not prompt.startswith(("Question", "Options")):
+        messages[0]["content"] = prompt
+    (tmp_path / "x.jsonl").write_text(lines([{"question_type": "yesno", "messages": messages, "persona": "a nurse"}]))
+    (found,), notes = read_records(tmp_path / "x.jsonl")
+    assert (found["question"], found["options"]) == (question, options)
+    assert notes.get("text after the options of messages left out", 0) == prompt.count("Reply with")
 
 
 def test_domains_keep_their_names_or_become_slugs(tmp_path):
