@@ -150,7 +150,7 @@ def _question_scores(rows: pd.DataFrame, tables: dict, encoder: Encoder | None) 
     people = rows["persona_id"].astype(str).to_numpy()
     others = people[:, None] != people[None, :]
     found, weights = {"n_others": others.sum(axis=1).astype(float)}, _balanced(others)
-    near = _neighbours(people, (rows["reference"].astype(str) + "\n" + rows["persona"].astype(str)).tolist(), others)
+    near = others if encoder is None else _neighbours(people, (rows["reference"].astype(str) + "\n" + rows["persona"].astype(str)).tolist(), others)
     for mask, ((said, own), sparse, cards) in tables.items():
         found[f"swap_gap_rouge1{mask}"], found[f"swap_auc_rouge1{mask}"] = _compared(*_overlap(*sparse), weights)
         if encoder is not None and not mask:

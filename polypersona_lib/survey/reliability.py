@@ -113,7 +113,10 @@ def _system(system: str, sheet: Sheet, mean: np.ndarray, var: np.ndarray, weight
         lines += _pair(about, drawn[-1], omega(covariance[0]), sheet.n_units)
     omegas = [line["value"] for line in lines if line["metric"] == "omega" and np.isfinite(line["value"])]
     about = {"system": system, "construct": "mean"} | {name: sum(line[name] for line in lines) // 2 for name in ("items", "reversed")}
-    means = _pair(about, np.nanmean(drawn, axis=0), float(np.mean(omegas)) if omegas else np.nan, sheet.n_units)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nobody differs from anybody: no coefficient, and no mean of them
+        alphas = np.nanmean(drawn, axis=0)
+    means = _pair(about, alphas, float(np.mean(omegas)) if omegas else np.nan, sheet.n_units)
     return [*lines, *(line | {"n": n} for line, n in zip(means, (len(drawn), len(omegas)), strict=True))]
 
 
