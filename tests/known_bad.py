@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pandas as pd
 
 from polypersona_lib.prompts import chat
+from polypersona_lib.texts import sentences
 from polypersona_lib.world import controls
 from polypersona_lib.world.questions import DOMAINS
 
@@ -37,6 +39,59 @@ def _other_persona(test: pd.DataFrame) -> list[str]:
 
 def _uniform(test: pd.DataFrame, train: pd.DataFrame) -> list[str]:
     return controls.baseline_predictions(test, train, seed=42)["uniform"]
+
+
+def _option_and_reason(row) -> tuple[str, str]:
+    """The reference in two parts: its first sentence, which takes the option, and the rest; an open answer is all reason."""
+    if row.question_type == "open":
+        return "", row.reference
+    first, *rest = sentences(row.reference)
+    return first, " ".join(rest)
+
+
+def shuffled_words(test: pd.DataFrame, *, seed: str = "") -> list[str]:
+    """The references with the words of their reasons in a random order."""
+    found = []
+    for row in test.itertuples():
+        first, rest = _option_and_reason(row)
+        words = rest.split()
+        random.Random(f"shuffle|{seed}|{row.id}").shuffle(words)
+        found.append(f"{first} {' '.join(words)}".strip())
+    return found
+
+
+def wrong_topic(test: pd.DataFrame, everyone: pd.DataFrame, *, seed: str = "") -> list[str]:
+    """The references with the reason that somebody gave to another question of the same kind (open or closed)."""
+    found, kinds = [], everyone["question_type"].eq("open")
+    for row in test.itertuples():
+        others = everyone[(kinds == (row.question_type == "open")) & (everyone["question_id"] != row.question_id)]
+        other = others.iloc[random.Random(f"topic|{seed}|{row.id}").randrange(len(others))]
+        found.append(f"{_option_and_reason(row)[0]} {_option_and_reason(other)[1]}".strip())
+    return found
+
+
+def wrong_option(test: pd.DataFrame, everyone: pd.DataFrame, *, seed: str = "") -> list[str]:
+    """The references with the reason of somebody who took an option of the other half of the scale; others keep their own reason."""
+    found = []
+    for row in test.itertuples():
+        if row.question_type == "open" or 2 * row.target == len(row.options) - 1:
+            found.append(row.reference)
+            continue
+        asked = everyone[(everyone["question_id"] == row.question_id) & (everyone["persona_id"] != row.persona_id)]
+        others = asked[(2 * asked["target"] - len(row.options) + 1) * (2 * row.target - len(row.options) + 1) < 0]
+        other = others.iloc[random.Random(f"option|{seed}|{row.id}").randrange(len(others))] if len(others) else row
+        found.append(f"{_option_and_reason(row)[0]} {_option_and_reason(other)[1]}".strip())
+    return found
+
+
+def invented_words(test: pd.DataFrame, *, seed: str = "") -> list[str]:
+    """The references, in every third the letters of the longest word in another order."""
+    found = []
+    for row in test.itertuples():
+        longest, rng = max(re.findall(r"[a-z]+", row.reference), key=len), random.Random(f"letters|{seed}|{row.id}")
+        made = "".join(rng.sample(longest, len(longest)))
+        found.append(row.reference.replace(longest, made) if rng.random() < 1 / 3 else row.reference)
+    return found
 
 
 def _wrong_format(row) -> str:
@@ -79,4 +134,8 @@ def build(parts: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
         "control_text": generate(lambda row: f"{row.reference} {MARKERS[sum(map(ord, row.id)) % len(MARKERS)]}", test),
         "wrong_format": generate(_wrong_format, test),
         "failing": generate(failing_generator, test),
+        "shuffled_words": shuffled_words(test),
+        "wrong_topic": wrong_topic(test, pd.concat(parts.values())),
+        "wrong_option": wrong_option(test, pd.concat(parts.values())),
+        "invented_words": invented_words(test),
     }

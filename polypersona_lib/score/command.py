@@ -18,7 +18,7 @@ from .. import resampling
 from ..errors import InputError
 from ..files import csv_text, write_atomically
 from ..intake.predictions_file import read_predictions, unused
-from ..scoring import diagnosis, metric_table
+from ..scoring import diagnosis, metric_table, readability
 from . import file_scores, printing
 
 
@@ -73,7 +73,8 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
     report, tables, scored = {"files": []}, [], {}
     for name, frame in files.items():
         lines, scored[name], notes = file_scores.score_file(frame, seed=seed)
-        missing, findings = file_scores.missing_columns(frame, lines[lines["group"] == ""]), diagnosis.diagnose(frame, lines[lines["group"] == ""])
+        whole, read = lines[lines["group"] == ""], scored[name].reindex(frame["id"])[[*readability.MEASURES, "unknown_words"]].set_index(frame.index)
+        missing, findings = file_scores.missing_columns(frame, whole), diagnosis.diagnose(frame.assign(**read), whole)
         printing.print_file(name, frame, lines, notes, missing, findings, unused(frame))
         tables.append(lines.assign(file=csv_text(name), group=lines["group"].map(csv_text)))
         report["files"].append(_report(name, frame, lines, notes, missing, findings))

@@ -8,10 +8,11 @@ import pandas as pd
 
 from .. import resampling, stats
 from ..files import sha256
-from ..scoring import metric_table, metrics, set_scores, swap
+from ..scoring import metric_table, metrics, readability, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
 from ..world.questions import in_common_order, label_set
+from .reading_pool import reading_pool
 
 GROUPS = ("domain", "question_type")
 HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_content", "swap_gap_option")
@@ -60,6 +61,16 @@ def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
         known = known.assign(chosen=_options_read(known, "prediction", -1), target=_options_read(known, "reference", math.nan))
     scores = swap.swap_scores(known, phrases=swap.phrases_of(known["question_id"]), encoder=encoder)
     return scores[[c for c in scores if c.startswith("swap_") and ("persona" in frame or not c.endswith(("_masked", "_content")))]]
+
+
+def _readable_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """(`readability.measure` of the file, published answers to its questions that it is compared with, too)."""
+    people, questions = _respondents(frame), _questions(frame)
+    known = frame.assign(persona_id="row " + frame["id"] if people is None else people, question_id=np.nan if questions is None else questions)
+    if "options" in known:
+        known = known.assign(chosen=_options_read(known, "prediction", -1), target=_options_read(known, "reference", math.nan))
+    pool, published = reading_pool(known)
+    return readability.measure(known, pool=pool), published
 
 
 def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
@@ -141,7 +152,8 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
         "distribution": [("question", asked), ("options", "options" in frame)],
     }
     otherwise = {
-        "swap": "two or more people who answer the same question", "stance": "closed questions whose references name an option", "set": "two or more rows",
+        "swap": "two or more people who answer the same question", "reading": "longer answers, or more references",
+        "stance": "closed questions whose references name an option", "set": "two or more rows",
         "distribution": f"{ITEM_ANSWERS} or more readable answers to the same closed question",
     }  # fmt: skip
     needs = {}
@@ -149,6 +161,8 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
         rule = rules.get(metric.scope, []) if metric.scope != "row" or metric.id in ("format_valid", "quality") else []
         if metric.id.endswith("_option"):
             rule = [*rule, *rules["stance"]]
+        elif metric.id in ("on_topic", "reason_fits"):
+            rule = [("question", asked)] + (rules["stance"] if metric.id == "reason_fits" else [])
         elif metric.id.endswith(("_masked", "_content")):
             rule = [("persona", "persona" in frame), rule[1]]
         lacking = [name for name, there in rule if not there]
@@ -174,11 +188,14 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
 
     Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
         `cluster`, the person; notes: `signatures`, `people` (None: not named), what the swap left out (`swap_rows`, `sampled`, `alone`), `partial` (closed
-        rows without options), `phrases` (turns of phrase that the swap gap on content leaves out), and for the distributions `items` and `uniform`).
+        rows without options), `phrases` (turns of phrase that the swap gap on content leaves out), `published` (answers of the embedded
+        data set that the reasons are compared with), and for the distributions `items` and `uniform`).
     """
     encoder, people = encoder or load_encoder(), _respondents(frame)
     rows = metrics.score_rows(frame, encoder=encoder)
     both = _options_of_both(frame) if "options" in frame else pd.DataFrame(columns=["said", "truth", "size"])
+    read, published = _readable_rows(frame)
+    rows = rows.join(read)
     rows["stance_acc"] = (both["said"] == both["truth"]).astype(float)
     if people is not None:
         rows["cluster"] = people
@@ -199,6 +216,7 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
     table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
     signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
     notes |= {"people": None if people is None else people.nunique(), "signatures": signatures} | _left_out(frame, rows)
+    notes["published"] = published
     notes["phrases"] = len(swap.phrases_of(frame["question_id"])) if "question_id" in frame else 0
     return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes
 

@@ -81,6 +81,8 @@ def _print_footnotes(lines: pd.DataFrame, notes: dict, rows: int) -> None:
         _say(f"alignment, spread and entropy: means over {asked}; {flat}")
     if notes["partial"]:
         _say(f"format and quality: {notes['partial']} closed rows have no options and are left out; a column options would add them")
+    if notes["published"]:
+        _say(f"topic and option of reasons: also compared with {notes['published']} published answers to the same questions")
     if "swap_gap_rouge1_content" in set(lines["metric"]) and not notes["phrases"]:
         _say("swap gap on content: no list of turns of phrase comes with these questions, so it is without the cards' words alone")
     if notes["sampled"]:

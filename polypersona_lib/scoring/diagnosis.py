@@ -16,7 +16,7 @@ from .. import resampling
 from ..errors import quoted
 from ..prompts import chat
 from ..texts import sentences
-from . import metric_table, metrics
+from . import metric_table, metrics, readability
 from .option_labels import read_option
 
 PROBLEM, _NOTE = "problem", "note"
@@ -31,6 +31,11 @@ ALIKE = 0.50  # pairs of people with the same long answer to the same question: 
 FOREIGN = 0.05  # answers in words that the references do not know
 NO_OPTION = 0.20  # closed answers without a readable option, beyond what the reader misses in the references
 MISSHAPEN = 0.20  # open answers too short, too long or cut off, where the reference is not
+NON_WORDS = 0.10  # answers with a word that is none: at most 0.1 % of the references, 3 % of typed human answers, 11-26 % of the twins'
+DISORDERED = 0.10  # reasons in no normal order: none of the references, at most 1 % of human answers and of our systems', 70 % of shuffled ones
+OFF_TOPIC = 0.10  # reasons of another question: 1.5 % of the references (4 % in a file with four answers a question), 60 % and more of exchanged ones
+AGAINST = 0.10  # reasons for another option: 1 % of the references, 40 % and more of exchanged ones
+_SEEN = 0.05  # these four are noted from here on
 NOTED = 0.10  # shares below their threshold are noted from here on (failures, echoes and control text from the first)
 
 LONG_WORDS = 5  # shorter answers ("Agree.", "Yes, often.") are equal by chance
@@ -140,6 +145,20 @@ def _shapes(rows: list[dict]) -> list[_Finding]:
     return findings + _counted("no_option", unread, NO_OPTION + missed, text, "stance_acc", floor=NOTED + missed)
 
 
+def _readability(rows: list[dict]) -> list[_Finding]:
+    """Non-words, shuffled words, reasons of another question or for another option, as far as `readability` has measured them."""
+    known = {m: [r for r in rows if isinstance(r.get(m), float | int | np.number) and r[m] == r[m]] for m in readability.MEASURES}
+    strange = Counter(w for r in known["real_words"] for w in set(str(r.get("unknown_words") or "").split()))
+    such = f", such as {', '.join(w for w, _ in strange.most_common(3))}" if strange else ""
+    faults = (
+        ("non_words", "real_words", 1, NON_WORDS, f"{{share}} of the answers hold a word that does not exist{such}"),
+        ("shuffled_words", "word_order", readability.ORDERED, DISORDERED, "the words of {share} of the answers stand in no normal order"),
+        ("other_topic", "on_topic", 1, OFF_TOPIC, "{share} of the reasons belong to another question"),
+        ("against_option", "reason_fits", 1, AGAINST, "{share} of the reasons speak for another option than the one chosen"),
+    )
+    return [f for id, m, least, limit, text in faults for f in _counted(id, [r[m] < least for r in known[m]], limit, text, m, floor=_SEEN)]
+
+
 def _copies(rows: list[dict], pool: list[dict]) -> list[_Finding]:
     """Answers that are the reference, another person's answer, or the same for many."""
     long = [r for r in rows if len(r["prediction"].split()) >= LONG_WORDS]
@@ -205,7 +224,7 @@ def diagnose(preds: pd.DataFrame, lines: pd.DataFrame, *, pool: pd.DataFrame | N
 
     Args:
         preds: one row an answer: prediction, reference; as far as they are there also status, question, question_id, persona (card text), persona_id,
-            question_type, options, chosen (the option read; without it the label rule reads).
+            question_type, options, chosen (the option read; without it the label rule reads), what `readability.measure` gives.
         lines: its scores: metric, value, lo, hi, n. Those of the swap control and of the stance are used.
         pool: everybody's answers to the questions: question_id (or question), persona_id, reference. Default: `preds`.
     Returns: findings; [] for a system with nothing to remark. An answer counts as failed if it is empty or its status says so.
@@ -215,7 +234,8 @@ def diagnose(preds: pd.DataFrame, lines: pd.DataFrame, *, pool: pd.DataFrame | N
     findings = _counted("failed", lost, FAILED, "{share} of the answers are empty or failed", "format_valid", floor=0)
     alive = [r for r, gone in zip(rows, lost, strict=True) if not gone]
     if alive:
-        findings += _copies(alive, rows if pool is None else pool.to_dict("records")) + _scores(lines, alive) + _texts(alive) + _shapes(alive)
+        findings += _copies(alive, rows if pool is None else pool.to_dict("records")) + _scores(lines, alive)
+        findings += _texts(alive) + _shapes(alive) + _readability(alive)
     return sorted(findings, key=lambda f: f.severity != PROBLEM)
 
 
@@ -251,8 +271,8 @@ def diagnose_systems(
 
     Args: preds: of `answer_files.load_predictions`; rows, systems: of `evaluation.score`; pool: everybody's answers.
     """
-    chosen = rows.set_index(["system", "id"])["chosen"]
-    preds = preds.assign(chosen=chosen.reindex(pd.MultiIndex.from_frame(preds[["system", "id"]])).to_numpy())
+    known = rows.set_index(["system", "id"])[[c for c in ("chosen", *readability.MEASURES, "unknown_words") if c in rows]]
+    preds = preds.assign(**known.reindex(pd.MultiIndex.from_frame(preds[["system", "id"]])).reset_index(drop=True).set_index(preds.index))
     lines = []
     for system in dict.fromkeys(preds["system"]):
         findings = diagnose(preds[preds["system"] == system], systems[systems["system"] == system], pool=pool) + _not_above_blind(rows, system, seed)

@@ -15,7 +15,7 @@ from ..files import csv_text
 from ..locate import find
 from ..systems import SYSTEM_KINDS, system_kind, system_labels, system_order
 from ..world.questions import in_common_order
-from . import diagnosis, metrics, set_scores, swap
+from . import diagnosis, metrics, readability, set_scores, swap
 from .answer_files import load_predictions
 from .encoder import load_encoder
 from .option_labels import read_option
@@ -31,7 +31,7 @@ def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, read
     Args:
         preds: from `load_predictions`. everyone: all splits' records with `target`. reader: of answers without a label; None: the label rule alone.
     Returns: one row a system and test record: the metrics, `length_chars`, `chosen`, `target` (options as positions in the order that all rows with these
-        labels share), `n_options`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`.
+        labels share), `n_options`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`, and what `readability.measure` gives.
     """
     encoder = load_encoder("minilm")
     target = everyone.drop_duplicates("id").set_index("id")["target"]
@@ -42,13 +42,14 @@ def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, read
         print("these data ship no list of turns of phrase: the swap gap on content takes out the cards' words alone")
     swapped = swap.swap_scores(preds, phrases=phrases, encoder=encoder)
     options = list(preds["options"].where(preds["options"].notna(), None))
+    read = readability.measure(preds, pool=everyone.assign(chosen=everyone["target"]))
     train = everyone[everyone["part"] == "train"]
     seen = set(zip(train["persona_id"], train["question_id"], strict=True))
     return rows.assign(
         status=preds["status"], length_chars=preds["prediction"].str.len(), n_options=[np.nan if o is None else len(o) for o in options],
         **{c: in_common_order(options, preds[c]) for c in ("chosen", "target")},
         pair_in_train=[p in seen for p in zip(preds["persona_id"], preds["question_id"], strict=True)],
-        **{c: swapped[c] for c in swapped if c.startswith(("swap_", "n_others"))},
+        **{c: swapped[c] for c in swapped if c.startswith(("swap_", "n_others"))}, **read,
     )  # fmt: skip
 
 
@@ -72,7 +73,8 @@ def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.D
     persona, and more on the grouped one, with 8). Corpus BLEU resamples rows; diversity is sampled without replacement (`set_scores`).
     """
     swaps = [f"swap_{kind}_{name}" for name in SWAPS for kind in ("gap", "auc") if f"swap_{kind}_{name}" in rows]
-    table = [metrics.summarise_rows(rows, metrics=names, cluster="persona_id", seed=seed) for names in (MODEL_METRICS, swaps)]
+    reading = [m for m in readability.MEASURES if m in rows]
+    table = [metrics.summarise_rows(rows, metrics=names, cluster="persona_id", seed=seed) for names in (MODEL_METRICS, reading, swaps)]
     for system, part in rows.groupby("system", sort=False):
         whole = set_scores.score_set(preds[preds["system"] == system], seed=seed)
         stances = pd.DataFrame(_stance_scores(part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]], seed))

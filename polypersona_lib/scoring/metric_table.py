@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One line of the metric table. `scope`: row, set, stance, swap or distribution; `direction`: higher, lower or "1" (closest to 1 is best)."""
+    """One line of the metric table. `scope`: row, reading, set, stance, swap or distribution; `direction`: higher, lower or "1" (closest to 1 is best)."""
 
     id: str
     label: str
@@ -39,6 +39,21 @@ METRICS = {
         Metric("format_valid", "Format validity", "row", _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished "
                "sentences, both without control text or an echo of the prompt; else 0."),
         Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim."),
+        Metric("readable", "Readable answers", "reading",
+               _OURS + "1 for an answer in real words and in a normal order whose reason belongs to its question and its option, as far as these can be "
+               "judged; else 0."),
+        Metric("real_words", "Real words", "reading",
+               _OURS + "1 if every word of the answer is in one of two English word lists (pyspellchecker, simplemma), a name, a word of the card, the "
+               "question or the options, or used by two people or more; else 0. English only."),
+        Metric("word_order", "Word order", "reading",
+               _OURS + "the share of 100 random orders of the reason's words that are less likely, by pairs of words in everybody's answers; shuffled words "
+               "score .5."),
+        Metric("on_topic", "Reason on topic", "reading",
+               _OURS + "0 if the nearest reason of another question is clearly nearer (TF-IDF cosine, by .25) than the nearest of the own question, the own "
+               "person's left out; else 1."),
+        Metric("reason_fits", "Reason fits option", "reading",
+               _OURS + "0 if the nearest reason given to the question for an option of the other half of the scale is clearly nearer (TF-IDF cosine, by .25) "
+               "than the nearest for one of the own half; else 1."),
         Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
         Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased."),
         Metric("self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones, "

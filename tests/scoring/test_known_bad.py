@@ -9,8 +9,9 @@ from known_bad import CONSTANT, build
 
 from polypersona_lib import paths
 from polypersona_lib.prompts import chat
-from polypersona_lib.scoring import answer_files, diagnosis, metric_table, metrics, swap
+from polypersona_lib.scoring import answer_files, diagnosis, metric_table, metrics, readability, swap
 from polypersona_lib.scoring.answer_files import load_predictions, predictions_frame
+from polypersona_lib.scoring.option_labels import read_option
 from polypersona_lib.systems import UPPER_BOUNDS
 from polypersona_lib.world import dataset
 
@@ -28,7 +29,12 @@ PROBLEMS = {  # exactly these; notes are free
     "control_text": {"control_text"},
     "wrong_format": {"no_option", "open_short", "open_long", "persona_blind"},
     "failing": {"failed"},
+    "shuffled_words": {"shuffled_words", "cut_off"},
+    "wrong_topic": {"other_topic"},
+    "wrong_option": {"against_option", "copy"},
+    "invented_words": {"non_words", "copy"},
 }
+READING = {"non_words", "shuffled_words", "other_topic", "against_option"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,10 @@ def world():
     parts = {name: answer_files.with_targets(dataset.read_split(paths.DATASET / "paper", name)) for name in dataset.SPLITS}
     everyone = pd.concat(parts.values(), ignore_index=True)
     preds = pd.concat([predictions_frame(parts["test"], answers, name) for name, answers in build(parts).items()], ignore_index=True)
-    pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]])
+    pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]], chosen=everyone["target"])
+    chosen = [np.nan if o is None else -1 if (r := read_option(p, o)) is None else r for p, o in zip(preds["prediction"], preds["options"], strict=True)]
+    preds = preds.assign(chosen=chosen)
+    preds = preds.assign(**readability.measure(preds, pool=pool))
     swapped = swap.swap_scores(preds, phrases=swap.phrases_of(preds["question_id"]), semantic=False)
     names = [c for c in swapped if c.startswith("swap_")]
     fifth = preds[preds.groupby("system").cumcount() % 5 == 0]  # scores of every fifth row are enough: what is asserted of them is far from close
@@ -61,7 +70,7 @@ def test_scores_are_on_the_right_side(world):
     assert scores.loc["copy", ["bleu", "rouge1", "bertscore_f1", "semantic_sim"]].min() > 0.98 and scores.loc["copy", "swap_gap_rouge1_content"] > 0.5
     for name in ("empty", "failing"):  # a failure is counted, never a zero
         assert scores.loc[name].isna().all() and (preds.loc[preds["system"] == name, "status"] == "failed").sum() == len(references)
-    low = [s for s in scores.index if s not in ("copy", "control_text", "empty", "failing")]
+    low = [s for s in scores.index if s not in ("copy", "control_text", "empty", "failing", "shuffled_words", "wrong_topic", "wrong_option", "invented_words")]
     assert scores.loc[low, "bleu"].max() < 0.10 and scores.loc[low, "rouge1"].max() < 0.30
     assert scores.loc["other_persona", "swap_gap_rouge1"] < -0.1 and scores.loc["constant", "swap_gap_rouge1_content"] == pytest.approx(0, abs=1e-9)
     assert scores.loc["blind_copy", ["swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_gap_rouge1_content"]].to_numpy() == pytest.approx(0, abs=1e-9)
@@ -93,13 +102,18 @@ def shipped():
     swapped = swap.swap_scores(preds, phrases=swap.phrases_of(preds["question_id"]), semantic=False)
     gaps = metrics.summarise_rows(swapped, metrics=list(diagnosis.SWAPS), cluster="persona_id")
     systems = pd.concat([systems[~systems["metric"].isin(diagnosis.SWAPS)], gaps])
+    read = readability.measure(preds, pool=answer_files.with_targets(everyone).assign(chosen=lambda t: t["target"]))
+    rows = rows.merge(preds[["system", "id"]].assign(**read), on=["system", "id"])
     return diagnosis.diagnose_systems(preds.drop(columns=["chosen", "target"]), rows, systems, pool=everyone), systems
 
 
 def test_healthy_systems_are_not_accused(shipped):
     found, scores = shipped
     systems = set(scores["system"])
-    problems = found[found["severity"] == diagnosis.PROBLEM].groupby("system")["id"].agg(set).to_dict()
+    wrong = found[found["severity"] == diagnosis.PROBLEM]
+    models = wrong[wrong["id"].isin(READING)]
+    assert all("--base" in s or f"{s}--base" in systems for s in models["system"])  # only models are hard to read, no baseline and no upper bound
+    problems = wrong[~wrong["id"].isin(READING)].groupby("system")["id"].agg(set).to_dict()
     assert len(systems) > 15 and not set(problems) & set(UPPER_BOUNDS), problems
     tuned = {s for s in systems if f"{s}--base" in systems}
     swaps = scores[scores["metric"].isin(diagnosis.SWAPS)].pivot(index="system", columns="metric", values="lo").loc[sorted(tuned)]
