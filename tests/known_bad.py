@@ -62,22 +62,25 @@ def shuffled_words(test: pd.DataFrame, *, seed: str = "") -> list[str]:
 
 def wrong_topic(test: pd.DataFrame, everyone: pd.DataFrame, *, seed: str = "") -> list[str]:
     """The references with the reason that somebody gave to another question of the same kind (open or closed)."""
-    found, kinds = [], everyone["question_type"].eq("open")
+    found, kinds = [], {True: [], False: []}
+    for row in everyone.itertuples():
+        kinds[row.question_type == "open"].append(row)
     for row in test.itertuples():
-        others = everyone[(kinds == (row.question_type == "open")) & (everyone["question_id"] != row.question_id)]
-        other = others.iloc[random.Random(f"topic|{seed}|{row.id}").randrange(len(others))]
+        rng, other = random.Random(f"topic|{seed}|{row.id}"), row
+        while other.question_id == row.question_id:
+            other = rng.choice(kinds[row.question_type == "open"])
         found.append(f"{_option_and_reason(row)[0]} {_option_and_reason(other)[1]}".strip())
     return found
 
 
 def wrong_option(test: pd.DataFrame, everyone: pd.DataFrame, *, seed: str = "") -> list[str]:
     """The references with the reason of somebody who took an option of the other half of the scale; others keep their own reason."""
-    found = []
+    found, by_question = [], dict(list(everyone.groupby("question_id")))
     for row in test.itertuples():
         if row.question_type == "open" or 2 * row.target == len(row.options) - 1:
             found.append(row.reference)
             continue
-        asked = everyone[(everyone["question_id"] == row.question_id) & (everyone["persona_id"] != row.persona_id)]
+        asked = by_question[row.question_id].loc[lambda t: t["persona_id"] != row.persona_id]
         others = asked[(2 * asked["target"] - len(row.options) + 1) * (2 * row.target - len(row.options) + 1) < 0]
         other = others.iloc[random.Random(f"option|{seed}|{row.id}").randrange(len(others))] if len(others) else row
         found.append(f"{_option_and_reason(row)[0]} {_option_and_reason(other)[1]}".strip())

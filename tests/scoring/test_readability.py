@@ -195,7 +195,7 @@ def test_every_known_bad_system_is_named_in_every_draw(parts, pool):
         named[name].append(name in found)
         assert not found & set(FAULTS) - {name}
     assert all(np.mean(hits) >= 0.95 for hits in named.values()), named
-    for name, least in {"shuffled_words": 0.6, "other_topic": 0.5, "against_option": 0.35}.items():
+    for name, least in {"shuffled_words": 0.55, "other_topic": 0.5, "against_option": 0.35}.items():
         assert flagged(preds[preds["system"] == name])[FAULTS[name]] > least
 
 
