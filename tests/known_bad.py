@@ -80,7 +80,8 @@ def wrong_option(test: pd.DataFrame, everyone: pd.DataFrame, *, seed: str = "") 
         if row.question_type == "open" or 2 * row.target == len(row.options) - 1:
             found.append(row.reference)
             continue
-        asked = by_question[row.question_id].loc[lambda t: t["persona_id"] != row.persona_id]
+        asked = by_question[row.question_id]
+        asked = asked[asked["persona_id"] != row.persona_id]
         others = asked[(2 * asked["target"] - len(row.options) + 1) * (2 * row.target - len(row.options) + 1) < 0]
         other = others.iloc[random.Random(f"option|{seed}|{row.id}").randrange(len(others))] if len(others) else row
         found.append(f"{_option_and_reason(row)[0]} {_option_and_reason(other)[1]}".strip())
