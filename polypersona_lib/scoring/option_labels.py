@@ -1,15 +1,45 @@
-"""The options of closed items, and the label rule: which option an answer names in words or numbers. "No stance found" is None, never a guess."""
+"""The options of closed items, and which option an answer names: one reading of one text, by its words alone.
 
-import re
-import unicodedata
+`reading` goes from the plainest form to the freest and stops at the first that reads: (1) what a generator wrapped as its answer (JSON, tags, the text
+behind its thoughts); (2) a label, code or letter that is the whole answer; (3) several labels and nothing else; (4) what stands behind "Answer:"; (5) a
+label at the head; (6) numbers; (7) clauses of the first sentence. Where none reads, a named reason says why. Labels beat positions, so turning the options
+changes nothing in an answer that says a label; only a bare number or letter in a list of words counts places. Refusals, degrees, denials and clauses are
+English only; in other languages an answer is read if it is a label, starts with one or says "I" before one, and not read otherwise. Time is linear in the
+length of the answer.
+"""
+
+from __future__ import annotations
+
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import NamedTuple
 
 import pandas as pd
 
 from ..world.questions import SCALES
+from . import option_clauses, option_numbers, option_replies
+from .option_list import OptionList, option_list
+from .option_words import Words, normal, split_words, unwrapped
 
 DEFAULT_OPTIONS = {"likert": SCALES["agreement"], "agreement": SCALES["agreement"], "yesno": SCALES["yesno"]}  # foreign data name no options
+SEVERAL, OFF_THE_LIST, NONE_NAMED, CONTRADICTORY = "several", "off the list", "none named", "contradictory"
+REASONS = (SEVERAL, option_replies.REFUSAL, option_replies.NO_OPINION, OFF_THE_LIST, NONE_NAMED, CONTRADICTORY)
+_MARKERS = {"answer", "response", "choice", "rating", "verdict", "conclusion", "overall", "stance", "option", "selection"}
+_LEADS = set(
+    "well honestly hmm oh so um frankly personally ok okay answer response my the final rating likert scale is choice option overall q i go with "
+    "for pick select would say be choose number am a an by it stance".split()
+)
+_RATED = set(
+    "rate give put score place mark call say rating choose pick select go option answer number level is likert at response".split()
+)
+_GOES_ON = {"out", "because", "for", "on", "as", "since", "and", "but", "overall", "points", "stars", "from", "maybe", "i", "though"}
+
+
+class Reading(NamedTuple):
+    """What one answer says: `option` (0-based) or None with the `reason`, one of `REASONS`; `named`: the options of a SEVERAL answer, in the list's order."""
+
+    option: int | None
+    reason: str = ""
+    named: tuple[int, ...] = ()
 
 
 def options_of(frame: pd.DataFrame) -> list:
@@ -21,173 +51,213 @@ def options_of(frame: pd.DataFrame) -> list:
     ]
 
 
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
-_OPENER = (
-    r"^(?:(?:answer|response|my (?:answer|response|rating)(?: (?:is|would be))?|rating|likert(?: scale)?|option"
-    r"|well|honestly|overall|hmm|oh|so|um|frankly|personally)\b[\s,:.-]*)*"
-)
-_SAY = (
-    r"(?:i'd|i would|i'll|i will|i have to|i must|i can|let me)?\s*"
-    r"(?:say|choose|select|pick|answer|go with|go for|rate (?:it|this|that|them|mine|my \w+|myself)?(?: as)?|mark|put)?"
-)
-_SUBJECT = r"(?:(?:that )?(?:i|i'm|i am|it's|it is|it was|that's|they are|they're|my view is|this is|i feel|i do|we))?"
-_ADVERB = (
-    r"(?:(?:quite|rather|really|pretty|fairly|somewhat|mostly|generally|usually|definitely|certainly|probably|basically|just|only|actually|honestly|overall"
-    r"|do|would|am|a|an|as|that|the|would be|to be|tend to|have to|almost|nearly|practically|virtually)\s+)*"
-)
-_OTHERS = re.compile(
-    r"\b(people|friends?|others?|some|many|most|everyone|everybody|they|we|he|she|who|anyone|colleagues?|neighbou?rs?|family|whether|if|should|could)\b"
-)
-_NEGATION = re.compile(r"\b(?:not|never|cannot|can't|hardly|no longer|n't|\w+n't)\b(?:\W+\w+){0,3}\W*$")
-_NEGATED = {
-    "agree": "disagree", "satisfied": "dissatisfied", "very satisfied": "dissatisfied", "likely": "unlikely", "very likely": "unlikely",
-    "good": "poor", "very good": "poor", "often": "rarely", "very much": "slightly",
-}  # fmt: skip
-_STRONG = {"agree": "strongly agree", "disagree": "strongly disagree", "satisfied": "very satisfied", "dissatisfied": "very dissatisfied",
-           "likely": "very likely", "unlikely": "very unlikely"}  # fmt: skip
-_INTENSE = re.compile(r"\b(completely|totally|fully|wholeheartedly|absolutely|entirely|extremely|highly|100 ?%|wholly|utterly|very strongly)\s+$")
-_WEAKENED = re.compile(r"\b(almost|nearly|practically|virtually|not)\s+$")
-_NEAR = {"always": "often", "never": "rarely"}
-_ADJECTIVES = {"good", "very good", "fair", "poor", "very poor"}
-_LINKS = "overall|in|at|for|on|but|though|although|when|with|because|as|since|so|and|on the whole|considering|given"
-_YES = re.compile(
-    r"(?:no doubt(?: about it)?,? yes|without a doubt|yes|yeah|yep|yup|yea|absolutely|definitely|of course|certainly|sure(?:ly)?"
-    r"|indeed|i do|i have|i am|i did|i would|i could|i can)"  # noqa: E501
-    r"(?!\s+(?:and no|or no|not)\b)(?=\s*(?:[,.;:!)\"-]|$))"
-    r"|yes (?:i|we|it|they|that|indeed|absolutely|definitely|of course|very)\b"
-)
-_NO = re.compile(
-    r"(?:no|nope|nah|not really|absolutely not|definitely not|of course not|certainly not|not at all"
-    r"|i do not|i don't|i haven't|i have not|i'm not|i am not|i didn't"  # noqa: E501
-    r"|i wouldn't|i couldn't|i can't|i cannot|sadly not|unfortunately not|afraid not|never)(?=\s*(?:[,.;:!)\"-]|$))"
-    r"|no (?:i|we|it|they|that|not)\b"
-)
-_BOTH = re.compile(r"\b(yes and no|yes or no|yes/no|both yes and no|agree/disagree|agree or disagree)\b")
-_NEUTRAL = re.compile(
-    r"^(?:i'm |i am |i feel |i remain |i'd say i'm |i would say i'm |i'd say )?"
-    r"(?:fairly |quite |pretty |mostly |rather |somewhat |completely )?(?:neutral|undecided|on the fence|torn|in the middle)\b"
-)
-_SCALE_TALK = re.compile(
-    r"\b(?:on |from )?(?:a |the )?scale (?:of|from) \d\W+(?:to|-)\W*\d\b|\b\d\s*(?:being|meaning|means|is|=|for)\s+(?:the )?\W*[a-z]+(?: [a-z]+)?\"?"
-    r"|\b\d (?:to|-) \d\b|\bwhere \d\b"
-)
-_NUMBER = (
-    re.compile(r"^\W*(?:option\s*)?(\d)\s*(?:[).:\]-]|,|$|/\s*(\d+)|out of (\d+))"),
-    re.compile(r"\b(\d)\s*(?:/|out of)\s*(\d+)\b"),
-    re.compile(
-        r"\b(?:rate|give|put|score|place|mark|call|say|rating|choose|pick|select|go with|go for)\b"
-        r"[\w\s']{0,40}?\b(?:a |an |at |as |of |is |is a |it's a )?(\d)\b"  # noqa: E501
-        r"(?![\d%.]\d|\s*(?:years?|times|days|hours|people|of us|percent|%))"
-    ),
-)
+def read_option(answer: str, options: Sequence[str]) -> int | None:
+    """The 0-based option that `answer` names, None if none (`reading` says why)."""
+    return reading(answer, options).option
 
 
-def plain(text: str) -> str:
-    """Lower case, straight quotes and dashes, no markdown, one space."""
-    text = unicodedata.normalize("NFKC", text).translate(_QUOTES).lower()
-    return re.sub(r"\s+", " ", re.sub(r"[*_`#>~\[\]]+", " ", text)).strip(" \"'-")
+def reading(answer: str, options: Sequence[str]) -> Reading:
+    """The option that `answer` names in words or numbers, or the reason why none can be read. Args: options: labels as they were shown, in that order."""
+    listed = tuple(str(option) for option in options)
+    if not isinstance(answer, str) or not answer.strip() or len(listed) < 2 or answer.lstrip(" \"'").startswith(("'t ", "’t ", "t agree")):
+        return Reading(None, NONE_NAMED)
+    prepared, given = option_list(listed), unwrapped(answer)
+    if isinstance(given, list):
+        return _together([_read(prepared, listed, value) for value in given])
+    read = _read(prepared, listed, given)
+    if read.option in prepared.twins:
+        option = prepared.told_apart(read.option, given)
+        return Reading(option) if option is not None else Reading(None, SEVERAL)
+    return read
 
 
-def first_sentences(text: str, count: int = 1) -> str:
-    """The first `count` sentences of `text` (cut after . ! ? or ; and white space, or at a line break)."""
-    parts = [p for p in re.split(r"(?<=[.!?])[\"')]*\s+|\n+", text.strip()) if p.strip()]
-    return " ".join(parts[:count])
+def _together(readings: list[Reading]) -> Reading:
+    """One reading of a list of answers."""
+    named = tuple(sorted({r.option for r in readings if r.option is not None}))
+    if len(named) == 1 and all(r.option is not None for r in readings):
+        return Reading(named[0])
+    return Reading(None, SEVERAL, named) if len(named) > 1 else Reading(None, OFF_THE_LIST if readings else NONE_NAMED)
 
 
-@lru_cache(maxsize=256)
-def _labels(options: tuple[str, ...]) -> tuple[re.Pattern, dict[str, int]]:
-    """One pattern that finds any label, the longest first, and label -> index."""
-    index = {plain(option): i for i, option in enumerate(options)}
-    ordered = sorted(index, key=lambda label: (-len(label), label))
-    return re.compile(r"(?<![\w'])(" + "|".join(r"[\s-]+".join(map(re.escape, label.split())) for label in ordered) + r")(?![\w'])"), index
+def _read(options: OptionList, listed: tuple[str, ...], answer: str) -> Reading:
+    """Steps (2) to (7) for the unwrapped text."""
+    raw = normal(answer).strip().strip("\"'()[] ")
+    for form in (normal(answer).strip(), raw, raw.rstrip(" .!")):
+        if form in options.whole:
+            return Reading(options.whole[form])
+    text = split_words(answer, options.symbols)
+    if not text.words:
+        return Reading(None, NONE_NAMED)
+    whole = _whole(options, listed, text)
+    if whole is not None:
+        return whole
+    if option_replies.is_machine(text):
+        return Reading(None, option_replies.REFUSAL)
+    several = _several(options, text)
+    if several is not None:
+        return several
+    marked = _marked(options, listed, text)
+    if marked is not None:
+        return marked
+    return _sentences(options, listed, text)
 
 
-def _number(text: str, options: tuple[str, ...]) -> int | None:
-    """A rating such as "4", "4 out of 5" or "I would rate it a 4", as a 0-based option."""
-    text = re.sub(_OPENER, "", _SCALE_TALK.sub(" ", text))
-    for pattern in _NUMBER:
-        match = pattern.search(text)
-        if not match:
-            continue
-        top, value = next((int(g) for g in match.groups()[1:] if g), len(options)), int(match[1])
-        return value - 1 if top == len(options) and 1 <= value <= top else None
+def _whole(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading | None:
+    """A label, a number or a letter that is the whole answer."""
+    words, size = text.words, len(text.words)
+    hit = options.match(text, 0, size)
+    if hit and hit.end == size and hit.option is not None and "?" not in text.gaps[-1]:
+        return Reading(hit.option)
+    if size == 1 and len(words[0]) == 1:
+        letter = words[0]
+        if options.yes is not None and options.no is not None and letter in "yn":
+            return Reading(options.yes if letter == "y" else options.no)
+        place = ord(letter) - ord("a")
+        if not options.letters and letter.isascii() and letter.isalpha() and place < len(listed) and place < 12 and (letter != "i" or len(listed) > 8):
+            return Reading(place)
     return None
 
 
-def _adjusted(label: str, before: str, index: dict[str, int]) -> int | None:
-    """The option a label stands for, given the words before it: negated, weakened, intensified, or somebody else's (None)."""
-    clause = re.split(r"[,;:-]", before)[-1]
-    if re.search(r"\b(not sure|unsure|don't know|can't say)\b", clause) or (
-        _OTHERS.search(" ".join(clause.split()[-4:])) and not re.search(r"\bi\b(?!.*\b(?:think|know|believe)\b)", " ".join(clause.split()[-2:]))
-    ):
-        return None
-    if (weak := _WEAKENED.search(clause)) and label in _NEAR:
-        return None if weak[1] == "not" else index.get(_NEAR[label])
-    if _NEGATION.search(clause):
-        return index.get(_NEGATED.get(label, ""))
-    if _INTENSE.search(clause) and _STRONG.get(label) in index:
-        return index[_STRONG[label]]
-    return index[label]
+def _letter_head(options: OptionList, text: Words, start: int) -> int:
+    """The first word after an enumerator ("B.", "2)", "4 =", "Q1:", "option D:") at `start`; `start` if there is none or nothing follows."""
+    words, i = text.words, start
+    if words[i] == "q" and i + 2 < len(words) and words[i + 1].isdigit():
+        return i + 2
+    if len(words[i]) < 3 and i + 1 < len(words) and (words[i].isdigit() or len(words[i]) == 1) and any(mark in text.gaps[i + 1] for mark in ".):=-"):
+        return i + 1
+    return start
 
 
-def _label(sentence: str, options: tuple[str, ...]) -> int | None:
-    """The one option whose label the sentence states, or None."""
-    pattern, index = _labels(options)
-    hits = [(m.start(), m.end(), " ".join(re.split(r"[\s-]+", m[1]))) for m in pattern.finditer(sentence)]
-    if not hits:
-        return None
-    start, end, label = hits[0]
-    after = sentence[end:].lstrip("\"') ")
-    frame = re.match(_OPENER + r"\W*" + _SAY + r"\W*" + _SUBJECT + r"\s*" + _ADVERB + r"$", re.sub(r"[\"'(]+$", "", sentence[:start]).rstrip() + " ")
-    distinct = {h[2] for h in hits}
-    if re.match(r"(?:/|\|)|(?:or|and)\s+(?:" + pattern.pattern + ")", after) or len(distinct) > max(2, len(options) - 3):
-        return None
-    if start == 0 and (not after or after[0] in ",.;:!-"):
-        return index[label]
-    strong = bool(re.search(r"agree|satisf|likely", label))
-    if label in _ADJECTIVES and after and not re.match(r"[,.;:!?-]|(?:" + _LINKS + r")\b", after):
-        return None  # "a good idea", "fair enough": a word like any other
-    if not strong and not (
-        frame or re.search(r"(?:say|answer is|rate .{0,40}|call .{0,20}|is|was|are|were|am|i)\W+(?:\w+ly |quite |pretty |very )?\W*$", sentence[:start])
-    ):
-        return None
-    read = {_adjusted(h[2], sentence[: h[0]], index) for h in hits}
-    return read.pop() if len(read) == 1 else (index[label] if frame and start == 0 else None)
+def _head(options: OptionList, text: Words, start: int, end: int) -> int | None:
+    """The option whose label opens words `start` to `end` and is followed by a break; fillers and an enumerator may stand before it."""
+    i = start
+    while i < end:
+        hit = options.match(text, i, len(text.words))
+        if hit and hit.option is not None and (hit.end == len(text.words) or text.levels[hit.end] >= 2 or text.gaps[hit.end].startswith("-")):
+            after = text.gaps[hit.end]
+            return hit.option if "?" not in after or "?" in options.texts[hit.option] else None
+        skip = _letter_head(options, text, i)
+        if skip > i:
+            i = skip
+            end = max(end, min(len(text.words), i + 12))
+        elif text.words[i] in _LEADS and i < start + 8:
+            i += 1
+        else:
+            return None
+    return None
 
 
-def _yes_no(sentence: str, options: tuple[str, ...]) -> int | None:
-    """Yes or no at the start of an answer."""
-    index = {plain(option): i for i, option in enumerate(options)}
-    body = re.sub(_OPENER + r"\W*(?:(?:i'd|i would|i'll|i) (?:say|answer|go with|have to say)(?: that)?\b|(?:the|my) answer is\b)?\W*", "", sentence)
-    no, yes = _NO.match(body), _YES.match(body)
-    if yes and no:
+def _several(options: OptionList, text: Words) -> Reading | None:
+    """An answer of labels and nothing else: one option again and again is read, several are named."""
+    i, named, size = 0, [], len(text.words)
+    while i < size:
+        hit = options.match(text, i, size)
+        if hit and hit.option is not None:
+            if i and not text.levels[i] and hit.option != named[-1] and text.words[i - 1] not in ("and", "or", "to", "then"):
+                return None
+            named.append(hit.option)
+            i = hit.end
+        elif named and text.words[i] in ("and", "or", "to", "then", "both", "also"):
+            i += 1
+        else:
+            return None
+    known = tuple(sorted(set(named)))
+    if len(known) > 1 and "?" in "".join(text.gaps):
         return None
-    given = "yes" if yes else "no"
-    return index[given] if yes or no else None
+    return Reading(known[0]) if len(known) == 1 else Reading(None, SEVERAL, known)
 
 
-def read_option(answer: str, options: Sequence[str]) -> int | None:
-    """The 0-based option that `answer` states by label or number in its first sentence; None if none or contradictory.
+def _marked(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading | None:
+    """What stands behind the last "Answer:", "my answer is" or "overall:"; None without one, or if it is not read."""
+    words = text.words
+    for i in range(len(words) - 1, 0, -1):
+        colon = words[i - 1] in _MARKERS and ":" in text.gaps[i]
+        verb = i > 1 and words[i - 2] in _MARKERS and words[i - 1] in ("is", "be")
+        if colon or verb:
+            rest = Words(words[i:], ("", *text.gaps[i + 1 :]), (0, *text.levels[i + 1 :]))
+            read = _whole(options, listed, rest) or _sentences(options, listed, rest)
+            return read if read.option is not None else None
+    return None
 
-    The longest label wins ("strongly disagree" over "disagree" over "agree"); "I don't agree" is read as Disagree, "I completely agree" as
-    Strongly agree; "Yes and no", an echo of the option list and what other people think are no stance.
-    """
-    options = tuple(options)
-    text = plain(first_sentences(answer)) if answer and answer.strip() else ""
-    if not text or len(options) < 2:
+
+def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading:
+    """The first sentence that is neither a question nor a filler; a bare label in the next one that differs makes it contradictory."""
+    spans = text.sentences()
+    asked = [(a, b) for a, b in spans if "?" not in text.gaps[b] and (set(text.words[a:b]) - _LEADS or _is_label(options, text, a, b))]
+    if not asked:
+        return Reading(None, NONE_NAMED)
+    start, end = asked[0]
+    if end - start == 1 and _letter_head(options, text, start) > start and len(asked) > 1:  # "4. Agree", "B. Create jobs"
+        option = _head(options, text, start, end)
+        if option is not None:
+            return Reading(option)
+    read = _sentence(options, listed, text, start, end)
+    if read.option is not None and len(asked) > 1:
+        a, b = asked[1]
+        hit = options.match(text, a, b)
+        if hit and hit.end == b and hit.option not in (None, read.option) and "?" not in text.gaps[a]:
+            return Reading(None, SEVERAL, tuple(sorted((read.option, hit.option))))
+    return read
+
+
+def _is_label(options: OptionList, text: Words, start: int, end: int) -> bool:
+    hit = options.match(text, start, end)
+    return hit is not None and hit.end == end and hit.option is not None
+
+
+def _sentence(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading:
+    """Steps (5) to (7) for one sentence."""
+    yesno = options.yes is not None or options.no is not None
+    reply = option_replies.yes_or_no(options, text, start, end) if yesno else None
+    head = _head(options, text, start, end)
+    if reply == -1 and (head is None or len(options.labels[head]) == 1):
+        return Reading(None, CONTRADICTORY)
+    if head is not None and (reply is None or len(options.labels[head]) > 1 or head not in (options.yes, options.no)):
+        return _unless_more(options, text, start, end, head)
+    if reply is not None:
+        return Reading(reply)
+    number = _numbered(options, listed, text, start, end)
+    if number is not None and option_numbers.number_rule(listed).kind == option_numbers.VALUES:
+        return number
+    said = option_clauses.read_clauses(options, text, start, end)
+    if said is not None:
+        return Reading(None, CONTRADICTORY) if said == option_clauses.CONFLICT else Reading(said)
+    if number is not None:
+        return number
+    return Reading(None, option_replies.outcome_of(text, end) or NONE_NAMED)
+
+
+def _unless_more(options: OptionList, text: Words, start: int, end: int, head: int) -> Reading:
+    """The label at the head, unless another clause of the sentence is nothing but another label."""
+    hits = options.hits(text, start, end)
+    clauses = set(option_clauses.split_clauses(text, hits, start, end))
+    alone = {hit.option for hit in hits if hit.option is not None and (hit.start, hit.end) in clauses}
+    return Reading(head) if alone <= {head} else Reading(None, SEVERAL, tuple(sorted(alone | {head})))
+
+
+def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
+    """The option that a number of the sentence takes; None if it gives none."""
+    rule = option_numbers.number_rule(listed)
+    values = rule.kind == option_numbers.VALUES
+    given = option_numbers.numbers_given(text, start, end, spelled=values)
+    if not values:
+        given = [g for g in given if _is_rating(text, start, end, g)]
+    elif given and set(text.words[start : given[0].start]) & {"not", "never", "wife", "husband", "they", "people", "he", "she"}:
         return None
-    if _BOTH.search(text) or re.match(r"\W*'t\b", answer):  # "'t agree": the start of the answer is lost
+    if not given:
         return None
-    if {plain(o) for o in options} == {"yes", "no"}:
-        return _yes_no(plain(answer), options)
-    pattern, index = _labels(options)
-    if "strongly agree" in index and (idiom := re.search(r"\bcould(?: not|n't) (dis)?agree more\b", text)):
-        return index["strongly disagree" if idiom[1] else "strongly agree"]
-    label, number = _label(_SCALE_TALK.sub(" ", text), options), _number(text, options)
-    if label is None and number is None and len(options) % 2 and any(o.startswith("neither") or o == "undecided" for o in index) and _NEUTRAL.search(text):
-        return len(options) // 2
-    if re.fullmatch(r"\W*\d\W*", text) and label is None and len(text) < 4:  # "4." on its own: the label may follow
-        label = _label(plain(answer)[len(text) :].lstrip(" .):-"), options)
-    if label is None or number is None:
-        return number if label is None else label
-    return label if label == number else None
+    taken = {rule.option(g) for g in given}
+    if len(taken) == 1 and None not in taken:
+        return Reading(taken.pop())
+    named = tuple(sorted(option for option in taken if option is not None))
+    return Reading(None, SEVERAL, named) if len(given) > 1 and named else Reading(None, OFF_THE_LIST)
+
+
+def _is_rating(text: Words, start: int, end: int, given: option_numbers.Given) -> bool:
+    """Whether a number in a list of words is a rating: alone in its clause, or behind a verb of rating."""
+    words, a, b = text.words, given.start, given.end
+    before = words[max(start, a - 7) : a]
+    ends = b >= end or text.levels[b] >= 2 or words[b] in _GOES_ON or given.top is not None
+    if not ends or {"not", "never"} & set(before):
+        return False
+    return a == start or text.levels[a] >= 2 or bool(_RATED & set(before))

@@ -15,7 +15,9 @@ from ..texts import sentiment
 from ..world.phrases import SLOT, load_phrases, parse_pattern
 from ..world.questions import load_questions
 from .encoder import load_encoder
-from .option_labels import _BOTH, _labels, first_sentences, plain, read_option
+from .option_labels import CONTRADICTORY, SEVERAL, reading
+from .option_replies import REFUSAL
+from .option_words import first_sentences, plain
 
 NEAR, MARGIN, _SURE = 0.80, 0.02, 0.35  # similarity of a known sentence, its lead over another option's, probability that counts as read
 
@@ -24,11 +26,6 @@ def _opening(answer: str) -> str:
     """The first sentence, with the next one if it has fewer than four words."""
     first = first_sentences(answer)
     return first if len(first.split()) > 3 else first_sentences(answer, 2)
-
-
-def _is_empty_talk(opening: str, options: tuple[str, ...]) -> bool:
-    """True for a blank opening, "yes and no", and an echo of the option list."""
-    return not opening or bool(_BOTH.search(opening)) or len(set(_labels(options)[0].findall(opening))) > 2
 
 
 class StanceReader:
@@ -67,8 +64,9 @@ class StanceReader:
 
     def read(self, answers: Sequence[str], options: Sequence[Sequence[str]], question_ids: Sequence[str]) -> list[int | None]:
         """The 0-based option of each answer, None where no stance was found; an unknown question id skips the nearest-sentence step."""
-        read = [read_option(a, o) for a, o in zip(answers, options, strict=True)]
-        todo = [i for i, option in enumerate(read) if option is None and answers[i] and not _is_empty_talk(plain(_opening(answers[i])), tuple(options[i]))]
+        readings = [reading(a, o) for a, o in zip(answers, options, strict=True)]
+        read = [r.option for r in readings]
+        todo = [i for i, r in enumerate(readings) if r.option is None and r.reason not in (SEVERAL, CONTRADICTORY, REFUSAL) and plain(_opening(answers[i]))]
         spans = {i: list(dict.fromkeys(plain(first_sentences(answers[i], n)) for n in (1, 2, 3))) for i in todo}
         self.encoder.embed(list(dict.fromkeys(span for s in spans.values() for span in s)) + [plain(_opening(answers[i])) for i in todo])
         for i in todo:

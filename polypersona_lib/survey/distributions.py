@@ -15,7 +15,8 @@ import pandas as pd
 
 from ..cells import estimate
 from ..resampling import interval
-from ..scoring.option_labels import first_sentences, read_option
+from ..scoring.option_labels import read_option
+from ..scoring.option_words import first_sentences
 from ..stats import compare_distributions
 from ..world.questions import load_questions
 from .sheet import MISSING, Sheet

@@ -1,0 +1,104 @@
+"""Replies that name no label: "yes" and "no" in other words, refusals, "no opinion". All in English."""
+
+from __future__ import annotations
+
+import re
+
+from .option_list import OptionList
+from .option_words import Words
+
+REFUSAL, NO_OPINION = "refusal", "no opinion"
+_MACHINE = re.compile(r"\b(?:as an? (?:ai|artificial intelligence|(?:large )?language model|llm)|i am (?:just |only )?an? (?:ai|(?:large )?language model))\b")
+_REFUSALS = re.compile(
+    r"\b(?:as an? (?:ai|artificial|large language|language model|llm|chatbot|virtual|assistant)|(?:i am|being) (?:just |only )?an? (?:ai|artificial"
+    r"|language model|large language|llm)"
+    r"|i (?:do not|can not) have (?:personal|any personal) |can not (?:take on|answer|respond|provide|help with|assist|express|share|engage)"
+    r"|unable to (?:answer|respond|provide|express|assist)|not able to (?:answer|provide|express)|i am sorry but|prefer not|rather not (?:say|answer)"
+    r"|decline to|refuse to (?:answer|say)|refused|no comment|no answer|none of your business|will not answer|skip this)\b"
+)
+_NO_OPINIONS = re.compile(
+    r"\b(?:no (?:opinion|idea|view|preference|clue)|do not (?:know|have an opinion|have any opinion|have a view|have a strong opinion)|not sure"
+    r"|unsure|can not (?:say|tell|decide|judge)"
+    r"|hard to say|difficult to say|have not (?:decided|thought)|undecided|n a|not applicable|no strong (?:opinion|feelings)|it depends)\b"
+)
+_YES = [
+    w.split()
+    for w in "yes,yeah,yep,yup,yea,y,absolutely,definitely,of course,certainly,sure,surely,indeed,i do,i have,i am,i did,i would,i could,i can,no doubt,"
+    "without a doubt,"
+    "no doubt about it,no question,no question about it,for sure,always".split(",")
+][:-1]
+_NO = [
+    w.split()
+    for w in "no,nope,nah,n,not really,absolutely not,definitely not,of course not,certainly not,not at all,no way,i do not,i have not,i am not,i did not,"
+    "i would not,i could not,"
+    "i can not,sadly not,unfortunately not,i am afraid not,afraid not,not any more,never,not once,not yet,probably not,i think not,i do not think so,"
+    "no thanks,no thank you".split(",")
+]
+_YES, _NO = sorted(_YES, key=len, reverse=True), sorted(_NO, key=len, reverse=True)
+_LITERAL = {"yes", "yeah", "yep", "yup", "yea", "no", "nope", "nah", "y", "n"}
+_BOTH = {("yes", "and", "no"), ("no", "and", "yes"), ("yes", "or", "no")}
+_DENIALS = {"not", "never", "no", "nobody", "none", "nothing", "nor", "neither", "hardly"}
+_LEADS = set(
+    "well honestly hmm oh so um frankly personally ok okay but and think say would i answer is my the that have to go with overall actually "
+    "probably am afraid mostly most likely".split()
+)
+_FOLLOWS = set(
+    "i we it they that not never indeed absolutely definitely of very because since in on at for as but this there my when if always sir thanks "
+    "and to with".split()
+)
+
+
+def outcome_of(text: Words, end: int) -> str | None:
+    """REFUSAL or NO_OPINION if the first `end` words refuse or have no opinion, else None."""
+    spoken = " ".join(text.words[:end])
+    if _REFUSALS.search(spoken):
+        return REFUSAL
+    return NO_OPINION if _NO_OPINIONS.search(spoken) else None
+
+
+def is_machine(text: Words) -> bool:
+    """Whether the answer speaks as a language model in its first fifty words: it takes no side even where it names one."""
+    return bool(_MACHINE.search(" ".join(text.words[:50])))
+
+
+def _said(words: tuple[str, ...], a: int, b: int) -> tuple[str, bool] | None:
+    """("yes" or "no", whether the word itself) of one clause."""
+    i = a
+    while i < b:
+        for answer, phrases in (("no", _NO), ("yes", _YES)):
+            for phrase in phrases:
+                j = i + len(phrase)
+                if list(words[i:j]) == phrase and j <= b and (j == b or (words[i] in _LITERAL and len(phrase) == 1 and words[j] in _FOLLOWS | {phrase[0]})):
+                    return answer, words[i] in _LITERAL and len(phrase) == 1
+        if words[i] not in _LEADS:
+            return None
+        i += 1
+    return None
+
+
+def yes_or_no(options: OptionList, text: Words, start: int, end: int) -> int | None:
+    """The option that a "yes" or "no" at the head of a clause takes; -1 if both are said alone; None for neither.
+
+    "Yes" and "no" themselves go before other words for them ("Sure, but no"); those count only at the head of a sentence that denies nothing else.
+    """
+    words, cuts = text.words, [start]
+    cuts += [i for i in range(start + 1, end) if text.levels[i] >= 2 or words[i] in ("but", "so", "though", "yet")]
+    clauses = list(zip(cuts, [*cuts[1:], end], strict=True))
+    said = [_said(words, a, b) for a, b in clauses]
+    literal = [(s[0], b - a) for s, (a, b) in zip(said, clauses, strict=True) if s and s[1]]
+    if literal:
+        alone = {answer for answer, size in literal if size == 1}
+        if len(alone) == 2 or any(words[i : i + 3] in _BOTH for i in range(start, end)):
+            return -1
+        answer = literal[0][0]
+    else:
+        first = next((s for s, (a, b) in zip(said, clauses, strict=True) if s or set(words[a:b]) - _LEADS), None)
+        if first is None or _contradicts(first[0], words[start:end]):
+            return None
+        answer = first[0]
+    return options.yes if answer == "yes" else options.no
+
+
+def _contradicts(answer: str, words: tuple[str, ...]) -> bool:
+    idioms = " ".join(words).replace("no doubt", "").replace("no question", "")
+    return answer == "yes" and bool(_DENIALS & set(idioms.split()))
