@@ -28,7 +28,7 @@ _VERBS = set(
     "answer go going with vote voted "
     "voting prefer want rate rated mark put call consider give feel felt think thought believe guess suppose lean leaning towards toward to tend as "
     "at a an the on by in option choice "
-    "view opinion response rating identify count work there here vote support position stance bin suis soy estoy sono remain".split()
+    "view opinion response rating identify count work there here happens happen vote support position stance bin suis soy estoy sono remain".split()
 ) - {"thought", "could", "might", "may"}
 _PASSED = {"was", "were"}
 _OTHERS = set(
@@ -58,6 +58,8 @@ _AFTER = _FILL | set("i think say guess suppose would believe feel am so indeed 
 _ADVERBIAL = {"never", "rarely", "seldom", "sometimes", "often", "usually", "always", "occasionally", "frequently"}
 _FEELINGS = {"agree", "satisfied", "approve", "favor", "happy", "concerned", "worried", "interested", "comfortable", "confident", "support", "trust"}
 _MOST_LABELS, _MOST_WORDS = 8, 60  # of one clause that are looked at, which keeps long texts linear
+_OBJECTS = {"with", "it", "this", "that", "them", "the", "statement", "idea", "point", "view", "here"}
+_CLOSES = ([], ["and"], ["without"], ["in"], ["on"])
 _ARTICLES = {"a", "an", "the", "my", "no"}
 
 
@@ -87,7 +89,7 @@ def read_clauses(options: OptionList, text: Words, start: int, end: int) -> int 
     hits = [hit for hit in options.hits(text, start, end) if text.words[hit.start : hit.end] not in (("yes",), ("no",))]
     if not hits or options.letters:
         return None
-    statements, k = [], 0
+    statements, qualified, k = [], [], 0
     clauses = split_clauses(text, hits, start, end)
     for (a, b), follows in zip(clauses, [*clauses[1:], None], strict=True):
         within = []
@@ -96,9 +98,10 @@ def read_clauses(options: OptionList, text: Words, start: int, end: int) -> int 
             k += 1
         unreal = follows and text.words[follows[0]] in ("if", "were", "unless") and _is_conditional(text.words[a:b])
         statement = None if unreal else _clause(options, text, a, b, within)
-        statements += [statement] if statement else []
+        beside = statement and a > start and (statement.rank == _USED or (text.words[a] == "but" and statement.rank % 1))
+        (qualified if beside else statements).extend([statement] if statement else [])  # "Constantly, it never stops", "sometimes, but not that often"
     top = max((s.rank for s in statements), default=0)
-    said = {s.option for s in statements if s.rank == top}
+    said = {s.option for s in [*statements, *(qualified if top == _USED else [])] if s.rank == top}
     return None if said <= {_DENIED} else said.pop() if len(said) == 1 else CONFLICT
 
 
@@ -206,10 +209,11 @@ def _trailing(before: list[str], after: list[str], adverb: bool, rank: int, hit:
     while after and after[0] in DEGREES and DEGREES[after[0]] != "not":
         degrees.append(after.pop(0))
     objects = 0
-    while objects < min(3, len(after)) and after[objects] in ("with", "it", "this", "that", "them"):
+    while objects < min(5, len(after)) and after[objects] in _OBJECTS:
         objects += 1
-    if objects and after[objects:] and all(word in DEGREES and DEGREES[word] != "not" for word in after[objects:]):
-        return degrees + after[objects:]
+    behind = after[objects : objects + 1]
+    if behind and DEGREES.get(behind[0], "not") != "not" and after[objects + 1 : objects + 2] in _CLOSES:
+        return [*degrees, after[objects]]
     if not after:
         return degrees
     if knows and after[0] not in _LINKS:

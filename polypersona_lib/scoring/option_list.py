@@ -17,13 +17,13 @@ _STRONG, _PLAIN, _MIDDLE, _WEAK, _SURE, _PROBABLE = "strong", "plain", "middle",
 _NOT, _NOT_VERY, _NOT_AT_ALL = "not", "not very", "not at all"
 _CLASSES = {
     _STRONG: "very strongly completely totally fully wholeheartedly absolutely entirely extremely highly wholly utterly thoroughly deeply "
-    "very_much 100_percent",
+    "very_much 100_percent hundred_percent one_hundred_percent without_reservation without_reservations without_hesitation",
     _MIDDLE: "quite rather pretty fairly mostly generally moderately largely reasonably",
     _WEAK: "somewhat slightly a_little a_bit kind_of sort_of in_part partly partially mildly",
     _SURE: "definitely",
     _PROBABLE: "probably",
     _NOT_VERY: "too so that particularly especially overly",  # only after "not"
-    _NOT_AT_ALL: "at_all in_the_least remotely",
+    _NOT_AT_ALL: "at_all in_the_least in_any_way in_the_slightest remotely",
     _NOT: "not never no_longer",
 }
 DEGREES = {word: degree for degree, words in _CLASSES.items() for word in words.split()}
@@ -79,7 +79,8 @@ def degree_of(words: Sequence[str]) -> tuple[str, str] | None:
     if denied > 1:
         return None
     if not denied:
-        return next((c for c in rest if c[0] == _STRONG), rest[0] if rest else (_PLAIN, ""))
+        so = [(_STRONG, "so")] if ("so" in words) else []
+        return next((c for c in [*rest, *so] if c[0] == _STRONG), rest[0] if rest else (_PLAIN, ""))
     if any(degree == _NOT_AT_ALL for degree, _ in rest):
         return _NOT_AT_ALL, "at_all"
     if any(degree == _NOT_VERY or word == "very" for degree, word in rest):
