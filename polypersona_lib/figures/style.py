@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from ..files import write_atomically
-from ..registry import MODELS
+from ..registry import get_spec
 from ..systems import model_of, system_kind
 from ..world.questions import DOMAINS
 
@@ -110,8 +110,9 @@ def domain_labels(labels: Mapping[str, str] | None = None) -> dict[str, str]:
 def model_look(system: str) -> Look:
     """The look of one model among others: colour and marker by its place in the registry, its untuned base hollow and dashed."""
     key, tuned = model_of(system), system_kind(system) == "tuned"
-    place = (MODELS[key].order - 1) % len(MODEL_COLOURS)
-    return Look(MODELS[key].family, MODEL_COLOURS[place], MODEL_MARKERS[place], filled=tuned, linestyle="-" if tuned else "--")
+    spec = get_spec(key)
+    place = (spec.order - 1) % len(MODEL_COLOURS)
+    return Look(spec.family, MODEL_COLOURS[place], MODEL_MARKERS[place], filled=tuned, linestyle="-" if tuned else "--")
 
 
 def run_note(run) -> str:

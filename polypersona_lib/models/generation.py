@@ -55,17 +55,19 @@ def draw(logits, u, temperature, top_p):
 
     mass = torch.softmax(logits / temperature.clamp(min=1e-4)[:, None], dim=-1)
     if bool((top_p >= 1).all()):
-        return _invert(mass.double(), u)
+        return _invert(mass, u)
     mass, order = mass.topk(min(NUCLEUS, mass.shape[-1]), dim=-1)
     before = mass.cumsum(-1) - mass
     mass = torch.where(before < top_p[:, None], mass, torch.zeros_like(mass))
-    return order.gather(1, _invert(mass.double(), u)[:, None])[:, 0]
+    return order.gather(1, _invert(mass, u)[:, None])[:, 0]
 
 
 def _invert(mass, u):
-    """Index of the first entry whose cumulative mass exceeds the fraction `u` of the row's total."""
-    edges = mass.cumsum(-1)
-    return (edges <= u[:, None] * edges[:, -1:]).sum(-1).clamp(max=mass.shape[-1] - 1)
+    """Index of the first entry whose cumulative mass (in 64 bits) exceeds the fraction `u` of the row's total. By bisection: edges never fall."""
+    import torch
+
+    edges = mass.cumsum(-1, dtype=torch.float64)
+    return torch.searchsorted(edges, u[:, None] * edges[:, -1:], right=True)[:, 0].clamp(max=mass.shape[-1] - 1)
 
 
 @dataclass(frozen=True)

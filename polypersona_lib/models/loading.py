@@ -1,64 +1,14 @@
-"""The base models at both scales: where their files are, loading, 4-bit quantization, counting. What the families are is in `registry`."""
+"""The base models at both scales: loading, 4-bit quantization, counting. What the models are is in `registry`, where their files are in `weights`."""
 
-import errno
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import paths
-from ..files import sha256
 from ..registry import ModelSpec
+from .weights import is_twin, source, weights_name
 
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it advises to install `kernels`, which would look for code on the hub
-
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
-
-
-class Unavailable(RuntimeError):
-    """A hub model is not available now: one line with what, why, and what to do."""
-
-
-def source(spec: ModelSpec, scale: str) -> Path:
-    """Folder of the base at the given scale: the shipped twin ("nano"), or the hub's files at the pinned revision ("paper"), fetched if need be.
-
-    Raises: FileNotFoundError or ValueError for a missing or damaged twin; Unavailable if the hub, the licence or the disk says no.
-    """
-    if scale == "nano":
-        folder = paths.NANO_MODELS / spec.key
-        verify_nano(folder)
-        return folder
-    from huggingface_hub import errors, snapshot_download
-
-    name = f"{spec.hub_id} at revision {spec.revision[:12]}"
-    try:
-        return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=HUB_FILES))
-    except errors.GatedRepoError as error:
-        raise Unavailable(f"{name}: its licence ({spec.licence}) has not been accepted; accept it on the model's page, then: hf auth login") from error
-    except errors.RevisionNotFoundError as error:
-        raise Unavailable(f"{name}: the hub no longer has this revision; choose another one in registry.py") from error
-    except errors.RepositoryNotFoundError as error:
-        raise Unavailable(f"{name}: the hub has no such model, or shows it only to users who are logged in (hf auth login)") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
-        if isinstance(error.__cause__, errors.HfHubHTTPError):
-            raise Unavailable(f"{name}: the download failed (the hub answered {error.__cause__.response.status_code}); try again later") from error
-        raise Unavailable(f"{name}: not in the cache, and the hub cannot be reached; check the network and that HF_HUB_OFFLINE is not set") from error
-    except OSError as error:
-        full = "no space left on the disk; set HF_HOME to one with room"
-        why = full if error.errno == errno.ENOSPC else f"the download failed ({type(error).__name__}: {error})"
-        raise Unavailable(f"{name}: {' '.join(why.split())}") from error
-
-
-def verify_nano(folder: Path) -> None:
-    """Compare every file of a shipped twin with its card's hashes. Raises FileNotFoundError or ValueError naming the file."""
-    listing = folder / "hashes.json"
-    if not listing.exists():
-        raise FileNotFoundError(f"{folder}: no nano twin here; build it with: python -m polypersona_lib nano")
-    for name, expected in json.loads(listing.read_text()).items():
-        if sha256((folder / name).read_bytes()) != expected:
-            raise ValueError(f"{folder / name}: does not match hashes.json; restore the file or rebuild with: python -m polypersona_lib nano")
-
 
 def load_tokenizer(spec: ModelSpec, scale: str):
     """The family's tokenizer, padding on the right, round-trip checked. Raises ValueError if it drops text."""
@@ -66,6 +16,8 @@ def load_tokenizer(spec: ModelSpec, scale: str):
 
     name = source(spec, scale)
     tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    if spec.nano is None and spec.chat_template:
+        tokenizer.chat_template = spec.chat_template
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -118,8 +70,8 @@ def load_base(spec: ModelSpec, scale: str, *, four_bit: bool = True, device: str
         folder or source(spec, scale), dtype=dtype, device_map={"": device}, use_safetensors=True, attn_implementation="sdpa",
         trust_remote_code=False, local_files_only=True, **arguments,
     )  # fmt: skip
-    if scale != "nano" and folder is None:
-        model.name_or_path = spec.hub_id
+    if not is_twin(spec, scale) and folder is None:
+        model.name_or_path = weights_name(spec, scale)
 
     def packed(linear):
         """The same layer in 4 bits, as bitsandbytes makes it of the layers it finds by itself."""
@@ -150,13 +102,16 @@ def quantization(model) -> dict:
 
 
 def empty_model(spec: ModelSpec, scale: str):
-    """The family's model without weights (meta device), experts taken apart: enough to count and to name. Nothing is downloaded."""
+    """The family's model without weights (meta device), experts taken apart: enough to count and to name. Nothing is downloaded if its shape is registered."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    shape = spec.nano if scale == "nano" else {**spec.nano, **spec.hub}
+    if is_twin(spec, scale) or spec.hub:
+        config = AutoConfig.for_model(spec.architecture, **(spec.nano if is_twin(spec, scale) else {**(spec.nano or {}), **spec.hub}))
+    else:
+        config = AutoConfig.from_pretrained(source(spec, scale), local_files_only=True)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(spec.architecture, **shape))
+        model = AutoModelForCausalLM.from_config(config)
         separate_experts(model)
     return model
 

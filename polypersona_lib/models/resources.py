@@ -10,12 +10,14 @@ from typing import Self
 
 from ..config import TrainSpec
 from ..registry import ModelSpec
-from .loading import Unavailable, empty_model, lora_layers
+from .loading import empty_model, lora_layers
+from .weights import Unavailable, is_twin
 
 GB = 1e9
 NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 ROW_TOKENS, ANSWER_TOKENS = 512, 128  # a long row with a hub tokenizer; the mean is far below
 LAYER_STATES = 34  # hidden-sized 16-bit values a token that one block keeps for its backward pass
+ON_A_CPU = 5e8  # the most parameters of a model that is trained without a GPU (hours for the paper's recipe)
 CONTEXT = 1.2 * GB  # CUDA itself, workspaces, fragmentation
 
 
@@ -83,9 +85,11 @@ def fit_recipe(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine)
 
     A nano twin keeps the recipe as it is. Raises: DoesNotFit with the arithmetic if not even one row fits, or if there is no GPU for a hub model.
     """
-    if scale == "nano":
+    if is_twin(spec, scale):
         return recipe, f"{spec.key}: nano twin, {recipe.micro_batch} rows at once x {recipe.accumulation}; fits anywhere"
     need = budget(spec, scale, r=recipe.r)
+    if not machine.gpu and 0 < spec.parameters <= ON_A_CPU:
+        return recipe, f"{spec.key}: {spec.parameters / 1e6:.0f} M parameters on the CPU, {recipe.micro_batch} rows at once x {recipe.accumulation}"
     if not machine.gpu:
         raise DoesNotFit(f"{spec.display}: needs a CUDA GPU with {need.total(1) / GB:.1f} GB ({need.sum_line(1)}); none was found")
     room, effective = 0.94 * machine.gpu, recipe.micro_batch * recipe.accumulation

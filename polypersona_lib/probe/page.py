@@ -7,7 +7,7 @@ import ipywidgets as widgets
 
 from ..figures.style import run_note
 from ..prompts.token_view import ROLES, prompt_tokens, stretches
-from ..registry import MODELS
+from ..registry import get_spec
 from . import charts
 from .asking import Ask, Reply, System
 from .inputs import Inputs, ModelSection, PersonSection, QuestionSection
@@ -43,7 +43,7 @@ class PromptSection:
 
     def show(self, ask: Ask, system: System) -> None:
         """Show the prompt of `ask` as `system` got it."""
-        tokens = prompt_tokens(self.talk.generator.tokenizer(system.key), ask.messages, MODELS[system.key].control)
+        tokens = prompt_tokens(self.talk.generator.tokenizer(system.key), ask.messages, get_spec(system.key).control)
         put(self.facts, f"{len(tokens)} tokens for {self.talk.label(system)}, {sum(t.control for t in tokens)} of them control tokens")
         parts = stretches(tokens)
         for box, (role, count, text) in zip(self.boxes, parts, strict=False):

@@ -15,7 +15,7 @@ from ..figures.style import run_note
 from ..files import csv_text, write_atomically
 from ..models.generation import Sampling
 from ..prompts import chat
-from ..registry import MODELS
+from ..registry import is_model
 from ..world.questions import Question
 from .asking import Ask, Reply, System, ask_bank
 
@@ -105,7 +105,7 @@ def _row(row: dict) -> tuple[Ask, System, str]:
     wrong += [k for k, (v, lo, hi) in numbers.items() if type(v) not in (int, float) or not lo <= v <= hi]
     if wrong:
         raise ValueError(f"'{wrong[0]}' has a value that cannot be")
-    if system.key not in MODELS:
+    if not is_model(system.key):
         raise ValueError(f"no model '{system.key}'")
     if not isinstance(ask.card, dict | str):
         raise ValueError("'card' is neither a card nor a text")

@@ -8,7 +8,7 @@ import pandas as pd
 from ..cells import Estimate, Missing, estimate
 from ..claims.facts import domain_scores
 from ..config import Profile
-from ..registry import MODELS
+from ..registry import MODELS, REAL_MODELS
 from ..systems import CONTROLS, UPPER_BOUNDS, model_of, system_label, untuned
 from ..world.paper import TABLE2, TABLE3, load_features, printed_scores
 from ..world.questions import DOMAINS
@@ -48,7 +48,7 @@ def why_missing(system: str, scores: pd.DataFrame, profile: Profile, lacking: di
 
 
 def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | None = None) -> pd.DataFrame:
-    """Table II: the paper's seven models, its row and ours one under the other, then the untuned bases and the controls.
+    """Table II: the paper's seven models, its row and ours one under the other, real models of this run, then the untuned bases and the controls.
 
     Args:
         scores: `scores/systems.csv` (system, metric, value, lo, hi, n). profile: the settings run. lacking: see `why_missing`.
@@ -67,7 +67,8 @@ def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | Non
         cells = {column: Estimate(printed.loc[key, metric]) for column, metric in TABLE2.items()}
         rows.append({"Model": model.display, "Row": "paper", **cells, "n": Missing("the paper's test split has about 357 rows; its size is not printed")})
         rows.append(ours(key, "ours"))
-    bases = [untuned(key) for key in MODELS if untuned(key) in set(scores["system"])]
+    rows += [ours(key, "ours") for key in REAL_MODELS if key in set(scores["system"])]
+    bases = [untuned(key) for key in [*MODELS, *REAL_MODELS] if untuned(key) in set(scores["system"])]
     return pd.DataFrame(rows + [ours(system, "control") for system in (*bases, *CONTROLS)])
 
 

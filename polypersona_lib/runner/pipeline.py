@@ -24,7 +24,7 @@ from typing import Any
 
 from .. import processes, progress
 from ..errors import InputError
-from ..registry import MODELS
+from ..registry import MODELS, REAL_MODELS, WEIGHTS
 from . import execution, manifest
 from .stages import Project, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
 
@@ -198,7 +198,8 @@ profiles:
 
 models:
   {", ".join(list(MODELS)[:4])},
-  {", ".join(list(MODELS)[4:])}
+  {", ".join(list(MODELS)[4:])};
+  real models without a twin: {", ".join(REAL_MODELS)}
 
 what a run writes:
   results/<run>/report.html, tables/, scores/, notebooks/ (executed copies), and figures/<run>/
@@ -228,6 +229,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default="", metavar="DIR", help="put results/ and figures/ here instead of the project folder")
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="of training and sampling (default 42)")
     parser.add_argument("--models", default="", metavar="A,B", help="only these models (see below)")
+    own = "of real models: the GGUF file of their package, or the hub's pinned revision (other weights, other numbers, its own results folder)"
+    parser.add_argument("--weights", default="own", choices=("own", "hub"), help=own)
     options = parser.parse_args(argv)
     for name in ("first", "only"):
         if getattr(options, name).isdigit():
@@ -251,13 +254,15 @@ def main(argv: list[str] | None = None) -> int:
     chosen = "" if options.profile else " (chosen by the machine)"
     from .. import config
 
+    if options.weights == "hub":
+        os.environ[WEIGHTS] = "hub"
     try:
         run = config.RunConfig(**parameters)
     except (ValueError, KeyError) as error:
         print(f"error: {error.args[0] if error.args else error}")
         return 2
     print(f"run {run.name}: profile {parameters['profile']}{chosen}, split {options.split}, seed {options.seed} -> {run.paths.results}", flush=True)
-    offline = {} if parameters["profile"] == "paper" else {"HF_HUB_OFFLINE": "1"}
+    offline = {} if parameters["profile"] == "paper" or options.weights == "hub" else {"HF_HUB_OFFLINE": "1"}
     try:
         choice = Choice(options.first, options.only, options.force)
         status = run_stages(run, parameters, choice=choice, variables=offline, say=_say)

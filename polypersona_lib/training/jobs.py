@@ -12,10 +12,11 @@ import pandas as pd
 
 from .. import files, paths, records
 from ..config import RunConfig, device
-from ..files import fingerprint, folder_hash
+from ..files import fingerprint
 from ..models.adapters import adapted_folder
-from ..models.loading import Unavailable, load_tokenizer, source
+from ..models.loading import load_tokenizer
 from ..models.resources import Machine, fit_recipe
+from ..models.weights import Unavailable, weights_identity
 from ..processes import side_by_side
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec
@@ -82,7 +83,7 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     recipe, resources = fit_recipe(spec, scale, run.train_spec, Machine.here())
     identity = {
         "version": VERSION, "train_spec": recipe, "model": spec.key,
-        "base": f"{spec.hub_id}@{spec.revision}" if scale != "nano" else folder_hash(source(spec, scale)),
+        "base": weights_identity(spec, scale),
         "data_hash": dataset.data_hash(parts), "template_hash": chat.template_hash(load_tokenizer(spec, scale)),
         "epoch_eval_rows": run.settings.epoch_eval_rows,
     }  # fmt: skip

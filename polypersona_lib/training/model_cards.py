@@ -1,6 +1,7 @@
 """Model cards, the README.md of an adapter's and of a twin's folder. Nothing in them differs between two runs of one configuration."""
 
 from ..config import RunConfig, TrainSpec
+from ..models.weights import is_twin, weights_name
 from ..registry import ModelSpec
 
 ADAPTER = """# {display}, tuned to answer survey questions as a given persona ({profile})
@@ -42,16 +43,16 @@ def _with_metadata(text: str, **metadata) -> str:
 
 def adapter_card(run: RunConfig, spec: ModelSpec, recipe: TrainSpec, identity: dict, untuned: float, best: dict) -> str:
     """The card of an adapter. Args: identity: `Job.identity`. untuned: validation loss of the base (nats). best: the record of the epoch that was kept."""
-    nano = run.settings.scale == "nano"
+    nano, name = is_twin(spec, run.settings.scale), weights_name(spec, run.settings.scale)
     scores = ", ".join(f"{name} {best[name]:.3f}" for name in ("bleu", "rouge1", "rougeL", "bertscore_f1", "persona_sim") if name in best)
     text = ADAPTER.format(
         display=spec.display, profile=run.profile, r=recipe.r, alpha=recipe.alpha, seed=recipe.seed, epochs=recipe.epochs,
-        base=f"data/models/{spec.key}" if nano else spec.hub_id, revision="" if nano else f" at revision {spec.revision}",
+        base=name, revision=f" at revision {spec.revision}" if name == spec.hub_id else "",
         scale_note="The base is a nano twin of about 1.7 million parameters: its numbers say nothing about the real model." if nano else "",
         data_hash=identity["data_hash"], template_hash=identity["template_hash"], untuned=untuned, val_loss=best["val_loss"], epoch=best["epoch"],
         scores=scores or "none",
     )  # fmt: skip
-    base_model = None if nano else spec.hub_id  # the hub takes its own ids alone here
+    base_model = None if nano else spec.hub_id or None  # the hub takes its own ids alone here
     tags = ["lora", "qlora", "survey-simulation", run.profile]
     return _with_metadata(text, base_model=base_model, library_name="peft", license="apache-2.0" if nano else "other", tags=tags)
 

@@ -16,6 +16,7 @@ from ..config import RunConfig, TrainSpec, device, device_name, versions
 from ..files import folder_hash
 from ..models.adapters import adapted_folder, add_lora, lora_modules, save_adapter
 from ..models.loading import load_base, load_tokenizer, quantization, unpacked
+from ..models.weights import weights_name
 from ..progress import track
 from ..prompts import chat
 from ..registry import ModelSpec
@@ -155,6 +156,7 @@ def _record(job: Job, model, start: _Start, log: list[dict], *, packed: dict, un
     spec, run = job.spec, job.run
     return {
         "fingerprint": job.mark, "model": spec.key, "display": spec.display, "hub_id": spec.hub_id, "revision": spec.revision, "profile": run.profile,
+        "weights": weights_name(spec, run.settings.scale),
         "train_spec": job.recipe, "why": run.settings.why, "lora_modules": lora_modules(model, spec), "trainable": trainable, "total": total,
         "share": round(trainable / total, 6), "quantization": packed,
         "adapted_base": start.configuration["adapted_base"], "data_hash": job.identity["data_hash"], "template_hash": job.identity["template_hash"],

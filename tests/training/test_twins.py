@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 
 from polypersona_lib import paths
-from polypersona_lib.models.loading import load_tokenizer, source, verify_nano
+from polypersona_lib.models.loading import load_tokenizer
+from polypersona_lib.models.weights import source, verify
 from polypersona_lib.prompts import chat
 from polypersona_lib.registry import MODELS, get_spec
 from polypersona_lib.training import twin_texts, twins
@@ -96,7 +97,7 @@ def test_a_twin_built_twice_has_the_same_bytes(key, talks, chats, tmp_path):
 @pytest.mark.parametrize("key", MODELS)
 def test_shipped_twins_are_small_whole_and_carded(key):
     folder = source(get_spec(key), "nano")
-    verify_nano(folder)
+    verify(folder, "")
     assert folder.parent == paths.NANO_MODELS
     assert (folder / "model.safetensors").stat().st_size <= 3.6e6
     assert "Pre-trained on" in (folder / "README.md").read_text()

@@ -1,0 +1,182 @@
+"""Where a base model's files are: a shipped twin, a plain folder, a GGUF file (in a package or on this machine), or the hub. Imports no PyTorch by itself.
+
+A GGUF file is read once, written as safetensors into a user cache, and from then on read from there: two seconds instead of a minute.
+"""
+
+import errno
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+
+from .. import paths
+from ..files import file_hash, folder_hash
+from ..registry import GgufFile, ModelSpec, hub_weights
+
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
+CACHE = "POLYPERSONA_CACHE"  # environment variable: another place for converted weights than the user's cache folder
+LISTING = "hashes.json"
+
+
+class Unavailable(RuntimeError):
+    """A model is not available now: one line with what, why, and what to do."""
+
+
+def is_twin(spec: ModelSpec, scale: str) -> bool:
+    """Whether the model is a nano twin at this scale; one without a twin is itself at every scale."""
+    return scale == "nano" and spec.nano is not None
+
+
+def source(spec: ModelSpec, scale: str) -> Path:
+    """Folder of the base's files at the given scale, fetched or converted if need be.
+
+    Raises: FileNotFoundError or ValueError for missing or damaged files of this machine; Unavailable if the hub, the licence, the disk or a missing
+        package says no.
+    """
+    if is_twin(spec, scale):
+        folder = paths.NANO_MODELS / spec.key
+        verify(folder, "restore the file or rebuild with: python -m polypersona_lib nano")
+        return folder
+    if spec.folder:
+        return _plain_folder(spec)
+    return converted(spec) if _takes_gguf(spec) else _from_hub(spec)
+
+
+def _takes_gguf(spec: ModelSpec) -> bool:
+    """Whether the weights come from the entry's GGUF file: it has one, and the run does not ask for the hub's (`--weights hub`)."""
+    return spec.gguf is not None and not (spec.revision and hub_weights())
+
+
+def weights_name(spec: ModelSpec, scale: str) -> str:
+    """What records, cards and adapters call the base: two bases with other weights have other names."""
+    if is_twin(spec, scale):
+        return f"data/models/{spec.key}"
+    if spec.folder:
+        return Path(spec.folder).resolve().name
+    if _takes_gguf(spec):
+        return f"{spec.gguf.package}/{Path(spec.gguf.file).name}" if spec.gguf.package else Path(spec.gguf.file).name
+    return spec.hub_id
+
+
+def weights_identity(spec: ModelSpec, scale: str) -> str:
+    """Equal if and only if the weights are: the hash of a folder, name and sha256 of a GGUF file, or the hub's id with its revision."""
+    if is_twin(spec, scale) or spec.folder:
+        return folder_hash(source(spec, scale))
+    if _takes_gguf(spec):
+        return f"{weights_name(spec, scale)} sha256:{spec.gguf.sha256 or file_hash(_gguf_path(spec))}"
+    return f"{spec.hub_id}@{spec.revision}"
+
+
+def verify(folder: Path, remedy: str) -> None:
+    """Compare the files of a folder with its list of hashes. Raises FileNotFoundError or ValueError naming the file, and what to do."""
+    if not (folder / LISTING).exists():
+        raise FileNotFoundError(f"{folder}: no model here; {remedy}")
+    for name, expected in json.loads((folder / LISTING).read_text(encoding="utf-8")).items():
+        if file_hash(folder / name) != expected:
+            raise ValueError(f"{folder / name}: does not match {LISTING}; {remedy}")
+
+
+def _plain_folder(spec: ModelSpec) -> Path:
+    folder = Path(spec.folder).expanduser().resolve()
+    missing = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]
+    missing += [] if list(folder.glob("*.safetensors")) else ["*.safetensors"]
+    if missing:
+        raise FileNotFoundError(f"{spec.key}: {folder} lacks {', '.join(missing)}; name a folder that save_pretrained of model and tokenizer wrote")
+    return folder
+
+
+# --- GGUF files ------------------------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where converted weights are kept: $POLYPERSONA_CACHE, else the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ[CACHE]) if os.environ.get(CACHE) else user_cache_path("polypersona", appauthor=False)
+
+
+def converted(spec: ModelSpec) -> Path:
+    """Folder with the model of the entry's GGUF file, in bf16 safetensors; written at the first call.
+
+    Raises: ValueError for a file that is not the expected one.
+    """
+    file = _gguf_path(spec)
+    digest = spec.gguf.sha256 or file_hash(file)
+    folder = cache_folder() / f"{spec.key}-{digest[:16]}"
+    if not folder.exists():
+        if file_hash(file) != digest:
+            raise ValueError(f"{file}: sha256 is {file_hash(file)}, the registry wants {digest}; install the file anew")
+        _convert(file, folder)
+    verify(folder, f"delete {folder}, it is written anew")
+    return folder
+
+
+def _gguf_path(spec: ModelSpec) -> Path:
+    """The GGUF file of an entry. Raises: Unavailable if its package is not installed or its path leads nowhere."""
+    wanted: GgufFile = spec.gguf
+    if not wanted.package:
+        file = Path(wanted.file).expanduser().resolve()
+        if not file.is_file():
+            raise Unavailable(f"{spec.display}: no GGUF file at {file}" + (f"; {wanted.install}" if wanted.install else ""))
+        return file
+    module = importlib.util.find_spec(wanted.package.partition("==")[0].replace("-", "_"))
+    file = Path(module.origin).parent / wanted.file if module and module.origin else None
+    if file is None or not file.is_file():
+        raise Unavailable(f"{spec.display}: its weights are not installed; {wanted.install}")
+    return file
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Write the model and tokenizer of a GGUF file into `folder`, whole or not at all; of two processes at once the first one counts."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    print(f"reading {file.name} once (about a minute); its weights are kept in {folder}", flush=True)
+    place, name = file.parent, str(file)  # the whole path: transformers takes a file of that name in the working directory first
+    read = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32, local_files_only=True)
+    config = read.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # the weights are plain numbers now; `save_pretrained` of what was read would refuse
+    config.dtype = torch.bfloat16
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    plain.load_state_dict(read.state_dict())
+    plain.tie_weights()
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        plain.save_pretrained(beside)
+        AutoTokenizer.from_pretrained(place, gguf_file=name, local_files_only=True).save_pretrained(beside)
+        hashes = {path.name: file_hash(path) for path in sorted(beside.iterdir())}
+        (beside / LISTING).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+        beside.rename(folder)
+    except OSError as error:
+        if not folder.exists():
+            raise Unavailable(f"{folder}: cannot be written ({error.strerror}); set {CACHE} to a folder with 0.3 GB of room") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+# --- the hub -----------------------------------------------------------------------------------------------------------------------
+
+
+def _from_hub(spec: ModelSpec) -> Path:
+    """The hub's files at the pinned revision, from the cache or fetched."""
+    from huggingface_hub import errors, snapshot_download
+
+    name = f"{spec.hub_id} at revision {spec.revision[:12]}"
+    try:
+        return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=HUB_FILES))
+    except errors.GatedRepoError as error:
+        raise Unavailable(f"{name}: its licence ({spec.licence}) has not been accepted; accept it on the model's page, then: hf auth login") from error
+    except errors.RevisionNotFoundError as error:
+        raise Unavailable(f"{name}: the hub no longer has this revision; choose another one in registry.py") from error
+    except errors.RepositoryNotFoundError as error:
+        raise Unavailable(f"{name}: the hub has no such model, or shows it only to users who are logged in (hf auth login)") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise Unavailable(f"{name}: the download failed (the hub answered {error.__cause__.response.status_code}); try again later") from error
+        raise Unavailable(f"{name}: not in the cache, and the hub cannot be reached; check the network and that HF_HUB_OFFLINE is not set") from error
+    except OSError as error:
+        full = "no space left on the disk; set HF_HOME to one with room"
+        why = full if error.errno == errno.ENOSPC else f"the download failed ({type(error).__name__}: {error})"
+        raise Unavailable(f"{name}: {' '.join(why.split())}") from error

@@ -1,0 +1,41 @@
+"""Drawing a token: the bisection takes the entry that counting takes, ties, empty entries and ends included."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from polypersona_lib.models.generation import draw
+
+
+def _counted(logits, u, temperature, top_p, nucleus=256):
+    """The same in NumPy, entry by entry: how many edges lie at or below the drawn fraction."""
+    picked = []
+    mass = torch.softmax(logits / temperature[:, None], dim=-1)
+    for row, fraction, p in zip(mass, u, top_p, strict=True):
+        value, order = (row, torch.arange(len(row))) if p >= 1 else row.topk(min(nucleus, len(row)))
+        if p < 1:
+            value = torch.where(value.cumsum(-1) - value < p, value, 0.0)
+        edges = np.cumsum(value.double().numpy())
+        picked.append(int(order[min((edges <= fraction.item() * edges[-1]).sum(), len(edges) - 1)]))
+    return picked
+
+
+def test_bisection_takes_the_entry_that_counting_takes():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(60, 700, generator=generator) * 4
+    logits[:, 100:400] = float("-inf")  # plateaus
+    logits[20:40, 5:9] = 3.0  # ties
+    u = torch.rand(60, generator=generator, dtype=torch.float64)
+    u[:3], u[3:6] = 0.0, 1 - 2**-53
+    temperature = torch.full((60,), 0.7)
+    for p in (1.0, 0.9):
+        top_p = torch.full((60,), p)
+        assert draw(logits, u, temperature, top_p).tolist() == _counted(logits, u, temperature, top_p)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_probable():
+    chances = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    taken = draw(chances.log().expand(1000, 4), u, torch.ones(1000), torch.ones(1000))
+    assert torch.bincount(taken, minlength=4).tolist() == [500, 0, 300, 200]
