@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import io
+import os
 import sys
 
 from . import paths
@@ -52,5 +54,34 @@ def main(argv: list[str]) -> int:
         return 1
 
 
+class _Pipe(io.RawIOBase):
+    """A standard stream that may be closed at its other end: what is written then is lost in silence, and the command goes on to its end."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.number
+
+    def write(self, data) -> int:
+        try:
+            return os.write(self.number, data)
+        except BrokenPipeError:
+            return len(data)
+
+
+def quiet_pipes() -> None:
+    """Let `COMMAND | head` end without a traceback: files that the command writes are written, and its exit status is its own."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not stream.isatty():
+            pipe = io.BufferedWriter(_Pipe(stream.fileno()))
+            setattr(sys, name, io.TextIOWrapper(pipe, encoding=stream.encoding, errors=stream.errors, line_buffering=name == "stderr"))
+
+
 if __name__ == "__main__":
+    quiet_pipes()
     sys.exit(main(sys.argv[1:]))

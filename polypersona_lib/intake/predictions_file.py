@@ -6,16 +6,20 @@ Nothing is guessed and nothing is dropped in silence: what is wrong is listed wi
 import difflib
 import json
 import math
+import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import InputError, quoted
 from ..prompts.chat import render_card
-from .reading import read_rows
+from .reading import Place, read_rows, says_missing, slug_of
+from .record_fields import CARD_NAMES, read_persona
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
+_NOT_OF_A_PERSON = {"description", "summary", "bio", "values", "location", "area"}  # columns of these names need not be about the person
 _COLUMNS = (*REQUIRED, "persona", *TEXT_FIELDS, "options")
 CHOICES = {"question_type": ("open", "likert", "yesno", "agreement"), "status": ("ok", "failed")}
 ALSO_CALLED = {  # what other tools call our columns: for the hint alone
@@ -46,6 +50,26 @@ def _unpacked(row: dict) -> dict:
     return row
 
 
+def _without_header_rows(rows: list[tuple[int, object]]) -> tuple[list[tuple[int, object]], list[int]]:
+    """The rows without those that only describe the columns, and the lines of these.
+
+    Such rows are: a row whose cells are Qualtrics' {"ImportId": ...}, and what stands above it; a first row whose id is called like its column
+    ("Response ID"); the column names again, as in files put together from several exports.
+    """
+    import_ids = [i for i, (_, row) in enumerate(rows[:3]) if isinstance(row, dict) and any(_is_import_id(v) for v in row.values())]
+    top = max(import_ids, default=-1) + 1
+    if not top and rows and isinstance(rows[0][1], dict):
+        top = int(any(_folded(k).endswith("id") and _folded(k) == _folded(v) for k, v in rows[0][1].items()))
+    gone = {i for i, (_, row) in enumerate(rows) if i < top or (isinstance(row, dict) and row and all(_folded(k) == _folded(v) for k, v in row.items()))}
+    return [row for i, row in enumerate(rows) if i not in gone], [rows[i][0] for i in sorted(gone)]
+
+
+def _is_import_id(value: object) -> bool:
+    return (isinstance(value, str) and bool(re.match(r'\s*\{\s*"ImportId"\s*:', value))) or (isinstance(value, dict) and "ImportId" in value)
+
+
+def _folded(value: object) -> str:
+    return re.sub(r"[\W_]+", "", value.casefold()) if isinstance(value, str) else ""
 def _json(text: str, kind: type):
     """`text` read as JSON if that gives a `kind`, else None."""
     try:
@@ -135,25 +159,35 @@ def _objects(path: Path) -> tuple[list[tuple[int, object]], list[tuple[int, str]
 def read_predictions(path: str | Path) -> pd.DataFrame:
     """Read one file of predictions. Raises InputError that lists every error (at most 20) with file, line and field.
 
-    Returns: the given columns; whole numbers become text, a blank prediction gets status "failed", a persona object its card. `attrs["unused"]`: the names
-    of columns that the file has and the scores do not use.
+    Returns: the given columns; whole numbers become text, a blank prediction gets status "failed", a persona (text, object, attributes in columns) its card.
+        `attrs["unused"]`: the names of columns that the file has and the scores do not use. `attrs["notes"]`: what was mapped or left out -> how often.
     """
     objects, errors = _objects(Path(path))
-    rows, seen = [], {}
-    for line, row in objects:
+    objects, header_lines = _without_header_rows(objects)
+    rows, seen, at = [], {}, Place(str(path))
+    if header_lines:
+        shown = ", ".join(map(str, header_lines[:5])) + (", …" if len(header_lines) > 5 else "")
+        at.notes[f"left out: {len(header_lines)} rows that only describe the columns (line {shown})"] += 1
+    for at.line, row in objects:
         if not isinstance(row, dict):
-            errors.append((line, f"expected an object, found {_kind(row)}"))
+            errors.append((at.line, f"expected an object, found {_kind(row)}"))
             continue
         twice = [f"{name}: stands there twice" for name in getattr(row, "twice", ())]
-        row = _unpacked(row)
-        errors += [(line, what) for what in twice + _field_errors(row)]
-        if "id" in row and (first := seen.setdefault(str(row["id"]), line)) != line:
-            errors.append((line, f"id: {quoted(row['id'])} is already in line {first}"))
-        rows.append(row)
+        row = _without_missing_words(_unpacked(row), at)
+        errors += [(at.line, what) for what in twice + _field_errors(row)]
+        if "id" in row and (first := seen.setdefault(str(row["id"]), at.line)) != at.line:
+            errors.append((at.line, f"id: {quoted(row['id'])} is already in line {first}"))
+        rows.append(_with_card(row, at))
+    errors += [(p.line, f"{p.field}: {p.message}") for p in at.errors]
     if errors:
         raise InputError(_listed(path, errors, rows))
     if not rows:
         raise InputError(f"{path}: holds no rows")
+    return _frame(rows, at.notes)
+
+
+def _frame(rows: list[dict], notes: Counter) -> pd.DataFrame:
+    """The frame that `read_predictions` returns."""
     names = [n for n in _COLUMNS if any(row.get(n) is not None for row in rows)]
     frame = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in dict.fromkeys([*REQUIRED, *names])})
     frame["prediction"] = frame["prediction"].map(lambda p: p or "")
@@ -163,7 +197,30 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if "persona" in frame:
         frame["persona"] = frame["persona"].map(lambda p: render_card(p) if p else None)
     frame.attrs["unused"] = [c for c in dict.fromkeys(k for row in rows for k in row) if c not in _COLUMNS]
+    frame.attrs["notes"] = dict(notes)
     return frame
+
+
+def _without_missing_words(row: dict, at: Place) -> dict:
+    """`row` without texts such as "nan" that stand for a missing value; each kind is noted. "None" may be an answer, and so may any option's label."""
+    options = row["options"] if isinstance(row.get("options"), list) else ()
+    for name in [n for n in _COLUMNS if n not in ("id", "options") and says_missing(row.get(n)) and row[n].strip() not in options]:
+        word, answer = row[name].strip(), name in ("prediction", "reference")
+        if answer and word == "None":
+            at.note(f"{name} 'None' scored as an answer (if it is a missing one, leave it empty)")
+        else:
+            at.note(f"{name} {quoted(word)} read as missing" + (": a failed generation" if name == "prediction" else ""))
+            row[name] = "" if answer else None
+    return row
+
+
+def _with_card(row: dict, at: Place) -> dict:
+    """`row` with its persona object under our names; attributes of the person that have columns of their own go into the card, unless it has no persona."""
+    beside = {k: row[k] for k in row if k not in _COLUMNS and slug_of(k) in CARD_NAMES - _NOT_OF_A_PERSON and row[k] not in (None, "")}
+    if not isinstance(row.get("persona"), dict) and not (beside and isinstance(row.get("persona"), str | None)):
+        return row
+    card = read_persona(row.get("persona"), beside, at)
+    return {k: v for k, v in row.items() if k not in beside} | {"persona": card}
 
 
 def unused(frame: pd.DataFrame) -> list[str]:

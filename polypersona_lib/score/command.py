@@ -54,7 +54,7 @@ def _report(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict, mi
         "metrics": {line["metric"]: {k: line[k] for k in keys} for line in known if not line["group"]},
         "groups": [{k: line[k] for k in ("group", "metric", *keys[:4])} for line in known if line["group"]],
         "notes": {k: v for k, v in notes.items() if k != "signatures"}, "signatures": notes["signatures"], "missing": missing,
-        "unused_columns": frame.attrs.get("unused", []),
+        "unused_columns": frame.attrs.get("unused", []), "reading": frame.attrs.get("notes", {}),
     }  # fmt: skip
 
 

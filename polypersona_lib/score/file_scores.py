@@ -12,9 +12,9 @@ from ..scoring import metric_table, metrics, readability, set_scores, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
 from ..world.questions import in_common_order, label_set
+from . import left_out
 from .reading_pool import reading_pool
 
-GROUPS = ("domain", "question_type")
 HEADLINES = ("bleu", "rouge1", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_content", "swap_gap_option")
 SWAP_ROWS = 2000  # rows of a larger file that the swap control looks at: its time grows with rows times people asked the same question
 SWAP_PEOPLE = resampling.FEW  # people are the units: a larger file leaves out questions before it keeps fewer of them
@@ -172,24 +172,13 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
     return needs
 
 
-def _left_out(frame: pd.DataFrame, rows: pd.DataFrame) -> dict:
-    """What the swap control and the format left out: see the notes of `score_file`."""
-    swapped, answered = rows[[c for c in rows if c.startswith("swap_")]].notna().any(axis=1), ~rows["failed"]
-    partial = 0
-    if "question_type" in frame and rows["format_valid"].notna().any():
-        closed = frame["question_type"].notna() & frame["question_type"].ne("open")
-        partial = int((closed & answered & rows["format_valid"].isna()).sum())
-    alone = int((answered & ~swapped).sum()) if swapped.any() else 0
-    return {"swap_rows": int(swapped.sum()), "sampled": bool(swapped.any()) and len(frame) > SWAP_ROWS, "alone": alone, "partial": partial}
-
-
 def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Everything that can be said about one file. If it names people, its intervals resample people: rows of one person are not independent.
 
     Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
-        `cluster`, the person; notes: `signatures`, `people` (None: not named), what the swap left out (`swap_rows`, `sampled`, `alone`), `partial` (closed
-        rows without options), `phrases` (turns of phrase that the swap gap on content leaves out), `published` (answers of the embedded
-        data set that the reasons are compared with), and for the distributions `items` and `uniform`).
+        `cluster`, the person; notes: `signatures`, `people` (None: not named), `left_out` (sentences: what no score, or not every score, is about), `phrases`
+        (turns of phrase that the swap gap on content leaves out), `published` (answers of the
+        embedded data set that the reasons are compared with), and for the distributions `items` and `uniform`).
     """
     encoder, people = encoder or load_encoder(), _respondents(frame)
     rows = metrics.score_rows(frame, encoder=encoder)
@@ -207,15 +196,15 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
     distribution, notes = item_lines(frame, both, seed=seed)
     whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(frame, both, people, seed) + distribution
     table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
-    for name in (g for g in GROUPS if g in frame):
+    for name in (g for g in left_out.GROUPS if g in frame):
         kept = [m for m in HEADLINES if m in names]
         lines = metrics.summarise_rows(rows.dropna(subset=[name]), metrics=kept, by=name, cluster=cluster, seed=seed)
         table = pd.concat([table, lines.assign(group=f"{name}: " + lines[name])])
     order = {m: i for i, m in enumerate(metric_table.METRICS)}
     table = table[table["value"].notna()].sort_values("metric", key=lambda c: c.map(order), kind="stable")
     table = table.sort_values("group", kind="stable")  # the whole file's lines, "", come first
-    signatures = {"bleu_corpus": set_scores.bleu_signature(), "bertscore_f1": encoder.signature}
-    notes |= {"people": None if people is None else people.nunique(), "signatures": signatures} | _left_out(frame, rows)
+    notes |= {"people": None if people is None else people.nunique(), "signatures": left_out.signatures(frame, rows, encoder)}
+    notes["left_out"] = left_out.sentences_of(frame, rows, both, items=notes.get("items", 0), sampled=len(frame) > SWAP_ROWS)
     notes["published"] = published
     notes["phrases"] = len(swap.phrases_of(frame["question_id"])) if "question_id" in frame else 0
     return table[["group", "metric", "value", "lo", "hi", "n", "n_failed"]].reset_index(drop=True), rows.set_index("id"), notes

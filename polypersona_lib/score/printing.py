@@ -8,7 +8,7 @@ import pandas as pd
 from ..errors import quoted
 from ..scoring import diagnosis, metric_table
 
-WIDTH, MOST_GROUPS = 80, 15
+WIDTH, MOST_GROUPS, MOST_NOTES = 80, 15, 12
 FEW_PEOPLE = 10  # fewer, and even the widened intervals cover too seldom (tests/test_stats.py)
 GROUP_COLUMNS = {  # metric -> heading in the tables by group
     "bleu": "BLEU", "rouge1": "ROUGE-1", "bertscore_f1": "BERTSc.", "quality": "quality", "stance_acc": "stance", "swap_gap_rouge1_content": "swap gap",
@@ -39,12 +39,16 @@ def print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict,
     failed = int((frame["status"] == "failed").sum())
     people = "" if notes["people"] is None else f", {notes['people']} people"
     print(f"\n{_name(name)}: {len(frame)} rows{people}" + (f", {failed} failed (counted, not scored)" if failed else ""))
+    _print_reading(frame.attrs.get("notes", {}), len(frame))
     _print_findings(findings, diagnosis.not_checked(frame), len(frame))
     whole = lines[lines["group"] == ""]
     print(f"\n  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
+    values = dict(zip(whole["metric"], whole["value"], strict=True))
     for line in whole.itertuples():
+        if line.metric.endswith("_ascii") and line.value == values[line.metric.removesuffix("_ascii")]:
+            continue  # the signature says that both are the same
         print(f"  {metric_table.METRICS[line.metric].label:42} {_number(line.value):>7}  {_interval(line.lo, line.hi):18} {line.n:6}")
-    _print_footnotes(whole, notes, len(frame))
+    _print_footnotes(whole, notes)
     for by, part in lines[lines["group"] != ""].groupby(lines["group"].str.partition(": ")[0], sort=False):
         _print_groups(by, part)
     if missing:
@@ -54,7 +58,16 @@ def print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict,
     if unused:
         _say(f"columns not used: {', '.join(unused)}")
     for metric, text in notes["signatures"].items():
-        print(f"  {metric_table.METRICS[metric].label}:\n    {text}")
+        print(f"  {metric_table.METRICS[metric].label}:")
+        _say(text, first="    ")
+
+
+def _print_reading(notes: dict[str, int], rows: int) -> None:
+    """What the reader of the file mapped or left out."""
+    for text, count in list(notes.items())[:MOST_NOTES]:
+        _say(f"read: {text}" + (f" ({'every row' if count == rows else f'{count} x'})" if count > 1 else ""))
+    if len(notes) > MOST_NOTES:
+        _say(f"read: {len(notes) - MOST_NOTES} more notes: --json")
 
 
 def _print_findings(findings: list, unchecked: list[str], rows: int) -> None:
@@ -67,8 +80,8 @@ def _print_findings(findings: list, unchecked: list[str], rows: int) -> None:
         _say(f"{rows} rows are few: a fault in single answers, or a small difference, would not be seen", first="    ", rest="      ")
 
 
-def _print_footnotes(lines: pd.DataFrame, notes: dict, rows: int) -> None:
-    """How to read the intervals and the distributions."""
+def _print_footnotes(lines: pd.DataFrame, notes: dict) -> None:
+    """How to read the intervals and the distributions, and what is left out."""
     people = notes["people"]
     if lines["lo"].isna().any() or (lines["hi"] - lines["lo"]).le(1e-12).any():
         _say("–: no interval: all rows alike, or too few of them")
@@ -79,16 +92,12 @@ def _print_footnotes(lines: pd.DataFrame, notes: dict, rows: int) -> None:
         asked = f"{notes['items']} closed question{'' if notes['items'] == 1 else 's'}"
         flat = f"an answerer who takes every option equally often has an alignment of {notes['uniform']:.4f} there"
         _say(f"alignment, spread and entropy: means over {asked}; {flat}")
-    if notes["partial"]:
-        _say(f"format and quality: {notes['partial']} closed rows have no options and are left out; a column options would add them")
     if notes["published"]:
         _say(f"topic and option of reasons: also compared with {notes['published']} published answers to the same questions")
     if "swap_gap_rouge1_content" in set(lines["metric"]) and not notes["phrases"]:
         _say("swap gap on content: no list of turns of phrase comes with these questions, so it is without the cards' words alone")
-    if notes["sampled"]:
-        _say(f"swap: a sample of people and questions with {notes['swap_rows']} of the {rows} rows; all rows would take very long")
-    elif notes["alone"]:
-        _say(f"swap: without {notes['alone']} rows whose question nobody else answered")
+    for text in notes["left_out"]:
+        _say(text)
 
 
 def _print_groups(by: str, lines: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from .. import resampling
 from ..errors import quoted
 from ..prompts import chat
-from ..texts import sentences
+from ..texts import sentences, spaced
 from . import metric_table, metrics, readability
 from .option_labels import read_option
 
@@ -67,7 +67,7 @@ def percent(share: float) -> str:
 
 
 def _fold(text: str) -> str:
-    return " ".join(text.lower().split())
+    return " ".join(spaced(text).lower().split())
 
 
 def _counted(id: str, hits: list[bool], limit: float, text: str, metric: str, *, floor: float = NOTED) -> list[_Finding]:
@@ -128,7 +128,7 @@ def _shapes(rows: list[dict]) -> list[_Finding]:
     """Open answers too short, too long or cut off; closed answers without an option. Answers with control text are left out: their ends are not their own."""
     rows = [r for r in rows if not chat.find_control_text(r["prediction"])]
     pairs = [(r["prediction"].strip(), r["reference"].strip()) for r in rows if r.get("question_type") == "open"]
-    short = [len(p.split()) < SHORT_WORDS and len(r.split()) >= FULL_WORDS for p, r in pairs]
+    short = [len(spaced(p).split()) < SHORT_WORDS and len(spaced(r).split()) >= FULL_WORDS for p, r in pairs]
     long = [(n := len(sentences(p))) > MOST_SENTENCES and n > 2 * len(sentences(r)) for p, r in pairs]
     cut = [not metrics.is_finished(p) and metrics.is_finished(r) for p, r in pairs]
     faults = {"open_short": (short, f"have fewer than {SHORT_WORDS} words: labels, not answers"),
@@ -161,7 +161,7 @@ def _readability(rows: list[dict]) -> list[_Finding]:
 
 def _copies(rows: list[dict], pool: list[dict]) -> list[_Finding]:
     """Answers that are the reference, another person's answer, or the same for many."""
-    long = [r for r in rows if len(r["prediction"].split()) >= LONG_WORDS]
+    long = [r for r in rows if len(spaced(r["prediction"]).split()) >= LONG_WORDS]
     text = "identical to the reference in {share} of the rows (answers of five words and more): a copy, or leakage"
     findings = _counted("copy", [_fold(r["prediction"]) == _fold(r["reference"]) for r in long], COPIED, text, "bleu")
     said: dict[tuple, set] = {}

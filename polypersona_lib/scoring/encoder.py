@@ -69,6 +69,7 @@ class Encoder:
         self.model.encoder.layer = self.model.encoder.layer[: spec.layer]
         self._tokens: OrderedDict = OrderedDict()
         self._pooled: dict[str, np.ndarray] = {}
+        self._cut: set[str] = set()
 
     @property
     def signature(self) -> str:
@@ -86,6 +87,8 @@ class Encoder:
         if not texts:
             return
         ids = self.tokenizer([self.spec.prefix + t.strip() for t in texts], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        full = [t for t, tokens in zip(texts, ids, strict=True) if len(tokens) == MAX_TOKENS]
+        self._cut |= {t for t in full if len(self.tokenizer(self.spec.prefix + t.strip(), verbose=False)["input_ids"]) > MAX_TOKENS}
         order = sorted(range(len(ids)), key=lambda i: (_rounded(len(ids[i])), i))
         buckets = [list(group) for _, group in itertools.groupby(order, key=lambda i: _rounded(len(ids[i])))]
         batches = [bucket[start : start + _BATCH] for bucket in buckets for start in range(0, len(bucket), _BATCH)]
@@ -115,6 +118,10 @@ class Encoder:
         with torch.inference_mode():
             hidden = self.model(input_ids=padded.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state.cpu()
         return [hidden[row, : len(tokens)].clone() for row, tokens in enumerate(ids)]
+
+    def is_cut(self, text: str) -> bool:
+        """True if a text that was encoded is longer than `MAX_TOKENS`: what comes after them has no part in its numbers."""
+        return text in self._cut
 
     def embed(self, texts: Iterable[str]) -> np.ndarray:
         """Unit-length mean-pooled embeddings, shape (n, dim); zeros for blank text."""

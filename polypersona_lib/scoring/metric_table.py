@@ -21,24 +21,33 @@ _WINS = _OURS + "the share of other personas' references to the same question am
 _FEW = " (masked texts: four persons on either side, in one order for all systems)"
 _MASK = ", after all words whose stem occurs in the card of either of the two compared personas are taken out of the prediction and of both references"
 _CONTENT = _MASK + ", and the data set's turns of phrase"
+_UNITS = {"1": "single words", "2": "word pairs", "L": "the longest common subsequence"}
+_WORDS = ", words of letters and digits of any script (characters of scripts without spaces), Porter stemmer on ASCII words. On ASCII text as rouge_score."
+_CHARACTERS = "; characters of scripts without spaces count as words."
 METRICS = {
     m.id: m
     for m in (
-        Metric("bleu", "BLEU", "row", _OURS + "the mean NLTK sentence BLEU, smoothing method 1, lower-cased, split on white space."),
-        Metric("bleu_sacre_sentence", "BLEU (sacreBLEU, sentence)", "row", _OURS + "the mean sacreBLEU sentence score, effective order, / 100."),
-        Metric("bleu_corpus", "BLEU (sacreBLEU, corpus)", "set", _OURS + "the sacreBLEU corpus score / 100, with its signature."),
-        Metric("rouge1", "ROUGE-1", "row", _OURS + "the rouge_score F1 of single words, Porter stemmer on."),
-        Metric("rouge2", "ROUGE-2", "row", _OURS + "the rouge_score F1 of word pairs, Porter stemmer on."),
-        Metric("rougeL", "ROUGE-L", "row", _OURS + "the rouge_score F1 of the longest common subsequence, Porter stemmer on."),
+        Metric("bleu", "BLEU", "row", _OURS + "the mean NLTK sentence BLEU, smoothing method 1, lower-cased, split on white space" + _CHARACTERS, version="2"),
+        Metric("bleu_sacre_sentence", "BLEU (sacreBLEU, sentence)", "row",
+               _OURS + "the mean sacreBLEU sentence score, effective order, / 100, with tokenizer 13a" + _CHARACTERS, version="2"),
+        Metric("bleu_corpus", "BLEU (sacreBLEU, corpus)", "set",
+               _OURS + "the sacreBLEU corpus score / 100, with its signature" + _CHARACTERS, version="2"),
+        *(Metric(f"rouge{n}", f"ROUGE-{n}", "row", _OURS + f"the rouge_score F1 of {what}" + _WORDS, version="2") for n, what in _UNITS.items()),
+        *(Metric(f"rouge{n}_ascii", f"ROUGE-{n} (rouge_score's own words)", "row",
+                 _OURS + f"the rouge_score F1 of {what} with its own tokenizer: a-z and 0-9 only, Porter stemmer on; what others publish.")
+          for n, what in _UNITS.items()),
         Metric("bertscore_f1", "BERTScore F1", "row",
-               _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0."),
-        Metric("semantic_sim", "Semantic similarity", "row", _OURS + "the cosine of mean-pooled all-MiniLM-L6-v2 embeddings, negative values cut to 0."),
+               _OURS + "bert-score's greedy matching per row, no idf, no rescaling; encoder and layer in the signature; empty text is 0; 512 tokens of "
+               "a text at most. The default encoder knows English."),
+        Metric("semantic_sim", "Semantic similarity", "row", _OURS + "the cosine of mean-pooled all-MiniLM-L6-v2 embeddings, negative values cut to 0; "
+               "512 tokens of a text at most. An encoder of English text."),
         Metric("length_sim", "Length similarity", "row", _OURS + "the smaller over the larger number of characters."),
-        Metric("sentence_sim", "Sentence-count similarity", "row", _OURS + "the smaller over the larger number of sentences."),
-        Metric("sentiment_sim", "Sentiment similarity", "row", _OURS + "1 - |difference of the VADER compound scores| / 2."),
+        Metric("sentence_sim", "Sentence-count similarity", "row", _OURS + "the smaller over the larger number of sentences, in any script.", version="2"),
+        Metric("sentiment_sim", "Sentiment similarity", "row",
+               _OURS + "1 - |difference of the VADER compound scores| / 2. English only: a text without a word of VADER's list has 0."),
         Metric("format_valid", "Format validity", "row", _OURS + "1 for a closed item with exactly one readable option or an open one of 1-8 finished "
-               "sentences, both without control text or an echo of the prompt; else 0."),
-        Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim."),
+               "sentences (of any script), both without control text or an echo of the prompt; else 0.", version="2"),
+        Metric("quality", "Survey quality", "row", _OURS + "the mean of format_valid, length_sim, sentence_sim, sentiment_sim and semantic_sim.", version="2"),
         Metric("readable", "Readable answers", "reading",
                _OURS + "1 for an answer in real words and in a normal order whose reason belongs to its question and its option, as far as these can be "
                "judged; else 0."),
@@ -54,10 +63,10 @@ METRICS = {
         Metric("reason_fits", "Reason fits option", "reading",
                _OURS + "0 if the nearest reason given to the question for an option of the other half of the scale is clearly nearer (TF-IDF cosine, by .25) "
                "than the nearest for one of the own half; else 1."),
-        Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased."),
-        Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased."),
+        Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased" + _CHARACTERS, version="2"),
+        Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased" + _CHARACTERS, version="2"),
         Metric("self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones, "
-               "averaged over 100 samples.", "lower", "2"),
+               "averaged over 100 samples; split on white space" + _CHARACTERS, "lower", "3"),
         Metric("stance_acc", "Stance accuracy", "stance",
                _OURS + "the share of closed items whose option, read from the answer, is the reference's; no stance found is wrong."),
         Metric("stance_qwk", "Stance kappa", "stance",

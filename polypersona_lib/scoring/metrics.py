@@ -13,23 +13,23 @@ import pandas as pd
 
 from .. import resampling
 from ..prompts.chat import find_control_text
-from ..texts import sentences, sentiment, stemmed_words
+from ..texts import ascii_words, is_finished, sentences, sentiment, spaced, stemmed_words
 from .encoder import Encoder, load_encoder
 from .metric_table import METRICS, QUALITY_PARTS, ROW_METRICS
 from .option_labels import read_option
 
-_FINISHED = re.compile(r"[.!?…][\"'”’)\]]*$")
+ROUGES = ("rouge1", "rouge2", "rougeL")
 _ECHO = re.compile(
-    r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n\s*(persona|domain|question|options|system|user|assistant)\s*:", re.I
+    r"^\s*(persona|domain|question|options|system|user|assistant|answer)\s*:|\n[^\S\n]*(persona|domain|question|options|system|user|assistant)\s*:", re.I
 )
 
 
 @cache
-def _rouge():
-    """rouge_score's scorer; its tokenizer with a memory gives the stems of the default one."""
+def _rouge(words=stemmed_words):
+    """rouge_score's scorer with the stems of `words`: of any script, or, with `ascii_words`, those of its own tokenizer (with a memory)."""
     from rouge_score import rouge_scorer
 
-    stems = SimpleNamespace(tokenize=lambda text: [stem for _, stem in stemmed_words(text)])
+    stems = SimpleNamespace(tokenize=lambda text: [stem for _, stem in words(text)])
     return rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True, tokenizer=stems)
 
 
@@ -47,7 +47,7 @@ def _sacre_score(prediction: str, reference: str):
 
 def sacre_counts(prediction: str, reference: str) -> list[int]:
     """What sacreBLEU's corpus score adds up over rows: matches and totals of 1 to 4 words, lengths of prediction and reference."""
-    score = _sacre_score(prediction, reference)
+    score = _sacre_score(spaced(prediction), spaced(reference))
     return [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
 
@@ -61,12 +61,14 @@ def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
     """The scores that need nothing but the two texts."""
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    words = prediction.lower().split()
-    rouge = _rouge().score(reference, prediction)
+    said, meant = spaced(prediction), spaced(reference)
+    words, rouge = said.lower().split(), _rouge().score(reference, prediction)
+    plain = rouge if (prediction + reference).isascii() else _rouge(ascii_words).score(reference, prediction)
     return {
-        "bleu": float(sentence_bleu([reference.lower().split()], words, smoothing_function=SmoothingFunction().method1)) if words else 0.0,
-        "bleu_sacre_sentence": _sacre_score(prediction, reference).score / 100,
-        **{name: rouge[name].fmeasure for name in ("rouge1", "rouge2", "rougeL")},
+        "bleu": float(sentence_bleu([meant.lower().split()], words, smoothing_function=SmoothingFunction().method1)) if words else 0.0,
+        "bleu_sacre_sentence": _sacre_score(said, meant).score / 100,
+        **{name: rouge[name].fmeasure for name in ROUGES},
+        **{f"{name}_ascii": plain[name].fmeasure for name in ROUGES},
         "length_sim": _ratio(len(prediction.strip()), len(reference.strip())),
         "sentence_sim": _ratio(len(sentences(prediction)), len(sentences(reference))),
         "sentiment_sim": 1 - abs(sentiment(prediction) - sentiment(reference)) / 2,
@@ -76,12 +78,7 @@ def _pair_scores(prediction: str, reference: str) -> dict[str, float]:
 def repeats_prompt(prediction: str, question: str = "") -> bool:
     """True if the text holds the prompt's field names at the start of a line, or the whole question (of four words or more)."""
     folded, asked = (" ".join(t.lower().split()) for t in (prediction, question))
-    return bool(_ECHO.search(prediction)) or (len(asked.split()) >= 4 and asked in folded)
-
-
-def is_finished(text: str) -> bool:
-    """True if the text ends with the end of a sentence."""
-    return bool(_FINISHED.search(text.strip()))
+    return bool(_ECHO.search(prediction)) or (len(spaced(asked).split()) >= 4 and asked in folded)
 
 
 def format_validity(preds: pd.DataFrame, *, reader=None) -> np.ndarray:
@@ -124,12 +121,13 @@ def score_rows(
         reader: a StanceReader, used for the format of closed answers without their option's label.
         only: the metrics wanted; the encoder is not loaded if none needs it.
     Returns:
-        One row a prediction, same order and index: the identifying columns of `preds`, `failed` (bool), one column a metric in [0, 1].
+        One row a prediction, same order and index: the identifying columns of `preds`, `failed`, `cut` (bool: prediction or reference is longer than the
+        encoder reads, see `Encoder.is_cut`), one column a metric in [0, 1].
         NaN where a metric cannot be computed (format_valid and quality without question_type).
     """
     keys = [c for c in ("system", "id", "persona_id", "question_id", "domain", "question_type") if c in preds]
     alive, scores = answered(preds), pd.DataFrame(np.nan, index=preds.index, columns=list(ROW_METRICS))
-    texts = preds.loc[alive, ["prediction", "reference"]].astype(str)
+    texts, cut = preds.loc[alive, ["prediction", "reference"]].astype(str), False
     pairs = list(texts.itertuples(index=False, name=None))
     if pairs:
         table = pd.DataFrame([_pair_scores(p, r) for p, r in pairs], index=texts.index)
@@ -140,9 +138,12 @@ def score_rows(
                 scores.loc[alive, "bertscore_f1"] = (bert_encoder or encoder).bertscore_f1(*map(list, zip(*pairs, strict=True)))
             cosine = (encoder.embed(texts["prediction"]) * encoder.embed(texts["reference"])).sum(axis=1)
             scores.loc[alive, "semantic_sim"] = np.clip(cosine.astype(float), 0, 1)
+            cut = [any(e.is_cut(t) for e in (encoder, bert_encoder or encoder) for t in pair) for pair in pairs]
         scores.loc[alive, "format_valid"] = format_validity(preds.loc[alive].assign(**texts), reader=reader)
         scores["quality"] = scores[list(QUALITY_PARTS)].mean(axis=1, skipna=False)
-    return pd.concat([preds[keys], pd.Series(~alive, index=preds.index, name="failed"), scores[[m for m in ROW_METRICS if m in only]]], axis=1)
+    counted = pd.DataFrame({"failed": ~alive, "cut": False}, index=preds.index)
+    counted.loc[alive, "cut"] = cut
+    return pd.concat([preds[keys], counted, scores[[m for m in ROW_METRICS if m in only]]], axis=1)
 
 
 def summarise_rows(

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from .. import resampling
+from ..texts import spaced
 from .metrics import answered, sacre_counts
 
 SAMPLE = 100  # answers that self-BLEU compares: it grows with their number, so it is the same for all systems
@@ -122,7 +123,7 @@ def score_set(preds: pd.DataFrame, *, seed: int = resampling.SEED) -> pd.DataFra
     Args: preds: columns prediction, reference, optional status. NaN: nothing to compute it from; no interval with fewer than four answers (BLEU: two).
     """
     alive = preds[answered(preds)]
-    texts = [p.lower().split() for p in alive["prediction"].astype(str)]
+    texts = [spaced(p).lower().split() for p in alive["prediction"].astype(str)]
     scores = {"bleu_corpus": _corpus_bleu(alive, seed), "distinct1": _distinct(texts, 1, seed), "distinct2": _distinct(texts, 2, seed)}
     scores["self_bleu"] = _self_bleu(texts, seed)
     lines = [{"metric": m, "value": v, "lo": lo, "hi": hi} for m, (v, lo, hi) in scores.items()]

@@ -193,11 +193,102 @@ def test_rows_that_a_score_leaves_out_are_counted(tmp_path, capsys):
     content = [*person_rows(question_type="open"), *(row | {"id": f"a{i}", "question": f"{i}?"} for i, row in enumerate(alone))]
     content += [row | {"id": f"c{i}"} for i, row in enumerate(person_rows(3, question_type="yesno"))]
     _, _, notes = file_scores.score_file(predictions_file.read_predictions(write(tmp_path / "l.jsonl", content)))
-    assert (notes["alone"], notes["partial"], notes["sampled"], notes["swap_rows"]) == (2, 3, False, 15)
+    assert [text for text in notes["left_out"] if not text.startswith("swap: a sample")] == [
+        "format and quality: 3 closed rows without options left out; a column options would add them",
+        "swap: without 2 rows whose question nobody else answered",
+    ]
     many = [row | {"domain": f"d{i}"} for i, row in enumerate(content)]
     assert command.main([write(tmp_path / "l.jsonl", many)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "without 2 rows whose question nobody else answered" in shown and "3 closed rows have no options" in shown and "... and 2 more" in shown
+    assert "without 2 rows whose question nobody else answered" in shown and "3 closed rows without options left out" in shown and "... and 2 more" in shown
+
+
+def test_every_row_that_an_option_a_person_or_a_group_lacks_is_counted():
+    frame = likert(6, [4, 0, 1, 2, 3, 4], [4, 0, 1, 2, 3, 4], persona=[f"P{i}." for i in range(5)] + [None], domain=["a"] * 5 + [None], question_type="likert")
+    frame.loc[1, "reference"], frame.loc[2, "prediction"], frame.loc[3, "question_type"] = "It rains.", "Buses are red.", None
+    said = file_scores.score_file(frame)[2]["left_out"]
+    assert said == [
+        "people: 1 row name nobody; each counts as a person of its own",
+        "options: 1 row left out, because their reference names none of their options or several (first: id '1', 'It rains.')",
+        "options: 1 answer name none or several (first: id '2', 'Buses are red.'): wrong in accuracy, left out of kappa and distributions",
+        "format and quality: 1 row without question_type left out",
+        "swap: 1 row left out that name no person, card or question",
+        "by domain: without 1 row that name none",
+        "by question_type: without 1 row that name none",
+    ]
+
+
+def test_texts_that_the_encoder_cuts_and_texts_that_are_not_english_are_counted():
+    long = " ".join(f"The bus number {i} is late." for i in range(120))
+    frame = pd.DataFrame({"id": list("abcd"), "prediction": [long, "Fine.", "Ich fahre jeden Tag mit dem Bus zur Arbeit.", "我坐公交车。"],
+                          "reference": ["Fine.", "Fine.", "Gut.", "好。"], "status": "ok"})  # fmt: skip
+    _, rows, notes = file_scores.score_file(frame)
+    assert rows["cut"].tolist() == [True, False, False, False] and np.isfinite(rows["bertscore_f1"]).all()
+    first, second = notes["left_out"]
+    assert first == "BERTScore and semantic similarity: 1 row with a text of more than 512 tokens; what comes after them does not count"
+    assert second.startswith("2 rows do not look English. Sentiment, ")
+    assert "characters apart:2 texts" in notes["signatures"]["bleu_corpus"] and "differ in 1 row" in notes["signatures"]["rouge1"]
+    assert "own words:the same in all rows" in file_scores.score_file(frame.head(2))[2]["signatures"]["rouge1"]
+
+
+def test_rows_that_describe_columns_are_left_out_and_named(tmp_path, capsys):
+    """A survey tool's export: names, question texts, import ids, answers; and two exports put together, the names in between."""
+    top = [["ResponseId", "id", "prediction", "reference"], ["Response ID", "id", "What do you think?", "A person's answer"]]
+    ids = ['{"ImportId":"_recordId"}', '{"ImportId":"id"}', '{"ImportId":"QID1_TEXT"}', '{"ImportId":"QID2_TEXT"}']
+    answers = [[f"R_{i}", str(i), f"Tram {i} is quick.", f"Tram {i} is quick."] for i in range(4)]
+    for name, head, lines in (("q.csv", [*top, ids], "2, 3"), ("legacy.csv", top, "2"), ("plain.csv", top[:1], "")):
+        with (tmp_path / name).open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file).writerows([*head, *answers[:2], *(top[:1] if name == "plain.csv" else []), *answers[2:]])
+        frame = predictions_file.read_predictions(tmp_path / name)
+        assert frame["id"].tolist() == list("0123") and (frame["prediction"] == frame["reference"]).all()
+        count = lines.count(",") + 1
+        assert list(frame.attrs["notes"]) == [f"left out: {count} rows that only describe the columns (line {lines or 4})"]
+    assert command.main([str(tmp_path / "q.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert "4 rows" in shown and "read: left out: 2 rows that only describe the columns (line 2, 3)" in shown
+
+
+def test_a_persona_is_read_under_any_name_and_from_columns(tmp_path, capsys):
+    names = ("Name", "Job", "Age", "Sex"), ("description", "occupation", "age", "gender")
+    frames = []
+    for n, keys in enumerate(names):
+        people = [dict(zip(keys, (f"R{i}", "nurse", 20 + i, "F"), strict=True)) for i in range(5)]
+        content = [row | {"persona": people[i % 5], "question_id": f"q{i // 5}"} for i, row in enumerate(rows(20))]
+        frames.append(predictions_file.read_predictions(write(tmp_path / f"{n}.jsonl", content)))
+    assert [f["persona"].nunique() for f in frames] == [5, 5] and frames[0]["persona"][0] == "F, 20; nurse. name: R0."
+    assert frames[0].attrs["notes"]["persona field 'name' put into the description"] == 20 and frames[1].attrs["notes"] == {}
+    columns = [row | {"persona": "A respondent.", "age": 20 + i % 5, "State": "Ohio", "summary": "ok"} for i, row in enumerate(rows(20))]
+    frame = predictions_file.read_predictions(write(tmp_path / "c.jsonl", columns))
+    assert frame["persona"].nunique() == 5 and frame["persona"][0] == "20, Ohio. A respondent." and frame.attrs["unused"] == ["summary"]
+    assert frame.attrs["notes"]["field 'age' put into the persona's card"] == 20
+    bad = [row | {"persona": "A respondent.", "age": 999} for row in rows(2)]
+    assert command.main([write(tmp_path / "b.jsonl", bad)]) == 2 and "persona.age: 999 is out of range" in capsys.readouterr().err
+
+
+def test_words_for_missing_values_are_no_texts(tmp_path, capsys):
+    given = [("nan", "Fine."), ("NULL", "Fine."), ("None", "None"), ("None", "Fine."), ("Good.", "Fine.")]
+    content = [{"id": i, "prediction": p, "reference": r, "persona_id": "None", "persona": "NaN"} for i, (p, r) in enumerate(given)]
+    content[3] |= {"options": ["None", "Some"]}
+    frame = predictions_file.read_predictions(write(tmp_path / "n.jsonl", content))
+    assert frame["status"].tolist() == ["failed", "failed", "ok", "ok", "ok"] and frame["prediction"][2] == "None" and "persona" not in frame
+    assert frame.attrs["notes"] == {
+        "prediction 'nan' read as missing: a failed generation": 1, "prediction 'NULL' read as missing: a failed generation": 1,
+        "prediction 'None' scored as an answer (if it is a missing one, leave it empty)": 1,
+        "reference 'None' scored as an answer (if it is a missing one, leave it empty)": 1,
+        "persona 'NaN' read as missing": 5, "persona_id 'None' read as missing": 5,
+    }  # fmt: skip
+    assert command.main([write(tmp_path / "r.jsonl", [{"id": 1, "prediction": "x", "reference": "nan"}])]) == 2
+    assert "line 1: reference: empty" in capsys.readouterr().err
+
+
+def test_a_pipe_that_closes_ends_a_command_quietly_and_its_files_are_written(tmp_path):
+    path, out = write(tmp_path / "p.jsonl", rows(30)), tmp_path / "o.json"
+    root, python = Path(__file__).parents[2], [sys.executable, "-m", "polypersona_lib"]
+    for arguments, written in ((["score", path, "--json", str(out)], out), (["--help"], None)):
+        with subprocess.Popen([*python, *arguments], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            errors = process.stderr.read().decode()
+        assert process.returncode == 0 and not errors and (written is None or json.loads(written.read_text())["files"])
 
 
 def test_people_without_cards_are_swapped_without_a_mask(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from polypersona_lib import resampling
 from polypersona_lib.scoring import encoder as encoders
 from polypersona_lib.scoring import evaluation, metric_table, metrics, set_scores, swap
 from polypersona_lib.scoring.encoder import load_encoder
-from polypersona_lib.texts import stemmed_words
+from polypersona_lib.texts import looks_english, stemmed_words
 from polypersona_lib.world.questions import SCALES
 
 LONG = "I agree with this, because my neighbours help each other every week."
@@ -103,6 +104,61 @@ def test_rouge_equals_the_library():
     theirs = rouge_scorer.RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(LONG, "Neighbours' helping agreed; weekly café visits, it's 4.5 times!")
     ours = metrics.score_rows(frame(("Neighbours' helping agreed; weekly café visits, it's 4.5 times!", LONG)), only=("rouge1", "rougeL")).iloc[0]
     assert (ours["rouge1"], ours["rougeL"]) == (theirs["rouge1"].fmeasure, theirs["rougeL"].fmeasure)
+
+
+OTHER_SCRIPTS = [  # three sentences that differ in all their words
+    ("Я работаю медсестрой в больнице.", "Мои дети любят гулять утром.", "Зимой здесь холодно и темно."),
+    ("我每天早上散步。", "他们喜欢做饭吗？", "冬季很冷！"),
+    ("أنا أعمل ممرضة في المستشفى.", "هل تحب القهوة؟", "الشتاء بارد جدا هنا."),
+    ("मैं अस्पताल में काम करती हूँ।", "क्या तुम्हें चाय पसंद है?", "सर्दी बहुत ठंडी रहती।"),
+    ("ฉันทำงานที่โรงพยาบาล", "คุณชอบกาแฟไหม", "หน้าหนาวอากาศเย็นมาก"),
+    ("Είμαι νοσοκόμα εδώ.", "Σου αρέσει ο καφές;", "Χειμώνας πολύ κρύος."),
+    ("저는 병원에서 일해요.", "커피를 좋아하세요?", "겨울은 매우 춥습니다."),
+]
+
+
+@pytest.mark.parametrize("texts", OTHER_SCRIPTS)
+def test_scores_of_words_know_every_script(texts):
+    same = metrics.score_rows(frame(*((t + t, t + t) for t in texts), question_type=["open"] * 3), only=("bleu", "rouge1", "rouge2", "rougeL"))
+    other = metrics.score_rows(frame(*zip(texts, texts[1:] + texts[:1], strict=True)), only=("rouge1", "rouge2"))
+    assert (same[["bleu", "rouge1", "rouge2", "rougeL"]] == 1).all().all() and (other["rouge1"] < 0.5).all()
+    assert metrics.format_validity(frame(*((t, t) for t in texts), question_type=["open"] * 3)).mean() >= (2 / 3 if ";" in texts[1] else 1)
+    half = texts[0][: len(texts[0]) * 2 // 3]
+    assert 0.3 < metrics._pair_scores(half, texts[0])["rouge1"] < 1
+    whole = frame(*((t, t) for t in texts))
+    assert set_scores.score_set(whole).set_index("metric").loc["bleu_corpus", "value"] == pytest.approx(1)
+
+
+def test_own_words_of_rouge_score_stay_and_differ_only_where_texts_leave_ascii():
+    from rouge_score import rouge_scorer
+
+    pairs = [("The café's owners agreed.", "The café owner agrees."), ("I don’t mind the buses.", "I don't mind buses."), ("Я тут.", "Я тут.")]
+    library = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    for prediction, reference in pairs:
+        scores, published = metrics._pair_scores(prediction, reference), library.score(reference, prediction)
+        assert all(scores[f"{name}_ascii"] == published[name].fmeasure for name in metrics.ROUGES)
+    café, apostrophe, russian = (metrics._pair_scores(*pair) for pair in pairs)
+    assert apostrophe["rouge1"] == apostrophe["rouge1_ascii"] and (russian["rouge1"], russian["rouge1_ascii"]) == (1, 0)
+    assert [word for word, _ in stemmed_words("Café's x²")] == ["café", "s", "x²"] and café["rouge1"] == pytest.approx(6 / 9)
+
+
+def test_english_is_told_from_other_languages():
+    english = ["I take the bus because it is cheap and quick here.", "My neighbours help each other every week, which I like.", "No."]
+    others = ["Ich fahre jeden Tag mit dem Bus zur Arbeit.", "Yo viajo todos los días en autobús al trabajo.", "Je prends le bus tous les jours pour aller loin."]
+    assert [looks_english(t) for t in english] == [True, True, None] and not any(looks_english(t) for t in [*others, "我坐公交车。"])
+
+
+@pytest.mark.parametrize("text", ["\n" * 20_000, "." * 20_000, ".)" * 10_000, "。”" * 10_000, " \n" * 10_000, "agree. " * 3_000, "Mr. " * 5_000])
+def test_checks_of_a_text_take_time_in_proportion_to_its_length(text):
+    started = time.perf_counter()
+    metrics.format_validity(frame((text + "x", "x"), question_type=["open"]))
+    assert time.perf_counter() - started < 1
+
+
+def test_texts_that_are_cut_are_known(encoder):
+    long = "the tram is late " * 200
+    encoder.embed([long, "the tram is late", "word " * 510])
+    assert [encoder.is_cut(t) for t in (long, "the tram is late", "word " * 510, "never seen")] == [True, False, False, False]
 
 
 def test_encoder_equals_bert_score_and_sentence_transformers(encoder):
