@@ -15,6 +15,7 @@ ATTITUDES = DATA / "attitudes.yaml"
 DATASET = DATA / "polypersona"
 NANO_MODELS = DATA / "models"
 PAPER_CLAIMS = DATA / "paper_claims.csv"
+HUMANS = DATA / "humans"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ answerer who knows nothing already scores high on alignment. Distances grow with
 and a re-test of as many sampled answers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from ..resampling import interval
 from ..scoring.option_labels import read_option
 from ..scoring.option_words import first_sentences
 from ..stats import compare_distributions
-from ..world.questions import load_questions
+from ..world.questions import Question, load_questions
 from .sheet import MISSING, Sheet
 
 ONE_OPTION = 0.95  # an item on which one option takes this share of the answers
@@ -246,9 +246,12 @@ def domain_fit(domains: pd.DataFrame, system: str) -> pd.DataFrame:
     return fit[["text", "uniform", "ceiling"]].rename(columns={"text": "alignment"}).join(rest).round(3).assign(n=fit["n"])
 
 
-def worst_items(items: pd.DataFrame, system: str) -> pd.DataFrame:
-    """The five items of one system with the lowest alignment, with their wording and whether a high option means more of the construct or less."""
+def worst_items(items: pd.DataFrame, system: str, *, asked: Iterable[Question] | None = None) -> pd.DataFrame:
+    """The five items of one system with the lowest alignment, with their wording and whether a high option means more of the construct or less.
+
+    `asked`: the items (`Sheet.items`); None: those of the question bank.
+    """
     rows = items[(items["system"] == system) & (items["source"] == "probabilities") & (items["metric"] == "alignment")].nsmallest(5, "value")
-    bank = load_questions()
+    bank = load_questions() if asked is None else {q.id: q for q in asked}
     view = rows.assign(question=[bank[q].text for q in rows["name"]], asks=["less" if bank[q].key < 0 else "more" for q in rows["name"]])
     return view.set_index("name")[["question", "asks", "value", "lo", "hi", "n", "uniform", "ceiling"]].round(3)

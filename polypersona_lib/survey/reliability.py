@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ..world.questions import load_questions
 from .distributions import bounded_interval
 from .sheet import Sheet
 
@@ -71,13 +70,10 @@ def covariances(weights: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.nd
     return between + np.eye(items) * (weights @ var)[:, None, :]
 
 
-def constructs() -> dict[str, list[str]]:
-    """Construct -> its closed items, of the constructs that have at least `FEWEST_ITEMS`."""
-    items_of: dict[str, list[str]] = {}
-    for q in load_questions().values():
-        if q.options:
-            items_of.setdefault(q.construct, []).append(q.id)
-    return {name: items for name, items in items_of.items() if len(items) >= FEWEST_ITEMS}
+def constructs(sheet: Sheet) -> dict[str, list[int]]:
+    """Construct -> the places of its closed items in the sheet, of the constructs that have at least `FEWEST_ITEMS` there."""
+    places = {name: [place for place, q in enumerate(sheet.items) if q.construct == name] for name in sheet.constructs}
+    return {name: found for name, found in places.items() if len(found) >= FEWEST_ITEMS}
 
 
 def reliability(sheets: Mapping[str, Sheet], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
@@ -99,11 +95,8 @@ def reliability(sheets: Mapping[str, Sheet], *, n_boot: int = 500, seed: int = 4
 
 def _system(system: str, sheet: Sheet, mean: np.ndarray, var: np.ndarray, weights: np.ndarray) -> list[dict]:
     """Both coefficients of every construct, and their means. Who did not answer all items of a construct is left out of it."""
-    ids, keyed, lines, drawn = [q.id for q in sheet.items], sheet.keyed(mean), [], []
-    for construct, wanted in constructs().items():
-        places = [ids.index(i) for i in wanted if i in ids]
-        if len(places) < FEWEST_ITEMS:
-            continue
+    keyed, lines, drawn = sheet.keyed(mean), [], []
+    for construct, places in constructs(sheet).items():
         whole = np.isfinite(keyed[:, places]).all(1)
         shares = weights if whole.all() else weights[:, whole] / weights[:, whole].sum(1, keepdims=True)
         covariance = covariances(shares, keyed[whole][:, places], var[whole][:, places])

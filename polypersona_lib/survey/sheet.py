@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,6 +84,13 @@ class Sheet:
         """The same answers, assigned to permuted people: person i gets those of person `order[i]`."""
         return replace(self, probs=self.probs[order])
 
+    def of(self, people: np.ndarray) -> Sheet:
+        """The sheet of some people (places, or bool for everybody), who keep their weights and units."""
+        units = None if self.units is None else np.unique(self.units[people], return_inverse=True)[1]
+        weights = None if self.weights is None else self.weights[people]
+        names = tuple(np.array(self.people, dtype=object)[people])
+        return replace(self, people=names, probs=self.probs[people], truth=self.truth[people], theta=self.theta[people], units=units, weights=weights)
+
     def in_order(self, ids: Sequence[str]) -> Sheet:
         """The same sheet with its items in the order of `ids`."""
         place = {q.id: column for column, q in enumerate(self.items)}
@@ -124,7 +131,7 @@ class Sheet:
         return shares / shares.sum(1, keepdims=True)
 
 
-def sheet_of(answered: pd.DataFrame, *, chosen: np.ndarray | None = None) -> Sheet:
+def sheet_of(answered: pd.DataFrame, *, chosen: np.ndarray | None = None, bank: Mapping[str, Question] | None = None) -> Sheet:
     """The sheet of an administration; people and items are sorted by their ids.
 
     Args:
@@ -132,6 +139,7 @@ def sheet_of(answered: pd.DataFrame, *, chosen: np.ndarray | None = None) -> She
             NaN or `MISSING`. Optional columns: theta (the true attitude), unit (what is resampled in place of people) and weight, the same in all rows of a
             person.
         chosen: the option that each row's answer takes, `MISSING` for none, in place of option_probs.
+        bank: the items by id, of people who were asked others than those of the question bank.
     Raises: ValueError unless every person has one row for every item, for unknown items, probabilities of another number of options, or a weight or a unit that
         differs within a person.
     """
@@ -139,7 +147,7 @@ def sheet_of(answered: pd.DataFrame, *, chosen: np.ndarray | None = None) -> She
     if len(answered) != len(people) * len(ids) or answered.duplicated(["persona_id", "question_id"]).any():
         raise ValueError(f"{len(answered):,} answers of {len(people)} personas to {len(ids)} items: an administration has one answer for each pair, "
                          "each once; run notebook 04 again")  # fmt: skip
-    bank = load_questions()
+    bank = load_questions() if bank is None else bank
     if unknown := [i for i in ids if i not in bank]:
         raise ValueError(f"{len(unknown)} of {len(ids)} items are not in the question bank ({unknown[0]}, ...)")
     items, order = tuple(bank[i] for i in ids), np.lexsort((answered["question_id"], answered["persona_id"]))

@@ -17,10 +17,11 @@ from .sheet import Sheet
 
 FEWEST_PEOPLE = 10  # people a group needs, and as many outside it, before anything is tested
 CENSUS_REGIONS = {  # Source: U.S. Census Bureau, Census Regions and Divisions of the United States
-    "Northeast": ("New York", "Pennsylvania"),
-    "Midwest": ("Illinois", "Ohio", "Michigan", "Minnesota"),
-    "South": ("Texas", "Florida", "North Carolina", "Georgia", "Virginia", "Alabama"),
-    "West": ("California", "Washington", "Colorado", "Arizona"),
+    "Northeast": ("Connecticut", "Maine", "Massachusetts", "New Hampshire", "New Jersey", "New York", "Pennsylvania", "Rhode Island", "Vermont"),
+    "Midwest": ("Illinois", "Indiana", "Iowa", "Kansas", "Michigan", "Minnesota", "Missouri", "Nebraska", "North Dakota", "Ohio", "South Dakota", "Wisconsin"),
+    "South": ("Alabama", "Arkansas", "Delaware", "District of Columbia", "Florida", "Georgia", "Kentucky", "Louisiana", "Maryland", "Mississippi",
+              "North Carolina", "Oklahoma", "South Carolina", "Tennessee", "Texas", "Virginia", "West Virginia"),
+    "West": ("Alaska", "Arizona", "California", "Colorado", "Hawaii", "Idaho", "Montana", "Nevada", "New Mexico", "Oregon", "Utah", "Washington", "Wyoming"),
 }
 BANDS = {  # variable -> its groups in order
     "gender": ("woman", "man", "nonbinary"),
@@ -30,6 +31,12 @@ BANDS = {  # variable -> its groups in order
     "region": (*(f"US {name}" for name in CENSUS_REGIONS), "other countries"),
 }
 ALL = "all constructs"
+_REGIONS = {state: f"US {region}" for region, names in CENSUS_REGIONS.items() for state in names}
+
+
+def region_of(state: str | None) -> str | None:
+    """The US census region of a state by its full name, as `BANDS` names it; None for no state of the US."""
+    return _REGIONS.get(state)
 
 
 def groups(people: Sequence[dict]) -> pd.DataFrame:
@@ -38,17 +45,16 @@ def groups(people: Sequence[dict]) -> pd.DataFrame:
     Age bands, education (school: up to high school; college: some; degree: bachelor's or more) and income are those the attitudes depend on
     (`personas.features`); regions are the four of the US census, and everybody else.
     """
-    states = {state: f"US {region}" for region, names in CENSUS_REGIONS.items() for state in names}
     rows = []
     for card in people:
         feats = personas.features(card)
         age, education, income = (next(iter(feats[k]), None) for k in ("age", "edu", "income"))
         abroad = "other countries" if card.get("country") else None
-        region = states.get(card.get("region")) if card.get("country") == "USA" else abroad
+        region = region_of(card.get("region")) if card.get("country") == "USA" else abroad
         named = {"young": "18-29", "mid": "30-54", "older": "55 and older"}.get(age)
         banded = {"age": named, "education": education, "income": "middle" if income == "mid" else income, "region": region}
         rows.append({"persona_id": card["persona_id"], "gender": card.get("gender"), **banded})
-    return pd.DataFrame(rows).set_index("persona_id")
+    return pd.DataFrame(rows).set_index("persona_id").apply(lambda column: pd.Categorical(column, BANDS[column.name]))
 
 
 def scores(sheet: Sheet) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -62,19 +68,22 @@ def scores(sheet: Sheet) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return tuple(dict(zip(sheet.constructs, part.T, strict=True)) | {ALL: part.mean(1)} for part in means)
 
 
-def membership(sheet: Sheet, people: Sequence[dict]) -> list[tuple[str, str, np.ndarray]]:
-    """(variable, group, who is in it: bool, shape (people,)) of every group. Raises ValueError for a persona without a card."""
-    known = groups(people)
+def membership(sheet: Sheet, people: Sequence[dict] | pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
+    """(variable, group, who is in it: bool, shape (people,)) of every group. Raises ValueError for a persona without a card.
+
+    Args: people: their cards, or a table of their groups as `groups` gives it, with variables of its own (a categorical column each).
+    """
+    known = people if isinstance(people, pd.DataFrame) else groups(people)
     if unknown := [p for p in sheet.people if p not in known.index]:
         raise ValueError(f"no card for {len(unknown)} of {len(sheet.people)} personas ({unknown[0]}, ...): give the cards the questionnaire was answered for")
     known = known.loc[list(sheet.people)]
-    return [(v, g, (known[v] == g).to_numpy()) for v, names in BANDS.items() for g in names if (known[v] == g).any()]
+    return [(v, g, (known[v] == g).to_numpy()) for v in known for g in known[v].cat.categories if (known[v] == g).any()]
 
 
-def subgroups(sheets: Mapping[str, Sheet], people: Sequence[dict]) -> pd.DataFrame:
+def subgroups(sheets: Mapping[str, Sheet], people: Sequence[dict] | pd.DataFrame) -> pd.DataFrame:
     """Every system against the respondents in every group, for each construct and for all.
 
-    Args: sheets: system -> its sheet. people: the cards it was answered for (`personas.fresh_personas(count, seed)`).
+    Args: sheets: system -> its sheet. people: the cards it was answered for (`personas.fresh_personas(count, seed)`), or their groups (`membership`).
     Returns: a row a system, variable, group, construct and metric, with
         metric "bias": the system's mean of the group minus the respondents' (paired t); "gap_error": by how much the group's distance from everybody
             else in the system's answers exceeds that in the respondents' (Welch's t on the differences); a bias that is the same for all is no gap error.
@@ -127,7 +136,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, 0).sum(1) / known.sum(1)
 
 
-def gap_slopes(sheets: Mapping[str, Sheet], people: Sequence[dict], *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
+def gap_slopes(sheets: Mapping[str, Sheet], people: Sequence[dict] | pd.DataFrame, *, n_boot: int = 500, seed: int = 42) -> pd.DataFrame:
     """How large a system's gaps between groups are beside the respondents', over all groups that are large enough and all constructs.
 
     Returns: a row a system and metric; value, lo, hi (people resampled), n (gaps), ceiling (the same respondents asked again):

@@ -99,7 +99,8 @@ def test_who_skips_an_item_is_left_out_of_its_construct_and_counted():
     bank, rng = [q for q in load_questions().values() if q.options], np.random.default_rng(1)
     rows = [(c["persona_id"], q.id, np.eye(len(q.options))[t], t) for c in cards for q in bank for t in [int(rng.integers(len(q.options)))]]
     table = pd.DataFrame(rows, columns=["persona_id", "question_id", "option_probs", "truth"])
-    construct, ids = next(iter(reliability.constructs().items()))
+    construct, [first, *_] = next(iter(reliability.constructs(sheet_of(table)).items()))
+    ids = [sheet_of(table).items[first].id]
     gone = np.flatnonzero((table["question_id"] == ids[0]) & (table["persona_id"].isin([c["persona_id"] for c in cards[:4]])))
     sheet = sheet_of(lacking(table, gone))
     found = reliability.reliability({"x": sheet}, n_boot=5).set_index(["system", "construct", "metric"])["n"]
