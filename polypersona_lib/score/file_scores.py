@@ -168,6 +168,7 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
         lacking = [name for name, there in rule if not there]
         plural = "s" if len(lacking) > 1 else ""
         reason = otherwise.get(metric.scope, "rows that did not fail") + (" and name an option" if metric.id.endswith("_option") else "")
+        reason = "answers in English" if metric.id == "real_words" else reason
         needs[metric.id] = f"column{plural} {' and '.join(lacking)}" if lacking else reason
     return needs
 

@@ -95,6 +95,8 @@ def sentences_of(frame: pd.DataFrame, rows: pd.DataFrame, both: pd.DataFrame, *,
     nobody = frame[[c for c in ("persona_id", "persona") if c in frame]].isna().all(axis=1).sum() if people is not None else 0
     said = [f"people: {_rows(int(nobody))} name nobody; each counts as a person of its own"] if nobody else []
     said += _stances(frame, both, items) + _format(frame, rows) + _swap(frame, rows, sampled) + _texts(frame, rows)
+    if strange := int((rows["real_words"].isna() & ~rows["failed"]).sum()) if "real_words" in rows else 0:
+        said.append(f"real words: without {_rows(strange)} in another language than English, or without words")
     for name in (g for g in GROUPS if g in frame and frame[g].isna().any()):
         said.append(f"by {name}: without {_rows(int(frame[name].isna().sum()))} that name none")
     return said

@@ -246,6 +246,8 @@ def not_checked(preds: pd.DataFrame) -> list[str]:
         "whether answers depend on the persona": [c for c, there in (("persona", person), ("question", asked)) if not there],
         "whether answers repeat the question, or are other people's": [] if asked else ["question"],
         "whether closed answers name an option": [] if "options" in preds else ["options"],
+        "whether reasons belong to the question": [] if asked else ["question"],
+        "whether reasons speak for the option": [c for c, there in (("question", asked), ("options", "options" in preds)) if not there],
         "whether open answers are whole": [] if "question_type" in preds else ["question_type"],
     }
     return [f"{what} (needs {' and '.join(columns)})" for what, columns in lacking.items() if columns]
