@@ -89,12 +89,13 @@ def wrong_option(test: pd.DataFrame, everyone: pd.DataFrame, *, seed: str = "") 
 
 
 def invented_words(test: pd.DataFrame, *, seed: str = "") -> list[str]:
-    """The references, in every third the letters of the longest word in another order."""
+    """The references, in every third the letters of the reason's longest word in another order."""
     found = []
     for row in test.itertuples():
-        longest, rng = max(re.findall(r"[a-z]+", row.reference), key=len), random.Random(f"letters|{seed}|{row.id}")
-        made = "".join(rng.sample(longest, len(longest)))
-        found.append(row.reference.replace(longest, made) if rng.random() < 1 / 3 else row.reference)
+        first, rest = _option_and_reason(row)
+        longest, rng = max(re.findall(r"[a-z]+", rest), key=len, default=""), random.Random(f"letters|{seed}|{row.id}")
+        made = rest.replace(longest, "".join(rng.sample(longest, len(longest)))) if longest else rest
+        found.append(f"{first} {made}".strip() if rng.random() < 1 / 3 else row.reference)
     return found
 
 
