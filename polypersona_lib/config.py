@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import paths
 from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, get_spec, hub_weights, is_model
+from .servers import ServerSpec, split_models
 
 DEFAULT_SEED = 42
 
@@ -146,9 +147,14 @@ class RunConfig:
 
     @property
     def model_keys(self) -> tuple[str, ...]:
-        """The models of this run, in the registry's order."""
-        chosen = [k.strip() for k in self.models.split(",") if k.strip()] or list(PROFILES[self.profile].models)
+        """The models of this run, in the registry's order; models on servers are not among them (`servers`)."""
+        chosen = split_models(self.models)[0] or list(PROFILES[self.profile].models)
         return tuple(sorted(chosen, key=lambda k: get_spec(k).order if is_model(k) else 0))
+
+    @property
+    def servers(self) -> tuple[ServerSpec, ...]:
+        """The models on servers that are asked beside the run's own: the entries `server:ADDRESS#NAME` of `models`."""
+        return split_models(self.models)[1]
 
     @property
     def train_spec(self) -> TrainSpec:
@@ -176,7 +182,8 @@ def open_run(**parameters) -> RunConfig:
     """Check the notebook's parameters, print one line on what will run on what, and return the run. Raises ValueError for an unknown profile, split, model."""
     run = RunConfig(**parameters)
     prepare(run)
-    print(f"run {run.name} · seed {run.seed} · models {', '.join(run.model_keys)} · {device_name()} · {versions_line()}")
+    models = ", ".join([*run.model_keys, *(f"{server.model} at {server.address}" for server in run.servers)])
+    print(f"run {run.name} · seed {run.seed} · models {models} · {device_name()} · {versions_line()}")
     return run
 
 

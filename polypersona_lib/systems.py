@@ -4,6 +4,7 @@ import difflib
 
 from .config import RunConfig
 from .registry import MODELS, REAL_MODELS, get_spec, is_model
+from .servers import is_server, server_label
 
 BASELINES = {
     "uniform": "Uniform answerer (closed: an option at random; open: a random train answer to the question)",
@@ -49,6 +50,8 @@ def untuned_and_tuned(keys) -> list[str]:
 
 def system_kind(system: str) -> str:
     """One of `SYSTEM_KINDS`. Raises ValueError with the nearest valid name for an unknown system."""
+    if is_server(system):
+        return "untuned"
     if system in BASELINES:
         return "baseline"
     if system in UPPER_BOUNDS:
@@ -61,7 +64,9 @@ def system_kind(system: str) -> str:
 
 
 def system_order(system: str) -> tuple[int, int]:
-    """Sort key: baselines, untuned bases, tuned models (each in the registry's order), re-test, oracles."""
+    """Sort key: baselines, untuned bases (servers last), tuned models (each in the registry's order), re-test, oracles."""
+    if is_server(system):
+        return SYSTEM_KINDS.index("untuned"), 1000
     group = SYSTEM_KINDS.index(system_kind(system))
     return group, [*CONTROLS].index(system) if system in CONTROLS else get_spec(model_of(system)).order
 
@@ -74,11 +79,14 @@ def model_name(key: str, scale: str) -> str:
 
 def system_label(system: str, scale: str) -> str:
     """A system's short name for tables and figures; an untuned base says so. An unknown name is returned as it is."""
+    if is_server(system):
+        return server_label(system)
     if system in CONTROLS or not is_model(model_of(system)):
         return _SHORT.get(system, system)
     return model_name(model_of(system), scale) + (", untuned" if is_untuned(system) else "")
 
 
 def system_labels(run: RunConfig) -> dict[str, str]:
-    """The label of every system of a run: baselines, each model untuned and tuned, upper bounds."""
-    return {system: system_label(system, run.settings.scale) for system in (*BASELINES, *untuned_and_tuned(run.model_keys), *UPPER_BOUNDS)}
+    """The label of every system of a run: baselines, each model untuned and tuned, models on servers, upper bounds."""
+    models = (*untuned_and_tuned(run.model_keys), *(server.system for server in run.servers))
+    return {system: system_label(system, run.settings.scale) for system in (*BASELINES, *models, *UPPER_BOUNDS)}

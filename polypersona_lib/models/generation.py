@@ -151,14 +151,14 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
         watch: called with {row number in `frame`: token ids so far} after every token, for answers that are read while they are written;
             what it raises ends the work. The same sampling with and without.
     Returns: a frame with the index of `frame` and columns `text`, `reasoned` (whether a reasoning block was cut from it) and, if asked for,
-        `option_probs` (an array per row that sums to 1).
+        `option_probs` (an array per row that sums to 1) and `option_mass` (the probability that the answer begins with an option at all).
     """
     import torch
 
     prompts = [chat.encode_prompt(tokenizer, m) for m in frame["messages"]]
     order = sorted(range(len(frame)), key=lambda i: (prompts[i][0], len(prompts[i][1]), i))
     size = _BATCH["cuda" if next(model.parameters()).is_cuda else "cpu"]
-    texts, reasoned, probabilities = [""] * len(frame), [False] * len(frame), [None] * len(frame)
+    texts, reasoned, probabilities, mass = ([empty] * len(frame) for empty in ("", False, None, float("nan")))
     ids, options = frame["id"].tolist(), frame["options"].tolist() if with_options else None
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     model.eval()
@@ -170,14 +170,14 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
             if with_options:
                 for i, logs in zip(batch, _label_logprobs(model, tokenizer, read, [options[i] for i in batch]), strict=True):
                     shares = np.exp(logs - logs.max())
-                    probabilities[i] = shares / shares.sum()
+                    probabilities[i], mass[i] = shares / shares.sum(), min(1.0, float(np.exp(logs).sum()))
             streams = np.stack([uniforms(draws.seed, ids[i], longest + 1) for i in batch])
             look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
             for i, tokens in zip(batch, _sample(model, tokenizer, read, settings, streams, look), strict=True):
                 said = tokenizer.decode(tokens, skip_special_tokens=True)
                 texts[i], reasoned[i] = chat.clean_answer(said), chat.has_reasoning(said)
     out = pd.DataFrame({"text": texts, "reasoned": reasoned}, index=frame.index)
-    return out.assign(option_probs=probabilities) if with_options else out
+    return out.assign(option_probs=probabilities, option_mass=mass) if with_options else out
 
 
 def choice_probabilities(model, tokenizer, frame: pd.DataFrame, *, label: str = "") -> list[np.ndarray]:

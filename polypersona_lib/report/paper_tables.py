@@ -9,6 +9,7 @@ from ..cells import Estimate, Missing, estimate
 from ..claims.facts import domain_scores
 from ..config import Profile
 from ..registry import MODELS, REAL_MODELS
+from ..servers import is_server
 from ..systems import CONTROLS, UPPER_BOUNDS, model_of, system_label, untuned
 from ..world.paper import TABLE2, TABLE3, load_features, printed_scores
 from ..world.questions import DOMAINS
@@ -69,7 +70,8 @@ def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | Non
         rows.append(ours(key, "ours"))
     rows += [ours(key, "ours") for key in REAL_MODELS if key in set(scores["system"])]
     bases = [untuned(key) for key in [*MODELS, *REAL_MODELS] if untuned(key) in set(scores["system"])]
-    return pd.DataFrame(rows + [ours(system, "control") for system in (*bases, *CONTROLS)])
+    servers = sorted({system for system in scores["system"] if is_server(system)})
+    return pd.DataFrame(rows + [ours(system, "control") for system in (*bases, *servers, *CONTROLS)])
 
 
 def table3(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import processes, progress
+from .. import processes, progress, servers
 from ..errors import InputError
 from ..registry import MODELS, REAL_MODELS, WEIGHTS
 from . import execution, manifest
@@ -201,6 +201,9 @@ models:
   {", ".join(list(MODELS)[4:])};
   real models without a twin: {", ".join(REAL_MODELS)}
 
+  server:http://127.0.0.1:8000/v1#NAME: a model behind any OpenAI-compatible address, asked as it is beside
+  the run's own models. Its key comes from POLYPERSONA_API_KEY (for api.openai.com also OPENAI_API_KEY)
+
 what a run writes:
   results/<run>/report.html, tables/, scores/, notebooks/ (executed copies), and figures/<run>/
 
@@ -228,7 +231,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", default="", metavar="DIR", help="another data set instead of the embedded one")
     parser.add_argument("--out", default="", metavar="DIR", help="put results/ and figures/ here instead of the project folder")
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="of training and sampling (default 42)")
-    parser.add_argument("--models", default="", metavar="A,B", help="only these models (see below)")
+    parser.add_argument("--models", default="", metavar="A,B", help="only these models, and models on servers (see below)")
+    servers.add_limits(parser)
     own = "of real models: the GGUF file of their package, or the hub's pinned revision (other weights, other numbers, its own results folder)"
     parser.add_argument("--weights", default="own", choices=("own", "hub"), help=own)
     options = parser.parse_args(argv)
@@ -257,7 +261,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.weights == "hub":
         os.environ[WEIGHTS] = "hub"
     try:
-        run = config.RunConfig(**parameters)
+        limits, run = servers.limit_variables(options), config.RunConfig(**parameters)
     except (ValueError, KeyError) as error:
         print(f"error: {error.args[0] if error.args else error}")
         return 2
@@ -265,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     offline = {} if parameters["profile"] == "paper" or options.weights == "hub" else {"HF_HUB_OFFLINE": "1"}
     try:
         choice = Choice(options.first, options.only, options.force)
-        status = run_stages(run, parameters, choice=choice, variables=offline, say=_say)
+        status = run_stages(run, parameters, choice=choice, variables={**offline, **limits}, say=_say)
     except OSError as error:
         print(f"error: {_why_not_written(error, run.paths.results)}")
         return 1

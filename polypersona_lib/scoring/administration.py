@@ -36,11 +36,13 @@ def questionnaire(count: int, seed: int) -> pd.DataFrame:
 
 
 def answered_sheet(sheet: pd.DataFrame, probabilities: list, answers: list[str]) -> pd.DataFrame:
-    """An administration: the questionnaire's rows with one system's `option_probs`, the most probable option (`chosen`) and one sampled `answer`."""
+    """An administration: the questionnaire's rows with one system's `option_probs`, the most probable option (`chosen`) and one sampled `answer`.
+
+    A row without an answer has None for its probabilities and `chosen` -1.
+    """
     keep = sheet[["id", "persona_id", "question_id", "domain", "question_type", "truth", "theta"]].copy()
-    return keep.assign(
-        option_probs=[np.asarray(p, dtype=float).round(6) for p in probabilities], chosen=[int(np.argmax(p)) for p in probabilities], answer=answers
-    )
+    probs = [None if p is None else np.asarray(p, dtype=float).round(6) for p in probabilities]
+    return keep.assign(option_probs=probs, chosen=[-1 if p is None else int(np.argmax(p)) for p in probabilities], answer=answers)
 
 
 def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -52,8 +54,13 @@ def score_administrations(run: RunConfig, sheets: dict[str, pd.DataFrame]) -> tu
         return pd.DataFrame(columns=["metric", "value", "lo", "hi", "n", "system"]), pd.DataFrame(columns=["confidence", "accuracy", "n", "system"])
     tables: dict[str, list[pd.DataFrame]] = {"administration": [], "calibration": [], "domain_accuracy": []}
     for system in (name for name in system_labels(run) if name in sheets):
-        scores, curve = score(sheets[system], seed=run.seed)
-        for name, table in zip(tables, (scores, curve, domain_accuracy(sheets[system], seed=run.seed)), strict=True):
+        answered = sheets[system][sheets[system]["option_probs"].notna()]
+        if lacking := len(sheets[system]) - len(answered):
+            print(f"{system}: {lacking:,} of {len(sheets[system]):,} answers to the questionnaire are missing; its scores are of the others")
+        if answered.empty:
+            continue
+        scores, curve = score(answered, seed=run.seed)
+        for name, table in zip(tables, (scores, curve, domain_accuracy(answered, seed=run.seed)), strict=True):
             tables[name].append(table.assign(system=system))
     whole = {name: pd.concat(parts) for name, parts in tables.items()}
     for name, table in whole.items():
@@ -91,7 +98,8 @@ def way_to_the_card(scores: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_by_type(sheets: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Share of true options chosen: systems by question types. Without *uniform*, which prefers no option; no rows without administrations."""
-    hits = {name: (sheet["chosen"] == sheet["truth"]).groupby(sheet["question_type"]).mean() for name, sheet in sheets.items() if name != "uniform"}
+    answered = {name: sheet[sheet["option_probs"].notna()] for name, sheet in sheets.items() if name != "uniform"}
+    hits = {name: (sheet["chosen"] == sheet["truth"]).groupby(sheet["question_type"]).mean() for name, sheet in answered.items() if len(sheet)}
     return pd.DataFrame.from_dict(hits, orient="index")
 
 

@@ -35,9 +35,9 @@ def load_data(run: RunConfig) -> dict[str, pd.DataFrame]:
     return {name: with_targets(frame).assign(part=name) for name, frame in parts.items()}
 
 
-def predictions_frame(test: pd.DataFrame, answers: list[str], system: str) -> pd.DataFrame:
-    """The rows of one prediction file. An empty answer is a failed generation."""
-    return pd.DataFrame(
+def predictions_frame(test: pd.DataFrame, answers: list[str], system: str, *, reasons: list[str] | None = None) -> pd.DataFrame:
+    """The rows of one prediction file. An empty answer is a failed generation; `reasons` say why (a column of systems that may not be asked everything)."""
+    rows = pd.DataFrame(
         {
             "id": test["id"], "prediction": answers, "reference": test["reference"], "persona_id": test["persona_id"],
             "persona": [chat.render_card(c) for c in test["persona"]], "domain": test["domain"], "question_id": test["question_id"],
@@ -45,6 +45,7 @@ def predictions_frame(test: pd.DataFrame, answers: list[str], system: str) -> pd
             "status": ["ok" if a.strip() else "failed" for a in answers], "system": system,
         }
     ).reset_index(drop=True)  # fmt: skip
+    return rows if reasons is None else rows.assign(reason=reasons)
 
 
 def write_predictions(run: RunConfig, preds: pd.DataFrame) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from ..records import load_runs
 from ..registry import get_spec
 from ..systems import is_untuned, model_of, untuned
 from ..world import controls, dataset
+from . import server_systems
 from .administration import answered_sheet, questionnaire
 from .answer_files import predictions_frame, write_predictions
 
@@ -63,27 +65,36 @@ def predict(run: RunConfig, parts: dict[str, pd.DataFrame]) -> dict[str, pd.Data
     """
     if not headless() and not run.data and not load_runs(run):  # opened alone: nothing was trained here
         find(run, "preds")
-        return _read_sheets(find(run, "administration"))
+        return read_sheets(find(run, "administration"))
     models = (run.model_keys, [r["adapter_hash"] for r in load_runs(run)])
     manner = ([asdict(s) for s in (*SAMPLING.values(), ADMINISTRATION)], PROMPT_VERSION, run.settings.administered)
     mark = fingerprint(dataset.data_hash({k: parts[k] for k in dataset.SPLITS}), run.seed, models, manner)
     note = run.paths.folder("preds") / "answered.json"
     folder = run.paths.folder("administration")
-    if note.exists() and json.loads(note.read_text()).get("mark") == mark:
+    kept = note.exists() and json.loads(note.read_text()).get("mark") == mark
+    sheet = None if run.data or (kept and not run.servers) else questionnaire(run.settings.administered, run.seed)
+    for system, answered in server_systems.predict_servers(run, parts["test"], sheet).items():
+        write_sheet(folder, system, answered)
+    if kept:
         print("the models answered these rows before; their answers are kept")
-        return _read_sheets(folder)
-    sheet = None if run.data else questionnaire(run.settings.administered, run.seed)
+        return read_sheets(folder)
     sheets, reasoned = predict_models(run, parts["test"], sheet)
     predict_controls(run, parts["test"], parts["train"])
     if sheet is not None:
         known = controls.questionnaire_probabilities(sheet, parts["train"], run.seed)
         sheets |= {system: answered_sheet(sheet, probabilities, [""] * len(sheet)) for system, probabilities in known.items()}
     for system, answered in sheets.items():
-        answered.assign(option_probs=[list(p) for p in answered["option_probs"]]).to_parquet(folder / f"{system}.parquet", index=False, compression="zstd")
+        write_sheet(folder, system, answered)
     write_atomically(note, json.dumps({"mark": mark, "answers_with_reasoning": reasoned}) + "\n")
-    return sheets
+    return read_sheets(folder)
 
 
-def _read_sheets(folder) -> dict[str, pd.DataFrame]:
+def write_sheet(folder: Path, system: str, answered: pd.DataFrame) -> None:
+    """Store one system's administration; None for a row without an answer."""
+    probs = [None if p is None else list(p) for p in answered["option_probs"]]
+    answered.assign(option_probs=probs).to_parquet(folder / f"{system}.parquet", index=False, compression="zstd")
+
+
+def read_sheets(folder: Path) -> dict[str, pd.DataFrame]:
     """System -> its stored administration."""
     return {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}

@@ -188,11 +188,19 @@ def _of_person(rows: pd.DataFrame, column: str, shape: tuple[int, int]) -> np.nd
 
 
 def load_administrations(run: RunConfig) -> dict[str, pd.DataFrame]:
-    """The administrations of a run's systems, in the order of the tables: system -> frame. Empty for foreign data, whose people have no known truth."""
+    """The administrations of a run's systems, in the order of the tables: system -> frame. Empty for foreign data, whose people have no known truth.
+
+    One that a server did not answer in full is left out, and one line says so: the measures of whole sheets allow no gaps.
+    """
     if run.data:
         return {}
     folder = locate.find(run, "administration")
-    return {system: pd.read_parquet(folder / f"{system}.parquet") for system in system_labels(run) if (folder / f"{system}.parquet").exists()}
+    frames = {system: pd.read_parquet(folder / f"{system}.parquet") for system in system_labels(run) if (folder / f"{system}.parquet").exists()}
+    lacking = {system: int(frame["option_probs"].isna().sum()) for system, frame in frames.items()}
+    for system, count in lacking.items():
+        if count:
+            print(f"{system} is left out here: {count:,} of its {len(frames[system]):,} answers to the questionnaire are missing")
+    return {system: frame for system, frame in frames.items() if not lacking[system]}
 
 
 def load_cards(run: RunConfig) -> list[dict]:

@@ -1,0 +1,172 @@
+"""A model behind a server as an answerer: texts, option probabilities from logprobs or from samples, a cache of replies on disk."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..files import sha256
+from ..progress import track
+from ..prompts import chat
+from ..registry import MODELS, REAL_MODELS
+from ..servers import ServerSpec
+from .answer_budget import Budget, BudgetSpent
+from .answer_cache import AnswerCache
+from .answerers import OptionShares, Prompt, Watch, Written
+from .generation import Draws, Sampling
+from .option_names import named_option, split_open, tree_shares
+from .server_connection import Connection, Unanswered, Unsupported
+
+SAMPLES = 5  # answers that a share is counted from, in each order of the options
+PARALLEL = 4  # requests at once
+NAME_TOKENS = 24  # the longest answer that is read for its option
+FREE = Sampling(1.0, 1.0, NAME_TOKENS)
+SMALL = 0.01  # open branches with less mass are divided evenly, not followed
+TOP = (20, 5)  # how many tokens a place a server is asked for; some allow 5
+_CONTROL = tuple(sorted({text for spec in (*MODELS.values(), *REAL_MODELS.values()) for text in spec.control}))
+
+
+class ServerAnswerer:
+    """Asks one server's model. `seed` is that of the options' samples; texts have the seed of their `Draws`.
+
+    Rows that get no answer say why; those that the budget does not allow are not asked. What was answered is in the cache and is kept.
+    """
+
+    def __init__(self, spec: ServerSpec, cache: AnswerCache, budget: Budget, *, seed: int, label: str = "", connection: Connection | None = None):
+        self.spec, self.name, self.cache, self.seed, self.label = spec, spec.system, cache, seed, label
+        self.connection = connection or Connection(spec, budget)
+        self.budget, self.texts, self.choices = budget, Counter(), Counter()
+        self._top: int | None = None  # tokens a place that the server lists; 0: it gives no logprobs; None: not known yet
+
+    def write(self, prompts: Sequence[Prompt], sampling: Draws, watch: Watch | None = None) -> list[Written]:
+        """See `Answerer`. `watch(texts)` sees {number of the prompt: text so far}; the prompts are then asked one after the other."""
+        jobs = list(zip(range(len(prompts)), prompts, sampling.settings, strict=True))
+
+        def one(job) -> tuple[Written, str]:
+            number, prompt, settings = job
+            look = None if watch is None else lambda text: watch({number: text})
+            try:
+                reply = self._reply(self._body(prompt.messages, settings, _seed(sampling.seed, prompt.id)), look)
+            except (Unanswered, BudgetSpent) as error:
+                return Written("", reason=str(error)), "without an answer"
+            text = chat.clean_answer(reply["text"])
+            kind = "cut at the longest answer" if reply["finish"] == "length" else "whole"
+            return Written(text, chat.has_reasoning(reply["text"]), "" if text else "the server's answer is empty"), kind
+
+        written = self._all(one, jobs, together=watch is None)
+        self.texts.update(kind for _, kind in written)
+        return [text for text, _ in written]
+
+    def option_probabilities(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[OptionShares]:
+        """See `Answerer`. From `logprobs` where the server gives them, else the shares of `SAMPLES` answers; `OptionShares.how` says which."""
+
+        def one(job) -> OptionShares:
+            try:
+                return (self._by_logprobs if self._gives_logprobs(prompts[0]) else self._by_samples)(*job)
+            except (Unanswered, BudgetSpent) as error:
+                return OptionShares(None, reason=str(error))
+
+        jobs = list(zip(prompts, options, strict=True))
+        choices = [one(job) for job in jobs[:1]]  # alone: it finds out whether the server gives logprobs
+        choices += self._all(one, jobs[1:])
+        self.choices.update(choice.how if choice.probs is not None else "without an answer" for choice in choices)
+        return choices
+
+    def _all(self, one: Callable, jobs: list, *, together: bool = True) -> list:
+        """The results of `jobs` in their order, several at a time."""
+        if not together:
+            return [one(job) for job in jobs]
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            try:
+                waiting = [pool.submit(one, job) for job in jobs]
+                return [future.result() for future in (track(waiting, self.label) if self.label else waiting)]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    # --- one request ---
+
+    def _body(self, messages: list[dict[str, str]], settings: Sampling, seed: int, *, top: int = 0) -> dict:
+        """The body of a request; persona and question have gone through the guard."""
+        safe = [m | {"content": chat.neutralise(m["content"], _CONTROL)} for m in messages]
+        body = {"model": self.spec.model, "messages": safe, "temperature": settings.temperature, "top_p": settings.top_p, "seed": seed}
+        return body | {"max_tokens": settings.max_tokens} | ({"logprobs": True, "top_logprobs": top} if top else {})
+
+    def _reply(self, body: dict, watch: Callable[[str], None] | None = None) -> dict:
+        """The reply to a body, from the cache or from the server."""
+        request = {"address": self.spec.address, **body}
+        if (reply := self.cache.get(request)) is None:
+            reply = self.connection.send(body, watch)
+            self.cache.put(request, reply)
+        return reply
+
+    # --- options ---
+
+    def _gives_logprobs(self, prompt: Prompt) -> bool:
+        """Whether the server lists the probabilities of tokens: tried once, then kept in the cache."""
+        if self._top is None:
+            known = {"address": self.spec.address, "model": self.spec.model, "question": "how many logprobs?"}
+            if (said := self.cache.get(known)) is None:
+                said = {"top": self._most_listed(prompt)}
+                self.cache.put(known, said)
+            self._top = said["top"]
+        return self._top > 0
+
+    def _most_listed(self, prompt: Prompt) -> int:
+        """How many tokens a place the server lists: 20, 5 if it refuses 20, 0 if it refuses both or lists none."""
+        for top in TOP:
+            try:
+                places = self._reply(self._body(prompt.messages, FREE, _seed(self.seed, f"{prompt.id}#0"), top=top))["places"]
+            except Unsupported:
+                continue
+            return top if places and len(places[0][2]) > 1 else 0
+        return 0
+
+    def _by_logprobs(self, prompt: Prompt, options: Sequence[str]) -> OptionShares:
+        """Answers are sampled until every branch of the tree that matters leads to one option, at most `SAMPLES` of them."""
+        nodes: dict[str, dict[str, float]] = {}
+        for sample in range(SAMPLES):
+            reply = self._reply(self._body(prompt.messages, FREE, _seed(self.seed, f"{prompt.id}#{sample}"), top=self._top))
+            _grow(nodes, reply["places"] or [])
+            if not nodes:
+                raise Unanswered("the server's answer has no logprobs")
+            shares = tree_shares(nodes, options)
+            if all(mass < SMALL for mass in shares.open.values()):
+                break
+        probs = split_open(shares, options)
+        if probs.sum() <= 0:
+            return OptionShares(None, mass=0.0, how="logprobs", reason="no token that the server lists begins an option's name")
+        return OptionShares(probs / probs.sum(), min(1.0, float(probs.sum())), "logprobs")
+
+    def _by_samples(self, prompt: Prompt, options: Sequence[str]) -> OptionShares:
+        """The share of answers that begin with each option's name."""
+        texts = [self._reply(self._body(prompt.messages, FREE, _seed(self.seed, f"{prompt.id}#{i}")))["text"] for i in range(SAMPLES)]
+        named = [option for text in texts if (option := named_option(chat.clean_answer(text), options)) is not None]
+        if not named:
+            return OptionShares(None, mass=0.0, how="samples", samples=SAMPLES, reason=f"none of {SAMPLES} answers begins with an option's name")
+        return OptionShares(np.bincount(named, minlength=len(options)) / len(named), len(named) / SAMPLES, "samples", len(named))
+
+    def record(self) -> dict:
+        """What asking has cost and met so far, for the run's record: plain numbers and texts, no key."""
+        budget = self.budget
+        return {
+            "address": self.spec.address, "model": self.spec.model, "fingerprints": sorted(self.connection.fingerprints),
+            "requests": budget.requests, "tokens_in": budget.tokens_in, "tokens_out": budget.tokens_out, "cost_usd": budget.spent_usd,
+            "from_cache": self.cache.hits, "damaged_cache_files": self.cache.corrupt, "met": dict(sorted(self.connection.counts.items())),
+            "options_by": dict(sorted(self.choices.items())), "texts": dict(sorted(self.texts.items())),
+        }  # fmt: skip
+
+
+def _seed(seed: int, row_id: str) -> int:
+    """A seed of 31 bits that belongs to this row alone, as a server takes it."""
+    return int(sha256(f"{seed}|{row_id}")[:8], 16) & 0x7FFFFFFF
+
+
+def _grow(nodes: dict[str, dict[str, float]], places: list) -> None:
+    """Add one sampled answer to the tree: at each place what the server listed, and the token that was taken."""
+    text = ""
+    for token, logprob, listed in places:
+        shares = {one: float(np.exp(value)) for one, value in listed} | {token: float(np.exp(logprob))}
+        nodes.setdefault(text, shares)
+        text += token

@@ -1,0 +1,272 @@
+"""One request to an OpenAI-compatible server: what it is told, how often it is asked again, and what of its reply is believed.
+
+The key comes from the environment and goes into one header of requests to the address that the user named, nowhere else. Redirects are not followed.
+"""
+
+import ipaddress
+import json
+import math
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from ..errors import InputError, one_line, quoted
+from ..servers import ServerSpec
+from .answer_budget import Budget
+
+KEY_VARIABLES = ("POLYPERSONA_API_KEY", "OPENAI_API_KEY")  # the second one is sent to its own house only
+OPENAI_HOST = "api.openai.com"
+TRIES, BACKOFF_S, MOST_WAIT_S = 5, 0.5, 120.0
+TIMEOUT_S, CONNECT_S = 120.0, 10.0
+DOWN_AFTER = 3  # answers in a row that no try could get: the server is taken for gone
+LONGEST_REPLY = 100_000
+_HEADERS = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent", "authorization"}
+
+
+class Unanswered(Exception):
+    """A prompt that gets no answer; the message says why."""
+
+
+class Unsupported(Unanswered):
+    """The server refuses to tell the probabilities of tokens."""
+
+
+class _Broken(Exception):
+    """A reply that is no answer: half of one, no JSON, no text."""
+
+
+def api_key(address: str) -> tuple[str, str]:
+    """(name of the environment variable, its key) for an address; two empty texts without one."""
+    host = urlsplit(address).hostname
+    for name in KEY_VARIABLES:
+        if os.environ.get(name) and (name != "OPENAI_API_KEY" or host == OPENAI_HOST):
+            return name, os.environ[name].strip()
+    return "", ""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address leads to this machine itself."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Connection:
+    """Sends request bodies to one server's model, again after failures that may pass, never past `budget`.
+
+    Raises (all methods): InputError, in one line, if no request to this server can succeed: nobody answers, the key is refused, the model is unknown or another
+        one answers; `Unanswered` if this one fails; `BudgetSpent` before a request that the budget does not allow.
+    """
+
+    def __init__(self, spec: ServerSpec, budget: Budget, *, timeout_s: float = TIMEOUT_S, sleep: Callable[[float], None] = time.sleep):
+        self.spec, self.budget, self.sleep = spec, budget, sleep
+        self.counts, self.fingerprints = Counter(), set()
+        self._name, self.__key = api_key(spec.address)
+        self._client = self._open(timeout_s)
+        self._limit_name, self._in_a_row, self._lock, self._announced = "max_tokens", 0, threading.Lock(), False
+
+    def __repr__(self) -> str:
+        return f"Connection({self.spec.address!r}, {self.spec.model!r})"
+
+    def _open(self, timeout_s: float):
+        import httpx2
+        import openai
+
+        def bare(request: httpx2.Request) -> None:
+            for name in {name.lower() for name in request.headers} - (_HEADERS if self.__key else _HEADERS - {"authorization"}):
+                del request.headers[name]
+
+        http = httpx2.Client(
+            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S), follow_redirects=False, trust_env=not is_loopback(self.spec.address),
+            event_hooks={"request": [bare]},
+        )  # fmt: skip
+        return openai.OpenAI(base_url=self.spec.address, api_key=self.__key or "none", max_retries=0, http_client=http)
+
+    def announce(self) -> None:
+        """Say, once and before the first request, which address gets what."""
+        with self._lock:
+            if not self._announced:
+                limits = self.budget.limits
+                told = [f"the key in {self._name}" if self._name else "no key"]
+                told += [f"at most {limits.max_requests} requests" if limits.max_requests is not None else ""]
+                told += [f"at most {limits.budget_usd:g} dollars" if limits.budget_usd is not None else ""]
+                told += ["not encrypted" if self.spec.address.startswith("http:") and not is_loopback(self.spec.address) else ""]
+                what = f"{self.spec.address} gets the persona cards and questions for its model {quoted(self.spec.model)}"
+                print(f"{what} ({', '.join(filter(None, told))})", flush=True)
+            self._announced = True
+
+    def send(self, body: dict, watch: Callable[[str], None] | None = None) -> dict:
+        """The reply to a request: text, finish, tokens_in, tokens_out, places ([[sampled token, [[token, logprob], ...]], ...], None without logprobs).
+
+        `watch` sees the text so far while it is written. Raises also `Unsupported` if the server refuses logprobs.
+        """
+        import openai
+
+        if self._in_a_row >= DOWN_AFTER:
+            raise Unanswered(f"not asked: the server stopped answering ({DOWN_AFTER} prompts in a row failed)")
+        most = sum(len(m["content"].encode()) + 16 for m in body["messages"]), body["max_tokens"]
+        self.announce()
+        why = ""
+        for attempt in range(TRIES):
+            if attempt:
+                self._met("asked again")
+            self.budget.reserve(*most)
+            try:
+                reply = self._once(body, watch)
+            except openai.APIStatusError as error:
+                self.budget.settle(most, (0, 0))
+                why, wait = self._refused(error, attempt)
+            except (openai.APIError, _Broken) as error:
+                self.budget.settle(most, most)
+                why, wait = self._failed(error), _backoff(attempt)
+            except BaseException:  # stopped by the user: the server may have worked all the same
+                self.budget.settle(most, most)
+                raise
+            else:
+                self.budget.settle(most, tuple(reply[k] if reply[k] is not None else m for k, m in zip(("tokens_in", "tokens_out"), most, strict=True)))
+                self._in_a_row = 0
+                return reply
+            if attempt + 1 < TRIES:
+                self.sleep(wait)
+        return self._give_up(why)
+
+    def _give_up(self, why: str) -> dict:
+        self._in_a_row += 1
+        if not self.counts["answered"] and why.startswith("no connection"):
+            raise InputError(f"no server answers at {self.spec.address}; start it, or mend the address in --models")
+        raise Unanswered(f"{why} ({TRIES} times)")
+
+    def _failed(self, error: Exception) -> str:
+        """A failure without a status, in words."""
+        import openai
+
+        if isinstance(error, openai.APITimeoutError):
+            kind = "time-out"
+        elif isinstance(error, openai.APIConnectionError):
+            kind = "connection broke" if "protocol" in type(error.__cause__).__name__.lower() or self.counts["answered"] else "no connection"
+        else:
+            kind = str(error) if isinstance(error, _Broken) else "broken reply"
+        self._met(kind)
+        return kind
+
+    def _refused(self, error, attempt: int) -> tuple[str, float]:
+        """(why, seconds to wait) for a status that may pass; raises for one that will not."""
+        status, said = error.status_code, self._said(error)
+        self._met(f"status {status}")
+        if status in (401, 403):
+            held = f"the key in {self._name} is refused" if self._name else f"it wants a key; put it into {KEY_VARIABLES[0]}"
+            raise InputError(f"{self.spec.address}: {held} (status {status})") from None
+        if 300 <= status < 400:
+            host = urlsplit(error.response.headers.get("location", "")).hostname or "another address"
+            raise InputError(f"{self.spec.address} redirects to {quoted(host)}; redirects are not followed: name that address in --models") from None
+        if status == 404:
+            hint = "" if self.spec.address.endswith("/v1") else "; most addresses end with /v1"
+            raise InputError(f"{self.spec.address}: no model {quoted(self.spec.model)} there (status 404{hint}). {self._offered()}") from None
+        if status in (400, 422) and "max_completion_tokens" in said and self._limit_name == "max_tokens":
+            self._limit_name = "max_completion_tokens"
+            return "status 400", 0.0
+        if status in (400, 422) and "logprob" in said:
+            raise Unsupported(f"status {status}: {quoted(said, 160)}") from None
+        if status in (408, 409, 425, 429) or status >= 500:
+            wait = _retry_after(error.response.headers)
+            if wait is not None and wait > MOST_WAIT_S:
+                raise Unanswered(f"status {status}: the server asks to wait {wait:.0f} seconds") from None
+            return f"status {status}", _backoff(attempt) if wait is None else wait
+        if self.spec.model in said and not self.counts["answered"]:
+            raise InputError(f"{self.spec.address} refuses the model {quoted(self.spec.model)} (status {status}): {quoted(said, 160)}") from None
+        raise Unanswered(f"status {status}: {quoted(said, 160)}") from None
+
+    def _said(self, error) -> str:
+        """What the server said of an error: one line without the key (a server may repeat what it was sent)."""
+        body = error.body if isinstance(error.body, str) else json.dumps(error.body, ensure_ascii=False) if error.body is not None else ""
+        return one_line(self._without_key(body))
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self.__key, "[key]") if self.__key else text
+
+    def _offered(self) -> str:
+        """The models that the server says it has, in words."""
+        import openai
+
+        try:
+            names = [str(model.id) for model in self._client.models.list().data][:10]
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            names = []
+        return f"It offers {', '.join(quoted(self._without_key(name)) for name in names)}" if names else "It does not say which models it has"
+
+    def _once(self, body: dict, watch: Callable[[str], None] | None) -> dict:
+        """One request, one reply."""
+        sent = {k: v for k, v in body.items() if k != "max_tokens"} | {self._limit_name: body["max_tokens"]}
+        try:
+            reply = _read_whole(self._client.chat.completions.create(**sent)) if watch is None else self._streamed(sent, watch)
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            raise _Broken("broken reply") from None
+        reply = json.loads(self._without_key(json.dumps(reply)))
+        self._check_model(reply.pop("model"))
+        self.fingerprints |= {reply.pop("fingerprint")} - {None, ""}
+        self._met("answered")
+        return reply
+
+    def _met(self, what: str) -> None:
+        with self._lock:
+            self.counts[what] += 1
+
+    def _streamed(self, sent: dict, watch: Callable[[str], None]) -> dict:
+        """A reply that is read while it is written. Half of one is broken."""
+        import httpx2
+
+        text, last = "", None
+        try:
+            with self._client.chat.completions.create(**sent, stream=True) as pieces:
+                for last in pieces:
+                    if last.choices and last.choices[0].delta.content:
+                        text += last.choices[0].delta.content
+                        watch(text)
+                    if last.choices and last.choices[0].finish_reason:
+                        return _reply(text, last.choices[0].finish_reason, last, None)
+        except httpx2.HTTPError:
+            pass
+        raise _Broken("half a reply")
+
+    def _check_model(self, name: object) -> None:
+        """Raises InputError if another model than the one asked for has answered; a longer name (a date, a revision) is the same model."""
+        if name and not str(name).casefold().startswith(self.spec.model.casefold()):
+            raise InputError(f"{self.spec.address}: asked for the model {quoted(self.spec.model)}, {quoted(name)} answered; name that one")
+
+
+def _read_whole(completion) -> dict:
+    choice = completion.choices[0]
+    if not isinstance(choice.message.content or "", str) or len(choice.message.content or "") > LONGEST_REPLY:
+        raise ValueError("no text")
+    listed = choice.logprobs.content if choice.logprobs else None
+    places = [[one.token, float(one.logprob), [[t.token, float(t.logprob)] for t in one.top_logprobs or []]] for one in listed] if listed else None
+    return _reply(choice.message.content or "", choice.finish_reason, completion, places)
+
+
+def _reply(text: str, finish: str | None, holder, places: list | None) -> dict:
+    usage = {k: getattr(holder.usage, v, None) for k, v in (("tokens_in", "prompt_tokens"), ("tokens_out", "completion_tokens"))}
+    usage = {k: v if isinstance(v, int) and v >= 0 else None for k, v in usage.items()}
+    return {"text": text, "finish": finish, "places": places, "model": holder.model, "fingerprint": getattr(holder, "system_fingerprint", None), **usage}
+
+
+def _backoff(attempt: int) -> float:
+    return BACKOFF_S * 2**attempt
+
+
+def _retry_after(headers) -> float | None:
+    """Seconds that a server asks to wait (a number or a date); None if it does not say, or not legibly."""
+    text = headers.get("retry-after", "")
+    try:
+        wait = float(text)
+    except ValueError:
+        try:
+            wait = parsedate_to_datetime(text).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return max(0.0, wait) if math.isfinite(wait) else None
