@@ -108,7 +108,8 @@ def plot_options(
 
 def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequence[str], name: str, *, note: str) -> Figure:
     """For every system a stack of option probabilities at each value of the attribute `name`."""
-    values, shades = list(next(iter(panels.values()))), SHADES(np.linspace(0, 1, len(options)))
+    values = [v for v in next(iter(panels.values())) if all(v in panel for panel in panels.values())]  # Stop may leave a model with fewer
+    shades = SHADES(np.linspace(0, 1, len(options)))
     with style(), plt.rc_context(PLAIN):
         fig, axes = _figure(1.1 + 0.16 * len(values) + 0.12 * len(options), len(panels))
         for ax, (label, by_value) in zip(axes, panels.items(), strict=True):

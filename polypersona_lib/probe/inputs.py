@@ -1,4 +1,4 @@
-"""Sections 1 to 3 of the page: who is asked, what is asked, who answers; and `Inputs`, which makes an ask of the three.
+"""Sections 2 and 3 of the page: what is asked, who answers; and `Inputs`, which makes an ask of the first three sections.
 
 Every section calls `changed` when something in it has changed that an ask depends on.
 """
@@ -9,164 +9,15 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from ..config import RunConfig
-from ..errors import one_line
 from ..models.generation import SAMPLING, Sampling
-from ..prompts import chat
 from ..systems import model_name
 from ..world.questions import DOMAINS, TYPES, Question, load_questions
-from .asking import NO_ADAPTER, Ask, System, ask_bank, ask_own
-from .cards import FIELDS, LISTS, changed, choices, find_people, problems, roll
+from .asking import GENERAL, NO_ADAPTER, SEPARATORS, Ask, System, ask_bank, ask_own, guess_domain, split_options
 from .interview import adapter_folders
-from .page_parts import WIDE, Filling, Worker, button, field, put, read_only, row, show_if
+from .page_parts import ANY, WIDE, Filling, Worker, field, put_or_hide, read_only, row
 
-ANY = "any"
 STUDY, HERE = "as in the study", "as set here"
-
-
-class PersonSection:
-    """Finds, rolls, edits or describes the person."""
-
-    def __init__(self, cards: dict[str, dict], worker: Worker, changed: Callable[[], None]):
-        self.cards, self.changed = cards, changed
-        self.card, self.original = {}, {}
-        self._filling = Filling()
-        self._make_finder()
-        self._make_editors()
-        self.who, self.card_text = read_only("Who", 1, "1 1 150px"), read_only("As the model reads it", 2, "5 1 420px")
-        self.warnings = read_only("Contradictions", 1)
-        self.warnings.add_class("pp-warning")
-        self._connect(worker)
-        head, switches = widgets.HTML("<h2>1. Who is asked</h2>"), row(self.roll, self.roll_seed, self.edit, self.in_words)
-        self.children = [head, self.list_box, switches, self.card_box, self.words, row(self.who, self.card_text), self.warnings]
-
-    def _make_finder(self) -> None:
-        kinds, countries = (sorted({str(card.get(name, "")) for card in self.cards.values()}) for name in ("category", "country"))
-        self.search = field(widgets.Text, "Search", placeholder="nurse California")
-        self.category = field(widgets.Dropdown, "Kind of work", "1 1 160px", options=[ANY, *kinds])
-        self.country = field(widgets.Dropdown, "Country", "1 1 160px", options=[ANY, *countries])
-        self.people = field(widgets.Select, "People", WIDE, options=[], rows=5)
-        self.list_box = widgets.VBox([row(self.search, self.category, self.country), self.people])
-        self.roll = button("Roll a new plausible person")
-        self.roll_seed = field(widgets.BoundedIntText, "Number of the new person", "0 1 170px", value=1, min=1, max=10**6)
-
-    def _make_editors(self) -> None:
-        self.edit = field(widgets.Checkbox, "Edit every attribute", "0 0 auto", value=False, indent=False)
-        self.editors = {name: self._editor(name) for name in FIELDS}
-        self.editors["description"] = field(widgets.Text, "Description", WIDE, continuous_update=False)
-        self.undo = button("Undo the edits")
-        self.card_box = widgets.VBox([row(*self.editors.values()), row(self.undo)])
-        self.in_words = field(widgets.Checkbox, "Describe the person in words instead", "0 0 auto", value=False, indent=False)
-        example = "A retired fisherman from Kerala who distrusts banks."
-        self.words = field(widgets.Textarea, "In words", WIDE, rows=2, placeholder=example, continuous_update=False)
-
-    @staticmethod
-    def _editor(name: str):
-        label = name.replace("_", " ").capitalize()
-        if name == "age":
-            return field(widgets.BoundedIntText, label, "1 1 140px", min=0, max=120, value=40)
-        if name in LISTS:
-            return field(widgets.Text, f"{label} (comma between)", continuous_update=False)
-        return field(widgets.Combobox, label, options=[], ensure_option=False, continuous_update=False)
-
-    def _connect(self, worker: Worker) -> None:
-        worker.on_change(self.find, self.search, self.category, self.country)
-        worker.on_change(self._pick, self.people)
-        worker.on_change(self._show_card, self.in_words, self.words)
-        self.edit.observe(lambda _: self._arrange(), "value")
-        self.roll.on_click(lambda _: worker.safely(self._roll))
-        self.undo.on_click(lambda _: worker.safely(lambda: self._fill(self.original)))
-        for name, editor in self.editors.items():
-            worker.on_change(lambda name=name: self._edit(name), editor)
-
-    def _arrange(self) -> None:
-        """Only what has an effect is shown: the list and the attributes of a card, or the field for words."""
-        worded = self.in_words.value
-        show_if(worded, self.words)
-        show_if(not worded, self.list_box, self.roll, self.roll_seed, self.edit)
-        show_if(self.edit.value and not worded, self.card_box)
-
-    def find(self) -> None:
-        """List the people that the search and the filters allow, and take the first."""
-        wanted = {name: "" if box.value == ANY else box.value for name, box in (("category", self.category), ("country", self.country))}
-        ids = find_people(self.cards, self.search.value, **wanted)
-        with self._filling:
-            self.people.options = [(f"{pid}: {chat.render_card(self.cards[pid])[:110]}", pid) for pid in ids]
-            self.people.description = f"People ({len(ids)} found)"
-            if ids:
-                self.people.value = ids[0]
-        if ids:
-            self._fill(self.cards[ids[0]])
-
-    def _pick(self) -> None:
-        if not self._filling.now and self.people.value is not None:
-            self._fill(self.cards[self.people.value])
-
-    def _roll(self) -> None:
-        with self._filling:
-            self.people.value = None  # nobody in the list is asked now
-        self._fill(roll(self.roll_seed.value))
-        self.roll_seed.value += 1
-
-    def _fill(self, card: dict) -> None:
-        """Put a card into the editors."""
-        self.card, self.original = dict(card), dict(card)
-        with self._filling:
-            for name, editor in self.editors.items():
-                value = card.get(name, "")
-                if name == "age":
-                    editor.value = int(value or 40)
-                else:
-                    editor.value = ", ".join(value) if name in LISTS else str(value)
-        self._show_card()
-
-    def _edit(self, name: str) -> None:
-        if self._filling.now:
-            return
-        self.card = changed(self.card, name, self.editors[name].value)
-        if name == "household":
-            with self._filling:
-                self.editors["description"].value = self.card["description"]
-        self._show_card()
-
-    @property
-    def name(self) -> str:
-        """Who is asked, in two words."""
-        if self.in_words.value:
-            return "in words"
-        pid = self.card.get("persona_id", "")
-        if self.card != self.original:
-            return f"{pid}, edited"
-        return pid if pid in self.cards else f"{pid}, new"
-
-    @property
-    def given(self) -> bool:
-        """Whether there is somebody to ask."""
-        return bool(self.words.value.strip() if self.in_words.value else self.card)
-
-    @property
-    def persona(self) -> dict | str:
-        """The card in the editors, or the description in words. Raises ValueError if that is empty."""
-        if self.in_words.value and not self.given:
-            raise ValueError("describe the person in words, or untick the box")
-        return one_line(self.words.value) if self.in_words.value else self.card
-
-    def listed(self, count: int) -> list[dict]:
-        """Cards of the first `count` people in the list."""
-        return [self.cards[pid] for _, pid in self.people.options[:count]]
-
-    def _show_card(self) -> None:
-        self._arrange()
-        for name, editor in self.editors.items():
-            if isinstance(editor, widgets.Combobox):
-                editor.options = [str(v) for v in choices(name, self.card)]
-        faults, text = (problems(self.persona), chat.render_card(self.persona)) if self.given else ([], "")
-        if hidden := [marker for _, marker in chat.find_control_text(text)]:
-            faults.append(f"control text made harmless: {', '.join(hidden)}")
-        put(self.who, self.name)
-        put(self.card_text, chat.neutralise(text))
-        put(self.warnings, "; ".join(faults) or "none found")
-        show_if(bool(faults), self.warnings)
-        self.changed()
+GUESS = "guessed from its words"
 
 
 class QuestionSection:
@@ -180,12 +31,20 @@ class QuestionSection:
         self.instrument = field(widgets.Dropdown, "Inspired by", "1 1 160px", options=[ANY, *makers])
         self.bank = field(widgets.Dropdown, "Question", WIDE, options=[])
         self.own = field(widgets.Text, "Or your own question", "3 1 320px", placeholder="leave empty to ask the question above", continuous_update=False)
-        self.own_options = field(widgets.Text, "Its options", "2 1 220px", placeholder="Yes / No; empty for an open question", continuous_update=False)
-        self.options_text = read_only("Options shown to the persona", 1)
+        self.own_options = field(widgets.Textarea, "Its options", "2 1 220px", rows=2, continuous_update=False,
+                                 placeholder="Yes / No; or one a line; empty for an open question")  # fmt: skip
+        self.own_domain = field(widgets.Dropdown, "Domain of your question", "1 1 170px", options=[GUESS, *DOMAINS.values(), GENERAL])
+        self.reading = read_only("How your question is read", 1, hidden=True)
+        self.sent = read_only("Sent to the model after the persona", 2)
         worker.on_change(self.list_questions, self.domain, self.kind, self.instrument)
-        worker.on_change(changed, self.bank, self.own, self.own_options)
+        worker.on_change(self._follow_domain, self.domain)
+        worker.on_change(changed, self.bank, self.own, self.own_options, self.own_domain)
         head, filters = widgets.HTML("<h2>2. What is asked</h2>"), row(self.domain, self.kind, self.instrument)
-        self.children = [head, filters, self.bank, row(self.own, self.own_options), self.options_text]
+        self.children = [head, filters, self.bank, row(self.own, self.own_options, self.own_domain), self.reading, self.sent]
+
+    def _follow_domain(self) -> None:
+        """A domain chosen for the bank is that of the own question too, until another one is chosen for it."""
+        self.own_domain.value = GUESS if self.domain.value == ANY else DOMAINS[self.domain.value]
 
     def list_questions(self) -> None:
         """List the questions that the three filters allow, and take the first."""
@@ -205,16 +64,37 @@ class QuestionSection:
     @property
     def given(self) -> bool:
         """Whether there is something to ask."""
-        return bool(self.own.value.strip()) or self.picked is not None
+        return self.own_given or self.picked is not None
+
+    @property
+    def own_given(self) -> bool:
+        """Whether the user typed a question; it is asked then, and not the bank's."""
+        return bool(self.own.value.strip())
+
+    @property
+    def sent_domain(self) -> str:
+        """The domain that goes out with the own question: the one chosen, else the guess."""
+        return guess_domain(self.own.value) if self.own_domain.value == GUESS else self.own_domain.value
 
     def ask(self, persona: dict | str, *, seed: int, sampling: Sampling | None) -> Ask:
         """Put the question to `persona`. Raises ValueError for what is missing."""
-        if self.own.value.strip():
-            domain = DOMAINS["lifestyle" if self.domain.value == ANY else self.domain.value]
-            return ask_own(persona, self.own.value, self.own_options.value, domain=domain, seed=seed, sampling=sampling)
+        if self.own_given:
+            return ask_own(persona, self.own.value, self.own_options.value, domain=self.sent_domain, seed=seed, sampling=sampling)
         if self.picked is None:
             raise ValueError("there is no question; pick one or type your own")
         return ask_bank(persona, self.picked, seed=seed, sampling=sampling)
+
+    def show_reading(self) -> None:
+        """Say how an own question is read, before it is asked: its options, numbered, and where its domain comes from."""
+        labels = split_options(self.own_options.value)
+        options = f"options read: {len(labels)}  " + "  ".join(f"[{i}] {label}" for i, label in enumerate(labels, 1))
+        options = f"{options}\nbetween two options stands {SEPARATORS}" if labels else "no options: an open question"
+        why = "as chosen"
+        if self.own_domain.value == GUESS:
+            why = "guessed from the words of the question; choose another one if it is wrong"
+            if self.sent_domain == GENERAL:
+                why = "because its words do not tell; a tuned model never read this one, so better choose one of the ten"
+        put_or_hide(self.reading, f"{options}\ndomain {self.sent_domain}, {why}" if self.own_given else "")
 
 
 class ModelSection:
@@ -273,9 +153,9 @@ class ModelSection:
 
 
 class Inputs:
-    """What the three sections say together."""
+    """What the three sections say together; `person` is the `PersonSection`."""
 
-    def __init__(self, person: PersonSection, question: QuestionSection, models: ModelSection):
+    def __init__(self, person, question: QuestionSection, models: ModelSection):
         self.person, self.question, self.models = person, question, models
 
     def ask(self) -> Ask:
@@ -283,7 +163,9 @@ class Inputs:
         return self.question.ask(self.person.persona, seed=self.models.seed.value, sampling=self.models.sampling)
 
     def show(self) -> Ask | None:
-        """Let the sampling and the options shown follow the choice. Returns the ask; None if nobody or nothing is chosen. Raises as `ask`."""
+        """Let the sampling and the text to be sent follow the choice. Returns the ask; None if nobody or nothing is chosen. Raises as `ask`."""
+        self.question.show_reading()
+        put_or_hide(self.question.sent, "")
         if self.question.picked is not None:
             kind = self.question.picked.type
             with contextlib.suppress(ValueError):  # a question that cannot be asked yet
@@ -292,5 +174,5 @@ class Inputs:
         if not (self.person.given and self.question.given):
             return None
         ask = self.ask()
-        put(self.question.options_text, " / ".join(ask.options) or "none: an open question")
+        put_or_hide(self.question.sent, ask.prompt.split("\n", 1)[1])
         return ask

@@ -21,7 +21,7 @@ from ..world import dataset
 from .asking import NO_ADAPTER, PUBLISHED, Ask, Reply, System
 from .cards import all_cards
 
-CHUNK = 32  # answers written side by side: few enough that Stop is heard within a second
+CHUNK = 16  # answers written side by side: few enough that Stop is heard within a second and loses little
 
 
 class Stopped(Exception):
@@ -217,7 +217,8 @@ class Interviewer:
         """All replies of one system in the order of `asks`.
 
         Args:
-            stop: an object with `is_set()`. on_text: called with the first row's text while it is written. on_done: called with the number of finished rows.
+            stop: an object with `is_set()`. on_text: called with the first row's text while it is written.
+            on_done: called after each chunk with all finished replies so far, by position in `asks` (what is left after Stop or an error).
             on_load: called with the system if its model is not there at once.
         Raises: Stopped; whatever the generator raises.
         """
@@ -239,5 +240,5 @@ class Interviewer:
                 option = read_option(text, asks[i].options) if asks[i].options else None
                 replies[i] = Reply(system, asks[i], text, option, probs, int(tokens), seconds)
             if on_done is not None:
-                on_done(len(replies))
+                on_done(replies)
         return [replies[i] for i in range(len(asks))]

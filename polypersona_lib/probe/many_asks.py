@@ -1,26 +1,22 @@
 """Sections 5 and 6 of the page, many asks at once: what if one attribute were different, and a whole questionnaire with its files."""
 
-import base64
-import re
 import shutil
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 
 import ipywidgets as widgets
 
-from ..prompts import chat
+from ..world.questions import DOMAINS
 from . import charts, questionnaire
 from .asking import Ask, Reply, System, difference, samples, sweep
 from .cards import FIELDS, changed, choices, problems, roll
-from .inputs import ANY, Inputs
-from .page_parts import WIDE, Picture, Table, Worker, field, flexible, put_or_hide, read_only, row, show_if
+from .inputs import Inputs
+from .page_parts import ANY, WIDE, Picture, Table, Worker, field, flexible, put, put_or_hide, read_only, row, show_if
 
 ONE, LISTED, NEW = "this person", "the people found above", "new plausible people"
 DOMAIN_CLOSED, DOMAIN_ALL, CLOSED, THIS = "closed questions of this domain", "all of this domain", "all closed questions", "this question"
-_MOST_BYTES = 4 * 2**20  # of a file that the page itself hands out
 
 
 class WhatIfSection:
@@ -65,6 +61,7 @@ class WhatIfSection:
 
     def compare(self) -> None:
         """One attribute changed, same random numbers: prompts, answers and probabilities side by side."""
+        self._show()
         ask, name, system = self.inputs.ask(), self.attribute.value, self.inputs.models.chosen
         if not self.value.value.strip():
             raise ValueError(f"choose or type the other value of {name}")
@@ -74,7 +71,9 @@ class WhatIfSection:
         self.worker.start(lambda: self._compare(ask, other, system, name), self.bar)
 
     def _compare(self, ask: Ask, other: Ask, system: System, name: str) -> str:
-        replies = self.worker.answer([ask, other], system)
+        replies = list(self.worker.answer([ask, other], system).values())
+        if len(replies) < 2:
+            return ""
         values = [", ".join(v) if isinstance(v := a.card.get(name, ""), list) else str(v) for a in (ask, other)]
         faults = problems(other.card)
         before, after = (f"{name}: {v}\n{r.text}\n{r.scale_marks}{r.stance}" for v, r in zip(values, replies, strict=True))
@@ -89,6 +88,7 @@ class WhatIfSection:
 
     def sweep(self) -> None:
         """The same question over all values of one attribute, base beside tuned."""
+        self._show()
         ask, name, chosen = self.inputs.ask(), self.attribute.value, self.inputs.models.chosen
         asks, systems = sweep(ask, name), list(dict.fromkeys([System(chosen.key), chosen]))
         self.worker.start(lambda: self._sweep(asks, systems, name), self.bar)
@@ -96,7 +96,10 @@ class WhatIfSection:
     def _sweep(self, asks: dict[object, Ask], systems: list[System], name: str) -> str:
         faults = {value: "; ".join(problems(ask.card)) for value, ask in asks.items()}
         marked = [f"{value} {charts.DOUBT}" if fault else value for value, fault in faults.items()]
-        swept = {self.talk.label(s): dict(zip(marked, self.worker.answer(asks.values(), s), strict=True)) for s in systems}
+        finished = {s: self.worker.answer(asks.values(), s) for s in systems}
+        swept = {self.talk.label(s): {marked[i]: r for i, r in replies.items()} for s, replies in finished.items() if replies}
+        if not swept:
+            return ""
         answers = [f"{label}\n{charts.say_answers(replies)}" for label, replies in swept.items()]
         if impossible := list(filter(None, faults.values())):
             reasons = list(dict.fromkeys(impossible))[:6]
@@ -111,26 +114,30 @@ class WhatIfSection:
         if options:
             panels = {label: {v: r.option_probs for v, r in replies.items()} for label, replies in swept.items()}
             return charts.plot_sweep(panels, options, name, note=self.note)
-        counts = {label: {v: len(r.text.split()) for v, r in replies.items()} for label, replies in swept.items()}
-        return charts.plot_word_counts(counts, [s.kind for s in systems], name, note=self.note)
+        values = [v for v in next(iter(swept.values())) if all(v in replies for replies in swept.values())]  # Stop may leave a model with fewer
+        counts = {label: {v: len(replies[v].text.split()) for v in values} for label, replies in swept.items()}
+        return charts.plot_word_counts(counts, [s.kind for s in systems if self.talk.label(s) in swept], name, note=self.note)
 
     def draw(self) -> None:
         """The same ask many times: how the sampled stances fall beside the model's probabilities."""
+        self._show()
         asks, system = samples(self.inputs.ask(), self.draws.value), self.inputs.models.chosen
         self.worker.start(lambda: self._draw(asks, system), self.bar)
 
     def _draw(self, asks: list[Ask], system: System) -> str:
-        replies = self.worker.answer(asks, system, on_done=lambda n: self.worker.say(f"{n} of {len(asks)} drawn", self.bar))
+        replies = list(self.worker.answer(asks, system, on_done=lambda n: self.worker.say(f"{n} of {len(asks)} drawn", self.bar)).values())
+        if not replies:
+            return ""
         options, temperature = asks[0].options, asks[0].sampling.temperature
-        how = f"{len(asks)} times the same prompt, each with random numbers of its own, at temperature {temperature:g}"
+        how = f"{len(replies)} times the same prompt, each with random numbers of its own, at temperature {temperature:g}"
         if options and temperature < 1:
             how += ": colder than 1, so the draws pile up on what is most probable; the model's own probabilities are those at temperature 1"
         first = charts.say_answers({i + 1: r for i, r in enumerate(replies[:10])})
-        self._show(diff=how, answers=f"The first {min(10, len(asks))} draws\n{first}")
+        self._show(diff=how, answers=f"The first {min(10, len(replies))} draws\n{first}")
         if not options:
             return f"{len(asks)} draws, {len({r.text for r in replies})} different answers"
         unread = sum(r.option is None for r in replies)
-        groups = {f"stances read from {len(asks) - unread} draws": charts.shares(replies), "the model's own probability": replies[0].option_probs}
+        groups = {f"stances read from {len(replies) - unread} draws": charts.shares(replies), "the model's own probability": replies[0].option_probs}
         fig = charts.plot_options(groups, options, [system.kind] * 2, note=self._note(system), xlabel="share or probability of the option")
         self.picture.show(fig, charts.say_options(groups, options))
         return f"{len(asks)} draws; no option found in {unread}"
@@ -149,17 +156,20 @@ class QuestionnaireSection:
         self.export_name = field(widgets.Text, "Name of the export", value="questionnaire", continuous_update=False)
         self.files = field(widgets.Dropdown, "Saved answers", options=[])
         self.upload = widgets.FileUpload(accept=".jsonl", multiple=False, description="Bring a .jsonl file", layout=flexible("0 0 auto"))
+        self.plan, self.shown = read_only("Will be asked", 1), read_only("The table shows", 1, hidden=True)
         self.bar = worker.bar(Run_questionnaire=self.ask, Export=self.export, Reload_and_ask_again=self.reload)
         self.progress = field(widgets.IntProgress, "Answered", WIDE, value=0, max=1)
         self.links, self.summary = widgets.HTML(), read_only("The answers by question", 2, hidden=True)
         self.table = Table({"Person": "2 1 150px", "Question": "2 1 150px", "Answer": "3 1 210px", "Option read": "1 1 110px"})
         show_if(False, self.progress)
         self.people.observe(lambda _: setattr(self.count, "disabled", self.people.value == ONE), "value")
+        worker.on_change(self.show_plan, self.people, self.count, self.scope, bar=self.bar)
+        worker.on_change(self._take_own, inputs.question.own)
         worker.on_change(self._take_file, self.upload, bar=self.bar)
         self._list_files()
         head = widgets.HTML("<h2>6. A whole questionnaire</h2><p>Put to the model and adapter chosen in section 3, every answer with the seed set there.</p>")
         choices, files = row(self.people, self.count, self.scope), row(self.export_name, self.files, self.upload)
-        self.children = [head, choices, files, self.bar.box, self.progress, self.links, self.summary, self.table.box]
+        self.children = [head, choices, self.plan, files, self.bar.box, self.progress, self.links, self.shown, self.summary, self.table.box]
 
     def _cards(self) -> list[dict | str]:
         if self.people.value == ONE:
@@ -169,28 +179,52 @@ class QuestionnaireSection:
         return [roll(self.inputs.models.seed.value * 1000 + i + 1) for i in range(self.count.value)]
 
     def _questions(self) -> list:
+        """The questions of the bank that the scope names."""
         question = self.inputs.question
-        if self.scope.value == THIS:
-            return [question.picked] if question.picked else []
-        domain = question.domain.value
-        if domain == ANY:
-            domain = question.picked.domain if question.picked else "lifestyle"
+        domain = question.domain.value if question.domain.value != ANY else question.picked.domain if question.picked else None
         listed = [q for q in question.questions.values() if self.scope.value == CLOSED or q.domain == domain]
         return [q for q in listed if q.options or self.scope.value == DOMAIN_ALL]
 
+    def _take_own(self) -> None:
+        """Who types a question wants it to be asked: the scope becomes "this question"."""
+        if self.inputs.question.own_given:
+            self.scope.value = THIS
+
+    def show_plan(self) -> None:
+        """Say before a run who will be asked what, and that an own question is left out if the scope leaves it out."""
+        question, listed = self.inputs.question, len(self.inputs.person.people.options)
+        count = {ONE: 1, LISTED: min(self.count.value, listed), NEW: self.count.value}[self.people.value]
+        if self.scope.value == THIS:
+            what = f"one question: {question.own.value.strip() if question.own_given else question.picked.text if question.picked else 'none is chosen'}"
+        else:
+            questions = self._questions()
+            what = f"{len(questions)} questions of the bank ({', '.join(dict.fromkeys(DOMAINS[q.domain] for q in questions)) or 'no domain is chosen'})"
+            what += "; your own question is not asked: choose 'this question' for it" if question.own_given else ""
+        few = f" (the list above has no more than {listed})" if self.people.value == LISTED and listed < self.count.value else ""
+        put(self.plan, f"{count} {'person' if count == 1 else 'people'}{few}, {what}")
+
     def ask(self) -> None:
         """The questionnaire for one person or a panel."""
-        models = self.inputs.models
-        asks, system = questionnaire.sheet(self._cards(), self._questions(), seed=models.seed.value, sampling=models.sampling), models.chosen
+        self._mark_earlier()
+        models, cards = self.inputs.models, self._cards()
+        how = {"seed": models.seed.value, "sampling": models.sampling}
+        this = self.scope.value == THIS
+        asks = [self.inputs.question.ask(card, **how) for card in cards] if this else questionnaire.sheet(cards, self._questions(), **how)
         if not asks:
-            raise ValueError("nobody or nothing to ask: choose people and questions")
-        self.worker.start(lambda: self._ask(asks, system), self.bar)
+            raise ValueError("nobody or nothing to ask: choose people, and a domain or a question in section 2")
+        system, what = models.chosen, self.plan.value
+        self.worker.start(lambda: self._ask(asks, system, what), self.bar)
 
-    def _ask(self, asks: list[Ask], system: System) -> str:
+    def _ask(self, asks: list[Ask], system: System, what: str) -> str:
         began = time.perf_counter()
-        replies = self.worker.answer(asks, system, on_done=self._count_to(len(asks)))
-        self._show(replies, [r.text for r in replies])
+        replies = list(self.worker.answer(asks, system, on_done=self._count_to(len(asks))).values())
+        self._show(replies, [r.text for r in replies], f"{len(replies)} of {len(asks)} answers; {what}")
         return f"{len(asks)} answers in {time.perf_counter() - began:.1f} s"
+
+    def _mark_earlier(self) -> None:
+        """Until new answers are there, the table is that of an earlier run."""
+        if self.replies and not self.shown.value.startswith("an earlier run"):
+            put(self.shown, f"an earlier run: {self.shown.value}")
 
     def _count_to(self, total: int):
         """Start the progress bar; returns what is called with the number of answers so far."""
@@ -198,20 +232,23 @@ class QuestionnaireSection:
         show_if(True, self.progress)
         return lambda done: setattr(self.progress, "value", done)
 
-    def _show(self, replies: list[Reply], expected: list[str]) -> None:
-        """The table; answers that are not the `expected` ones (those of a file) come first."""
+    def _show(self, replies: list[Reply], expected: list[str], what: str) -> None:
+        """The table of `what`; answers that are not the `expected` ones (those of a file) come first. Without any reply the earlier table stays, marked."""
+        if not replies:
+            return
         self.replies, self.links.value = replies, ""
         pairs = sorted(zip(replies, expected, strict=True), key=lambda pair: pair[0].text == pair[1])
-        self.table.show([_table_row(reply, text) for reply, text in pairs])
+        self.table.show([questionnaire.table_row(reply, text) for reply, text in pairs])
+        put_or_hide(self.shown, what)
         put_or_hide(self.summary, questionnaire.by_question(replies))
 
     def export(self) -> None:
         """Write the table as CSV and JSON lines."""
         if not self.replies:
             raise ValueError("run a questionnaire first")
-        csv, jsonl = questionnaire.write(self.replies, self.folder, _safe_name(self.export_name.value), self.run)
+        csv, jsonl = questionnaire.write(self.replies, self.folder, questionnaire.safe_name(self.export_name.value), self.run)
         self._list_files(jsonl.name)
-        self.links.value = "".join(map(_link, (csv, jsonl)))
+        self.links.value = "".join(map(questionnaire.download_link, (csv, jsonl)))
         self.worker.say(f"{len(self.replies)} answers in {csv.parent.name}/{csv.name} and {jsonl.name} (folder {csv.parent})", self.bar)
 
     def _list_files(self, chosen: str | None = None) -> None:
@@ -225,7 +262,7 @@ class QuestionnaireSection:
             return
         brought, self.upload.value = self.upload.value[0], ()
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = questionnaire.free_name(self.folder, _safe_name(brought["name"].removesuffix(".jsonl")))
+        name = questionnaire.free_name(self.folder, questionnaire.safe_name(brought["name"].removesuffix(".jsonl")))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.jsonl"
             path.write_bytes(bytes(brought["content"]))
@@ -236,42 +273,19 @@ class QuestionnaireSection:
 
     def reload(self) -> None:
         """Ask everything in a saved file again, with its seeds, and compare."""
+        self._mark_earlier()
         if not self.files.value:
             raise ValueError(f"no saved answers in {self.folder}; run a questionnaire and export it first")
         asks, systems, answers = questionnaire.read(self.folder / self.files.value)
         self.worker.start(lambda: self._reload(asks, systems, answers), self.bar)
 
     def _reload(self, asks: list[Ask], systems: list[System], answers: list[str]) -> str:
-        done, replies = self._count_to(len(asks)), {}
+        replies, count = {}, self._count_to(len(asks))
         for system in dict.fromkeys(systems):
             mine = [i for i, s in enumerate(systems) if s == system]
-            replies |= zip(mine, self.worker.answer([asks[i] for i in mine], system), strict=True)
-            done(len(replies))
-        in_order = [replies[i] for i in range(len(asks))]
-        self._show(in_order, answers)
-        same = sum(r.text == answer for r, answer in zip(in_order, answers, strict=True))
+            replies |= {mine[at]: r for at, r in self.worker.answer([asks[i] for i in mine], system, on_done=count).items()}
+        rows = sorted(replies)
+        self._show([replies[i] for i in rows], [answers[i] for i in rows], f"{len(rows)} of {len(asks)} answers of a file, asked again")
+        same = sum(replies[i].text == answers[i] for i in rows)
         why = "" if same == len(asks) else "; the others stand first. Somebody edited the file, or another version, run or adapter of that name wrote it"
         return f"asked again: {same} of {len(asks)} answers are the same as in the file{why}"
-
-
-def _table_row(r: Reply, expected: str) -> tuple[str, str, str, str]:
-    """Person, question, answer (and what a file says instead), option read with its probability."""
-    person = f"{r.ask.persona_id}: {shorten(chat.neutralise(chat.render_card(r.ask.card)), 100, placeholder=' …')}"
-    answer = r.text if r.text == expected else f"{r.text}\nTHE FILE SAYS: {expected}"
-    reading = r.stance if r.ask.options else "open question"
-    if r.option is not None:
-        reading += f", probability {r.option_probs[r.option]:.0%}"
-    return person, r.ask.text, answer, reading
-
-
-def _safe_name(text: str) -> str:
-    """`text` as the name of a file: ASCII letters, digits, _ and -."""
-    return re.sub(r"[^\w-]+", "-", text, flags=re.ASCII).strip("-")[:80] or "questionnaire"
-
-
-def _link(path: Path) -> str:
-    """A link that saves the file from the browser (the page may be served from elsewhere): a name of `_safe_name` and base64, nothing else; "" if too big."""
-    if path.stat().st_size > _MOST_BYTES:
-        return ""
-    kind = "text/csv" if path.suffix == ".csv" else "application/jsonl"
-    return f'<a download="{path.name}" href="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}">Download {path.name}</a> &nbsp; '

@@ -9,11 +9,12 @@ from ..figures.style import run_note
 from ..prompts.token_view import ROLES, prompt_tokens, stretches
 from ..registry import get_spec
 from . import charts
-from .asking import Ask, Reply, System
-from .inputs import Inputs, ModelSection, PersonSection, QuestionSection
+from .asking import Ask, Reply, System, description_checks, description_effect
+from .inputs import Inputs, ModelSection, QuestionSection
 from .interview import Interviewer
 from .many_asks import QuestionnaireSection, WhatIfSection
-from .page_parts import Picture, Stream, Worker, put, read_only, row, show_if
+from .page_parts import Picture, Worker, put, put_or_hide, read_only, row, show_if
+from .person_section import PersonSection
 
 NOTICE = (
     "<strong>Simulated answers are not survey data.</strong> A language model writes them from a made-up card. "
@@ -24,6 +25,7 @@ TWINS = (
     "this project's text and nothing else, so its sentences often do not make sense, above all after a question of your own. Look at how an answer changes, "
     "not at what it claims."
 )
+FLUSH_S = 0.06  # between two updates of an answer that is being written
 STRETCHES = 12  # parts of a prompt: at most the template between all of the others
 
 
@@ -41,6 +43,11 @@ class PromptSection:
         )
         self.children = [head, self.facts, *self.boxes]
 
+    def clear(self) -> None:
+        """Show nothing: nothing was sent yet."""
+        self.facts.value = ""
+        show_if(False, *self.boxes)
+
     def show(self, ask: Ask, system: System) -> None:
         """Show the prompt of `ask` as `system` got it."""
         tokens = prompt_tokens(self.talk.generator.tokenizer(system.key), ask.messages, get_spec(system.key).control)
@@ -56,6 +63,19 @@ class PromptSection:
         show_if(False, *self.boxes[len(parts) :])
 
 
+class Stream:
+    """Writes an answer into its field while it grows, not more often than `FLUSH_S` seconds."""
+
+    def __init__(self, box: widgets.Textarea):
+        self.box, self.at = box, 0.0
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self.at >= FLUSH_S:
+            self.at = now
+            put(self.box, text, width=44)
+
+
 class AnswerSection:
     """Puts one question to the untuned base, the tuned model and the second family, side by side."""
 
@@ -66,10 +86,19 @@ class AnswerSection:
         for box in self.boxes[:2]:
             box.placeholder = "the answer appears here after Ask"
         self.asked, self.facts, self.badge = read_only("What was asked", 1), read_only("What was read from them", 2), read_only("Training", 1)
+        self.heard = read_only("Does the description count?", 2, hidden=True)
         self.picture = Picture()
         self.bar = worker.bar(Ask=self.ask)
         head = widgets.HTML("<h2>4. What they say</h2>")
-        self.children = [head, self.asked, row(*self.boxes), self.badge, self.facts, self.picture.box]
+        self.children = [head, self.asked, row(*self.boxes), self.heard, self.badge, self.facts, self.picture.box]
+
+    def _clear(self) -> None:
+        """Empty the section: what it showed belongs to an earlier question."""
+        for box in (*self.boxes, self.asked, self.facts, self.heard):
+            box.value = ""
+        show_if(False, self.heard)
+        self.picture.clear()
+        self.prompt.clear()
 
     def show_badge(self, ask: Ask, system: System) -> None:
         """Say whether `system` met this pair in training."""
@@ -77,6 +106,7 @@ class AnswerSection:
 
     def ask(self) -> None:
         """Put the question to every system, the answers streaming in."""
+        self._clear()
         ask, systems, name = self.inputs.ask(), self.inputs.models.systems(), self.inputs.person.name
         self.worker.start(lambda: self._ask(ask, systems, name), self.bar)
 
@@ -84,19 +114,33 @@ class AnswerSection:
         began, replies = time.perf_counter(), []
         boxes = self._boxes_of(systems)
         for box in self.boxes:
-            box.value = ""
             show_if(box in boxes, box)
-        self.facts.value = ""
         put(self.asked, f"{name}: {ask.text}")
-        self.picture.clear()
-        for system, box in zip(systems, boxes, strict=True):
-            replies += self.worker.answer([ask], system, on_text=Stream(box))
-            put(box, replies[-1].text or "(nothing: a failed generation)", width=44)
         shown = systems[1] if len(systems) > 1 else systems[0]
-        self._show_readings(ask, replies)
         self.show_badge(ask, shown)
-        self.prompt.show(ask, shown)
+        for system, box in zip(systems, boxes, strict=True):
+            finished = list(self.worker.answer([ask], system, on_text=Stream(box)).values())
+            put(box, (finished[0].text or "(nothing: a failed generation)") if finished else f"{box.value} (not finished)".strip(), width=44)
+            replies += finished
+        if replies:
+            self._show_readings(ask, replies)
+            self.prompt.show(ask, shown)
+            self.worker.answers.say(". ".join(f"{box.description}: {box.value}" for box in boxes))
+        if len(replies) == len(systems) and isinstance(ask.card, str):
+            self._check_description(ask, systems)
         return f"answered in {time.perf_counter() - began:.1f} s, seed {ask.seed}"
+
+    def _check_description(self, ask: Ask, systems: list[System]) -> None:
+        """Measure for every system whether a description in words counts, and say it in one sentence each."""
+        checks, lines, warned = description_checks(ask), [], False
+        for system in systems:
+            if len(replies := self.worker.answer(checks, system)) == len(checks):
+                sentence, warning = description_effect(list(replies.values()))
+                lines.append(f"{self.talk.label(system)}: {sentence}")
+                warned |= warning
+        put_or_hide(self.heard, "\n".join(lines))
+        (self.heard.add_class if warned else self.heard.remove_class)("pp-warning")
+        self.worker.answers.say(f"{self.worker.answers.box.value} {' '.join(lines)}")
 
     def _boxes_of(self, systems: list[System]) -> list[widgets.Textarea]:
         """The field of each system; the second one is empty where the first family answers untuned alone."""
@@ -142,16 +186,34 @@ class Page:
             section.add_class("pp-section")
         notice = NOTICE + TWINS if self.interviewer.run.settings.scale == "nano" else NOTICE
         css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-        top = widgets.VBox([widgets.HTML(f"<style>{css}</style>"), widgets.HTML(f'<p class="pp-notice">{notice}</p>')])
+        literals = [widgets.HTML(f"<style>{css}</style>"), widgets.HTML(f'<p class="pp-notice">{notice}</p>')]
+        top = widgets.VBox([*literals, self.worker.status.box, self.worker.answers.box])
         root = widgets.VBox([top, *sections], layout=widgets.Layout(width="100%", max_width="1100px"))
         root.add_class("pp")
         return root
 
+    def show(self) -> None:
+        """Show the page in a notebook's output."""
+        from IPython.display import display
+
+        display(self.root)
+        _run_script()
+
     def _refresh(self) -> None:
         """Let what is shown follow the choice: values to compare with, sampling, options, and whether the pair was in training."""
         self.what_if.list_values()
+        self.questionnaire.show_plan()
+        self.answers.badge.value = ""
         if ask := self.inputs.show():
             self.answers.show_badge(ask, self.models.chosen)
+
+
+def _run_script() -> None:
+    """Run `page.js` where the page is shown: what widgets cannot say about themselves to the keyboard and to screen readers."""
+    from IPython.display import display
+
+    script = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+    display({"application/javascript": script, "text/plain": ""}, raw=True)
 
 
 def show_page(page: Page, fig, table) -> None:
@@ -160,3 +222,4 @@ def show_page(page: Page, fig, table) -> None:
 
     view = {"version_major": 2, "version_minor": 0, "model_id": page.root.model_id}
     display({"application/vnd.jupyter.widget-view+json": view, "image/png": charts.png(fig), "text/plain": table.to_string()}, raw=True)
+    _run_script()

@@ -7,9 +7,9 @@ Text of personas, questions, models, files and errors is shown only by widgets t
 from __future__ import annotations
 
 import contextvars
+import re
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 
 import ipywidgets as widgets
@@ -20,7 +20,7 @@ from .asking import Reply, System
 from .charts import png
 from .interview import Interviewer, Stopped
 
-FLUSH_S = 0.06  # between two updates of an answer that is being written
+ANY = "any"
 GROW, WIDE = "1 1 260px", "1 1 100%"
 
 
@@ -67,6 +67,21 @@ def put_or_hide(box: widgets.Textarea, text: str) -> None:
     """Show `text`; without text hide the field."""
     put(box, text)
     show_if(bool(text), box)
+
+
+class Live:
+    """A text that a screen reader speaks when it changes (`page.js` makes it a live region); nobody sees it.
+
+    It keeps letters, digits and plain punctuation alone, so that whatever a model writes is no markup and no mathematics in it.
+    """
+
+    def __init__(self):
+        self.box = widgets.HTML()
+        self.box.add_class("pp-live")
+
+    def say(self, text: str) -> None:
+        """Have `text` spoken, at most 1,500 characters of it."""
+        self.box.value = re.sub(r"[^\w .,;:!?%()'/-]", " ", one_line(text))[:1500]
 
 
 class Filling:
@@ -154,19 +169,6 @@ class Table:
                 put(cell, text, width=34)
 
 
-class Stream:
-    """Writes an answer into its field while it grows, not more often than `FLUSH_S` seconds."""
-
-    def __init__(self, box: widgets.Textarea):
-        self.box, self.at = box, 0.0
-
-    def __call__(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self.at >= FLUSH_S:
-            self.at = now
-            put(self.box, text, width=44)
-
-
 class Bar:
     """Buttons of one section with their Stop and their status line."""
 
@@ -174,7 +176,7 @@ class Bar:
         self.buttons = {name: button(name) for name in actions}
         for name, action in actions.items():
             self.buttons[name].add_class("pp-go")
-            self.buttons[name].on_click(lambda _, action=action: worker.safely(action, self))
+            self.buttons[name].on_click(lambda _, action=action: worker.busy or worker.safely(action, self))
         self.stop = button("Stop")
         self.stop.disabled = True
         self.stop.on_click(lambda _: worker.stop())
@@ -183,10 +185,15 @@ class Bar:
 
 
 class Worker:
-    """Does one piece of work at a time, in a thread of its own. A request meanwhile is refused, not queued; errors become one line."""
+    """Does one piece of work at a time, in a thread of its own. A request meanwhile is refused, not queued; errors become one line.
+
+    `status` and `answers` are spoken by screen readers.
+    """
 
     def __init__(self, interviewer: Interviewer):
-        self.interviewer, self.bars = interviewer, []
+        self.interviewer, self.bars, self.status, self.answers = interviewer, [], Live(), Live()
+        self._cut: Exception | None = None  # what ended the work early
+        self._done, self._asked = 0, 0  # answers of the work under way
         self.thread: threading.Thread | None = None
         self._stop, self._busy = threading.Event(), threading.Lock()
 
@@ -203,6 +210,7 @@ class Worker:
     def say(self, text: str, bar: Bar | None = None) -> None:
         """One line in the status of a section (default: the first)."""
         put((bar or self.bars[0]).status, one_line(text), width=60)
+        self.status.say(text)
 
     def safely(self, action: Callable[[], None], bar: Bar | None = None) -> None:
         """Do it; an error becomes one line (a button would swallow it)."""
@@ -211,11 +219,17 @@ class Worker:
         except Exception as error:
             self.say(f"Not done. {_cause(error)}", bar)
 
+    @property
+    def busy(self) -> bool:
+        """Whether work is under way: a click that was on its way then changes nothing."""
+        return self._busy.locked()
+
     def start(self, job: Callable[[], str], bar: Bar) -> None:
         """Start `job` in its thread, unless work is under way. It returns the status line."""
         if not self._busy.acquire(blocking=False):
             return
         self._stop.clear()
+        self._cut, self._done, self._asked = None, 0, 0
         self._enable(False)
         self._active = bar
         self.say("working…", bar)
@@ -223,25 +237,46 @@ class Worker:
         self.thread.start()
 
     def _run(self, job: Callable[[], str], bar: Bar) -> None:
+        outcome = ""
         try:
             outcome = job()
-        except Stopped:
-            outcome = "stopped"
         except Exception as error:
-            outcome = f"Not done. {_cause(error)}"
+            self._cut = error
         finally:
             self._busy.release()
             self._enable(True)
-        self.say(outcome, bar)
+        self.say(outcome if self._cut is None else self._ended_early(self._cut), bar)
 
-    def answer(self, asks, system: System, **options) -> list[Reply]:
-        """Replies to `asks`, for a job: Stop is heard, and the status says when a model has to be fetched. `options`: see `Interviewer.answer`."""
-        bar = self._active
+    def _ended_early(self, error: Exception) -> str:
+        """The status line of work that Stop or an error ended: how many answers were finished."""
+        count = f"{self._done} of {self._asked} answers"
+        if isinstance(error, Stopped):
+            return f"stopped after {count}" + ("; what was finished is kept" if self._done else "")
+        return f"Not done. {_cause(error)}" + (f" ({count} were finished and are kept)" if self._done else "")
+
+    def answer(self, asks, system: System, *, on_done: Callable[[int], None] | None = None, on_text=None) -> dict[int, Reply]:
+        """The finished replies by position in `asks`, for a job. After Stop or an error they are fewer than `asks`, and the status line says so at the end.
+
+        Args: on_done: called with the number of answers that this job has so far. on_text: see `Interviewer.answer`.
+        """
+        asks, bar, before, finished = list(asks), self._active, self._done, {}
+        self._asked += len(asks)
 
         def fetching(system: System) -> None:
             self.say(f"fetching {self.interviewer.label(system)}; only the first answer waits for that", bar)
 
-        return self.interviewer.answer(asks, system, stop=self._stop, on_load=fetching, **options)
+        def took(replies: dict[int, Reply]) -> None:
+            finished.update(replies)
+            self._done = before + len(finished)
+            if on_done is not None:
+                on_done(self._done)
+
+        if self._cut is None:
+            try:
+                self.interviewer.answer(asks, system, stop=self._stop, on_load=fetching, on_done=took, on_text=on_text)
+            except Exception as error:
+                self._cut = error
+        return dict(sorted(finished.items()))
 
     def stop(self) -> None:
         """End the work at its next token."""

@@ -1,10 +1,13 @@
 """A questionnaire put to one persona or a panel: who is asked what, the table, its files, and asking again from a file."""
 
+import base64
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from itertools import count
 from pathlib import Path
+from textwrap import shorten
 
 import pandas as pd
 
@@ -21,6 +24,7 @@ from .asking import Ask, Reply, System, ask_bank
 
 _SOURCE = "simulated, not survey data"
 _ASK = tuple(f.name for f in fields(Ask))
+_MOST_BYTES = 4 * 2**20  # of a file that the page itself hands out
 _SAMPLING = ("temperature", "top_p", "max_tokens")
 
 
@@ -131,3 +135,26 @@ def _shares(options: tuple[str, ...], group: list[Reply]) -> str:
     unread = sum(r.option is None for r in group)
     parts = [f"{o}: {c} read, {m:.0%} probable" for o, c, m in zip(options, counts, means, strict=True)]
     return "; ".join(parts) + (f"; no option found in {unread}" if unread else "")
+
+
+def table_row(r: Reply, expected: str) -> tuple[str, str, str, str]:
+    """Person, question, answer (and what a file says instead), option read with its probability."""
+    person = f"{r.ask.persona_id}: {shorten(chat.neutralise(chat.render_card(r.ask.card)), 100, placeholder=' …')}"
+    answer = r.text if r.text == expected else f"{r.text}\nTHE FILE SAYS: {expected}"
+    reading = r.stance if r.ask.options else "open question"
+    if r.option is not None:
+        reading += f", probability {r.option_probs[r.option]:.0%}"
+    return person, r.ask.text, answer, reading
+
+
+def safe_name(text: str) -> str:
+    """`text` as the name of a file: ASCII letters, digits, _ and -."""
+    return re.sub(r"[^\w-]+", "-", text, flags=re.ASCII).strip("-")[:80] or "questionnaire"
+
+
+def download_link(path: Path) -> str:
+    """A link that saves the file from the browser (the page may be served from elsewhere): a name of `safe_name` and base64, nothing else; "" if too big."""
+    if path.stat().st_size > _MOST_BYTES:
+        return ""
+    kind = "text/csv" if path.suffix == ".csv" else "application/jsonl"
+    return f'<a download="{path.name}" href="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}">Download {path.name}</a> &nbsp; '

@@ -20,15 +20,13 @@ HOST, PORT, IDLE_S = "127.0.0.1", 8866, 600  # a page that nobody has had open f
 
 def page(**parameters):
     """What the served notebook calls: show the probe at once, and fetch libraries and models while the user chooses. Returns the `Page`."""
-    from IPython.display import display
-
     from ..config import RunConfig
     from .interview import Interviewer, load_parts
     from .page import Page
 
     run = RunConfig(**parameters)
     shown = Page(Interviewer(run, load_parts(run)))
-    display(shown.root)
+    shown.show()
 
     def warm() -> None:
         for system in shown.models.systems():

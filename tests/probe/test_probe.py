@@ -120,6 +120,80 @@ def test_own_questions_need_a_text_and_different_options(ask):
             asking.ask_own("x", text, options, domain="Work", seed=1)
 
 
+@pytest.mark.parametrize(
+    ("typed", "labels"),
+    [("Agree / Disagree / N/A", ("Agree", "Disagree", "N/A")), ("he/him; she/her | they/them", ("he/him", "she/her", "they/them")),
+     ("Bad\n\n Good \r\nand/or", ("Bad", "Good", "and/or")), ("0 - 10 / 11+ / don't know", ("0 - 10", "11+", "don't know")),
+     ("Yes/No", ("Yes/No",)), ("a / / b /", ("a", "b /")), ("", ()), (" ; | ", ())],
+)  # fmt: skip
+def test_typed_options_are_split_by_one_rule(typed, labels):
+    assert asking.split_options(typed) == labels
+
+
+def test_a_label_may_hold_a_slash_and_one_label_is_refused_with_the_rule(ask):
+    assert asking.ask_own("x", "Why?", "Agree / Disagree / N/A", domain="Work", seed=1).prompt.endswith("\nOptions: Agree / Disagree / N/A")
+    with pytest.raises(ValueError, match="a new line between two of them"):
+        asking.ask_own("x", "Why?", "Yes/No", domain="Work", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [("Do you trust doctors?", "Healthcare"), ("How often do you visit the hospital?", "Healthcare"), ("Do you save money every month?", "Finance"),
+     ("Do teachers get enough respect?", "Education"), ("Is climate change caused by humans?", "Environment"), ("Is a hot dog a sandwich?", "General"),
+     ("Do you trust the police?", "Social Issues"), ("ইলিশ মাছ?", "General"), ("?", "General")],
+)  # fmt: skip
+def test_the_domain_of_an_own_question_is_guessed_from_its_words(text, domain):
+    assert asking.guess_domain(text) == domain
+
+
+# --- does a model read a description in words? -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "turned"),
+    [("A fisherman who distrusts banks.", "A fisherman who trusts banks."), ("She is a nurse. He does not smoke!", "She is not a nurse. He does smoke!"),
+     ("A 61-year-old woman.", "The opposite of this is true: A 61-year-old woman."), ("Ein Fischer.", "The opposite of this is true: Ein Fischer.")],
+)  # fmt: skip
+def test_a_description_is_turned_round_sentence_by_sentence(text, turned):
+    assert asking.opposite(text) == turned != text
+
+
+class Deaf(StubGenerator):
+    """Reads of a description at most that there is one (`knows_it_is_there`)."""
+
+    def __init__(self, knows_it_is_there: bool = False):
+        super().__init__()
+        self.knows_it_is_there = knows_it_is_there
+
+    def answer(self, ask, system):
+        return super().answer(replace(ask, card="x" if self.knows_it_is_there and ask.card else ""), system)
+
+
+@pytest.mark.parametrize("options", ["Yes / No / Unsure", ""])
+def test_a_model_that_ignores_a_description_is_found_out(parts, options):
+    ask = asking.ask_own("A retired fisherman who distrusts banks.", "Are banks honest?", options, domain="Finance", seed=1)
+
+    def effect(generator):
+        return asking.description_effect(interview.Interviewer(RunConfig(), parts, generator).answer(asking.description_checks(ask), TUNED))
+
+    ignores, warned = effect(Deaf())
+    assert warned and "ignores the description" in ignores and '("A retired fisherman who trusts banks.")' in ignores
+    there, warned = effect(Deaf(knows_it_is_there=True))
+    assert warned and "does not read what the description says" in there
+    reads, warned = effect(StubGenerator())
+    assert not warned and ("percentage points" if options else "changes") in reads
+
+
+def test_a_twin_is_told_apart_from_one_that_reads(parts):
+    """The greedy probabilities of the real twin, asked three times; the sentence names how far they moved."""
+    talk = interview.Interviewer(RunConfig(), parts)
+    ask = asking.ask_bank("A nurse who trusts doctors.", load_questions()["healthcare.yesno.1"], seed=1)
+    own, bare, turned = replies = talk.answer(asking.description_checks(ask), BASE)
+    moved = sum(abs(a - b) for a, b in zip(own.option_probs, turned.option_probs, strict=True)) / 2
+    assert f"move by {100 * moved:.1f} percentage points" in asking.description_effect(replies)[0]
+    assert turned.ask.card == "A nurse who distrusts doctors." and bare.ask.prompt.startswith("Persona: \n")
+
+
 def test_search_finds_every_word_and_filters(talk):
     found = cards.find_people(talk.cards, "Nurse graduate")
     assert found and all("nurs" in talk.cards[p]["occupation"] and talk.cards[p]["education"] == "graduate degree" for p in found)
@@ -158,7 +232,7 @@ def test_replies_come_in_order_whatever_is_mixed(talk, ask):
     questions = [q for q in load_questions().values() if q.domain == "lifestyle"]
     asks = questionnaire.sheet([talk.cards["p001"], talk.cards["p002"]] * 4, questions, seed=3)
     done = []
-    replies = talk.answer(asks, BASE, on_done=done.append)
+    replies = talk.answer(asks, BASE, on_done=lambda finished: done.append(len(finished)))
     assert [r.ask for r in replies] == asks and done[-1] == len(asks) == 40 and len(done) > 1
     assert all((r.option_probs is None) == (not r.ask.options) for r in replies)
     assert all(abs(sum(r.option_probs) - 1) < 1e-9 for r in replies if r.option_probs)

@@ -44,7 +44,7 @@ def setup(folder: Path) -> str:
 def voila(browser, tmp_path_factory):
     """Address of the served probe, without its token."""
     folder, port = tmp_path_factory.mktemp("voila"), free_port(0)
-    source = setup(folder) + "display(page.root)"
+    source = setup(folder) + "page.show()"
     command = [sys.executable, "-c", f"from polypersona_lib.probe.server import serve\nserve({source!r}, port={port}, token={TOKEN!r}, browser=False)"]
     with server(command, f"http://127.0.0.1:{port}/login", {"PYTHONPATH": str(paths.ROOT)}, folder / "log"):
         yield f"http://127.0.0.1:{port}/"
@@ -149,6 +149,41 @@ def _accessible(page):
     assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in violations if v["impact"] in ("serious", "critical")] == []
 
 
+def test_answers_and_status_take_the_focus_and_are_announced(browser, voila):
+    visit = Visit(browser, f"{voila}?token={TOKEN}").ready()
+    page, spoken = visit.page, visit.page.locator(".pp-live [role=status][aria-live=polite]")
+    spoken.nth(1).wait_for(state="attached")
+    status, answers = (spoken.nth(i).element_handle() for i in range(2))
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    page.get_by_role("button", name="Ask", exact=True).focus()
+    names = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("document.activeElement.labels[0].textContent"))
+        ring = page.evaluate("(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))")
+        assert ring == ["solid", "2px"], names
+        before = page.evaluate("document.activeElement.value")
+        page.keyboard.type("typed")
+        assert page.evaluate("document.activeElement.value") == before, "a text to read cannot be written in"
+    assert names == ["Status", "What was asked", "Untuned base", "Tuned model"]
+    said = "element => element.isConnected ? element.textContent : 'gone'"
+    assert status.evaluate(said).startswith("answered in"), "the live region stays while its text changes"
+    assert "Tuned model: " in answers.evaluate(said) and visit.field("Tuned model").input_value().split(".")[0] in answers.evaluate(said)
+    visit.fill("Or your own question", "Well?")
+    visit.fill("Its options", "Yes/No")
+    visit.press("Ask")
+    visit.status(0, "Not done. a closed question needs")
+    assert status.evaluate(said).startswith("Not done. a closed question needs") and visit.field("Tuned model").input_value() == ""
+    visit.fill("Its options", "Yes / No / N/A")
+    visit.press("Ask")
+    visit.status(0, "answered in")
+    assert "[3] N/A" in visit.field("How your question is read").input_value()
+    _accessible(page)
+    assert visit.errors == [] and visit.outside == []
+    page.close()
+
+
 def _stop_and_error(visit: Visit):
     visit.fill("Or your own question", "a slow question?")
     ask = visit.page.get_by_role("button", name="Ask", exact=True)
@@ -177,8 +212,7 @@ def test_hostile_text_runs_nowhere_in_voila(browser, voila):
     for name in ("Gender", "Occupation", "Values (comma between)", "Description"):
         visit.fill(name, HOSTILE)
     visit.fill("Or your own question", f"hostile {HOSTILE}")
-    calm = HOSTILE.replace("/", "|")
-    visit.fill("Its options", f"{calm} one / {calm} two")
+    visit.fill("Its options", f"{HOSTILE} one / {HOSTILE} two")
     visit.fill("Its other value", HOSTILE)
     visit.press("Ask")
     visit.status(0, "answered in")

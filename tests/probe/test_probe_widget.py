@@ -18,11 +18,10 @@ from polypersona_lib import paths
 from polypersona_lib.config import RunConfig
 from polypersona_lib.probe import questionnaire
 from polypersona_lib.probe.asking import System
-from polypersona_lib.probe.interview import Interviewer, load_parts
+from polypersona_lib.probe.interview import CHUNK, Interviewer, load_parts
 from polypersona_lib.probe.page import Page
 
 BASE, TUNED = System("tinyllama-1.1b"), System("tinyllama-1.1b", "published")
-CALM = HOSTILE.replace("/", "|")  # a slash stands between two options
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +240,129 @@ def test_a_question_of_ones_own_is_asked_in_the_domain_chosen(make):
     assert page.inputs.ask().domain == "Finance" and page.inputs.ask().kind == "open"
 
 
+def test_an_own_question_is_read_aloud_to_its_author_before_it_is_asked(make):
+    page = make()
+    section = page.question
+    section.own.value, section.own_options.value = "Do you trust doctors?", "Agree / Disagree / N/A"
+    assert page.inputs.ask().domain == "Healthcare" and "options read: 3  [1] Agree  [2] Disagree  [3] N/A" in section.reading.value
+    assert "domain Healthcare, guessed" in section.reading.value and "with blanks" in section.reading.value
+    assert section.sent.value == "Domain: Healthcare\nQuestion: Do you trust doctors?\nOptions: Agree / Disagree / N/A"
+    assert page.inputs.ask().prompt.endswith(section.sent.value), "what is shown is what is sent"
+    section.own_domain.value = "Social Issues"
+    assert section.sent.value.startswith("Domain: Social Issues\n") and "as chosen" in section.reading.value
+    section.own_domain.value, section.own.value = "guessed from its words", "Is a hot dog a sandwich?"
+    assert section.sent.value.startswith("Domain: General\n") and "never read this one" in section.reading.value
+    section.own_options.value = "Yes/No"
+    assert "options read: 1  [1] Yes/No" in section.reading.value and section.sent.value == ""
+    section.own.value = ""
+    assert section.reading.layout.display == "none" and section.sent.value.startswith("Domain: Demographics\nQuestion: How attached")
+
+
+def test_a_panel_is_asked_the_question_that_was_typed(make):
+    page = make()
+    section = page.questionnaire
+    section.people.value, section.count.value = "new plausible people", 3
+    page.question.own.value, page.question.own_options.value = "Do you trust doctors?", "Yes / No / N/A"
+    assert section.plan.value == "3 people, one question: Do you trust doctors?"
+    assert press(page, section.bar, "Run questionnaire").startswith("3 answers")
+    assert {(r.ask.text, r.ask.options, r.ask.domain) for r in section.replies} == {("Do you trust doctors?", ("Yes", "No", "N/A"), "Healthcare")}
+    assert len({r.ask.persona_id for r in section.replies}) == 3 and "3 of 3 answers; 3 people, one question: Do you trust" in section.shown.value
+    press(page, section.bar, "Export")
+    assert "3 of 3 answers are the same" in press(page, section.bar, "Reload and ask again")
+    section.scope.value = "all closed questions"
+    assert "your own question is not asked" in section.plan.value
+    page.question.own.value = ""
+    section.scope.value = "closed questions of this domain"
+    assert section.plan.value == "3 people, 7 questions of the bank (Demographics)"
+    page.person.search.value, section.people.value = "no such person", "the people found above"
+    assert section.plan.value.startswith("0 people (the list above has no more than 0)")
+
+
+def test_after_not_done_no_earlier_answer_looks_like_the_new_one(make):
+    page = make()
+    press(page, page.answers.bar, "Ask")
+    press(page, page.questionnaire.bar, "Run questionnaire")
+    rows = len(page.questionnaire.table.rows)
+    page.what_if.value.value = "20"
+    press(page, page.what_if.bar, "Compare")
+    assert page.answers.boxes[1].value and page.what_if.pair[0].value and page.prompt.facts.value
+    page.question.own.value, page.question.own_options.value = "Well?", "Yes"
+    for bar, name in ((page.answers.bar, "Ask"), (page.what_if.bar, "Compare"), (page.questionnaire.bar, "Run questionnaire")):
+        assert press(page, bar, name).startswith("Not done. a closed question needs")
+    gone = [*page.answers.boxes, page.answers.asked, page.answers.facts, page.answers.badge, page.prompt.facts, page.what_if.diff, *page.what_if.pair]
+    assert [box.value for box in gone] == [""] * len(gone) and page.answers.picture.image.layout.display == "none"
+    assert all(box.layout.display == "none" for box in page.prompt.boxes)
+    assert page.questionnaire.shown.value.startswith("an earlier run: ") and len(page.questionnaire.table.rows) == rows, "it can still be exported"
+    page.question.own.value = ""
+    press(page, page.questionnaire.bar, "Run questionnaire")
+    assert page.questionnaire.shown.value.startswith("1 of 1 answers"), "the scope followed the question that was typed"
+
+
+class Halting(StubGenerator):
+    """Calls `halt` when it has answered `after` chunks."""
+
+    def __init__(self, after, halt):
+        super().__init__()
+        self.after, self.halt = after, halt
+
+    def __call__(self, asks, system, watch):
+        if len(self.calls) == self.after:
+            self.halt()
+        return super().__call__(asks, system, watch)
+
+
+def _break():
+    raise RuntimeError("the model broke")
+
+
+@pytest.mark.parametrize("end", ["Stop", "error"])
+def test_what_is_finished_stays_and_can_be_exported(make, end):
+    page = make()
+    section, first = page.questionnaire, CHUNK
+    page.interviewer.generator = Halting(1, page.worker.stop if end == "Stop" else _break)
+    section.people.value, section.count.value, section.scope.value = "new plausible people", first + 3, "this question"
+    said = press(page, section.bar, "Run questionnaire")
+    whole = f"{first} of {first + 3} answers"
+    stopped, broken = f"stopped after {whole}; what was finished is kept", f"Not done. RuntimeError: the model broke ({whole} were finished and are kept)"
+    assert said == (stopped if end == "Stop" else broken)
+    assert len(section.replies) == len(section.table.rows) == section.progress.value == first and section.shown.value.startswith(whole)
+    assert press(page, section.bar, "Export").startswith(f"{first} answers in ")
+    page.interviewer.generator = Halting(0, page.worker.stop)
+    assert press(page, section.bar, "Run questionnaire") == f"stopped after 0 of {first + 3} answers"
+    assert len(section.replies) == first and section.shown.value.startswith("an earlier run: "), "nothing new, so the earlier answers stay"
+    page.interviewer.generator = Halting(0, page.worker.stop)
+    assert press(page, section.bar, "Reload and ask again") == f"stopped after 0 of {first} answers" and len(section.replies) == first
+
+
+def test_sweeps_and_draws_show_what_was_finished_before_stop(make):
+    page = make()
+    page.interviewer.generator = Halting(1, page.worker.stop)
+    assert press(page, page.what_if.bar, "Sweep") == "stopped after 14 of 28 answers; what was finished is kept"
+    assert page.what_if.picture.words.value.count("age ") == 14 and "untuned" in page.what_if.answers.value
+    page.interviewer.generator = Halting(1, page.worker.stop)
+    assert press(page, page.what_if.bar, "Draw repeatedly") == f"stopped after {CHUNK} of 20 answers; what was finished is kept"
+    assert page.what_if.diff.value.startswith(f"{CHUNK} times the same prompt") and page.what_if.picture.image.value[:4] == b"\x89PNG"
+    page.interviewer.generator = Halting(1, page.worker.stop)
+    assert press(page, page.answers.bar, "Ask") == "stopped after 1 of 2 answers; what was finished is kept"
+    assert page.answers.boxes[0].value and page.answers.boxes[1].value == "(not finished)" and "untuned" in page.answers.facts.value
+
+
+def test_a_description_that_the_model_ignores_is_reported_beside_the_answer(make):
+    page = make()
+    page.person.in_words.value, page.person.words.value = True, "A retired fisherman who distrusts banks."
+    assert press(page, page.answers.bar, "Ask").startswith("answered")
+    assert page.answers.heard.value.count("percentage points") == 4 and "pp-warning" not in page.answers.heard._dom_classes
+    same = page.interviewer.generator.answer
+    page.interviewer.generator.answer = lambda ask, system: same(replace(ask, card=""), system)
+    press(page, page.answers.bar, "Ask")
+    assert page.answers.heard.value.count('This model ignores the description: with the opposite ("A retired fisherman who trusts banks.")') == 2
+    assert "pp-warning" in page.answers.heard._dom_classes and page.answers.heard.layout.display == ""
+    assert page.worker.answers.box.value.startswith("Untuned base: ") and "ignores the description" in page.worker.answers.box.value
+    page.person.in_words.value = False
+    press(page, page.answers.bar, "Ask")
+    assert page.answers.heard.layout.display == "none", "a card is asked about in What if"
+
+
 def test_a_file_brought_by_the_browser_is_checked_before_it_is_kept(make):
     page = make()
     press(page, page.questionnaire.bar, "Run questionnaire")
@@ -307,7 +429,7 @@ def test_the_page_says_what_it_waits_for_and_stops_meanwhile(make):
     began = time.perf_counter()
     page.worker.stop()
     page.worker.thread.join(5)
-    assert time.perf_counter() - began < 1.0 and page.what_if.bar.status.value == "stopped"
+    assert time.perf_counter() - began < 1.0 and page.what_if.bar.status.value == "stopped after 0 of 28 answers"
 
 
 def test_the_page_says_what_a_twin_is_and_only_where_there_are_twins(make, parts, tmp_path):
@@ -326,12 +448,13 @@ def test_a_second_click_never_doubles_and_stop_works_within_a_second(make):
     for bar in page.worker.bars:
         for button in bar.buttons.values():
             button.click()  # a click that was on its way before the button was off
+    assert page.answers.asked.value, "and it empties nothing"
     time.sleep(0.2)
     assert page.answers.boxes[0].value, "the answer streams in"
     began = time.perf_counter()
     page.what_if.bar.stop.click()
     page.worker.thread.join(5)
-    assert time.perf_counter() - began < 1.0 and page.answers.bar.status.value == "stopped"
+    assert time.perf_counter() - began < 1.0 and page.answers.bar.status.value == "stopped after 0 of 2 answers"
     assert len(page.interviewer.generator.calls) == 1
     assert not page.answers.bar.buttons["Ask"].disabled and page.answers.bar.stop.disabled
     page.interviewer.generator.delay_s = 0.0
@@ -356,7 +479,7 @@ def test_hostile_text_reaches_no_widget_that_interprets_it(make):
     for name, widget in page.person.editors.items():
         if name != "age":
             widget.value = HOSTILE
-    page.question.own.value, page.question.own_options.value = HOSTILE, f"{CALM} one / {CALM} two"
+    page.question.own.value, page.question.own_options.value = HOSTILE, f"{HOSTILE} one / {HOSTILE} two"
     page.what_if.attribute.value, page.what_if.value.value = "occupation", HOSTILE + " more"
     page.questionnaire.export_name.value = HOSTILE
     for bar in page.worker.bars:
@@ -366,7 +489,9 @@ def test_hostile_text_reaches_no_widget_that_interprets_it(make):
     press(page, page.answers.bar, "Ask")
     assert "window.hacked" in page.answers.boxes[0].value and "window.hacked" in page.person.card_text.value
     for widget in everything(page.root):
-        texts = [widget.value] if isinstance(widget, HTML | HTMLMath | Label) else []
+        spoken = "pp-live" in widget._dom_classes
+        texts = [widget.value] if isinstance(widget, HTML | HTMLMath | Label) and not spoken else []
+        assert not spoken or re.fullmatch(r"[\w .,;:!?%()'/-]*", widget.value), "what is spoken holds no markup and no mathematics"
         texts += [getattr(widget, "description", "")]
         assert not any("hacked" in str(t) or "$" in str(t) for t in texts), type(widget).__name__
         assert not getattr(widget, "description_allow_html", False)
