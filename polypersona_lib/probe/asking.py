@@ -121,10 +121,7 @@ def split_options(text: str) -> tuple[str, ...]:
 
 
 def ask_own(card: dict | str, text: str, options: str | Sequence[str], *, domain: str, seed: int, sampling: Sampling | None = None) -> Ask:
-    """Ask in one's own words; `options` as typed (see `split_options`) or a sequence, empty for an open question.
-
-    Raises: ValueError without a question, with one option, or with two equal ones.
-    """
+    """Ask in one's own words; `options` as typed or a sequence, empty for an open question. Raises ValueError without a question or with one option."""
     text = one_line(text)
     labels = split_options(options) if isinstance(options, str) else tuple(o for o in map(one_line, options) if o)
     if not text:
@@ -174,12 +171,10 @@ def samples(ask: Ask, count: int) -> list[Ask]:
 
 # --- does a model read a description in words? -------------------------------------------------------------------------------
 
-_OPPOSITES = ("trusts distrusts", "trust distrust", "likes dislikes", "like dislike", "loves hates", "love hate", "supports opposes", "support oppose",
-              "agrees disagrees", "agree disagree", "happy unhappy", "satisfied dissatisfied", "rich poor", "wealthy poor", "young old", "healthy sick",
-              "always never", "often rarely", "liberal conservative", "progressive conservative", "optimistic pessimistic", "calm anxious",
-              "religious unreligious", "married unmarried", "employed unemployed", "urban rural", "believes doubts",
-              "enjoys avoids", "with without")  # fmt: skip
-_TURNED = {word: other for pair in map(str.split, _OPPOSITES) for word, other in (pair, pair[::-1])}
+_OPPOSITES = """trusts distrusts trust distrust likes dislikes like dislike loves hates love hate supports opposes support oppose agrees disagrees agree
+disagree happy unhappy satisfied dissatisfied rich poor young old healthy sick always never often rarely liberal conservative optimistic
+pessimistic calm anxious married unmarried employed unemployed urban rural believes doubts with without""".split()
+_TURNED = dict(zip(_OPPOSITES[::2], _OPPOSITES[1::2], strict=True)) | dict(zip(_OPPOSITES[1::2], _OPPOSITES[::2], strict=True))
 _NEGATE = re.compile(r"\b(is|are|was|has been|can|will|does|do|would|should)\b(?!\s+not\b)", re.IGNORECASE)
 
 
@@ -207,29 +202,20 @@ def description_checks(ask: Ask) -> list[Ask]:
 
 
 def description_effect(replies: Sequence[Reply]) -> tuple[str, bool]:
-    """What the answers to `description_checks` say about the model, in one sentence, and whether it is a warning.
-
-    Closed items compare option probabilities (total variation, 0 to 1), open ones the greedy answer (the same, or another).
-    """
+    """What the answers to `description_checks` say about the model, in one or two sentences, and whether they are a warning."""
     own, without, turned = replies
-    (bare, other), words = (_moved(own, reply) for reply in (without, turned)), f'the opposite ("{turned.ask.card[:160]}")'
-    if other >= _DEAF:
-        return f"With {words} {_said(other, own)}. Without any description {_said(bare, own)}.", False
-    if bare >= _DEAF:
-        return f"This model does not read what the description says: with {words} {_said(other, own)}. Without any description {_said(bare, own)}.", True
-    return f"This model ignores the description: with {words} {_said(other, own)}, and without any description {_said(bare, own)}.", True
+    (bare, alone), (other, against), words = _moved(own, without), _moved(own, turned), f'with the opposite ("{turned.ask.card[:160]}")'
+    lead = "" if other >= _DEAF else "This model does not read what the description says: " if bare >= _DEAF else "This model ignores the description: "
+    text = f"{lead}{words} {against}; without any description {alone}."
+    return text[0].upper() + text[1:], other < _DEAF
 
 
-def _moved(own: Reply, other: Reply) -> float:
+def _moved(own: Reply, other: Reply) -> tuple[float, str]:
+    """How far an answer moved, 0 to 1 (total variation of the option probabilities; open items: 1 for another greedy text), and that in words."""
     if own.option_probs is None:
-        return float(own.text != other.text)
-    return float(np.abs(np.subtract(own.option_probs, other.option_probs)).sum() / 2)
-
-
-def _said(moved: float, own: Reply) -> str:
-    if own.option_probs is None:
-        return "the most probable answer changes" if moved else "the most probable answer stays word for word the same"
-    return f"the probabilities of the options move by {100 * moved:.1f} percentage points"
+        return (0.0, "the most probable answer stays word for word the same") if own.text == other.text else (1.0, "the most probable answer changes")
+    moved = float(np.abs(np.subtract(own.option_probs, other.option_probs)).sum() / 2)
+    return moved, f"the probabilities of the options move by {100 * moved:.1f} percentage points"
 
 
 @dataclass(frozen=True)

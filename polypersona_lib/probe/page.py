@@ -192,13 +192,6 @@ class Page:
         root.add_class("pp")
         return root
 
-    def show(self) -> None:
-        """Show the page in a notebook's output."""
-        from IPython.display import display
-
-        display(self.root)
-        _run_script()
-
     def _refresh(self) -> None:
         """Let what is shown follow the choice: values to compare with, sampling, options, and whether the pair was in training."""
         self.what_if.list_values()
@@ -208,18 +201,10 @@ class Page:
             self.answers.show_badge(ask, self.models.chosen)
 
 
-def _run_script() -> None:
-    """Run `page.js` where the page is shown: what widgets cannot say about themselves to the keyboard and to screen readers."""
+def show_page(page: Page, fig=None, table=None) -> None:
+    """Show the page; where it cannot live (an untrusted notebook, a code host) the picture and the table take its place. `page.js` runs beside it."""
     from IPython.display import display
 
-    script = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
-    display({"application/javascript": script, "text/plain": ""}, raw=True)
-
-
-def show_page(page: Page, fig, table) -> None:
-    """Show the page; where it cannot live (an untrusted notebook, a code host) the picture and the table take its place."""
-    from IPython.display import display
-
-    view = {"version_major": 2, "version_minor": 0, "model_id": page.root.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "image/png": charts.png(fig), "text/plain": table.to_string()}, raw=True)
-    _run_script()
+    view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": page.root.model_id}}
+    display(view | ({} if fig is None else {"image/png": charts.png(fig), "text/plain": table.to_string()}), raw=True)
+    display({"application/javascript": Path(__file__).with_name("page.js").read_text(encoding="utf-8"), "text/plain": ""}, raw=True)

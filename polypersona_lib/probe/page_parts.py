@@ -70,10 +70,7 @@ def put_or_hide(box: widgets.Textarea, text: str) -> None:
 
 
 class Live:
-    """A text that a screen reader speaks when it changes (`page.js` makes it a live region); nobody sees it.
-
-    It keeps letters, digits and plain punctuation alone, so that whatever a model writes is no markup and no mathematics in it.
-    """
+    """A text that only a screen reader speaks (`page.js` makes it a live region): plain letters alone, so that nothing in it is markup or mathematics."""
 
     def __init__(self):
         self.box = widgets.HTML()
@@ -185,10 +182,7 @@ class Bar:
 
 
 class Worker:
-    """Does one piece of work at a time, in a thread of its own. A request meanwhile is refused, not queued; errors become one line.
-
-    `status` and `answers` are spoken by screen readers.
-    """
+    """Does one piece of work at a time, in a thread of its own. A request meanwhile is refused, not queued; errors become one line. It speaks by two `Live`."""
 
     def __init__(self, interviewer: Interviewer):
         self.interviewer, self.bars, self.status, self.answers = interviewer, [], Live(), Live()
@@ -255,10 +249,7 @@ class Worker:
         return f"Not done. {_cause(error)}" + (f" ({count} were finished and are kept)" if self._done else "")
 
     def answer(self, asks, system: System, *, on_done: Callable[[int], None] | None = None, on_text=None) -> dict[int, Reply]:
-        """The finished replies by position in `asks`, for a job. After Stop or an error they are fewer than `asks`, and the status line says so at the end.
-
-        Args: on_done: called with the number of answers that this job has so far. on_text: see `Interviewer.answer`.
-        """
+        """The finished replies by position, for a job: fewer than `asks` after Stop or an error. `on_done` is called with the job's answers so far."""
         asks, bar, before, finished = list(asks), self._active, self._done, {}
         self._asked += len(asks)
 

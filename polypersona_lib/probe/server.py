@@ -22,11 +22,11 @@ def page(**parameters):
     """What the served notebook calls: show the probe at once, and fetch libraries and models while the user chooses. Returns the `Page`."""
     from ..config import RunConfig
     from .interview import Interviewer, load_parts
-    from .page import Page
+    from .page import Page, show_page
 
     run = RunConfig(**parameters)
     shown = Page(Interviewer(run, load_parts(run)))
-    shown.show()
+    show_page(shown)
 
     def warm() -> None:
         for system in shown.models.systems():
