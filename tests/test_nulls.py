@@ -22,7 +22,7 @@ OPTIONS = ["Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree
 JOBS, TOWNS, VALUES = (text.split() for text in ("nurse farmer teacher pilot cook baker", "Akron Toledo Dayton Canton", "thrift family freedom order faith"))
 WORDS = "it costs too much|we waited for hours|my bus never came|they listen to people|nothing has changed|the new rules help|prices went up".split("|")
 PHRASES = ("I'd say", "mind you")
-GAPS = [f"swap_gap_{score}{mask}" for score in ("rouge1", "semantic") for mask in ("", "_masked", "_content")] + ["swap_gap_option"]
+GAPS = [f"swap_gap_{score}" for score in ("rouge1", "rouge1_masked", "rouge1_content", "semantic", "option")]
 WINS = [gap.replace("gap", "auc") for gap in GAPS]
 
 

@@ -22,7 +22,7 @@ from .option_labels import read_option
 from .stance import StanceReader, stance_sentences
 
 MODEL_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality", "length_sim", "sentence_sim", "sentiment_sim", "semantic_sim")
-SWAPS = ("rouge1", "rouge1_masked", "rouge1_content", "semantic", "semantic_masked", "semantic_content", "option")
+SWAPS = ("rouge1", "rouge1_masked", "rouge1_content", "semantic", "option")
 
 
 def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, reader: StanceReader | None) -> pd.DataFrame:

@@ -34,7 +34,7 @@ MEASURES = {
     **{
         f"swap_{kind.lower()}_{key}": Measure("swap", f"Swap {kind}, {what}", "answers", ceiling="resample")
         for key, what in (("rouge1", "words"), ("rouge1_masked", "words not on the cards"), ("rouge1_content", "words on content"),
-                          ("semantic", "meaning"), ("semantic_masked", "meaning, words not on the cards"), ("semantic_content", "meaning on content"))
+                          ("semantic", "meaning"))
         for kind in ("gap", "AUC")
     },
     "swap_gap_option": Measure("swap", "Swap gap, option of the test answer", "answers"),

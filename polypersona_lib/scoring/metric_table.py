@@ -18,7 +18,6 @@ class Metric:
 _OURS = "Paper: unspecified. We use "
 _SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' references to the same question among the rows scored"
 _WINS = _OURS + "the share of other personas' references to the same question among the rows scored that score lower than the own one (ties count half)"
-_FEW = " (masked texts: four persons on either side, in one order for all systems)"
 _MASK = ", after all words whose stem occurs in the card of either of the two compared personas are taken out of the prediction and of both references"
 _CONTENT = _MASK + ", and the data set's turns of phrase"
 _UNITS = {"1": "single words", "2": "word pairs", "L": "the longest common subsequence"}
@@ -72,9 +71,10 @@ METRICS = {
         Metric("stance_qwk", "Stance kappa", "stance",
                _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance to questions with more than "
                "two options, chance taken question by question; options are compared by label.", version="2"),
-        *(Metric(f"swap_{kind}_{score}{mask}", f"Swap {name}, {what}{masked}", "swap", text + few * bool(mask) + said + f"; {score_name}.", version=version)
-          for score, what, score_name, few in (("rouge1", "ROUGE-1", "ROUGE-1", ""), ("semantic", "semantic", "semantic similarity", _FEW))
-          for mask, masked, said, version in (("", "", "", "2"), ("_masked", ", card words masked", _MASK, "3"), ("_content", ", on content", _CONTENT, "1"))
+        *(Metric(f"swap_{kind}_{score}", f"Swap {name}, {what}", "swap", f"{text}{said}.", version=version)
+          for score, what, said, version in (("rouge1", "ROUGE-1", "; ROUGE-1", "2"), ("rouge1_masked", "ROUGE-1, card words masked", f"{_MASK}; ROUGE-1", "3"),
+                                             ("rouge1_content", "ROUGE-1, on content", f"{_CONTENT}; ROUGE-1", "1"),
+                                             ("semantic", "semantic", "; semantic similarity", "2"))
           for kind, name, text in (("gap", "gap", _SWAP), ("auc", "wins", _WINS))),
         Metric("swap_gap_option", "Swap gap, chosen option", "swap", _SWAP + "; 1 if both chose the same option, else 0.", version="2"),
         Metric("swap_auc_option", "Swap wins, chosen option", "swap", _WINS + "; 1 if both chose the same option, else 0.", version="2"),

@@ -15,14 +15,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..files import sha256
 from ..texts import stemmed_words
 from ..world import respondents
 from ..world.questions import load_questions
 from .encoder import Encoder, load_encoder
 from .metrics import answered
 
-NEIGHBOURS = 4  # people on either side of a person, in an order by hash, whom the masked semantic swap compares with: every pair of people masks its own texts
 _TIE = 1e-6  # scores closer than this are equal
 _ROUNDS, _EVEN = 300, 1e-13  # of `_balanced`: at most, and how near to 1 a row's weights have to sum
 Words = list[tuple[str, str]]  # (word, stem) in order
@@ -86,20 +84,6 @@ def _overlap(said, own, cards) -> tuple[np.ndarray, np.ndarray]:
     return _fit(left(shared), left(said) + mine), _fit((said @ own.T).toarray(), left(said) + mine.T)
 
 
-def _cosine(encoder: Encoder, said: list, own: list, cards: list[frozenset[str]], others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `_overlap` with the cosine of embeddings, in [0, 1]; only where `others` (rows, rows) is true."""
-    i, j = np.nonzero(others)
-
-    def left(words: Words, a: int, b: int) -> str:
-        return " ".join(word for word, stem in words if stem not in cards[a] and stem not in cards[b])
-
-    texts = [[left(words[k], a, b) for k, a, b in zip(which, i, j, strict=True)] for words, which in ((said, i), (own, i), (own, j))]
-    answers, mine, theirs = (encoder.embed(lines) for lines in texts)
-    scores = np.zeros((2, *others.shape))
-    scores[:, i, j] = np.clip([(answers * vectors).sum(axis=1) for vectors in (mine, theirs)], 0, 1)
-    return scores[0], scores[1]
-
-
 def _balanced(others: np.ndarray) -> np.ndarray:
     """Weights of the comparisons that `others` (symmetric) allows: symmetric, and 1 a row; NaN in a row without any.
 
@@ -125,15 +109,6 @@ def _compared(own: np.ndarray, other: np.ndarray, weights: np.ndarray) -> tuple[
     return ((own - other) * weights).sum(axis=1), (ahead * weights).sum(axis=1)
 
 
-def _neighbours(people: np.ndarray, texts: list[str], others: np.ndarray) -> np.ndarray:
-    """`others` limited to `NEIGHBOURS` people on either side, in an order by hash of what each person's rows say: the same for every system, and for other
-    names and another order of the rows. Everybody is compared with as many people, and two people with each other."""
-    said = pd.Series(texts).groupby(people).agg(lambda lines: sha256("\n".join(sorted(lines))))
-    place = pd.Series(np.arange(len(said)), index=said.sort_values(kind="stable").index)[people].to_numpy()
-    apart = np.abs(place[:, None] - place[None, :])
-    return others & (np.minimum(apart, len(said) - apart) <= NEIGHBOURS)
-
-
 def _labels(rows: pd.DataFrame, column: str) -> np.ndarray:
     """The label of the option whose position `column` holds ("": none, None: an open row); the position itself where the rows name no options.
 
@@ -146,19 +121,16 @@ def _labels(rows: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _question_scores(rows: pd.DataFrame, tables: dict, encoder: Encoder | None) -> dict[str, np.ndarray]:
-    """All scores of the rows of one question. `tables`: mask -> (texts as words, texts as sparse tables, stems of the cards), all of these rows."""
+    """All scores of the rows of one question. `tables`: mask -> sparse tables of `_word_table`, all of these rows."""
     people = rows["persona_id"].astype(str).to_numpy()
     others = people[:, None] != people[None, :]
     found, weights = {"n_others": others.sum(axis=1).astype(float)}, _balanced(others)
-    near = others if encoder is None else _neighbours(people, (rows["reference"].astype(str) + "\n" + rows["persona"].astype(str)).tolist(), others)
-    for mask, ((said, own), sparse, cards) in tables.items():
+    for mask, sparse in tables.items():
         found[f"swap_gap_rouge1{mask}"], found[f"swap_auc_rouge1{mask}"] = _compared(*_overlap(*sparse), weights)
-        if encoder is not None and not mask:
-            answers, references = (encoder.embed(rows[c].astype(str)) for c in ("prediction", "reference"))
-            cosine = np.clip(answers @ references.T, 0, 1).astype(float)
-            found["swap_gap_semantic"], found["swap_auc_semantic"] = _compared(np.diag(cosine)[:, None], cosine, weights)
-        elif encoder is not None:
-            found[f"swap_gap_semantic{mask}"], found[f"swap_auc_semantic{mask}"] = _compared(*_cosine(encoder, said, own, cards, near), _balanced(near))
+    if encoder is not None:
+        answers, references = (encoder.embed(rows[c].astype(str)) for c in ("prediction", "reference"))
+        cosine = np.clip(answers @ references.T, 0, 1).astype(float)
+        found["swap_gap_semantic"], found["swap_auc_semantic"] = _compared(np.diag(cosine)[:, None], cosine, weights)
     if "chosen" in rows and "target" in rows:
         said, own = (_labels(rows, c) for c in ("chosen", "target"))
         closed = np.array([s is not None and bool(o) for s, o in zip(said, own, strict=True)])
@@ -169,21 +141,20 @@ def _question_scores(rows: pd.DataFrame, tables: dict, encoder: Encoder | None) 
 
 
 def _masked_texts(rows: pd.DataFrame, phrases: frozenset[tuple[str, ...]]) -> dict[str, tuple]:
-    """mask -> ((answers, references) as words, their sparse tables with that of the cards, stems of the cards), one line a row."""
+    """mask -> sparse tables of the answers, of the references, and of the words that the cards take out, one line a row."""
     texts = [[list(stemmed_words(t)) for t in rows[c].astype(str)] for c in ("prediction", "reference")]
     stems = {card: frozenset(stem for _, stem in stemmed_words(card)) for card in set(rows["persona"].astype(str))}
     cards = [stems[card] for card in rows["persona"].astype(str)]
     kinds = {"": (texts, [frozenset()] * len(rows)), "_masked": (texts, cards)}
     kinds |= {"_content": ([[_without_phrases(words, phrases) for words in lines] for lines in texts], cards)} if phrases else {}
-    return {mask: (said, _word_table(said, known), known) for mask, (said, known) in kinds.items()}
+    return {mask: _word_table(said, known) for mask, (said, known) in kinds.items()}
 
 
 def _system_scores(rows: pd.DataFrame, phrases: frozenset[tuple[str, ...]], encoder: Encoder | None) -> pd.DataFrame:
     """The scores of one system's answered rows, question by question."""
     tables, parts = _masked_texts(rows, phrases), []
     for places in rows.groupby("question_id", sort=False).indices.values():
-        mine = {mask: (tuple([lines[i] for i in places] for lines in said), tuple(t[places] for t in sparse), [cards[i] for i in places])
-                for mask, (said, sparse, cards) in tables.items()}  # fmt: skip
+        mine = {mask: tuple(table[places] for table in sparse) for mask, sparse in tables.items()}
         parts.append(pd.DataFrame(_question_scores(rows.iloc[places], mine, encoder), index=rows.index[places]))
     scores = pd.concat(parts)
     return scores if phrases else scores.assign(**{c.replace("_masked", "_content"): scores[c] for c in scores if c.endswith("_masked")})
@@ -197,11 +168,10 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
             the options that prediction and reference take in the row's `options`; -1 for none, NaN for an open row). Every system is compared within its own
             rows. A person may answer a question more than once: a row's own reference is its own, and no other row of the person is another's.
         phrases: turns of phrase that "_content" takes out; without any it equals "_masked".
-        semantic: also compare embeddings; masked ones with `NEIGHBOURS` people on either side.
+        semantic: also compare embeddings of the whole texts (masked texts would be others for every pair of people).
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), and swap_gap_* in [-1, 1] /
-        swap_auc_* in [0, 1] for rouge1, rouge1_masked, rouge1_content, semantic, semantic_masked, semantic_content, and option (if there are `chosen` and
-        `target`). NaN: failed, nobody else answered, or (option) no option is known for the reference.
+        swap_auc_* in [0, 1] for rouge1, rouge1_masked, rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else answered, or (option) no option is known for the reference.
     """
     rows = preds.reset_index(drop=True)[answered(preds)]
     known = frozenset(tuple(word for word, _ in stemmed_words(phrase)) for phrase in phrases)
@@ -215,5 +185,5 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
 
 def _columns(semantic: bool) -> list[str]:
     """What is scored of every row, options apart."""
-    kinds = [f"{score}{mask}" for mask in ("", "_masked", "_content") for score in ("rouge1", "semantic")[: 1 + semantic]]
+    kinds = ["rouge1", "rouge1_masked", "rouge1_content", *["semantic"] * semantic]
     return ["n_others", *(f"swap_{kind}_{name}" for name in kinds for kind in ("gap", "auc"))]

@@ -153,7 +153,7 @@ def test_minimal_file_says_what_is_missing(tmp_path, capsys):
     assert command.main([path, "--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]) == 0
     shown = capsys.readouterr().out
     flat = " ".join(shown.split())
-    assert "format_valid, quality: needs columns question_type and options" in flat and "swap_auc_semantic_content: needs columns persona and question" in flat
+    assert "format_valid, quality: needs columns question_type and options" in flat and "swap_auc_semantic: needs columns persona and question" in flat
     assert "not checked: whether answers depend on the persona (needs persona and question)" in flat and "4 rows are few" in flat
     assert shown.index("findings: none of the faults that were looked for") < shown.index("ROUGE-1"), "what is wrong comes before the numbers"
     wide = [line for line in shown.replace(str(tmp_path), "").splitlines() if len(line) > printing.WIDTH]
@@ -354,7 +354,7 @@ def test_full_file_gets_every_metric_it_allows(tmp_path, capsys):
     content.append(content[0] | {"id": "lost", "prediction": None, "status": "failed"})
     assert command.main([write(tmp_path / "full.jsonl", content), "--json", str(tmp_path / "o.json")]) == 0
     report = json.loads((tmp_path / "o.json").read_text())["files"][0]
-    expected = {"quality", "format_valid", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_auc_semantic_masked", "swap_gap_option"}
+    expected = {"quality", "format_valid", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_auc_semantic", "swap_gap_option"}
     assert expected <= set(report["metrics"]) and set(report["missing"]) == {"alignment", "sd_ratio", "entropy_ratio"}
     assert report["n_failed"] == 1 and report["metrics"]["rouge1"]["n"] == 3 and report["metrics"]["stance_acc"]["value"] == pytest.approx(1 / 3)
     assert "1 failed (counted, not scored)" in capsys.readouterr().out

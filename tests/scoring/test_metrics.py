@@ -320,7 +320,7 @@ def test_swap_gap_of_perfect_and_blind_predictions(swapped_rows, encoder):
 def test_swap_mask_removes_what_the_card_gives_away(swapped_rows, encoder):
     copied = swapped_rows.assign(prediction=swapped_rows["persona"])  # reads the card aloud, knows nothing else
     found = swap.swap_scores(copied, encoder=encoder)
-    assert found["swap_gap_rouge1"].mean() > 0.1 and (found["swap_gap_rouge1_masked"] == 0).all() and (found["swap_gap_semantic_masked"].abs() < 1e-6).all()
+    assert found["swap_gap_rouge1"].mean() > 0.1 and (found["swap_gap_rouge1_masked"] == 0).all()
 
 
 def test_turns_of_phrase_are_no_content(swapped_rows, encoder):
@@ -329,7 +329,6 @@ def test_turns_of_phrase_are_no_content(swapped_rows, encoder):
     spoken = swapped_rows.assign(reference=references, prediction=[f"Things are fine, {habits[p]}." for p in CARDS])
     found = swap.swap_scores(spoken, phrases=[*habits.values(), "mind"], encoder=encoder)
     assert found["swap_gap_rouge1_masked"].min() > 0.1 and (found["swap_gap_rouge1_content"] == 0).all()
-    assert (found["swap_gap_semantic_masked"] - found["swap_gap_semantic_content"]).mean() > 0.05
     assert swap.swap_scores(spoken, semantic=False).filter(like="content").to_numpy() == pytest.approx(found.filter(like="rouge1_masked").to_numpy())
     assert set(swap.phrases_of(["lifestyle.open.1"])) and not swap.phrases_of(["lifestyle.open.1", "mine"])
 

@@ -22,7 +22,7 @@ VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
     "swap": {
         ("option_gap_log", ""): "option, nats", ("option_auc", ""): "option, AUC",
         ("swap_gap_rouge1_content", ""): "words on content", ("swap_gap_rouge1_masked", ""): "words without the cards'",
-        ("swap_gap_semantic_content", ""): "meaning on content",
+        ("swap_gap_semantic", ""): "meaning",
     },
     "one answer": {
         (metric, f"k={k}"): f"{name}, {k}" for metric, name in (("pick_meaning", "answer by meaning"), ("pick_card_answer", "card by words")) for k in PICKS
