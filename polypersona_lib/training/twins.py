@@ -3,7 +3,7 @@
     python -m polypersona_lib nano [--models a,b] [--steps 1500] [--out data/models]
 
 A twin has its family's architecture class, biases, norms, rotary fraction and chat template, but not its knowledge; what it reads instead is
-told in `twin_texts`. About eight minutes on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
+told in `nano_text`. About half an hour on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
 the number of cores.
 """
 
@@ -27,7 +27,7 @@ from .model_cards import twin_card
 from .trainer import full_updates
 from .twin_texts import IGNORED, TWIN_SEED, Interview, Text, Writer, interviews, longest_overlap
 
-STEPS, SEQUENCES, NOTES = 1500, 5, 40  # a step: 5 packed sequences, and later 40 notes
+STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
 NOTES_FROM = 0.55  # share of the steps after which notes join: which kind of person says what was learnt only from short texts, while the learning rate fell
 NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
 TOKENIZER_RESPONDENTS = 2400
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib nano", description="Rebuild the nano twins.")
     parser.add_argument("--models", default=",".join(MODELS), help=f"comma-separated keys (default: all of {', '.join(MODELS)})")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 3,200 tokens each)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 6,300 tokens each)")
     parser.add_argument("--out", type=Path, default=paths.NANO_MODELS, help="folder that gets a folder a twin (default: the shipped ones are replaced)")
     arguments = parser.parse_args(argv)
     keys = arguments.models.split(",")

@@ -165,9 +165,8 @@ count the paper states is met, no sentence is the paper's. Personas:
 {"PersonaHub texts (" + Path(source).name + ")" if source else "drawn from documented distributions"}.
 
 **No human answered any of these questions.** Answers are realised from an item-response model over attitudes that mostly follow from the card, and from
-sentences written for this project, in the words of the card's country. Style follows from the card in length, hedging, warmth and choice of reason; a
-turn of phrase ("I guess", listed in `turns_of_phrase.yaml`) falls on one answer in thirteen, whoever speaks. Use them to test methods whose truth must
-be known; never as survey data. This is version {dataset.DATA_VERSION} of the data; `CHANGELOG.md` says what changed.
+sentences written for this project; who speaks warmly, formally or casually keeps to a turn of phrase ("in my view") that follows from traits,
+schooling and age. Use them to test methods whose truth must be known; never as survey data.
 
 Columns: `id`, `messages` (system, user, assistant), `persona` (JSON), `domain`, `question`, `question_type`, `reference`, `meta` (JSON: `persona_id`,
 `question_id`, `options`, and `truth`: attitude `theta`, chosen `option`, the `path` of phrase ids, `label_led`).

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-DATA_VERSION = 2  # of the embedded world: data/polypersona/CHANGELOG.md says what changed
 SPLITS = ("train", "validation", "test")
 SPLIT_ROWS = {"train": 2854, "validation": 357, "test": 357}  # 80/10/10: paper, section III-D
 COLUMNS = ("id", "messages", "persona", "domain", "question", "question_type", "reference", "meta")
