@@ -171,7 +171,8 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
         semantic: also compare embeddings of the whole texts (masked texts would be others for every pair of people).
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), and swap_gap_* in [-1, 1] /
-        swap_auc_* in [0, 1] for rouge1, rouge1_masked, rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else answered, or (option) no option is known for the reference.
+        swap_auc_* in [0, 1] for rouge1, rouge1_masked, rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else
+        answered, or (option) no option is known for the reference.
     """
     rows = preds.reset_index(drop=True)[answered(preds)]
     known = frozenset(tuple(word for word, _ in stemmed_words(phrase)) for phrase in phrases)
