@@ -139,6 +139,22 @@ def log_score(sheet: Sheet) -> float:
     return float((loss / np.log(sheet.sizes)).mean())
 
 
+def group_gaps(sheet: Sheet, groups: pd.DataFrame) -> pd.Series:
+    """How far groups of people lie apart: variable -> mean over items of the largest minus the smallest group mean (positions 0-1, weighted).
+
+    Args: groups: index persona_id, a column a variable (`human_groups`); who is in no group of a variable is left out. Small groups lie far apart by luck.
+    """
+    positions, known = np.nan_to_num(sheet.true_positions()), sheet.truth != MISSING
+    weights = np.ones(len(sheet.people)) if sheet.weights is None else sheet.weights
+    gaps = {}
+    for variable in groups:
+        members = pd.get_dummies(groups.loc[list(sheet.people), variable].astype(object)).to_numpy(dtype=float).T * weights
+        with np.errstate(invalid="ignore"):
+            means = (members @ positions) / (members @ known)
+        gaps[variable] = float((np.nanmax(means, axis=0) - np.nanmin(means, axis=0)).mean())
+    return pd.Series(gaps)
+
+
 def baseline_sheets(survey: HumanSurvey, *, sizes: tuple[int, ...] = (40, 100, 300), seed: int = 42) -> dict[str, Sheet]:
     """System -> the sheet of one half of a survey, answered by each baseline and upper bound that the other half gives. Both halves are random."""
     whole = survey.sheet()

@@ -20,13 +20,15 @@ class HumanItem(Question):
     """One closed item of a human survey. It serves wherever a `Question` does, with options of its own in place of a scale.
 
     Args: labels: the options in the file's order. lean: a letter an option (`LEANS`), "" for an item that leans to neither side. ordered: False where options
-        have no order. turned: the survey turned the order round for half of the people. wording: one of `_WORDINGS` (`data/humans/items.yaml` explains them).
+        have no order. turned: the survey turned the order round for half of the people. stays: how many options at the end keep their place in both orders
+        ("Unsure", "Other"). wording: one of `_WORDINGS` (`data/humans/items.yaml` explains them).
     """
 
     labels: tuple[str, ...]
     lean: str = ""
     ordered: bool = True
     turned: bool = False
+    stays: int = 0
     wording: str = "as asked"
 
     @property
@@ -45,9 +47,9 @@ class HumanItem(Question):
         return np.array([LEANS[letter] for letter in self.lean or "-" * len(self.labels)])
 
     def orders(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The two orders in which the options are offered, as positions in `labels`: the file's, and turned round."""
-        there = tuple(range(len(self.labels)))
-        return there, there[::-1]
+        """The two orders in which the options are offered, as positions in `labels`: the file's, and turned round (but for those that keep their place)."""
+        there, turning = tuple(range(len(self.labels))), len(self.labels) - self.stays
+        return there, there[:turning][::-1] + there[turning:]
 
     def asked(self, *, turned: bool = False) -> tuple[str, tuple[str, ...]]:
         """(question, options as they are offered), in the file's order or turned round."""
@@ -79,7 +81,7 @@ def _battery(survey: str, battery: dict) -> Iterator[HumanItem]:
         yield HumanItem(
             id=f"{survey}.{column}", domain=entry["domain"], type="likert" if len(labels) > 2 else "yesno", text=text,
             construct=entry["construct"], instrument=survey_texts()[survey]["title"], paraphrases=(), labels=labels, lean=lean,
-            key=entry.get("key", _key(lean)), **{name: entry[name] for name in ("ordered", "turned", "wording") if name in entry},
+            key=entry.get("key", _key(lean)), **{name: entry[name] for name in ("ordered", "turned", "stays", "wording") if name in entry},
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Baselines and upper bounds on real people: the known numbers of the 49 items, exact limits, nobody predicted from themselves."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from polypersona_lib.people import human_baselines as baselines
@@ -47,6 +48,9 @@ def test_alignment_is_that_of_the_distributions_table(systems):
     table = distributions.by_domain(few, n_boot=2)
     own = table[(table["level"] == "all") & (table["metric"] == "alignment")].set_index("system")["value"]
     assert own.to_dict() == pytest.approx({name: baselines.alignment(sheet) for name, sheet in few.items()})
+    beside = distributions.by_domain({"uniform": few["uniform"], "resample": systems["other half"].of(np.arange(200))}, n_boot=2)
+    row = beside[(beside["level"] == "all") & (beside["metric"] == "alignment") & (beside["system"] == "uniform")].iloc[0]
+    assert row["value"] == pytest.approx(row["uniform"]) and row["ceiling"] > 0.95, "the other half as the upper bound of the table"
     assert own["uniform"] != pytest.approx(baselines.alignment(baselines.uniform(load_survey("nonvoters_2020").sheet(weighted=False))))
 
 
@@ -87,6 +91,19 @@ def test_shares_count_weights_and_leave_out_what_is_missing(poll):
     silent = sheet.of(np.flatnonzero(~known))
     assert baselines.answer_shares(silent)[item].max() == pytest.approx(1 / sheet.sizes[item]), "without an answer: uniform"
     assert baselines.people_resampled(sheet, sheet, n=600, seed=1).probs[0].sum(-1) == pytest.approx(1)
+
+
+def test_gaps_between_groups_of_people_are_the_known_ones(poll):
+    """Known: party .273 of the scale, age .140, race .112, education .096, gender .032 (age in six bands, party in all its answers, each weighted)."""
+    people = poll.people
+    groups = people[["race", "education", "gender", "party"]].assign(age=pd.cut(people["age"], baselines.AGE_BANDS).astype(str))
+    gaps = baselines.group_gaps(poll.sheet(), groups)
+    known = {"age": 0.140, "race": 0.112, "education": 0.096, "gender": 0.032}
+    assert gaps[list(known)].round(3).to_dict() == known and gaps["party"] == pytest.approx(0.273, abs=0.005)
+    two = groups.assign(party=people["party"].where(people["party"].isin(["Democrat", "Republican"])))
+    assert baselines.group_gaps(poll.sheet(), two[["party"]])["party"] == pytest.approx(0.175, abs=0.001), "between the two large parties alone"
+    nobody = groups[["gender"]].assign(gender="all")
+    assert baselines.group_gaps(poll.sheet(), nobody)["gender"] == 0
 
 
 def test_what_a_regression_sees(poll):

@@ -51,6 +51,10 @@ def test_anes_is_read_from_the_package():
 
     raw, survey = anes96.load_pandas().data, load_survey("anes_1996")
     assert (survey.answers[:, 0] == raw["vote"]).all() and (survey.answers[:, 1] == raw["selfLR"] - 1).all() and (survey.answers[:, 4] == raw["TVnews"]).all()
+    degree = (raw["educ"] == 5).to_numpy()
+    assert (survey.people["education"][degree] == "bachelor's degree").all() and (survey.people["education"] == "bachelor's degree").sum() == degree.sum()
+    richest = (raw["income"] == 24).to_numpy()
+    assert (survey.people["income"][richest] == "$105,000 or more").all() and richest.any()
     dole = pd.Series(survey.answers[:, 0]).groupby(survey.people["party"].to_numpy()).mean()
     assert dole["strong Democrat"] < 0.05 < 0.95 < dole["strong Republican"]
     assert not (paths.HUMANS / "anes_1996.parquet").exists()
@@ -63,7 +67,10 @@ def test_anes_is_read_from_the_package():
 def test_items_are_asked_in_both_orders(name):
     for item in human_items.human_items(name):
         there, back = item.asked(), item.asked(turned=True)
-        assert there == (item.text, item.options) and back == (item.text, item.options[::-1]) and len(set(item.options)) == len(item.options) > 1
+        turning = len(item.options) - item.stays
+        assert there == (item.text, item.options) and len(set(item.options)) == len(item.options) > 1
+        assert back == (item.text, item.options[:turning][::-1] + item.options[turning:]) and turning > 1
+        assert item.stays == (item.options[-1].startswith(("Unsure", "Other")))
         assert [item.options[i] for i in item.orders()[1]] == list(back[1])
         assert len(item.leans) == len(item.options) and item.key in (1, -1) and item.column == item.id.split(".")[1]
         assert not find_control_text(item.text) and "\n" not in item.text
@@ -188,6 +195,7 @@ def test_reliability_runs_on_real_people():
     table = reliability.reliability({"people": trust}, n_boot=2).set_index(["system", "construct", "metric"])
     whole = table.loc["people", "trust in institutions", "alpha"]
     assert 0.7 < whole["value"] < 0.95 and whole["items"] == 9 and whole["n"] < len(sheet.people), "people who skipped an item are left out and counted"
+    assert "ease of voting" not in reliability.constructs(sheet) and "following the race" in sheet.constructs, "one item is no scale"
     assert table.loc["people", "social justice", "alpha"]["reversed"] == 3 and table.loc["people", "social justice", "alpha"]["value"] > 0.6
 
 
