@@ -100,7 +100,8 @@ def _groups(choices: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> d
         return _line("known groups", np.nan, choices)
     place = np.array([c.probs @ np.linspace(0, 1, len(c.probs)) for c, known in zip(choices, there, strict=True) if known])
     high = (rows["group"][there] == "high").to_numpy()
-    signed = np.where(high, place / high.mean(), -place / (~high).mean())  # its mean is the difference of the two means
+    middle = (place[high].mean() + place[~high].mean()) / 2
+    signed = np.where(high, (place - middle) / high.mean(), (middle - place) / (~high).mean())  # its mean is the difference of the two means
     mean = bootstrap_mean(signed, clusters=list(rows["persona_id"][there]), seed=seed)
     return _line("known groups", mean["mean"], choices, lo=mean["lo"], hi=mean["hi"])
 

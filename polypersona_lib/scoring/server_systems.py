@@ -19,7 +19,7 @@ from ..servers import read_limits
 from .administration import answered_sheet
 from .answer_files import predictions_frame, write_predictions
 
-GATE_PEOPLE, GATE_ITEMS = 8, 6
+GATE_PEOPLE, GATE_ITEMS = 12, 6
 
 
 def predict_servers(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | None) -> dict[str, pd.DataFrame]:

@@ -15,7 +15,7 @@ from polypersona_lib.prompts import chat
 SCALE = ("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree")
 
 
-def asked(people: int = 8, items: int = 3) -> pd.DataFrame:
+def asked(people: int = 16, items: int = 3) -> pd.DataFrame:
     """Closed items to people whose card says how old they are; the true option follows from the age alone."""
     rows = []
     for i in range(people):
@@ -117,6 +117,9 @@ def passed(world, rows=None, **kwargs) -> dict:
 
 def test_a_world_that_reads_the_card_passes_every_gate():
     assert set(passed(TableAnswerer(by_card)).values()) == {True}
+    table = check_gates(TableAnswerer(by_card), asked(), seed=1).set_index("gate")
+    high = 0.9 + 0.025 * (0.75 + 0.5 + 0.25)  # mean position of somebody who takes the last option nine times in ten
+    assert table.loc["known groups", "value"] == pytest.approx(high - (1 - high)) and table.loc["order effect", "value"] == 0
 
 
 def test_each_gate_fails_on_the_fault_it_is_for():

@@ -25,7 +25,7 @@ from polypersona_lib.prompts import chat
 from polypersona_lib.servers import Limits, ServerSpec
 from polypersona_lib.world.questions import SCALES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 START_S = 240
 
 
