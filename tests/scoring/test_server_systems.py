@@ -110,3 +110,26 @@ def test_a_server_has_its_row_in_table_2():
     table = paper_tables.table2(scores, PROFILES["nano"])
     (row,) = table[table["Model"] == "toy on a server, untuned"].to_dict("records")
     assert row["Row"] == "control" and row["n"] == 6 and np.isclose(row["BLEU"].value, 0.25)
+
+
+def test_the_evaluation_asks_servers_beside_the_models(asked, run, monkeypatch, capsys):
+    """`answering.predict` of a run: the server's answers and administration stand beside the others; the same again keeps the models' and asks nobody."""
+    from polypersona_lib.scoring import answering
+
+    test, sheet = asked
+    monkeypatch.setattr(answering, "headless", lambda: True)
+    monkeypatch.setattr(answering, "questionnaire", lambda count, seed: sheet)
+    parts = dict.fromkeys(dataset.SPLITS, test)
+    monkeypatch.setattr(answering, "predict_controls", lambda run, test, train: None)
+    uniform = [[1 / len(options)] * len(options) for options in sheet["options"]]
+    monkeypatch.setattr(answering.controls, "questionnaire_probabilities", lambda sheet, train, seed: {"uniform": uniform})
+    with StubServer() as server:
+        here = run(server)
+        first = answering.predict(here, parts)
+        requests = len(server.seen)
+        again = answering.predict(here, parts)
+        assert len(server.seen) == requests > 0 and "their answers are kept" in capsys.readouterr().out
+    assert set(first) == set(again) == {SYSTEM, "uniform"}
+    assert [list(p) for p in first[SYSTEM]["option_probs"]] == [list(p) for p in again[SYSTEM]["option_probs"]]
+    scores, _ = administration.score_administrations(here, again)
+    assert {"uniform", SYSTEM} == set(scores["system"])
