@@ -22,6 +22,7 @@ SAMPLES = 5  # answers that a share is counted from, in each order of the option
 PARALLEL = 4  # requests at once
 NAME_TOKENS = 24  # the longest answer that is read for its option
 FREE = Sampling(1.0, 1.0, NAME_TOKENS)
+MANY = 20  # prompts that no server answers without any variation if it samples
 SMALL = 0.01  # open branches with less mass are divided evenly, not followed
 TOP = (20, 5)  # how many tokens a place a server is asked for; some allow 5
 _CONTROL = tuple(sorted({text for spec in (*MODELS.values(), *REAL_MODELS.values()) for text in spec.control}))
@@ -71,6 +72,9 @@ class ServerAnswerer:
         choices = [one(job) for job in jobs[:1]]  # alone: it finds out whether the server gives logprobs
         choices += self._all(one, jobs[1:])
         self.choices.update(choice.how if choice.probs is not None else "without an answer" for choice in choices)
+        counted = [choice.probs for choice in choices if choice.how == "samples" and choice.probs is not None]
+        if len(counted) >= MANY and all(probs.max() == 1 for probs in counted):
+            print(f"{self.name}: each of {len(counted)} prompts got one option {SAMPLES} times; the server seems not to sample, so shares are 0 or 1")
         return choices
 
     def _all(self, one: Callable, jobs: list, *, together: bool = True) -> list:

@@ -96,6 +96,15 @@ def test_answers_that_name_no_option_are_no_answer(tmp_path):
     assert choice.probs is None and choice.mass == 0 and "begins with an option's name" in choice.reason
 
 
+def test_a_server_that_does_not_sample_is_named(tmp_path, capsys):
+    with StubServer(says="Agree.") as server:
+        answerer(server, tmp_path).option_probabilities(prompts(20), [SCALE] * 20)
+    assert "each of 20 prompts got one option 5 times; the server seems not to sample" in capsys.readouterr().out
+    with StubServer(logprobs=False) as server:
+        answerer(server, tmp_path / "b").option_probabilities(prompts(20), [SCALE] * 20)
+    assert "seems not to sample" not in capsys.readouterr().out
+
+
 def test_one_at_a_time_gives_the_same_as_all_together(tmp_path):
     with StubServer() as server:
         many, single = answerer(server, tmp_path / "a"), answerer(server, tmp_path / "b")
