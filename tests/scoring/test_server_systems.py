@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from stub_server import StubServer
 
 from polypersona_lib.config import PROFILES, RunConfig
 from polypersona_lib.report import paper_tables
-from polypersona_lib.scoring import administration, answer_files, server_systems
+from polypersona_lib.scoring import administration, answer_files, evaluation, server_systems
 from polypersona_lib.scoring.answering import read_sheets, write_sheet
 from polypersona_lib.servers import VARIABLES
 from polypersona_lib.survey.sheet import load_administrations
@@ -105,11 +104,16 @@ def test_test_rows_that_are_not_asked_are_rows_with_a_reason(asked, run, monkeyp
     assert set(preds["reason"][preds["status"] == "failed"]) == {"not asked: the limit of 4 requests is reached (--max-requests)"}
 
 
-def test_a_server_has_its_row_in_table_2():
-    scores = pd.DataFrame({"system": [SYSTEM], "metric": ["bleu"], "value": [0.25], "lo": [0.2], "hi": [0.3], "n": [6]})
-    table = paper_tables.table2(scores, PROFILES["nano"])
+def test_a_servers_answers_make_its_row_in_table_2(asked, run):
+    test, _ = asked
+    with StubServer() as server:
+        here = run(server)
+        server_systems.predict_servers(here, test, None)
+    preds, everyone = answer_files.load_predictions(here.paths.folder("preds")), answer_files.with_targets(test).assign(part="test")
+    rows = evaluation.score_rows(here, preds, everyone, None)
+    table = paper_tables.table2(evaluation.score_systems(rows, preds, seed=42), PROFILES["nano"])
     (row,) = table[table["Model"] == "toy on a server, untuned"].to_dict("records")
-    assert row["Row"] == "control" and row["n"] == 6 and np.isclose(row["BLEU"].value, 0.25)
+    assert row["Row"] == "control" and row["n"] == 6 and 0 < row["BLEU"].value < 1 and row["BLEU"].value == pytest.approx(rows["bleu"].mean())
 
 
 def test_the_evaluation_asks_servers_beside_the_models(asked, run, monkeypatch, capsys):
