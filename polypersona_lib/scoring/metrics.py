@@ -121,28 +121,28 @@ def score_rows(
         reader: a StanceReader, used for the format of closed answers without their option's label.
         only: the metrics wanted; the encoder is not loaded if none needs it.
     Returns:
-        One row a prediction, same order and index: the identifying columns of `preds`, `failed`, `cut` (bool: prediction or reference is longer than the
-        encoder reads, see `Encoder.is_cut`), one column a metric in [0, 1].
+        One row a prediction, same order and index: the identifying columns of `preds`, `failed`, `cut` (bool, if an encoder reads the texts: prediction or
+        reference is longer than it reads, see `Encoder.is_cut`), one column a metric in [0, 1].
         NaN where a metric cannot be computed (format_valid and quality without question_type).
     """
     keys = [c for c in ("system", "id", "persona_id", "question_id", "domain", "question_type") if c in preds]
     alive, scores = answered(preds), pd.DataFrame(np.nan, index=preds.index, columns=list(ROW_METRICS))
-    texts, cut = preds.loc[alive, ["prediction", "reference"]].astype(str), False
+    texts, encodes = preds.loc[alive, ["prediction", "reference"]].astype(str), bool(set(only) & {"bertscore_f1", "semantic_sim", "quality"})
+    cut = pd.Series(False, index=preds.index)
     pairs = list(texts.itertuples(index=False, name=None))
     if pairs:
         table = pd.DataFrame([_pair_scores(p, r) for p, r in pairs], index=texts.index)
         scores.loc[alive, table.columns] = table.to_numpy()
-        if set(only) & {"bertscore_f1", "semantic_sim", "quality"}:
+        if encodes:
             encoder = encoder or load_encoder()
             if "bertscore_f1" in only:
                 scores.loc[alive, "bertscore_f1"] = (bert_encoder or encoder).bertscore_f1(*map(list, zip(*pairs, strict=True)))
             cosine = (encoder.embed(texts["prediction"]) * encoder.embed(texts["reference"])).sum(axis=1)
             scores.loc[alive, "semantic_sim"] = np.clip(cosine.astype(float), 0, 1)
-            cut = [any(e.is_cut(t) for e in (encoder, bert_encoder or encoder) for t in pair) for pair in pairs]
+            cut[alive] = [any(e.is_cut(t) for e in (encoder, bert_encoder or encoder) for t in pair) for pair in pairs]
         scores.loc[alive, "format_valid"] = format_validity(preds.loc[alive].assign(**texts), reader=reader)
         scores["quality"] = scores[list(QUALITY_PARTS)].mean(axis=1, skipna=False)
-    counted = pd.DataFrame({"failed": ~alive, "cut": False}, index=preds.index)
-    counted.loc[alive, "cut"] = cut
+    counted = pd.DataFrame({"failed": ~alive} | ({"cut": cut} if encodes else {}), index=preds.index)
     return pd.concat([preds[keys], counted, scores[[m for m in ROW_METRICS if m in only]]], axis=1)
 
 

@@ -140,7 +140,7 @@ def test_a_label_may_hold_a_slash_and_one_label_is_refused_with_the_rule(ask):
     ("text", "domain"),
     [("Do you trust doctors?", "Healthcare"), ("How often do you visit the hospital?", "Healthcare"), ("Do you save money every month?", "Finance"),
      ("Do teachers get enough respect?", "Education"), ("Is climate change caused by humans?", "Environment"), ("Is a hot dog a sandwich?", "General"),
-     ("Do you trust the police?", "Social Issues"), ("ইলিশ মাছ?", "General"), ("?", "General")],
+     ("Do people of other faiths and customs fit into our neighbourhood?", "Social Issues"), ("ইলিশ মাছ?", "General"), ("?", "General")],
 )  # fmt: skip
 def test_the_domain_of_an_own_question_is_guessed_from_its_words(text, domain):
     assert asking.guess_domain(text) == domain

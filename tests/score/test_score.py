@@ -224,7 +224,7 @@ def test_texts_that_the_encoder_cuts_and_texts_that_are_not_english_are_counted(
                           "reference": ["Fine.", "Fine.", "Gut.", "我坐。"], "status": "ok"})  # fmt: skip
     _, rows, notes = file_scores.score_file(frame)
     assert rows["cut"].tolist() == [True, False, False, False] and np.isfinite(rows["bertscore_f1"]).all()
-    first, second = notes["left_out"]
+    first, second = (next(line for line in notes["left_out"] if word in line) for word in ("512", "English"))
     assert first == "BERTScore and semantic similarity: 1 row with a text of more than 512 tokens; what comes after them does not count"
     assert second.startswith("2 rows do not look English. Sentiment, ")
     assert "characters apart:2 texts" in notes["signatures"]["bleu_corpus"] and "differ in 1 row" in notes["signatures"]["rouge1"]
@@ -355,7 +355,7 @@ def test_full_file_gets_every_metric_it_allows(tmp_path, capsys):
     assert command.main([write(tmp_path / "full.jsonl", content), "--json", str(tmp_path / "o.json")]) == 0
     report = json.loads((tmp_path / "o.json").read_text())["files"][0]
     expected = {"quality", "format_valid", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_auc_semantic", "swap_gap_option"}
-    assert expected <= set(report["metrics"]) and set(report["missing"]) == {"alignment", "sd_ratio", "entropy_ratio"}
+    assert expected <= set(report["metrics"]) and set(report["missing"]) == {"alignment", "sd_ratio", "entropy_ratio", "word_order", "on_topic", "reason_fits"}
     assert report["n_failed"] == 1 and report["metrics"]["rouge1"]["n"] == 3 and report["metrics"]["stance_acc"]["value"] == pytest.approx(1 / 3)
     assert "1 failed (counted, not scored)" in capsys.readouterr().out
 

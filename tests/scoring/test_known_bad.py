@@ -20,7 +20,7 @@ PROBLEMS = {  # exactly these; notes are free
     "copy": {"copy"},
     "blind_copy": {"others_answers", "alike", "persona_blind"},
     "uniform_answers": {"others_answers", "persona_blind"},
-    "constant": {"one_text", "alike", "persona_blind", "no_option", "other_topic"},
+    "constant": {"one_text", "alike", "persona_blind", "no_option"},
     "other_persona": {"others_answers", "other_people"},
     "prompt_echo": {"echo", "no_option", "persona_blind"},
     "empty": {"failed"},
@@ -52,7 +52,7 @@ def world():
     fifth = preds[preds.groupby("system").cumcount() % 5 == 0]  # scores of every fifth row are enough: what is asserted of them is far from close
     rows = metrics.score_rows(fifth, only=ROW)
     lines = pd.concat([metrics.summarise_rows(rows, metrics=ROW), metrics.summarise_rows(swapped, metrics=names, cluster="persona_id")])
-    found = {s: diagnosis.diagnose(part, lines[lines["system"] == s], pool=pool) for s, part in preds.groupby("system", sort=False)}
+    found = {s: diagnosis.diagnose(part.drop(columns="chosen"), lines[lines["system"] == s], pool=pool) for s, part in preds.groupby("system", sort=False)}
     return preds, lines.pivot(index="system", columns="metric", values="value"), found
 
 

@@ -142,6 +142,6 @@ def test_the_way_to_the_card_is_0_at_the_majority_and_1_at_the_card():
 def test_without_administrations_every_table_is_empty():
     scores, calibration = administration.score_administrations(RunConfig(), {})
     assert scores.empty and calibration.empty and administration.way_to_the_card(scores).empty and administration.accuracy_by_type({}).empty
-    sheet = pd.DataFrame({"question_type": ["yesno", "yesno", "likert"], "chosen": [1, 0, 2], "truth": [1, 1, 2]})
+    sheet = pd.DataFrame({"question_type": ["yesno", "yesno", "likert"], "chosen": [1, 0, 2], "truth": [1, 1, 2], "option_probs": [[0.5, 0.5]] * 3})
     by_type = administration.accuracy_by_type({"uniform": sheet, "majority": sheet})
     assert by_type.to_dict("index") == {"majority": {"likert": 1.0, "yesno": 0.5}}
