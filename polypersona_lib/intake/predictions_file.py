@@ -204,8 +204,10 @@ def _frame(rows: list[dict], notes: Counter) -> pd.DataFrame:
 def _without_missing_words(row: dict, at: Place) -> dict:
     """`row` without texts such as "nan" that stand for a missing value; each kind is noted. "None" may be an answer, and so may any option's label."""
     options = row["options"] if isinstance(row.get("options"), list) else ()
-    for name in [n for n in _COLUMNS if n not in ("id", "options") and says_missing(row.get(n)) and not (n in ("prediction", "reference") and row[n].strip() in options)]:
+    for name in [n for n in _COLUMNS if n not in ("id", "options") and says_missing(row.get(n))]:
         word, answer = row[name].strip(), name in ("prediction", "reference")
+        if answer and word in options:
+            continue
         if answer and word == "None":
             at.note(f"{name} 'None' scored as an answer (if it is a missing one, leave it empty)")
         else:
