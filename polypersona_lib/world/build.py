@@ -178,7 +178,7 @@ unseen = load_dataset("data/polypersona", "grouped")      # no persona in two sp
 sft = data["train"].map(lambda r: {{"prompt": r["messages"][:2], "completion": r["messages"][2:]}}, remove_columns=data["train"].column_names)
 ```
 
-Built by `python -m polypersona_lib build`; the same bytes on every machine. `datasets` keeps a copy of a folder it has read, and does not notice a
+Built by `python -m polypersona_lib build --publish`; the same bytes on every machine. `datasets` keeps a copy of a folder it has read, and does not notice a
 rebuild: then call `load_dataset(..., download_mode="force_redownload")`.
 """
     )
