@@ -230,8 +230,8 @@ def bootstrap_kappa(
         return np.where(expected > 1e-9, 1 - sums[:, 0] / expected, np.nan)
 
     samples = _samples(sums, n_boot=n_boot, seed=seed, multinomial=multinomial) if len(a) else np.zeros((0, 2 + 3 * k))
-    found = _estimate(sums, samples, kappa)
-    return {"mean": float(found["value"]), "lo": float(found["lo"]), "hi": float(found["hi"]), "n": len(a)}
+    estimate = _estimate(sums, samples, kappa)
+    return {"mean": float(estimate["value"]), "lo": float(estimate["lo"]), "hi": float(estimate["hi"]), "n": len(a)}
 
 
 def _items(items: Sequence | None, rows: int) -> tuple[np.ndarray, int]:

@@ -64,13 +64,13 @@ def human_groups(survey: HumanSurvey) -> pd.DataFrame:
     the survey's own brackets, so "low" is not the same sum in two surveys.
     """
     people = survey.people
-    found = {"age": pd.cut(people["age"], [0, 29, 54, 200], labels=list(BANDS["age"])).astype(object)}
-    found |= {"gender": people["gender"]} if "gender" in people else {}
-    found["education"] = people["education"].map(lambda e: "school" if e in SCHOOL else "college" if e in COLLEGE else "degree", na_action="ignore")
-    found["income"] = people["income"].map(lambda words: _income_band(words, *INCOME_BANDS[survey.name]), na_action="ignore")
-    found |= {"region": people["state"].map(region_of)} if "state" in people else {}
-    found |= {name: people[name] for name in ("race", "party", "ideology") if name in people}
-    table = pd.DataFrame(found, index=people.index)
+    groups = {"age": pd.cut(people["age"], [0, 29, 54, 200], labels=list(BANDS["age"])).astype(object)}
+    groups |= {"gender": people["gender"]} if "gender" in people else {}
+    groups["education"] = people["education"].map(lambda e: "school" if e in SCHOOL else "college" if e in COLLEGE else "degree", na_action="ignore")
+    groups["income"] = people["income"].map(lambda words: _income_band(words, *INCOME_BANDS[survey.name]), na_action="ignore")
+    groups |= {"region": people["state"].map(region_of)} if "state" in people else {}
+    groups |= {name: people[name] for name in ("race", "party", "ideology") if name in people}
+    table = pd.DataFrame(groups, index=people.index)
     return table.apply(lambda column: pd.Categorical(column, BANDS.get(column.name) or sorted(column.dropna().unique())))
 
 

@@ -87,8 +87,8 @@ def _kappa(both: pd.DataFrame, items: pd.Series, seed: int) -> dict:
     Source: Cohen 1968 (weighted kappa); of one item it is the ICC(A,1) but for terms of 1/n (Fleiss and Cohen 1973).
     """
     a, b = (both[side] / (sizes(both) - 1) for side in ("option_a", "option_b"))
-    found = resampling.bootstrap_kappa(a, b, items=items, clusters=list(both["persona_id"]), n_boot=SESSION_DRAWS, seed=seed, multinomial=True)
-    return {"value": found.pop("mean"), **found}
+    line = resampling.bootstrap_kappa(a, b, items=items, clusters=list(both["persona_id"]), n_boot=SESSION_DRAWS, seed=seed, multinomial=True)
+    return {"value": line.pop("mean"), **line}
 
 
 def mean(values: Iterable, people: list, seed: int) -> dict:
