@@ -89,14 +89,15 @@ def _options_of_both(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _kappa_line(frame: pd.DataFrame, both: pd.DataFrame, people: pd.Series | None, seed: int) -> list[dict]:
-    """Stance kappa over the answers with an option to questions with more than two; [] without any."""
+    """Stance kappa, within questions and pooled, over the answers with an option to questions with more than two; [] without any."""
     read, questions = both[(both["size"] > 2) & (both["said"] >= 0)], _questions(frame)
     if read.empty:
         return []
     asked, who = (None if of is None else of[read.index].tolist() for of in (questions, people))
     said, truth = (read[side] / (read["size"] - 1) for side in ("said", "truth"))
-    kappa = resampling.bootstrap_kappa(said, truth, items=asked, clusters=who, seed=seed)
-    return [{"metric": "stance_qwk", "value": kappa["mean"], "lo": kappa["lo"], "hi": kappa["hi"], "n": kappa["n"]}]
+    kappas = {"stance_qwk": asked, "stance_qwk_pooled": None}
+    lines = {metric: resampling.bootstrap_kappa(said, truth, items=items, clusters=who, seed=seed) for metric, items in kappas.items()}
+    return [{"metric": metric, "value": line["mean"], "lo": line["lo"], "hi": line["hi"], "n": line["n"]} for metric, line in lines.items()]
 
 
 def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resampling.SEED) -> tuple[list[dict], dict]:

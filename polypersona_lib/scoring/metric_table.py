@@ -71,6 +71,8 @@ METRICS = {
         Metric("stance_qwk", "Stance kappa", "stance",
                _OURS + "Cohen's kappa with quadratic weights of the options read and the reference's, over answers with a stance to questions with more than "
                "two options, chance taken question by question; options are compared by label.", version="2"),
+        Metric("stance_qwk_pooled", "Stance kappa, pooled", "stance",
+               _OURS + "the same over all questions at once, as scikit-learn computes it: it rises with what is known of the questions alone."),
         *(Metric(f"swap_{kind}_{score}", f"Swap {name}, {what}", "swap", f"{text}{said}.", version=version)
           for score, what, said, version in (("rouge1", "ROUGE-1", "; ROUGE-1", "2"), ("rouge1_masked", "ROUGE-1, card words masked", f"{_MASK}; ROUGE-1", "3"),
                                              ("rouge1_content", "ROUGE-1, on content", f"{_CONTENT}; ROUGE-1", "1"),

@@ -265,6 +265,19 @@ def test_a_persona_is_read_under_any_name_and_from_columns(tmp_path, capsys):
     assert command.main([write(tmp_path / "b.jsonl", bad)]) == 2 and "persona.age: 999 is out of range" in capsys.readouterr().err
 
 
+def test_pooled_kappa_is_scikit_learns_and_the_other_counts_no_knowledge_of_the_questions():
+    from sklearn.metrics import cohen_kappa_score
+
+    rng = np.random.default_rng(3)
+    truth = np.concatenate([rng.integers(0, 3, 40), rng.integers(2, 5, 40)])  # two questions with other usual answers
+    knows_the_question = np.repeat([1, 3], 40)
+    frame = likert(80, knows_the_question.tolist(), truth.tolist(), question=["One?"] * 40 + ["Two?"] * 40, persona=[f"P{i}." for i in range(80)])
+    found = {line["metric"]: line["value"] for line in file_scores.score_file(frame)[0].to_dict("records")}
+    assert found["stance_qwk"] == pytest.approx(0, abs=1e-9)
+    pooled = cohen_kappa_score(knows_the_question, truth, weights="quadratic")
+    assert found["stance_qwk_pooled"] == pytest.approx(pooled, abs=1e-9) and pooled > 0.3
+
+
 def test_words_for_missing_values_are_no_texts(tmp_path, capsys):
     given = [("nan", "Fine."), ("NULL", "Fine."), ("None", "None"), ("None", "Fine."), ("Good.", "Fine.")]
     content = [{"id": i, "prediction": p, "reference": r, "persona_id": "None", "persona": "NaN"} for i, (p, r) in enumerate(given)]
@@ -354,7 +367,7 @@ def test_full_file_gets_every_metric_it_allows(tmp_path, capsys):
     content.append(content[0] | {"id": "lost", "prediction": None, "status": "failed"})
     assert command.main([write(tmp_path / "full.jsonl", content), "--json", str(tmp_path / "o.json")]) == 0
     report = json.loads((tmp_path / "o.json").read_text())["files"][0]
-    expected = {"quality", "format_valid", "stance_acc", "stance_qwk", "swap_gap_rouge1", "swap_auc_semantic", "swap_gap_option"}
+    expected = {"quality", "format_valid", "stance_acc", "stance_qwk", "stance_qwk_pooled", "swap_gap_rouge1", "swap_auc_semantic", "swap_gap_option"}
     assert expected <= set(report["metrics"]) and set(report["missing"]) == {"alignment", "sd_ratio", "entropy_ratio", "word_order", "on_topic", "reason_fits"}
     assert report["n_failed"] == 1 and report["metrics"]["rouge1"]["n"] == 3 and report["metrics"]["stance_acc"]["value"] == pytest.approx(1 / 3)
     assert "1 failed (counted, not scored)" in capsys.readouterr().out
