@@ -4,5 +4,6 @@
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 source "$ROOT/scripts/setup_env.sh"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # two processes with two threads each on two cores mostly wait for each other
 [ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder
 exec "$PYTHON" -m pytest --rootdir "$ROOT" -c "$ROOT/pyproject.toml" "$@"

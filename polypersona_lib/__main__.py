@@ -13,12 +13,15 @@ COMMANDS = {
     "probe": ("probe.server", "talk to a simulated respondent in the browser, without code"),
     "run": ("runner.pipeline", "execute the notebooks (what ./run_all.sh calls)"),
     "open": ("runner.executed_copy", "show the executed copy of a run's notebook in JupyterLab"),
+    "ask": ("ask.command", "put your own questionnaire to your own people"),
     "score": ("score.command", "score a file of predictions against references"),
+    "drift": ("studies.drift.command", "compare a model's answers with a baseline: same, drift, or not comparable"),
+    "pilot": ("pilot.command", "try a questionnaire on simulated people: a report on the instrument"),
     "build": ("world.build", "build the data set, optionally on PersonaHub texts, into a folder"),
     "claims": ("claims.ledger", "print the summary of the claims ledger"),
     "doctor": ("runner.doctor", "what this machine has, what a run needs, how to mend what is missing"),
     "nano": ("training.twins", "rebuild the nano twins"),
-    "publish": ("runner.publish", "make the last full nano run the shipped one"),
+    "publish": ("runner.publish", "make the last full run (nano or small) the shipped one"),
 }
 
 
@@ -35,7 +38,7 @@ def python() -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Dispatch to a command's module. Exit status 2 for bad usage or bad input, 1 if this Python lacks a package: one line says what to do."""
+    """Dispatch to a command's module. Exit status 2 for bad usage or input, 1 if this Python lacks a package: one line says what to do; 130 after Ctrl-C."""
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2
@@ -47,6 +50,8 @@ def main(argv: list[str]) -> int:
 
     try:
         return import_module(f".{COMMANDS[argv[0]][0]}", __package__).main(argv[1:])
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as error:
         if (error.name or __package__).partition(".")[0] in (__package__, *sys.stdlib_module_names):
             raise

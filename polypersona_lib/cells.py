@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .files import csv_text, write_atomically
+from .files import csv_text, spelled_out, write_atomically
 
 DASH = "—"
 NO_VALUE = "no value in this run"
@@ -51,11 +51,11 @@ def is_missing(cell) -> bool:
 
 
 def md_text(text: str) -> str:
-    """`text` in one cell of a Markdown table: pipes, line ends, HTML and emphasis are taken literally."""
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "|*_`[]":
+    """`text` in one cell of a Markdown table: pipes, line ends, HTML, emphasis, formulas and addresses are taken literally."""
+    text = spelled_out(" ".join(text.split())).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for mark in "|*_`[]$~":  # a dollar begins a formula where notebooks are shown
         text = text.replace(mark, "\\" + mark)
-    return text
+    return text.replace("://", ":\\//").replace("www.", "www\\.")
 
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---", "–": "--", "×": r"$\times$", "✓": r"$\checkmark$",
@@ -64,7 +64,7 @@ _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciic
 
 def tex_text(text: str) -> str:
     """`text` with every character that LaTeX would read as a command escaped."""
-    return "".join(_TEX.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(_TEX.get(letter, letter) for letter in spelled_out(" ".join(text.split())))
 
 
 def _text(cell) -> str:

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import paths
-from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, get_spec, hub_weights, is_model
-from .servers import ServerSpec, split_models
+from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, add_folder, get_spec, hub_weights, is_model
+from .systems import Chosen, ServerSpec, folder_facts, is_folder, read_models
 
 DEFAULT_SEED = 42
 
@@ -21,8 +21,8 @@ DEFAULT_SEED = 42
 class TrainSpec:
     """The recipe. Defaults are the paper's (Algorithm 2, sections IV-C and V-A); where the paper is silent, ours: label mask, NF4, shared prefixes.
 
-    Effective batch = micro_batch * accumulation * processes (one a GPU); `adapt_epochs` trains the base on the train answers without personas first
-    (foreign data at nano scale only: a twin has never seen such text).
+    Effective batch = micro_batch * accumulation * processes (one a GPU, or one a core of a CPU); `adapt_epochs` trains the base on the train answers
+    without personas first (foreign data at nano scale only: a twin has never seen such text).
     """
 
     r: int = 16
@@ -58,9 +58,10 @@ class Profile:
     """One scale of the study. Defaults are those of `nano`.
 
     Attributes:
-        scale: "nano" (twins) or "paper" (the hub models). models: their keys. train: the recipe.
+        scale: "nano" (twins), "small" (a real model that a laptop trains) or "paper" (the hub models). models: their keys. train: the recipe.
         rows: the most records (None: all). epoch_eval_rows: validation rows that are answered after each epoch. administered: people asked everything.
-        encoder: the model behind BERTScore. why: where and why the recipe differs from the paper's.
+        encoder: the model behind BERTScore. fluency: whether a language model judges how odd the answers are. without: stages that it leaves out.
+        why: where and why the recipe differs from the paper's.
     """
 
     name: str
@@ -72,6 +73,8 @@ class Profile:
     epoch_eval_rows: int = 24
     administered: int = 100
     encoder: str = "minilm"
+    fluency: bool = False
+    without: tuple[str, ...] = ()
 
 
 PROFILES = {
@@ -87,8 +90,14 @@ PROFILES = {
             "at 3e-3 the TinyLlama twin lost most of its use of the card); "
             "batch 16 x 1 instead of 4 x 4 (same effective batch, faster on a CPU)",
         ),
+        Profile(
+            name="small", scale="small", models=("smollm2-135m",), train=replace(TrainSpec(), micro_batch=8, accumulation=1, processes=2, shared_prefix=True),
+            administered=50, fluency=True, without=("09", "14"),
+            why="the paper's recipe as printed, but 8 rows in each of two processes instead of 4 x 4 (the same 16 a step) and shared prefixes: fast on a CPU",
+        ),
         Profile(name="ablations", models=(ABLATION_MODEL,), why="nano recipe; one family, 800 rows, one thing changed at a time"),
         Profile(name="sessions", why="trains nothing: asks the models of the nano run again"),
+        Profile(name="bias", models=("smollm2-135m", SMOKE_MODELS[0]), why="trains nothing: asks models as census people with ever more invented cards"),
         Profile(
             name="paper", scale="paper", models=(*MODELS, "smollm2-135m"), train=TrainSpec(), epoch_eval_rows=64, encoder="roberta-large",
             why="the paper's recipe as printed",
@@ -121,6 +130,11 @@ class RunConfig:
         for key in self.model_keys:
             get_spec(key)
 
+    def __setstate__(self, state: dict) -> None:
+        """In another process a folder with a model is read again: the registry of that process does not know it."""
+        self.__dict__.update(state)
+        _ = self.model_keys
+
     @property
     def name(self) -> str:
         """Folder name of the run's results: everything that changes the numbers is in it."""
@@ -146,15 +160,27 @@ class RunConfig:
         return PROFILES[self.profile]
 
     @property
+    def chosen(self) -> Chosen:
+        """What `models` says."""
+        return read_models(self.models)
+
+    @property
     def model_keys(self) -> tuple[str, ...]:
-        """The models of this run, in the registry's order; models on servers are not among them (`servers`)."""
-        chosen = split_models(self.models)[0] or list(PROFILES[self.profile].models)
-        return tuple(sorted(chosen, key=lambda k: get_spec(k).order if is_model(k) else 0))
+        """The models of this run, in the registry's order, which learns of folders here; models on servers are not among them (`servers`)."""
+        named = [add_folder(folder_facts(Path(entry))) if is_folder(entry) else entry for entry in self.chosen.models]
+        if twice := {key for key in named if named.count(key) > 1}:
+            raise ValueError(f"--models: {min(twice)} is named twice; give two folders different names")
+        return tuple(sorted(named or PROFILES[self.profile].models, key=lambda k: get_spec(k).order if is_model(k) else 0))
 
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
         """The models on servers that are asked beside the run's own: the entries `server:ADDRESS#NAME` of `models`."""
-        return split_models(self.models)[1]
+        return self.chosen.servers
+
+    @property
+    def filter(self) -> int:
+        """How many answers a filter may draw for each row (`filter:K` in `models`); 0: no filter."""
+        return self.chosen.filter
 
     @property
     def train_spec(self) -> TrainSpec:
@@ -188,14 +214,16 @@ def open_run(**parameters) -> RunConfig:
 
 
 def prepare(run: RunConfig) -> None:
-    """Quieten the libraries and fix the number of threads at nano scale, without importing any of them: many a notebook needs no PyTorch."""
+    """Quieten the libraries and fix the number of threads below paper scale, without importing any of them: many a notebook needs no PyTorch."""
     import warnings
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    if "pandas" in sys.modules:  # else a dollar sign in somebody's text begins a formula in the tables of a notebook
+        sys.modules["pandas"].set_option("display.html.use_mathjax", False)
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.set_verbosity_error()
-    if run.settings.scale == "nano":  # sums are added in another order with another number of threads: the last bit would differ
+    if run.settings.scale != "paper":  # sums are added in another order with another number of threads: the last bit would differ
         os.environ["OMP_NUM_THREADS"] = str(NANO_THREADS)  # PyTorch reads it when it is imported
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(NANO_THREADS)

@@ -1,14 +1,23 @@
-"""Files that are whole or not there: atomic writing, hashes of texts, values, files and folders, and text that is safe in a CSV file."""
+"""Files that are whole or not there: atomic writing, hashes of texts, values, files and folders; text that is safe in a CSV file; JSON from strangers."""
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+
+MOST_DEPTH = 60  # of objects and lists in each other; no file of ours has a dozen
+_TOO_DEEP = "nested too deeply"
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_DRAWN_AS_NOTHING = " \t\r\n\x0b\x0c\xa0\u200b\u200c\u200d\u2060\u3000\ufeff\x00"
 
 
 @contextmanager
@@ -32,9 +41,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Put the finished folder `new` in the place of `folder`."""
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    """Put the finished folder `new` in the place of `folder`; one that was there goes only when the new one stands."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.exists():
+        folder.rename(aside)
+    try:
+        new.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def sha256(content: str | bytes) -> str:
@@ -73,6 +91,198 @@ def folder_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def spelled_out(text: str) -> str:
+    """`text` with its control characters spelled out, line ends and tabs left."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def csv_text(text: str) -> str:
-    """`text` as a spreadsheet may open it: a leading = + - @ (also after blanks, tabs or line ends) gets an apostrophe, so that nothing is a formula."""
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text.startswith(("\t", "\r", "\n")) else text
+    """`text` as a spreadsheet may open it: a leading = + - @ (also full-width, after blanks or line ends) gets an apostrophe, so that nothing is a formula."""
+    text = spelled_out(text.replace("\r\n", "\n").replace("\r", "\n"))  # a bare \r is not quoted, and begins a row where a spreadsheet reads the file
+    return f"'{text}" if text.lstrip(_DRAWN_AS_NOTHING).startswith(_FORMULA) or text.startswith(("\t", "\r", "\n")) else text
+
+
+def from_csv_text(cell: str) -> str:
+    """A cell as it was before `csv_text` made it safe."""
+    return cell[1:] if cell.startswith("'") and csv_text(cell[1:]) == cell else cell
+
+
+# --- frames that are kept from run to run ----------------------------------------------------------------------------------------------
+
+
+def keep_frame(frame, path: Path, *, index: bool | None = False) -> None:
+    """Write a pandas frame (with its `attrs`) as Parquet, whole, with a checksum of every page. `index` as in `DataFrame.to_parquet`."""
+    with replacing(path) as new:
+        frame.to_parquet(new, index=index, compression="zstd", write_page_checksum=True)
+
+
+def kept_frame(path: Path):
+    """The pandas frame at `path`; None if there is none, or none that is whole. A file without checksums (of an earlier version) has to be readable."""
+    import pandas as pd
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path, page_checksum_verification=True)
+    except (OSError, ValueError, pyarrow.ArrowException):
+        return None
+
+
+# --- JSON that somebody else may have written ----------------------------------------------------------------------------------------
+
+
+def parse_json(text: str | bytes, *, pairs: Callable | None = None) -> object:
+    """The value of a JSON text. Raises ValueError for anything else, and for objects and lists nested deeper than `MOST_DEPTH`.
+
+    Args: pairs: makes an object of its (key, value) pairs; default: a dict.
+    """
+    try:
+        return not_too_deep(json.loads(text, object_pairs_hook=pairs))
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
+def not_too_deep(value: object) -> object:
+    """`value` itself. Raises ValueError if it nests deeper than `MOST_DEPTH`: what walks through it later must come to an end."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or {} if there is no such file or it is damaged."""
+    try:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def json_object(path: Path) -> dict:
+    """The JSON object in a file. Raises ValueError naming the file if it is not there, cannot be read, or is no object."""
+    try:
+        content = parse_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{str(path.parent)!r}: lacks {path.name!r}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{str(path)!r}: cannot be read ({type(error).__name__})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(path)!r}: no JSON object")
+    return content
+
+
+# --- heads of weight files -----------------------------------------------------------------------------------------------------------
+
+_GGUF_HEAD = struct.Struct("<4sIQQ")  # magic, version, tensors, metadata entries
+_LEAST_TENSOR, _LEAST_ENTRY = 24, 13  # the fewest bytes of one of them
+
+
+def check_gguf(path: Path) -> None:
+    """Raises ValueError if a file does not begin as a GGUF file that can hold what it counts. Source: the format's specification, versions 2 and 3."""
+    with path.open("rb") as file:
+        head = file.read(_GGUF_HEAD.size)
+    if len(head) < _GGUF_HEAD.size or not head.startswith(b"GGUF"):
+        raise ValueError(f"{str(path)!r}: not a GGUF file (it begins with {head[:4]!r})")
+    _, version, tensors, entries = _GGUF_HEAD.unpack(head)
+    if version not in (2, 3):
+        raise ValueError(f"{str(path)!r}: GGUF version {version}; versions 2 and 3 are read")
+    if not tensors or tensors * _LEAST_TENSOR + entries * _LEAST_ENTRY > path.stat().st_size:
+        raise ValueError(f"{str(path)!r}: damaged: {tensors:,} tensors and {entries:,} entries do not fit into its {path.stat().st_size:,} bytes")
+
+
+def check_safetensors(path: Path) -> None:
+    """Raises ValueError if the header of a safetensors file is damaged or tells of more than the file holds; OSError if it cannot be opened."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            list(file.keys())
+    except (SafetensorError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{str(path)!r}: not a readable safetensors file ({str(error)[:80]!r}); restore it or write it anew") from None
+
+
+def tensor_sizes(path: Path) -> dict[str, int]:
+    """Name and size (numbers in it) of every tensor of a safetensors file, from its head: nothing is loaded. Raises ValueError if it is none."""
+    try:
+        with path.open("rb") as stream:
+            head = parse_json(stream.read(min(struct.unpack("<Q", stream.read(8))[0], 100_000_000)))
+        return {name: math.prod(entry["shape"]) for name, entry in head.items() if name != "__metadata__"}
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{str(path)!r}: no whole safetensors file ({type(error).__name__})") from None
+
+
+# --- how large a stranger's file may be once unpacked, and Parquet within that: few kilobytes can hold a text a million times ------------
+
+MAX_BYTES = 512 * 2**20  # of a file once unpacked: a small .gz can hold a very large text
+FREE_BYTES, MOST_TIMES = 64 * 2**20, 100  # a packed file may unpack to the first, or to so many times its own size, whichever is more
+MOST_ROWS = 2_000_000  # lines or rows of a file
+_BATCH = 1024
+
+
+class Unreadable(Exception):
+    """A file that is not read; the message says why."""
+
+
+def most_unpacked(size: int) -> int:
+    """How many bytes a packed file of `size` bytes may hold: no honest text is packed more than `MOST_TIMES`."""
+    return min(MAX_BYTES, max(FREE_BYTES, MOST_TIMES * size))
+
+
+def parquet_rows(path: Path) -> list[tuple[int, dict]]:
+    """The rows of a Parquet file, numbered from 1. Raises Unreadable for a file that is none or unpacks to too much, OSError if it cannot be opened.
+
+    Texts are read as dictionaries, so a text in a million rows takes memory once, until the size of what Python would hold is known.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=_text_columns(pyarrow.parquet.read_metadata(path))) as file:
+            _check_size(file.metadata)
+            rows, left = [], MAX_BYTES
+            for batch in file.iter_batches(batch_size=_BATCH):
+                left -= sum(map(_bytes_in_python, batch.columns))
+                if left < 0:
+                    raise Unreadable(_too_much())
+                rows += batch.to_pylist()
+    except (pyarrow.ArrowException, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise Unreadable(f"not a readable Parquet file ({str(error)[:200]})") from None
+    return list(enumerate(rows, start=1))
+
+
+def _too_much() -> str:
+    return f"more than {MOST_ROWS:,} rows, or {MAX_BYTES // 2**20} MB, once unpacked"
+
+
+def _text_columns(metadata) -> list[str]:
+    """The columns that hold texts, those inside others too."""
+    columns = [metadata.schema.column(i) for i in range(len(metadata.schema))]
+    return [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.logical_type.type in ("STRING", "NONE", "JSON", "ENUM")]
+
+
+def _check_size(metadata) -> None:
+    """Raises Unreadable for more rows, values or bytes than we read, as the file itself counts them."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [group.column(c) for group in groups for c in range(metadata.num_columns)]
+    values, size = sum(c.num_values for c in columns), sum(c.total_uncompressed_size for c in columns)
+    if metadata.num_rows > MOST_ROWS or values > MAX_BYTES // 8 or size > MAX_BYTES:
+        raise Unreadable(_too_much())
+
+
+def _bytes_in_python(column) -> int:
+    """Bytes of a column's values as Python will hold them, 8 and more a value: each text as often as it stands there."""
+    import pyarrow.compute as compute
+    from pyarrow import types
+
+    inside, own = [], column.nbytes
+    if types.is_dictionary(column.type):
+        lengths = compute.binary_length(column.dictionary.cast("large_binary"))
+        own = compute.sum(lengths.take(column.indices)).as_py() or 0
+    elif types.is_struct(column.type):
+        inside, own = column.flatten(), 0
+    elif types.is_list(column.type) or types.is_large_list(column.type):
+        inside, own = [column.flatten()], 0
+    return 8 * len(column) + own + sum(map(_bytes_in_python, inside))

@@ -7,13 +7,21 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
 PHRASES = DATA / "phrase_bank"
+IDIOM = DATA / "idiom.yaml"
+TURNS = DATA / "turns_of_phrase.yaml"
 QUESTION_BANK = DATA / "question_bank.json"
 POPULATION = DATA / "population.yaml"
 ATTITUDES = DATA / "attitudes.yaml"
 DATASET = DATA / "polypersona"
 NANO_MODELS = DATA / "models"
+PUBLISHED_ADAPTERS = DATA / "adapters"
 PAPER_CLAIMS = DATA / "paper_claims.csv"
 HUMANS = DATA / "humans"
+
+
+def shipped(base: str, run: str) -> Path:
+    """Where the published copy of a run lies; `base`: "results" or "figures". The run `small` has a folder of its own in that of the nano run."""
+    return ROOT / base / "shipped" / ("small" if run == "small" else "")
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,11 @@ def track(work: Iterable | int, description: str = "") -> Track:
     return Track(work, len(work) if hasattr(work, "__len__") else None, description)
 
 
+def _drawn(text: str) -> str:
+    """`text` without what a terminal obeys: a description or a note may hold a file's name."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _bar(total: int | None, description: str) -> Any:
     """A tqdm bar: a widget in a notebook, a line on a terminal, nothing where nobody watches."""
     in_notebook = "ipykernel" in sys.modules and "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
@@ -104,7 +109,7 @@ class ProgressView:
         """Show what has been written since the last call."""
         states = self._new_states()
         if self.live and states:
-            self.stream.write("\r\x1b[K" + self._bar_text(states[-1])[: shutil.get_terminal_size().columns - 1])
+            self.stream.write("\r\x1b[K" + _drawn(self._bar_text(states[-1]))[: shutil.get_terminal_size().columns - 1])
             self.stream.flush()
         elif not self.live:
             for state in states:
@@ -128,8 +133,8 @@ class ProgressView:
         states = []
         for line in whole.splitlines():
             try:
-                states.append(json.loads(line))
-            except ValueError:
+                states.append({"what": "", "done": 0, "total": None, "note": ""} | json.loads(line))
+            except (ValueError, TypeError):
                 continue
         return states
 
@@ -143,7 +148,8 @@ class ProgressView:
         now = time.monotonic()
         if tenth > known and now - self._printed_at >= self.every_s:
             self._printed_at = now
-            print(f"     {now - self._began:6.0f} s  {state['what']}: {state['done']}/{state['total']} {state['note']}".rstrip(), file=self.stream, flush=True)
+            line = f"     {now - self._began:6.0f} s  {state['what']}: {state['done']}/{state['total']} {state['note']}".rstrip()
+            print(_drawn(line), file=self.stream, flush=True)
 
     def _bar_text(self, state: dict) -> str:
         elapsed = f"{time.monotonic() - self._began:5.0f} s"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import locate, paths
 from .config import RunConfig, device_name, versions
-from .files import folder_hash, write_atomically
+from .files import folder_hash, parse_json, value_hash, write_atomically
 
 
 def git_state() -> str:
@@ -42,6 +42,7 @@ def write_run(path: Path, record: dict, adapter: Path) -> dict:
     """Complete a record (adapter hash, versions, device, git state), write it, and return it as read back."""
     record = record | {"adapter_hash": folder_hash(adapter), "versions": versions(), "device": device_name(), "git": git_state()}
     plain = {k: asdict(v) if hasattr(v, "__dataclass_fields__") else v for k, v in record.items()}
+    plain["record_hash"] = _own_hash(plain)
     write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
     return read_run(path)
 
@@ -49,17 +50,30 @@ def write_run(path: Path, record: dict, adapter: Path) -> dict:
 def read_run(path: Path) -> dict:
     """One run record. Raises: ValueError naming the file if it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_bytes())
+        if not isinstance(record, dict) or not isinstance(record.get("model"), str):
+            raise ValueError("it names no model")
     except ValueError as error:
-        raise ValueError(f"{path}: this run record is damaged ({error}); delete it and run notebook 03 again") from error
+        raise ValueError(f"{str(path)!r}: this run record is damaged ({str(error)[:200]!r}); delete it and run notebook 03 again") from error
+    return record
+
+
+def _own_hash(record: dict) -> str:
+    """sha256 of a record's other fields, as they read back."""
+    return value_hash(json.loads(json.dumps({name: value for name, value in record.items() if name != "record_hash"})))
 
 
 def finished(path: Path, mark: str, folders: dict[str, Path]) -> dict | None:
-    """The record at `path` if it is of the same configuration (`mark`) and the `folders` whose hashes it holds by name are unharmed; else None."""
-    if not path.exists():
+    """The record at `path` if it is of the same configuration (`mark`), and it and the `folders` whose hashes it holds by name are unharmed; else None.
+
+    A record of an earlier version has no hash of itself: it is taken as it is.
+    """
+    try:
+        record = read_run(path)
+    except (OSError, ValueError):
         return None
-    record = read_run(path)
-    whole = all(folder.exists() and folder_hash(folder) == record.get(name) for name, folder in folders.items())
+    unharmed = record.get("record_hash") in (None, _own_hash(record))
+    whole = unharmed and all(folder.exists() and folder_hash(folder) == record.get(name) for name, folder in folders.items())
     return record if whole and record.get("fingerprint") == mark else None
 
 

@@ -250,11 +250,24 @@ def is_model(key: str) -> bool:
     return key in MODELS or key in REAL_MODELS
 
 
+def add_folder(facts: dict) -> str:
+    """Register the model of a plain folder (`servers.folder_facts`) for this process; returns its key, another one if it is taken by another model."""
+    known = {**MODELS, **REAL_MODELS}.get(facts["key"])
+    spec = ModelSpec(**facts | ({"key": f"{facts['key']}-folder"} if known and known.folder != facts["folder"] else {}))
+    REAL_MODELS[spec.key] = spec
+    return spec.key
+
+
 def get_spec(key: str) -> ModelSpec:
     """The registry entry of `key`. Raises ValueError listing the valid keys."""
     if not is_model(key):
         raise ValueError(f"unknown model '{key}'; choose from {', '.join([*MODELS, *REAL_MODELS])}")
     return MODELS[key] if key in MODELS else REAL_MODELS[key]
+
+
+def twin_of(keys: Sequence[str]) -> ModelSpec:
+    """The nano twin that lessons are shown on: the last of `keys` that has one, else that of the model the paper calls PolyPersona."""
+    return get_spec(next((key for key in reversed(keys) if get_spec(key).nano), PAPERS_CHOICE))
 
 
 def focus(keys: Sequence[str]) -> str | None:

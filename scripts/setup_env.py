@@ -3,6 +3,7 @@
     python scripts/setup_env.py check              does this interpreter's environment satisfy requirements.lock?
     python scripts/setup_env.py install            install requirements.lock into this interpreter's environment
     python scripts/setup_env.py models             install the models of requirements-models.lock that this environment lacks
+    python scripts/setup_env.py scale              make .venv-scale: this interpreter's packages and those of requirements-scale.lock (Ray)
     python scripts/setup_env.py stamp              print what a finished .venv would be stamped with
     python scripts/setup_env.py filter             have this clone's git take notebooks without what JupyterLab stores in them
 
@@ -28,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 MODELS_LOCK = ROOT / "requirements-models.lock"
+SCALE_LOCK = ROOT / "requirements-scale.lock"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BATCH = 20
 HOOK = """# Written by scripts/setup_env.py: JupyterLab tells git that a notebook with new outputs has not changed.
@@ -92,9 +94,13 @@ def stamp() -> str:
     return f"{digest} python{sys.version_info[0]}.{sys.version_info[1]} {'cuda' if has_gpu() else 'cpu'}"
 
 
-def pip(*arguments: str, show_errors: bool = True) -> int:
-    """Run pip in this environment; returns its exit status. Byte-compiling is left to the first import: up front it would cost a minute."""
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
+def pip(*arguments: str, show_errors: bool = True, python: Path | None = None) -> int:
+    """Run pip in this environment, or for another `python`; returns its exit status.
+
+    Byte-compiling is left to the first import: up front it would cost a minute.
+    """
+    whose = ["--python", str(python)] if python else []
+    command = [sys.executable, "-m", "pip", *whose, "install", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
     environment = {key: value for key, value in os.environ.items() if key not in ("PIP_USER", "PIP_TARGET", "PYTHONHOME")}
     quiet = {} if show_errors else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.run([*command, *arguments], env=environment, **quiet).returncode
@@ -190,6 +196,29 @@ def install_models() -> bool:
     return True
 
 
+def make_scale() -> bool:
+    """Make `.venv-scale` beside `.venv`, hashes checked. It has Ray of its own and sees this environment's packages, so nothing is installed twice.
+
+    False, with one line, if pip cannot.
+    """
+    import venv
+
+    folder = ROOT / ".venv-scale"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        venv.create(folder, symlinks=sys.platform != "win32", clear=folder.exists())
+    asked = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True)
+    site = Path(asked.stdout.strip())
+    (site / "main_environment.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n", encoding="utf-8")
+    print(f"    Ray into {folder} (80 MB, once)", flush=True)
+    if pip("-qq", "--no-deps", "--require-hashes", "-r", str(SCALE_LOCK), python=python):
+        print("    Ray could not be installed (pip says why above): ask works without --engine ray; run the same command again to try once more")
+        return False
+    # Ray's own processes have 30 seconds to start; this compiles what they import.
+    subprocess.run([python, "-c", "import ray.data.llm, ray.dashboard.agent, ray._private.workers.default_worker"], capture_output=True)
+    return True
+
+
 def set_filter() -> None:
     """Name `clean_notebook.py` as git's clean filter `notebook` (see .gitattributes) in this clone, and its hook to JupyterLab in `.venv`.
 
@@ -228,6 +257,8 @@ def main(arguments: list[str]) -> int:
         return 0
     if arguments == ["models"]:
         return 0 if install_models() else 1
+    if arguments == ["scale"]:
+        return 0 if make_scale() else 1
     if arguments == ["stamp"]:
         print(stamp())
         return 0

@@ -7,20 +7,26 @@ import hashlib
 import json
 import re
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
 
+PIECE = 2**16  # bytes of a file that are sent at once
 REFUSALS = {"gated": (403, "GatedRepo"), "no revision": (404, "RevisionNotFound"), "no repository": (404, "RepoNotFound"), "broken": (500, "")}
 
 
 @contextmanager
-def serve(models: dict[str, tuple[str, Path]], refusal: str = "", received: dict[str, bytes] | None = None):
+def serve(
+    models: dict[str, tuple[str, Path]], refusals: dict[str, str] | None = None, received: dict[str, bytes] | None = None, *, pause_s: float = 0.0,
+    most: int | None = None,
+):  # fmt: skip
     """Serve `{hub id: (revision, folder)}`. Yields (address, list of the paths asked for so far).
 
-    With a `refusal` (a key of REFUSALS) every question about a model is answered by it. `received` gets the files of a commit by path.
+    `refusals` (hub id -> a key of REFUSALS): every question about such a model is answered by it. `received` gets the files of a commit by path.
+    A slow server waits `pause_s` before every piece of a file; a bad one hangs up after `most` bytes of it, whatever it promised.
     """
     asked: list[str] = []
 
@@ -34,14 +40,18 @@ def serve(models: dict[str, tuple[str, Path]], refusal: str = "", received: dict
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body)
+                for begin in range(0, len(body[:most]), PIECE):
+                    time.sleep(pause_s)
+                    self.wfile.write(body[:most][begin : begin + PIECE])
+                self.close_connection = most is not None and len(body) > most
 
         def do_GET(self):
             path = self.path.partition("?")[0].strip("/")
             asked.append(path)
-            if refusal:
-                status, code = REFUSALS[refusal]
-                return self.answer(status, b"{}", **({"X_Error_Code": code} if code else {}))
+            for hub_id, refusal in (refusals or {}).items():
+                if path.removeprefix("api/models/").startswith(f"{hub_id}/"):
+                    status, code = REFUSALS[refusal]
+                    return self.answer(status, b"{}", **({"X_Error_Code": code} if code else {}))
             for hub_id, (revision, folder) in models.items():
                 if path == f"api/models/{hub_id}/revision/{revision}":
                     return self.answer(200, json.dumps({"id": hub_id, "sha": revision, "siblings": []}).encode(), Content_Type="application/json")
@@ -50,7 +60,9 @@ def serve(models: dict[str, tuple[str, Path]], refusal: str = "", received: dict
                     return self.answer(200, json.dumps(files).encode(), Content_Type="application/json")
                 file = folder / path.removeprefix(f"{hub_id}/resolve/{revision}/")
                 if path.startswith(f"{hub_id}/resolve/{revision}/") and file.is_file():
-                    return self.answer(200, file.read_bytes(), ETag=f'"{_tag(file)}"', X_Repo_Commit=revision)
+                    begin, content = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0]), file.read_bytes()
+                    part = {"Content_Range": f"bytes {begin}-{len(content) - 1}/{len(content)}"} if begin else {}
+                    return self.answer(206 if begin else 200, content[begin:], ETag=f'"{_tag(file)}"', X_Repo_Commit=revision, **part)
             return self.answer(404, b"{}", X_Error_Code="RevisionNotFound")
 
         do_HEAD = do_GET

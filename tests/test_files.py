@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 
 from polypersona_lib import files
 from polypersona_lib.errors import MAX_SHOWN, InputError, Problem, one_line, quoted
+from polypersona_lib.runner import manifest
 
 
 def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
@@ -20,6 +22,25 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
     assert path.read_bytes() == "naïve\n".encode() and list(path.parent.iterdir()) == [path]
     files.write_atomically(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff" and list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path):
+    nobody, me = 99_999_999, os.getpid()  # no system counts that far
+    for name in (f"a/.table.csv.{nobody}", f"a/.table.csv.{me}", f".adapter.{nobody}/weights", "a/.phi-2.unfinished/step", "a/table.csv.12", ".lock"):
+        files.write_atomically(tmp_path / name, "x")
+    manifest.remove_unfinished(tmp_path, tmp_path / "no such folder")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {f"a/.table.csv.{me}", "a/.phi-2.unfinished/step", "a/table.csv.12", ".lock"}
+
+
+def test_a_folder_stays_until_the_new_one_stands(tmp_path):
+    files.write_atomically(tmp_path / "kept" / "a", "old")
+    with pytest.raises(OSError):
+        files.replace_folder(tmp_path / "never written", tmp_path / "kept")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept" / "a").read_text() == "old"
+    files.write_atomically(tmp_path / "new" / "b", "new")
+    files.replace_folder(tmp_path / "new", tmp_path / "kept")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["kept", "kept/b"]
 
 
 def test_hashes_of_equal_things_are_equal_and_of_no_others(tmp_path):

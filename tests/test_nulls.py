@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polypersona_lib.resampling import quadratic_kappa
 from polypersona_lib.score import file_scores
 from polypersona_lib.scoring import administration, swap
-from polypersona_lib.stats import quadratic_kappa
 from polypersona_lib.studies.fidelity import sheet_scores
 from polypersona_lib.studies.fidelity.candidates import Candidates
 from polypersona_lib.studies.sessions import consistency
@@ -67,7 +67,7 @@ def swapped(frame, *, semantic=True):
 
 def measured(frame):
     """The same with kappa, accuracy and the distributions of options, as the score command has them."""
-    both = file_scores._options_of_both(frame)
+    both = file_scores._options_of_both(file_scores.with_options_read(frame))
     lines = file_scores.item_lines(frame, both)[0] + file_scores._kappa_line(frame, both, None, 1)
     return swapped(frame) | {"accuracy": (both["said"] == both["truth"]).mean()} | {line["metric"]: line["value"] for line in lines}
 

@@ -99,12 +99,13 @@ def test_installed_versions_are_the_pinned_ones():
 
 
 def test_nothing_is_imported_that_the_lock_does_not_install():
-    local = {"polypersona_lib", *(path.stem for folder in CODE_FOLDERS for path in (ROOT / folder).rglob("*.py")), "toylib", *CODE_FOLDERS}
+    code = [path for folder in CODE_FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    local = {"polypersona_lib", *(path.stem for path in code), *(path.parent.name for path in code), "toylib", *CODE_FOLDERS}
     providers = distributions()
     strangers = {
         module: sorted(files)
         for module, files in imported_modules().items()
-        if module not in sys.stdlib_module_names and module not in local and not providers.get(module, {module}) & PINS.keys()
+        if module not in sys.stdlib_module_names and module not in local and not providers.get(module, {module}) & (PINS.keys() | scale_pins().keys())
     }
     assert not strangers
 
@@ -158,6 +159,32 @@ def test_the_models_lock_is_pinned_by_hash_and_apart_from_all_other_lists():
     assert not names & PINS.keys() and not any(name in (ROOT / "environment.yml").read_text(encoding="utf-8") for name in names)
     assert {spec.gguf.package for spec in REAL_MODELS.values() if spec.gguf.package} == {line.split(" ")[0] for line in lines}
     assert "gguf" in PINS, "transformers reads these files with it"
+
+
+def scale_pins() -> dict[str, list[str]]:
+    """Package -> its pin and hashes in requirements-scale.lock."""
+    lines = [line.split() for line in setup_env.SCALE_LOCK.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return {pin.split("==")[0]: [pin, *hashes] for pin, *hashes in lines}
+
+
+def test_the_scale_lock_is_pinned_by_hash_and_adds_only_what_the_main_lock_lacks():
+    pins = scale_pins()
+    assert set(pins) == {"ray", "msgpack"} and not pins.keys() & PINS.keys()
+    for pin, *hashes in pins.values():
+        assert re.fullmatch(r"[a-z]+==[0-9.]+", pin) and hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+
+
+def test_the_environment_with_ray_sees_the_main_one_and_gets_only_its_own_lock(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(setup_env, "ROOT", tmp_path)
+    monkeypatch.setattr(setup_env, "pip", lambda *arguments, **options: calls.append((arguments, options)) or 0)
+    assert setup_env.main(["scale"]) == 0 and setup_env.main(["scale"]) == 0
+    python = tmp_path / ".venv-scale" / "bin" / "python"
+    assert calls == [(("-qq", "--no-deps", "--require-hashes", "-r", str(setup_env.SCALE_LOCK)), {"python": python})] * 2
+    code = "import sys, yaml; print(sys.prefix, yaml.__version__)"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.stdout.split() == [str(tmp_path / ".venv-scale"), PINS["pyyaml"]], done.stderr
 
 
 def test_models_are_installed_without_their_dependencies_and_a_failure_stops_nothing(monkeypatch, capsys):

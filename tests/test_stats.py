@@ -99,9 +99,7 @@ def test_quantiles_of_many_units_are_those_of_the_level():
     assert resampling.quantiles(resampling.FEW) == pytest.approx([0.025, 0.975])
     assert resampling.quantiles(2)[0] < 1e-6 and all(resampling.quantiles(n)[0] < resampling.quantiles(n + 1)[0] for n in range(2, resampling.FEW - 1))
     assert resampling.quantiles(10)[0] == pytest.approx(scipy_stats.norm.cdf(-2.2622 * np.sqrt(10 / 9)), rel=1e-3)  # Hesterberg's table: 0.0086
-    kappa = [
-        resampling.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)
-    ]
+    kappa = [resampling.bootstrap_kappa([0, 1, 2, 1] * k, [0, 2, 2, 1] * k, clusters=[f"p{i}" for i in range(k) for _ in range(4)]) for k in (3, 60)]
     assert all(found["lo"] <= found["mean"] <= found["hi"] for found in kappa)
 
 
@@ -188,18 +186,18 @@ def test_permutation_is_exact_for_small_samples():
 
 
 def test_holm():
-    assert stats.holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
-    assert len(stats.holm([])) == 0 and np.isnan(stats.holm([np.nan])).all()
+    assert resampling.holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+    assert len(resampling.holm([])) == 0 and np.isnan(resampling.holm([np.nan])).all()
     for size in (1, 2, 7, 60):
         p = np.random.default_rng(size).integers(0, 40, size) / 400  # with ties
-        assert np.array_equal(stats.holm(p), multipletests(p, method="holm")[1])
+        assert np.array_equal(resampling.holm(p), multipletests(p, method="holm")[1])
 
 
 def test_quadratic_kappa():
-    assert stats.quadratic_kappa([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]) == 1.0
-    assert stats.quadratic_kappa([0, 4], [4, 0]) == -1.0
-    assert stats.quadratic_kappa([0, 0, 4, 4], [0, 1, 4, 3]) > stats.quadratic_kappa([0, 0, 4, 4], [0, 4, 4, 0])
-    assert np.isnan(stats.quadratic_kappa([2, 2], [2, 2])) and np.isnan(stats.quadratic_kappa([], []))
+    assert resampling.quadratic_kappa([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]) == 1.0
+    assert resampling.quadratic_kappa([0, 4], [4, 0]) == -1.0
+    assert resampling.quadratic_kappa([0, 0, 4, 4], [0, 1, 4, 3]) > resampling.quadratic_kappa([0, 0, 4, 4], [0, 4, 4, 0])
+    assert np.isnan(resampling.quadratic_kappa([2, 2], [2, 2])) and np.isnan(resampling.quadratic_kappa([], []))
 
 
 def test_kappa_takes_chance_within_each_item():
@@ -207,11 +205,11 @@ def test_kappa_takes_chance_within_each_item():
     items = rng.integers(0, 6, 300)
     truth = np.clip(items - 1 + rng.integers(0, 3, 300), 0, 4) / 4  # items differ: who knows the item knows much of the answer
     typical = np.round(4 * np.array([truth[items == i].mean() for i in range(6)])[items]) / 4
-    assert stats.quadratic_kappa(typical, truth, items=items) == pytest.approx(0, abs=1e-9) and stats.quadratic_kappa(typical, truth) > 0.5
-    assert stats.quadratic_kappa(truth, truth, items=items) == 1
+    assert resampling.quadratic_kappa(typical, truth, items=items) == pytest.approx(0, abs=1e-9) and resampling.quadratic_kappa(typical, truth) > 0.5
+    assert resampling.quadratic_kappa(truth, truth, items=items) == 1
     whole = resampling.bootstrap_kappa(typical, truth, items=items, n_boot=50), resampling.bootstrap_kappa(truth, truth, items=items, n_boot=50)
     assert [w["mean"] for w in whole] == pytest.approx([0, 1], abs=1e-9)
-    seen = [stats.quadratic_kappa(rng.permutation(truth), truth) for _ in range(200)]
+    seen = [resampling.quadratic_kappa(rng.permutation(truth), truth) for _ in range(200)]
     assert abs(np.mean(seen)) < 3 * np.std(seen) / np.sqrt(200)
 
 
@@ -222,7 +220,7 @@ def test_kappa_from_counts_is_that_of_the_answers():
     a = rng.integers(0, 5, 150)
     b = np.clip(a + rng.integers(-1, 2, 150), 0, 4)
     found = resampling.bootstrap_kappa(a, b)
-    assert found["mean"] == pytest.approx(stats.quadratic_kappa(a, b)) and found["n"] == 150
+    assert found["mean"] == pytest.approx(resampling.quadratic_kappa(a, b)) and found["n"] == 150
     drawn = [cohen_kappa_score(a[i], b[i], weights="quadratic") for i in rng.integers(0, 150, (400, 150))]
     assert [found["lo"], found["hi"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
     one = resampling.bootstrap_kappa([2, 2], [2, 2])
@@ -267,4 +265,4 @@ def test_agreement_on_answers_of_people_is_that_of_other_packages():
         answers = table[[a, b]].dropna().astype(int) - 1
         found = resampling.bootstrap_kappa(answers[a], answers[b], n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
         assert found["mean"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"]
-        assert stats.quadratic_kappa(answers[a], answers[b]) == pytest.approx(wanted, abs=1e-6)
+        assert resampling.quadratic_kappa(answers[a], answers[b]) == pytest.approx(wanted, abs=1e-6)

@@ -11,7 +11,7 @@ import pandas as pd
 from .. import resampling
 from ..cells import DASH, Estimate
 from ..config import Profile
-from ..registry import MODELS
+from ..registry import MODELS, is_model
 from ..systems import model_name
 from ..world.questions import DOMAINS
 
@@ -97,6 +97,13 @@ class Evidence:
         """Whether the profile says anything about quality (the smoke profile does not)."""
         return self.profile.rows is None
 
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The tuned models that a claim about "the models" is judged by: the seven, or, at small scale, the real models that this run has scored."""
+        if self.profile.scale != "small" or self.scores is None or "system" not in self.scores:
+            return tuple(MODELS)
+        return tuple(key for key in dict.fromkeys(self.scores["system"]) if is_model(key) and key not in MODELS)
+
     def printed(self, metric: str) -> float:
         """The number the paper prints for the fact `metric` (its first claim)."""
         return float(self.claims.loc[self.claims["metric"] == metric, "value"].iloc[0])
@@ -131,7 +138,8 @@ class Evidence:
         lacking = [key for key in models if key not in scores]
         if lacking:
             what = metric if domain == DASH else f"{metric} in {domain}"
-            command = f"./run_all.sh {self.profile.name}{' on the embedded data' if self.foreign else ''}"
+            profile = "nano" if self.profile.scale == "small" else self.profile.name
+            command = f"./run_all.sh {profile}{' on the embedded data' if self.foreign else ''}"
             raise Untestable(f"needs {what} of {self.names(lacking)}, which this run does not have; {command} with all seven models would test it")
         return scores
 
@@ -165,23 +173,25 @@ class Evidence:
 
     def undecided(self, ours: str, reason: str) -> Finding:
         """The finding for what was measured and could be so or not, with the run that would tell."""
-        more = f"{PAPER_RUN} tests it on the hub models" if self.profile.scale == "nano" else f"other seeds would tell more ({PAPER_RUN} --seed 1, ...)"
+        more = f"{PAPER_RUN} tests it on the hub models" if self.profile.scale != "paper" else f"other seeds would tell more ({PAPER_RUN} --seed 1, ...)"
         return Finding(ours, CLOSE, f"{reason}; {more}", MEASURED)
 
     def as_if(self, system: str) -> "Evidence":
         """The evidence of a run in which every model had the answers, and so the scores, of one other `system`."""
+
         def stand_in(frame: pd.DataFrame | None) -> pd.DataFrame | None:
             if frame is None or "system" not in frame:
                 return frame
-            others, alike = frame[~frame["system"].isin(MODELS)], frame[frame["system"] == system]
-            return pd.concat([others, *(alike.assign(system=key) for key in MODELS)], ignore_index=True)
+            others, alike = frame[~frame["system"].isin(self.speakers)], frame[frame["system"] == system]
+            return pd.concat([others, *(alike.assign(system=key) for key in self.speakers)], ignore_index=True)
 
         return replace(self, scores=stand_in(self.scores), rows=stand_in(self.rows))
 
     def scale_note(self) -> str:
         """What kind of models something was found on, and what it can show."""
         twins = "Found on nano twins (one size, bases of ours): it tells architectures apart and what that size can learn, not the hub models"
-        kind = twins if self.profile.scale == "nano" else "Found on the hub models"
+        real = f"Found on {self.names(self.speakers)}, a real pretrained model, at small scale: other data and another model than the paper's"
+        kind = {"nano": twins, "small": real}.get(self.profile.scale, "Found on the hub models")
         return f"{kind}{f' on {self.foreign}' if self.foreign else ''}"
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from .. import paths
 from ..config import Profile
+from ..errors import printable, safe_line
 from ..files import csv_text, write_atomically
 from ..systems import BASELINES, system_label
 from ..world.paper import CLAIM_KINDS
@@ -157,14 +158,14 @@ def main(argv: list[str] | None = None) -> int:
     path = paths.run_paths(options.run, options.out).results / "claims.csv"
     if not path.is_file():
         known = ", ".join(sorted(p.parent.name for p in path.parent.parent.glob("*/claims.csv"))) or "none; ./run_all.sh makes one"
-        print(f"claims: run '{options.run}' has no claims.csv; runs that have: {known}", file=sys.stderr)
+        print(f"claims: run {options.run!r} has no claims.csv; runs that have: {safe_line(known)}", file=sys.stderr)
         return 2
     ledger = pd.read_csv(path, dtype=str, keep_default_na=False)
     wanted = {name: value for name in ("verdict", "kind", "basis", "place", "text") if (value := getattr(options, name))}
     try:
-        print("\n".join([_overview(ledger), *([listed(choose(ledger, **wanted))] if wanted else [])]), flush=True)
+        print(printable("\n".join([_overview(ledger), *([listed(choose(ledger, **wanted))] if wanted else [])])), flush=True)
     except ValueError as error:
-        print(f"claims: {error}", file=sys.stderr)
+        print(f"claims: {safe_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -120,10 +120,10 @@ def needs_data(claim: pd.Series, ev: Evidence) -> Finding:
 
 def undefined(claim: pd.Series, ev: Evidence) -> Finding:
     """A metric that the paper names but does not define or report: ours is shown, nothing can be compared."""
-    values = [s.value for key in MODELS if (s := ev.ours(key, claim["metric"]))]
+    values = [s.value for key in ev.speakers if (s := ev.ours(key, claim["metric"]))]
     if not values:
         return Finding("not available", NEEDS_DATA, claim["note"])
-    kind = "nano twins" if ev.profile.scale == "nano" else "hub models"
+    kind = {"nano": "nano twins", "small": "real model"}.get(ev.profile.scale, "hub models")
     return Finding(f"{min(values):.3f} to {max(values):.3f} ({len(values)} {kind})", NEEDS_DATA, claim["note"])
 
 
@@ -230,7 +230,7 @@ def models_run(claim: pd.Series, ev: Evidence) -> Finding:
 def all_measured(claim: pd.Series, ev: Evidence) -> Finding:
     """All metrics of the list have scores in this run."""
     wanted = claim["value"].split(", ")
-    have = [m for m in wanted if any(ev.ours(key, m) for key in MODELS)]
+    have = [m for m in wanted if any(ev.ours(key, m) for key in ev.speakers)]
     if len(have) < len(wanted):
         lacking = ", ".join(m for m in wanted if m not in have)
         return Finding(", ".join(have) or "none", UNTESTED, f"no score of {lacking} in this run; ./run_all.sh {ev.profile.name} computes it")

@@ -17,6 +17,8 @@ _TWIN = f"a nano twin's score says nothing about the hub model's; {PAPER_RUN} te
 def absolute_score(claim: pd.Series, ev: Evidence) -> Finding:
     """An absolute score: judged at paper scale only; inside our 95 % interval or within 5 % of our value."""
     system, value = claim["subject"], float(claim["value"])
+    if ev.profile.scale == "small":
+        return _beside(claim, ev)
     if ev.profile.scale != "paper":
         ours = ev.ours(system, claim["metric"], claim["domain"])
         return Finding(f"{ours} (nano twin)" if ours else "not measured", UNTESTED, _TWIN)
@@ -29,10 +31,19 @@ def absolute_score(claim: pd.Series, ev: Evidence) -> Finding:
     return Finding(str(ours), verdict(inside or near), f"the paper's value is {why}; {data}; definition: ours where the paper gives none", MEASURED)
 
 
+def _beside(claim: pd.Series, ev: Evidence) -> Finding:
+    """The score of the real models of a small run: shown beside the paper's, never judged against it."""
+    scores = ev.known(claim["metric"], claim["domain"], ev.speakers)
+    shown = ", ".join(f"{ev.names([key])} {score}" for key, score in scores.items()) or "not measured"
+    return Finding(shown, UNTESTED, f"other data, other model: shown beside the paper's value, not compared with it; {PAPER_RUN} tests it")
+
+
 def best_value(claim: pd.Series, ev: Evidence) -> Finding:
     """The best value over the seven models, at paper scale only."""
     scores = ev.known(claim["metric"])
     top = max(scores, key=lambda k: scores[k].value) if len(scores) == len(MODELS) else None
+    if ev.profile.scale == "small":
+        return _beside(claim, ev)
     if ev.profile.scale != "paper":
         return Finding(f"{scores[top]}, {ev.names([top])}" if top else "not measured", UNTESTED, _TWIN)
     ev.field(claim["metric"])  # names the models that are missing
@@ -44,6 +55,8 @@ def only_below(claim: pd.Series, ev: Evidence) -> Finding:
     paper = ev.profile.scale == "paper"
     scores = ev.field(claim["metric"]) if paper else ev.known(claim["metric"])
     below = [k for k, s in scores.items() if s.value <= float(claim["value"])]
+    if ev.profile.scale == "small":
+        return _beside(claim, ev)
     if not paper:
         shown = f"not above: {len(below)} of {len(scores)} nano twins" if len(scores) == len(MODELS) else "not measured"
         return Finding(shown, UNTESTED, f"depends on the encoder and the models' size; {PAPER_RUN} tests it")
@@ -63,12 +76,19 @@ def _effect(ev: Evidence, system: str, metric: str, kind: str) -> Estimate | Non
     return Estimate(mean["mean"], mean["lo"], mean["hi"])
 
 
+def _speaking(ev: Evidence, metric: str) -> dict[str, Estimate]:
+    """The scores of the models that a claim about all models is judged by. Raises: Untestable if one lacks it, or if the run has none."""
+    if not ev.speakers:
+        raise Untestable(f"needs a tuned model's {metric}; ./run_all.sh {ev.profile.name} trains one")
+    return ev.field(metric, models=ev.speakers)
+
+
 def traits_kept(claim: pd.Series, ev: Evidence) -> Finding:
     """For most models the swap gap's interval lies above zero; it fails if most keep surely less than half of what a reader of the card reaches."""
-    ev.field("bleu")
-    gaps = {key: _effect(ev, key, claim["metric"], claim["value"]) for key in MODELS}
+    models = _speaking(ev, "bleu")
+    gaps = {key: _effect(ev, key, claim["metric"], claim["value"]) for key in models}
     if None in gaps.values():
-        raise Untestable(f"needs {claim['metric']} of all seven models; ./run_all.sh {ev.profile.name} computes it")
+        raise Untestable(f"needs {claim['metric']} of {ev.names(models)}; ./run_all.sh {ev.profile.name} computes it")
     reader = _effect(ev, "oracle_card", claim["metric"], claim["value"])
     above = sum(gap.lo > 0 for gap in gaps.values())
     little = sum(gap.hi < reader.value / 2 for gap in gaps.values()) if reader else 0
@@ -83,7 +103,7 @@ def traits_kept(claim: pd.Series, ev: Evidence) -> Finding:
 
 def diverse(claim: pd.Series, ev: Evidence) -> Finding:
     """For most models distinct-n is at most so many per cent below that of the same respondents asked again (ours)."""
-    scores, people = ev.field(claim["metric"]), ev.ours("resample", claim["metric"])
+    scores, people = _speaking(ev, claim["metric"]), ev.ours("resample", claim["metric"])
     if not people:
         raise Untestable(f"needs the respondents asked again; ./run_all.sh {ev.profile.name} on the embedded data has them")
     least = people.value * (1 - float(claim["value"]) / 100)

@@ -1,6 +1,7 @@
 """Fig. 3 redrawn: where LoRA sits in a Transformer block. A diagram in inches, without data of a run."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -46,11 +47,30 @@ def plot_lora_diagram(
     return finish(fig, note, title="LoRA: every adapted weight stays frozen and gets a small trained pair beside it"), ax
 
 
-def _box(ax: Axes, x: float, y: float, width: float, height: float, text: str = "", *, face="white", edge=GREY, color=INK, size=7.0, hatch="", rotation=0, z=3):
-    """A rounded box centred on (x, y) with a text; a hatch is drawn lightly under the text."""
-    look = {"facecolor": face, "edgecolor": edge, "linewidth": 0.8, "hatch": hatch, "hatchcolor": "#d2d2d2", "zorder": z}
-    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.05", **look))
-    ax.text(x, y, text, ha="center", va="center", fontsize=size, color=color, rotation=rotation, zorder=z + 1, linespacing=1.25)
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """How a box is drawn: face, edge, the colour, size and rotation (degrees) of its text, a hatch, its place among the layers."""
+
+    face: str = "white"
+    edge: str = GREY
+    ink: str = INK
+    size: float = 7.0
+    rotation: int = 0
+    hatch: str = ""
+    layer: int = 3
+
+
+_PLAIN, _PANEL, _NORM = _Look(), _Look(face="#fafafa", edge="#c9c9c9", layer=0), _Look(rotation=90)
+_WEIGHT, _PAIR = _Look(face=FROZEN, edge=FROZEN_EDGE, hatch="////"), _Look(face=OURS, edge=OURS, ink="white")
+
+
+def _box(ax: Axes, centre: tuple[float, float], size: tuple[float, float], text: str = "", look: _Look = _PLAIN) -> None:
+    """A rounded box of `size` (width, height) with a text; a hatch is drawn lightly under the text."""
+    (x, y), (width, height) = centre, size
+    patch = {"facecolor": look.face, "edgecolor": look.edge, "linewidth": 0.8, "hatch": look.hatch, "hatchcolor": "#d2d2d2", "zorder": look.layer}
+    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.05", **patch))
+    style_of_text = {"fontsize": look.size, "color": look.ink, "rotation": look.rotation, "zorder": look.layer + 1}
+    ax.text(x, y, text, ha="center", va="center", linespacing=1.25, **style_of_text)
 
 
 def _arrow(ax: Axes, *points: tuple[float, float], color=INK, head: bool = True) -> None:
@@ -69,37 +89,37 @@ def _node(ax: Axes, x: float, y: float, sign: str) -> None:
 
 def _pair(ax: Axes, x: float, y: float, symbol: str, module: str) -> None:
     """One adapted projection, 0.86 inch wide, centred on (x, y): the frozen W, a plus, the trainable B·A, the layer's name above."""
-    _box(ax, x - 0.2, y, 0.46, 0.34, f"$W_{{\\mathrm{{{symbol}}}}}$", face=FROZEN, edge=FROZEN_EDGE, hatch="////", size=8)
+    _box(ax, (x - 0.2, y), (0.46, 0.34), f"$W_{{\\mathrm{{{symbol}}}}}$", replace(_WEIGHT, size=8))
     ax.text(x + 0.085, y, "+", ha="center", va="center", fontsize=7.5, zorder=4)
-    _box(ax, x + 0.29, y, 0.28, 0.34, "$BA$", face=OURS, edge=OURS, color="white", size=7)
+    _box(ax, (x + 0.29, y), (0.28, 0.34), "$BA$", _PAIR)
     ax.text(x, y + 0.25, module, ha="center", va="center", fontsize=6.5, family="monospace", zorder=4)
 
 
 def _attention(ax: Axes) -> None:
-    _box(ax, 2.09, 3.03, 3.36, 2.14, face="#fafafa", edge="#c9c9c9", z=0)
+    _box(ax, (2.09, 3.03), (3.36, 2.14), look=_PANEL)
     ax.text(2.09, 4.18, "Self-attention", ha="center", va="center", fontsize=8, weight="bold")
     _arrow(ax, (0.24, STREAM), (0.24, MIDDLE), (0.51, MIDDLE))
-    _box(ax, 0.62, MIDDLE, 0.22, 0.9, "Norm", rotation=90)
+    _box(ax, (0.62, MIDDLE), (0.22, 0.9), "Norm", _NORM)
     for symbol, y in (("Q", MIDDLE + 0.68), ("K", MIDDLE), ("V", MIDDLE - 0.68)):
         _arrow(ax, (0.73, MIDDLE), (0.84, MIDDLE), (0.84, y), (0.97, y))
         _pair(ax, 1.4, y, symbol, f"{symbol.lower()}_proj")
         _arrow(ax, (1.83, y), (2.02, y))
-    _box(ax, 2.35, MIDDLE, 0.66, 1.8, "Softmax\n\n$\\left(\\dfrac{QK^{\\top}}{\\sqrt{d}}\\right)V$", size=7)
+    _box(ax, (2.35, MIDDLE), (0.66, 1.8), "Softmax\n\n$\\left(\\dfrac{QK^{\\top}}{\\sqrt{d}}\\right)V$")
     _arrow(ax, (2.68, MIDDLE), (2.83, MIDDLE))
     _pair(ax, 3.26, MIDDLE, "O", "o_proj")
     _arrow(ax, (3.69, MIDDLE), (3.92, MIDDLE), (3.92, STREAM + 0.085))
 
 
 def _feed_forward(ax: Axes) -> None:
-    _box(ax, 5.54, 3.03, 2.78, 2.14, face="#fafafa", edge="#c9c9c9", z=0)
+    _box(ax, (5.54, 3.03), (2.78, 2.14), look=_PANEL)
     ax.text(5.54, 4.18, "SwiGLU feed-forward", ha="center", va="center", fontsize=8, weight="bold")
     _arrow(ax, (4.06, STREAM), (4.06, MIDDLE), (4.22, MIDDLE))
-    _box(ax, 4.33, MIDDLE, 0.22, 0.9, "Norm", rotation=90)
+    _box(ax, (4.33, MIDDLE), (0.22, 0.9), "Norm", _NORM)
     for symbol, y in (("gate", MIDDLE + 0.45), ("up", MIDDLE - 0.45)):
         _arrow(ax, (4.44, MIDDLE), (4.53, MIDDLE), (4.53, y), (4.64, y))
         _pair(ax, 5.07, y, symbol, f"{symbol}_proj")
     _arrow(ax, (5.5, MIDDLE + 0.45), (5.78, MIDDLE + 0.45), (5.78, MIDDLE + 0.085))
-    _box(ax, 5.78, MIDDLE + 0.45, 0.3, 0.22, "SiLU", size=6.5)
+    _box(ax, (5.78, MIDDLE + 0.45), (0.3, 0.22), "SiLU", _Look(size=6.5))
     _arrow(ax, (5.5, MIDDLE - 0.45), (5.78, MIDDLE - 0.45), (5.78, MIDDLE - 0.085))
     _node(ax, 5.78, MIDDLE, "×")
     _arrow(ax, (5.865, MIDDLE), (6.0, MIDDLE))
@@ -125,7 +145,7 @@ def _one_pair(ax: Axes, r: int, alpha: int) -> None:
     ax.text(0.07, (upper + lower) / 2, "$x$", ha="center", va="center", fontsize=8.5)
     _arrow(ax, (0.16, 0.775), (0.34, 0.775), (0.34, upper), (0.62, upper))
     _arrow(ax, (0.16, 0.775), (0.34, 0.775), (0.34, lower), (0.62, lower))
-    _box(ax, 1.43, upper, 1.62, 0.36, "$W$  frozen, 4-bit NF4", face=FROZEN, edge=FROZEN_EDGE, hatch="////")
+    _box(ax, (1.43, upper), (1.62, 0.36), "$W$  frozen, 4-bit NF4", _WEIGHT)
     for x, sides, name in ((0.92, (0.3, 0.11), "$A$"), (1.94, (0.11, 0.3), "$B$")):
         half, (left, right) = 0.3, sides
         corners = [(x - half, lower - left), (x - half, lower + left), (x + half, lower + right), (x + half, lower - right)]
@@ -142,9 +162,9 @@ def _one_pair(ax: Axes, r: int, alpha: int) -> None:
 
 
 def _legend(ax: Axes, r: int, alpha: int, others: Mapping[str, str]) -> None:
-    _box(ax, 4.56, 1.36, 0.24, 0.17, face=FROZEN, edge=FROZEN_EDGE, hatch="//////")
+    _box(ax, (4.56, 1.36), (0.24, 0.17), look=replace(_WEIGHT, hatch="//////"))
     ax.text(4.76, 1.36, "frozen weight $W$, 4-bit NF4", va="center", fontsize=7)
-    _box(ax, 4.56, 1.09, 0.24, 0.17, face=OURS, edge=OURS)
+    _box(ax, (4.56, 1.09), (0.24, 0.17), look=_PAIR)
     ax.text(4.76, 1.09, f"trainable LoRA pair $B \\cdot A$, $r = {r}$, $\\alpha = {alpha}$", va="center", fontsize=7)
     ax.text(4.44, 0.82, "Other layer names:" if others else "", va="center", fontsize=7, weight="bold")
     for row, (model, text) in enumerate(others.items()):

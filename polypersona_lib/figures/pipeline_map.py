@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from ..notebook_graph import Stop, direct, hand_offs, stops
+from ..locate import Stop, direct, hand_offs, stops
 from ..paths import NOTEBOOKS
 from .style import GREY, INK, OURS, PAGE, finish, look_up, style
 

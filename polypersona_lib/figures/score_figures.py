@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..systems import BASELINES, CONTROLS, UPPER_BOUNDS, model_of, system_kind
+from ..systems import BASELINES, CONTROLS, UPPER_BOUNDS, is_few_shot, is_filtered, model_of, system_kind
 from . import style as fs
 from .style import COLUMN, GREY, INK, LANES, LOOKS, PAGE, style
 
@@ -29,7 +29,7 @@ def _clearly_above(scores: pd.DataFrame, line: str) -> str:
 
 @style()
 def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -> tuple[Figure, Axes]:
-    """Fig. 4: BLEU of each model, untuned and tuned in one row and the best tuned one first, the paper's value beside it; below the controls, ranked too.
+    """Fig. 4: BLEU of each model, untuned and tuned in one row, the paper's value beside it; below the controls. Real models first, then the best tuned one.
 
     Args:
         scores: columns system, label, value, lo, hi, paper (NaN where the paper or the run has none); one row a system.
@@ -38,8 +38,10 @@ def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -
     Raises: ValueError for an unknown system or a missing column. Source: paper, Fig. 4 and Table II.
     """
     fs.need(scores, ("system", "label", "value", "lo", "hi", "paper"), "plot_bleu")
-    scores = scores.assign(kind=scores["system"].map(system_kind), row=scores["system"].map(model_of))
-    scores = scores.assign(place=scores["kind"].map(_ORDER)).sort_values(["place", "value"], ascending=[True, False])
+    apart = scores["system"].map(lambda s: is_few_shot(s) or is_filtered(s))  # a row of their own
+    scores = scores.assign(kind=scores["system"].map(system_kind), row=scores["system"].where(apart, scores["system"].map(model_of)))
+    scores = scores.assign(place=scores["kind"].map(_ORDER), twin=scores["label"].str.startswith("twin of"))  # a real model stands before the twins
+    scores = scores.sort_values(["place", "twin", "value"], ascending=[True, True, False])
     rows = list(dict.fromkeys(scores["row"]))
     first = scores.drop_duplicates("row").set_index("row")
     models = first["place"].lt(2).sum()

@@ -117,8 +117,8 @@ def model_look(system: str) -> Look:
 
 def run_note(run) -> str:
     """The grey line under a figure of `run` (a `config.RunConfig`): what drew it, so that a nano figure is never taken for a paper one."""
-    scale = "nano twins" if run.settings.scale == "nano" else "hub models"
-    profile = "" if run.profile in ("nano", "paper") else f"{run.profile} profile"
+    scale = {"nano": "nano twins", "small": "real model"}.get(run.settings.scale, "hub models")
+    profile = "" if run.profile in ("nano", "small", "paper") else f"{run.profile} profile"
     data = f"data {Path(run.data).stem}" if run.data else ""
     return " · ".join(part for part in (scale, profile, data, f"{run.split} split", f"seed {run.seed}") if part)
 

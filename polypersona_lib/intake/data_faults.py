@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import MAX_SHOWN, InputError, quoted
 from ..prompts import chat
+from ..scoring.option_labels import read_option
 from ..world.questions import SCALES
 
 _EXAMPLES = 5
@@ -90,10 +91,8 @@ _LABEL = re.compile(
 
 
 def has_label(answer: str, options: list[str] | None) -> bool:
-    """True if an answer to a scale item says which step it takes: one of its own `options`, a label of the usual scales, or a rating."""
-    if options and any(re.search(rf"(?<!\w){re.escape(o)}(?!\w)", answer, flags=re.IGNORECASE) for o in options):
-        return True
-    return bool(_LABEL.search(answer))
+    """True if an answer to a scale item says which step it takes: one of its own `options`, as `score` reads it; without options, any usual label or rating."""
+    return read_option(answer, options) is not None if options else bool(_LABEL.search(answer))
 
 
 def find_faults(rows: list[dict]) -> list[Fault]:

@@ -9,9 +9,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from ..errors import InputError, quoted
+from ..errors import InputError, quoted, safe_line
 from ..world.personas import draw_persona, impossible, pick, population, read_description
-from .reading import kind_of, read_rows
+from .reading import kind_of
+from .tables import read_rows
 
 HUB = "proj-persona/PersonaHub"
 COLUMNS_READ = ("persona", "input persona")
@@ -40,7 +41,7 @@ def read_cards(source: str | Path, seed: int) -> tuple[list[dict], dict]:
     cards, contradictions, named, left = _deal_cards(usable, rng)
     funnel = {"rows": len(values), "distinct": len(texts), "usable": len(usable), "left_out": dict(left_out), "kept": len(cards)}
     if left:
-        raise InputError(f"{name}: {_too_few(funnel, left)}")
+        raise InputError(f"{safe_line(name)}: {_too_few(funnel, left)}")
     funnel |= {"naming_an_attribute": named, "contradictions": contradictions}
     return [{"persona_id": f"p{i + 1:03d}"} | card for i, card in enumerate(cards)], funnel
 
@@ -90,22 +91,22 @@ def _too_few(funnel: dict, left: dict[str, int]) -> str:
 def _file_values(path: Path) -> list[str]:
     """The texts of a file's persona column, one a row, "" where there is none. Raises InputError with file, line and field."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file (the hub's texts are called {HUB})")
+        raise InputError(f"{safe_line(path)}: no such file (the hub's texts are called {HUB})")
     rows, problems = read_rows(path)
     if problems:
         raise InputError(problems=problems)
     if not rows:
-        raise InputError(f"{path}: holds no rows")
+        raise InputError(f"{safe_line(path)}: holds no rows")
     for line, row in rows:
         if not isinstance(row, dict):
-            raise InputError(f"{path}: line {line}: must be an object with the field 'persona'")
+            raise InputError(f"{safe_line(path)}: line {line}: must be an object with the field 'persona'")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     column = next((c for c in COLUMNS_READ if c in names), None)
     if column is None:
-        raise InputError(f"{path}: no column 'persona' or 'input persona' (columns there: {', '.join(quoted(n) for n in names[:12]) or 'none'})")
+        raise InputError(f"{safe_line(path)}: no column 'persona' or 'input persona' (columns there: {', '.join(quoted(n) for n in names[:12]) or 'none'})")
     for line, row in rows:
         if not isinstance(row.get(column), str | None):
-            raise InputError(f"{path}: line {line}: {column}: must be text, not {kind_of(row[column])}")
+            raise InputError(f"{safe_line(path)}: line {line}: {column}: must be text, not {kind_of(row[column])}")
     return [row.get(column) or "" for _, row in rows]
 
 

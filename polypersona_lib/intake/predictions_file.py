@@ -6,16 +6,18 @@ Nothing is guessed and nothing is dropped in silence: what is wrong is listed wi
 import difflib
 import json
 import math
-import re
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from ..errors import InputError, quoted
+from ..errors import InputError, quoted, safe_line
+from ..files import parse_json
 from ..prompts.chat import render_card
-from .reading import Place, read_rows, says_missing, slug_of
+from .header_rows import header_rows_note, without_header_rows
+from .reading import Place, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
+from .tables import read_rows
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
@@ -50,31 +52,11 @@ def _unpacked(row: dict) -> dict:
     return row
 
 
-def _without_header_rows(rows: list[tuple[int, object]]) -> tuple[list[tuple[int, object]], list[int]]:
-    """The rows without those that only describe the columns, and the lines of these.
-
-    Such rows are: a row whose cells are Qualtrics' {"ImportId": ...}, and what stands above it; a first row whose id is called like its column
-    ("Response ID"); the column names again, as in files put together from several exports.
-    """
-    import_ids = [i for i, (_, row) in enumerate(rows[:3]) if isinstance(row, dict) and any(_is_import_id(v) for v in row.values())]
-    top = max(import_ids, default=-1) + 1
-    if not top and rows and isinstance(rows[0][1], dict):
-        top = int(any(_folded(k).endswith("id") and _folded(k) == _folded(v) for k, v in rows[0][1].items()))
-    gone = {i for i, (_, row) in enumerate(rows) if i < top or (isinstance(row, dict) and row and all(_folded(k) == _folded(v) for k, v in row.items()))}
-    return [row for i, row in enumerate(rows) if i not in gone], [rows[i][0] for i in sorted(gone)]
-
-
-def _is_import_id(value: object) -> bool:
-    return (isinstance(value, str) and bool(re.match(r'\s*\{\s*"ImportId"\s*:', value))) or (isinstance(value, dict) and "ImportId" in value)
-
-
-def _folded(value: object) -> str:
-    return re.sub(r"[\W_]+", "", value.casefold()) if isinstance(value, str) else ""
 def _json(text: str, kind: type):
     """`text` read as JSON if that gives a `kind`, else None."""
     try:
-        value = json.loads(text) if text.strip()[:1] in "[{" else None
-    except (ValueError, RecursionError):
+        value = parse_json(text) if text.strip()[:1] in "[{" else None
+    except ValueError:
         return None
     return value if isinstance(value, kind) else None
 
@@ -130,13 +112,13 @@ def _listed(path, problems: list[tuple[int, str]], rows: list[dict]) -> str:
     columns, shown = list(dict.fromkeys(k for row in rows for k in row)), []
     for what, where in lines.items():
         name = what.partition(":")[0]
-        text = f"{path}: " + (f"line {where[0]}: " if where[0] else "") + what
+        text = f"{safe_line(path)}: " + (f"line {where[0]}: " if where[0] else "") + safe_line(what)
         if what.endswith(": missing") and len(where) == len(rows):
-            text = f"{path}: {what} in every row" + _hint(name, columns)
+            text = f"{safe_line(path)}: {what} in every row" + _hint(name, columns)
         elif len(where) > 1:
             text += f" (and {len(where) - 1} more {'line' if len(where) == 2 else 'lines'})"
         shown.append(text)
-    more = [f"{path}: {len(shown) - MAX_ERRORS} more errors"] if len(shown) > MAX_ERRORS else []
+    more = [f"{safe_line(path)}: {len(shown) - MAX_ERRORS} more errors"] if len(shown) > MAX_ERRORS else []
     return "\n".join(shown[:MAX_ERRORS] + more)
 
 
@@ -147,11 +129,13 @@ def _objects(path: Path) -> tuple[list[tuple[int, object]], list[tuple[int, str]
             first = file.read(1)
         rows, problems = read_rows(path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
+        raise InputError(f"{safe_line(path)}: {error.strerror or error}") from None
     if not rows and len(problems) > 1 and first not in (b"{", b""):
-        raise InputError(f"{path}: no JSON in line {problems[0].line}; expected one JSON object a line, one JSON array, or a table named .csv or .tsv")
+        raise InputError(
+            f"{safe_line(path)}: no JSON in line {problems[0].line}; expected one JSON object a line, one JSON array, or a table named .csv or .tsv"
+        )
     if not rows and len(problems) > 1:
-        where = f"{path}: line {problems[0].line}: {problems[0].message}"
+        where = f"{safe_line(path)}: line {problems[0].line}: {problems[0].message}"
         raise InputError(f"{where}; is one object spread over several lines? (expected: one a line, or an array)")
     return rows, [(p.line, p.message) for p in problems]
 
@@ -163,11 +147,10 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         `attrs["unused"]`: the names of columns that the file has and the scores do not use. `attrs["notes"]`: what was mapped or left out -> how often.
     """
     objects, errors = _objects(Path(path))
-    objects, header_lines = _without_header_rows(objects)
+    objects, header_lines = without_header_rows(objects)
     rows, seen, at = [], {}, Place(str(path))
     if header_lines:
-        shown = ", ".join(map(str, header_lines[:5])) + (", …" if len(header_lines) > 5 else "")
-        at.notes[f"left out: {len(header_lines)} rows that only describe the columns (line {shown})"] += 1
+        at.notes[header_rows_note(header_lines)] += 1
     for at.line, row in objects:
         if not isinstance(row, dict):
             errors.append((at.line, f"expected an object, found {_kind(row)}"))
@@ -182,7 +165,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if errors:
         raise InputError(_listed(path, errors, rows))
     if not rows:
-        raise InputError(f"{path}: holds no rows")
+        raise InputError(f"{safe_line(path)}: holds no rows")
     return _frame(rows, at.notes)
 
 

@@ -1,13 +1,11 @@
 """From the bytes of a foreign file to plain values, each with its place; nothing in the file is believed.
 
-JSON lines or one JSON array, plain or gzipped, Parquet, and tables (CSV, TSV, TXT) whose first line names the columns.
+JSON lines or one JSON array, plain or gzipped, and Parquet; `tables` reads what has rows and columns.
 What is wrong with the bytes or the syntax is collected, not raised one at a time.
 *Errors* in values: lone surrogates, control characters, numbers that are none, keys that stand twice, texts over `MOST_CHARACTERS`, nesting over `MAX_DEPTH`.
 """
 
-import csv
 import gzip
-import io
 import json
 import math
 import re
@@ -17,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Problem, quoted
+from ..files import MAX_BYTES, MOST_ROWS, Unreadable, most_unpacked, not_too_deep, parquet_rows, parse_json
 
-MAX_BYTES = 512 * 2**20  # of a file once unpacked: a small .gz can hold a very large text
 MAX_DEPTH = 6  # of objects and lists within a record
 MOST_CHARACTERS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "domain": 80, "option": 200, "id": 200, "any": 20_000}
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
-TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 
 
 MISSING_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "#N/A", "NaT", "undefined", "None")
@@ -37,39 +34,38 @@ class Pairs(dict):
         self.twice = [key for key, count in counts.items() if count > 1]
 
 
-def read_rows(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
-    """As `read_objects`, and tables too: files named as in `TABLES`."""
-    return _read_table(path) if path.name.lower().endswith(TABLES) else read_objects(path)
-
-
 def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
     """Every record of a file as (line, object), and what is wrong with its bytes or syntax. Lines count from 1."""
     name = path.name
     if name.lower().endswith(".parquet"):
         try:
-            return _read_parquet(path), []
-        except (OSError, _Unreadable) as error:
-            return [], [Problem(name, 0, "", str(error) if isinstance(error, _Unreadable) else _io_error(error))]
+            return parquet_rows(path), []
+        except (OSError, Unreadable) as error:
+            return [], [Problem(name, 0, "", quoted(error, 160)[1:-1] if isinstance(error, Unreadable) else _io_error(error))]
     text, problem = read_text(path)
     if problem:
         return [], [problem]
+    if text.count("\n") > MOST_ROWS:
+        return [], [too_many_rows(name)]
     return _parse_array(text, name) if text.lstrip()[:1] == "[" else _parse_lines(text, name)
 
 
 def read_text(path: Path) -> tuple[str, Problem | None]:
-    """The text of a UTF-8 file (a byte-order mark left out), plain or gzipped; or ("", what is wrong with its bytes)."""
+    """The text of a UTF-8 file, or of a UTF-16 file with a byte-order mark (as Excel and Qualtrics write), plain or gzipped; or ("", what is wrong)."""
     name = path.name
     try:
-        data = _unpacked(path)
+        data = unpacked_bytes(path)
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return "", Problem(name, 1, "", "is UTF-16; save the file as UTF-8")
+            return data.decode("utf-16"), None
         return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), None
     except UnicodeDecodeError as error:
+        if "utf-16" in error.encoding:
+            return "", Problem(name, 0, "", "begins as UTF-16 and breaks off; save the file as UTF-8")
         line = error.object.count(b"\n", 0, error.start) + 1
         return "", Problem(name, line, "", f"not UTF-8 (byte 0x{error.object[error.start]:02x}); save the file as UTF-8")
     except (OSError, EOFError, zlib.error) as error:
         return "", Problem(name, 0, "", _io_error(error))
-    except _Unreadable as error:
+    except Unreadable as error:
         return "", Problem(name, 0, "", str(error))
 
 
@@ -77,32 +73,19 @@ def _io_error(error: Exception) -> str:
     return f"cannot be read ({type(error).__name__}: {quoted(error, 80)})"
 
 
-class _Unreadable(Exception):
-    pass
+def too_many_rows(name: str) -> Problem:
+    return Problem(name, 0, "", f"more than {MOST_ROWS:,} lines; split the file")
 
 
-def _unpacked(path: Path) -> bytes:
-    """The unpacked bytes. Raises _Unreadable if there are more than `MAX_BYTES`."""
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise _Unreadable(f"more than {MAX_BYTES // 2**20} MB once unpacked")
+def unpacked_bytes(path: Path) -> bytes:
+    """The bytes of a file, gzip undone. Raises Unreadable if there are more than `MAX_BYTES`, or than its packed size can honestly hold."""
+    packed = path.name.lower().endswith(".gz")
+    most = most_unpacked(path.stat().st_size) if packed else MAX_BYTES
+    with (gzip.open if packed else open)(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise Unreadable(f"more than {most // 2**20} MB once unpacked")
     return data
-
-
-def _read_parquet(path: Path) -> list[tuple[int, object]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-        if size > MAX_BYTES:
-            raise _Unreadable(f"more than {MAX_BYTES // 2**20} MB once unpacked")
-        return list(enumerate(file.read().to_pylist(), start=1))
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise _Unreadable(f"not a readable Parquet file ({quoted(error, 80)})") from None
 
 
 def _parse_lines(text: str, name: str) -> tuple[list[tuple[int, object]], list[Problem]]:
@@ -112,8 +95,8 @@ def _parse_lines(text: str, name: str) -> tuple[list[tuple[int, object]], list[P
         if not part.strip():
             continue
         try:
-            objects.append((line, json.loads(part, object_pairs_hook=Pairs)))
-        except (ValueError, RecursionError) as error:
+            objects.append((line, parse_json(part, pairs=Pairs)))
+        except ValueError as error:
             problems.append(Problem(name, line, "", _broken(error)))
     return objects, problems
 
@@ -127,7 +110,9 @@ def _parse_array(text: str, name: str) -> tuple[list[tuple[int, object]], list[P
         while text[at : at + 1] != "]":
             line, counted = line + text.count("\n", counted, at), at
             value, at = decoder.raw_decode(text, at)
-            objects.append((line, value))
+            objects.append((line, not_too_deep(value)))
+            if len(objects) > MOST_ROWS:
+                return [], [too_many_rows(name)]
             at = space.match(text, at).end()
             if text[at : at + 1] not in (",", "]"):
                 raise json.JSONDecodeError("Expecting ',' or ']' after a record", text, at)
@@ -142,37 +127,12 @@ def _parse_array(text: str, name: str) -> tuple[list[tuple[int, object]], list[P
     return objects, []
 
 
-def _read_table(path: Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
-    """The rows of a table, an empty cell left out; the delimiter is the one of , ; | and tab that its first line has most of."""
-    text, problem = read_text(path)
-    if problem:
-        return [], [problem]
-    head = text.partition("\n")[0]
-    reader, limit = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t|", key=head.count), strict=True), csv.field_size_limit(2**24)
-    rows, problems, start = [], [], 2
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            return [], [Problem(path.name, 1, "", f"the column {quoted(twice[0])} stands there twice")]
-        for cells in reader:
-            if len(cells) > len(names):
-                problems.append(Problem(path.name, start, "", f"{len(cells)} cells but {len(names)} columns (is a comma or a quote in a text not quoted?)"))
-            elif any(cell.strip() for cell in cells):
-                rows.append((start, {n: c for n, c in zip(names, cells, strict=False) if c.strip() or n == "prediction"}))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        problems.append(Problem(path.name, start, "", f"broken table ({error})"))
-    finally:
-        csv.field_size_limit(limit)
-    return rows, problems
-
-
 def _broken(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "broken JSON (nested too deeply)"
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON ({error.msg}, column {error.colno})"
-    return f"broken JSON ({quoted(error, 80)})"
+    return f"broken JSON ({quoted(error, 80)[1:-1]})"
 
 
 @dataclass

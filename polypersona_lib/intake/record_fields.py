@@ -6,10 +6,10 @@ Source: paper, Algorithm 1 lines 1 and 3 ("handle schema variations and missing 
 """
 
 import difflib
-import json
 import re
 
 from ..errors import one_line, quoted
+from ..files import parse_json
 from ..prompts import chat
 from ..world.questions import DOMAINS, TYPES
 from .reading import MOST_CHARACTERS, Pairs, Place, clean, id_field, kind_of, place_name, says_missing, slug_of, text_field
@@ -92,7 +92,7 @@ def canonical(value: object, at: Place) -> dict | None:
     if not isinstance(value, dict):
         at.error("", f"a record must be an object, not {kind_of(value)}")
         return None
-    fields = _renamed(clean(value, "", at), _FIELDS, at, "")
+    fields = renamed(clean(value, "", at), _FIELDS, at, "")
     meta = fields.pop("meta", None)
     meta = _json_object(meta, "meta", at) if isinstance(meta, str) else meta
     if meta is not None and not isinstance(meta, dict):
@@ -106,7 +106,7 @@ def canonical(value: object, at: Place) -> dict | None:
     return known | ({BESIDE: beside} if beside else {})
 
 
-def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
+def renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
     """`given` with known names replaced by ours, null values left out. Error: two names of one field with different values."""
     renamed: dict = {}
     for key, value in given.items():
@@ -124,8 +124,8 @@ def _renamed(given: dict, names: dict[str, str], at: Place, where: str) -> dict:
 def _json_object(text: str, where: str, at: Place) -> object:
     """JSON text inside a field, cleaned like the rest; the text itself if it is no JSON object."""
     try:
-        value = json.loads(text, object_pairs_hook=Pairs)
-    except (ValueError, RecursionError):
+        value = parse_json(text, pairs=Pairs)
+    except ValueError:
         return text
     if not isinstance(value, dict):
         return text
@@ -162,8 +162,8 @@ def read_persona(persona: object, beside: dict, at: Place) -> dict | str | None:
 def _card(persona: dict | None, beside: dict, at: Place) -> dict | str | None:
     """The card of a persona object (None: there is none) and of the attributes beside it."""
     given = {k: v for k, v in (persona or {}).items() if slug_of(k) != "persona_id"}
-    card = {k: v for k, value in _renamed(given, _CARD, at, "persona.").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
-    more = {k: v for k, value in _renamed(beside, _CARD, at, "").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
+    card = {k: v for k, value in renamed(given, _CARD, at, "persona.").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
+    more = {k: v for k, value in renamed(beside, _CARD, at, "").items() if (v := _attribute(k, value, at)) not in (None, "", [])}
     if persona is None:
         at.note("persona put together from fields of the record")
     for name in more.keys() - card.keys() if persona is not None else ():

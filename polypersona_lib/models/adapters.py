@@ -1,6 +1,8 @@
-"""LoRA adapters: put on a base, saved, loaded with a check of every weight, merged for answering, and looked into (singular values)."""
+"""LoRA adapters: put on a base, trained faster on a CPU, saved, loaded with a check of every weight, merged for answering, and looked into."""
 
 import json
+import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +10,18 @@ import pandas as pd
 
 from .. import paths
 from ..config import RunConfig, device
+from ..files import check_safetensors, read_json
 from ..registry import ModelSpec
 from .loading import fuse_experts, load_base, unpacked
 
 
 def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed: int):
-    """Wrap `model` in a PEFT LoRA adapter on the family's targets; unpacked layers on a CPU take the faster step of `fused_lora`.
+    """Wrap `model` in a PEFT LoRA adapter on the family's targets; unpacked layers on a CPU take the faster step of `fused_layer`.
 
     Source: paper section IV-C (r = 16, alpha = 32, dropout .05).
     """
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    from .fused_lora import fuse
 
     lora_modules(model, spec)
     if getattr(model, "is_loaded_in_4bit", False):
@@ -71,6 +72,7 @@ def load_adapter(model, folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
+    check_safetensors(Path(folder) / "adapter_model.safetensors")
     stored = load_file(Path(folder) / "adapter_model.safetensors")
     wanted = {name.replace(".default.", "."): parameter for name, parameter in model.named_parameters() if "lora_" in name}
     unlike = sorted(name for name in stored.keys() | wanted.keys() if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape)
@@ -108,7 +110,7 @@ def with_adapter(model, adapter: Path):
     import torch
     from peft import PeftConfig, get_peft_model
 
-    made_for, base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"], _portable(model.name_or_path)
+    made_for, base = read_json(adapter / "adapter_config.json").get("base_model_name_or_path"), _portable(model.name_or_path)
     if made_for != base:
         raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
     model.name_or_path = model.config._name_or_path = base
@@ -149,6 +151,7 @@ def singular_values(folder: Path) -> pd.DataFrame:
     """
     from safetensors.torch import load_file
 
+    check_safetensors(Path(folder) / "adapter_model.safetensors")
     weights = load_file(folder / "adapter_model.safetensors")
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     scale, frames = config["lora_alpha"] / config["r"], []
@@ -166,3 +169,81 @@ def directions_needed(values: pd.DataFrame, share: float = 0.9) -> pd.Series:
     """How many directions of each place's update hold at least `share` of it (0-1), by place; NaN for an update that is zero."""
     enough = values[values["share"] >= share - 1e-12].groupby("place")["direction"].min()
     return enough.reindex(values["place"].unique())
+
+
+# --- LoRA on a CPU: base, adapter and dropout of a linear layer in one step -------------------------------------------------------------
+# PEFT's layer computes the same, but draws a random number for every value of its input (a fifth of a training step on a CPU), and multiplies and adds
+# whole tensors where one matrix product could do it. A GPU and packed (4-bit) layers keep PEFT's own path.
+
+
+def dropped(count: int, p: float):
+    """Which of `count` values dropout sets to zero: sorted int64 positions, each of the values with probability `p`, independently of the others.
+
+    The gaps between dropped values follow a geometric distribution, so only `count * p` numbers are drawn from PyTorch's generator. No rounding of `p`.
+    """
+    import torch
+
+    gaps = int(count * p + 6 * math.sqrt(count * p)) + 16  # more are needed once in 10^9 times
+    positions = torch.empty(gaps, dtype=torch.int64).geometric_(p).cumsum_(0).sub_(1)
+    while positions[-1] < count:
+        more = torch.empty(gaps, dtype=torch.int64).geometric_(p).cumsum_(0)
+        positions = torch.cat([positions, positions[-1] + more])
+    return positions[: int(torch.searchsorted(positions, count))]
+
+
+@cache
+def fused_layer():
+    """The class `FusedLinear` (PyTorch and PEFT are imported late here): PEFT's LoRA layer with the step in one, its parameters, names and files the same."""
+    import torch
+    import torch.nn.functional as F
+    from peft.tuners.lora import Linear
+
+    class _LinearWithLora(torch.autograd.Function):
+        """y = x Wᵀ + b + scale · D(x) Aᵀ Bᵀ, where D sets the values at `zeroed` (None: none) to zero. Gradients for x, A and B; W and b are frozen."""
+
+        @staticmethod
+        def forward(ctx, x, weight, bias, a, b, scale, zeroed):
+            flat = x.reshape(-1, x.shape[-1])
+            kept = flat if zeroed is None else flat.clone(memory_format=torch.contiguous_format)
+            if zeroed is not None:
+                kept.view(-1).index_fill_(0, zeroed, 0)
+            inner = kept @ a.t()
+            ctx.save_for_backward(kept, inner, weight, a, b, zeroed)
+            ctx.scale, ctx.shape = scale, x.shape
+            return F.linear(flat, weight, bias).addmm_(inner, b.t(), alpha=scale).view(*x.shape[:-1], -1)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            kept, inner, weight, a, b, zeroed = ctx.saved_tensors
+            gradient = gradient.reshape(-1, gradient.shape[-1])
+            of_inner, of_x = (gradient @ b).mul_(ctx.scale), None
+            if ctx.needs_input_grad[0]:
+                of_x = of_inner @ a
+                if zeroed is not None:
+                    of_x.view(-1).index_fill_(0, zeroed, 0)
+                of_x = of_x.addmm_(gradient, weight).view(ctx.shape)
+            return of_x, None, None, of_inner.t() @ kept, (inner.t() @ gradient).mul_(ctx.scale).t(), None, None
+
+    class FusedLinear(Linear):
+        """PEFT's LoRA layer with the step above for one adapter on a plain layer: the same parameters, names and files."""
+
+        def forward(self, x, *args, **kwargs):
+            if self.disable_adapters or self.merged or args or kwargs:
+                return super().forward(x, *args, **kwargs)
+            (name,) = self.active_adapters
+            p = getattr(self.lora_dropout[name], "p", 0.0) if self.training else 0.0
+            base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
+            return _LinearWithLora.apply(x, base.weight, base.bias, a, b, self.scaling[name] / (1 - p), dropped(x.numel(), p) if p else None)
+
+    return FusedLinear
+
+
+def fuse(model) -> int:
+    """Give every LoRA layer on an unpacked float32 layer of the CPU the fused step, in place. Returns: how many layers have it now."""
+    import torch
+    from peft.tuners.lora import Linear
+
+    layers = [m for m in model.modules() if type(m) is Linear and m.base_layer.weight.dtype == torch.float32 and m.base_layer.weight.device.type == "cpu"]
+    for layer in layers:
+        layer.__class__ = fused_layer()
+    return len(layers)

@@ -1,9 +1,65 @@
-"""What asking servers costs, and the hard stop: a request is reserved at the most it can cost before it is sent, so that no limit is ever passed."""
+"""What asking servers costs: the limits of a run, what it has spent, and the replies kept on disk so that nothing is paid for twice.
 
+A request is reserved at the most it can cost before it is sent, so that no limit is ever passed.
+"""
+
+import argparse
+import json
+import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..servers import Limits
+from ..files import parse_json, sha256, value_hash, write_atomically
+from .weights import cache_folder
+
+CACHE_FORMAT = 1
+NOT_ASKED = "not asked"  # how the reason of a row begins that was never sent; such rows are asked again when a run goes on
+VARIABLES = {"max_requests": "POLYPERSONA_MAX_REQUESTS", "budget_usd": "POLYPERSONA_BUDGET_USD", "prices": "POLYPERSONA_PRICES"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may spend on servers: requests (retries count), US dollars, and the prices in dollars per million tokens read and written. None: no limit."""
+
+    max_requests: int | None = None
+    budget_usd: float | None = None
+    prices: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        if self.max_requests is not None and self.max_requests < 0:
+            raise ValueError(f"--max-requests must be 0 or more, not {self.max_requests}")
+        if self.budget_usd is not None and not 0 <= self.budget_usd < float("inf"):
+            raise ValueError(f"--budget-usd must be 0 or more, not {self.budget_usd}")
+        if self.prices is not None and (len(self.prices) != 2 or not all(0 <= p < float("inf") for p in self.prices)):
+            raise ValueError("--prices takes two numbers, dollars per million tokens read and written, for example --prices 0.15,0.60")
+        if self.budget_usd is not None and self.prices is None:
+            raise ValueError("--budget-usd needs the server's prices, in dollars per million tokens read and written: --prices 0.15,0.60")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that may ask servers."""
+    parser.add_argument("--max-requests", default="", metavar="N", help="ask servers at most so often, retries included; what they answered is kept")
+    parser.add_argument("--budget-usd", default="", metavar="X", help="stop asking servers before they cost more; needs --prices")
+    parser.add_argument("--prices", default="", metavar="IN,OUT", help="a server's prices in dollars per million tokens read and written")
+
+
+def limit_variables(options: argparse.Namespace) -> dict[str, str]:
+    """The options of `add_limits` as environment variables, for processes that ask. Raises ValueError for what is no limit."""
+    given = {variable: getattr(options, name) for name, variable in VARIABLES.items()}
+    read_limits(list(given.values()))
+    return {variable: text for variable, text in given.items() if text}
+
+
+def read_limits(values: Sequence[str] | None = None) -> Limits:
+    """The limits in three texts (max_requests, budget_usd, prices; "" for none), by default from the environment. Raises ValueError for no numbers."""
+    requests, usd, prices = values if values is not None else [os.environ.get(name, "") for name in VARIABLES.values()]
+    try:
+        numbers = int(requests) if requests else None, float(usd) if usd else None, tuple(map(float, prices.split(","))) if prices else None
+    except ValueError as error:
+        raise ValueError(f"--max-requests, --budget-usd and --prices take numbers ({error})") from error
+    return Limits(*numbers)
 
 
 class BudgetSpent(Exception):
@@ -51,3 +107,96 @@ class Budget:
             self._reserved -= self.usd(*reserved)
             self.tokens_in += used[0]
             self.tokens_out += used[1]
+
+
+# --- replies on disk: one small file each; a stopped run goes on where it was --------------------------------------------------------------
+
+
+def answers_folder() -> Path:
+    """Where replies are kept: below $POLYPERSONA_CACHE, else below the user's cache folder."""
+    return cache_folder() / "answers"
+
+
+class AnswerCache:
+    """Replies by request. A request is everything that an answer depends on: address, model (with its revision), messages and sampling, seed included.
+
+    `hits` and `corrupt` count the files that were used, and those that could not be: they are asked again and written anew.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.hits, self.corrupt, self._lock = folder, 0, 0, threading.Lock()
+
+    def path(self, request: dict) -> Path:
+        """Where the reply to a request is kept."""
+        key = value_hash([CACHE_FORMAT, request])
+        return self.folder / key[:2] / f"{key}.json"
+
+    def get(self, request: dict) -> dict | None:
+        """The stored reply to a request; None if there is none, or none that is whole."""
+        try:
+            content = self.path(request).read_bytes()
+        except OSError:
+            return None
+        try:
+            entry = parse_json(content)
+            whole = entry["sha256"] == _digest(entry["reply"]) and entry["request"] == value_hash(request)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        with self._lock:
+            self.hits, self.corrupt = self.hits + whole, self.corrupt + (not whole)
+        return entry["reply"] if whole else None
+
+    def put(self, request: dict, reply: dict) -> None:
+        """Keep a reply (JSON-able); a reader sees the whole file or none."""
+        entry = {"request": value_hash(request), "sha256": _digest(reply), "reply": reply}
+        write_atomically(self.path(request), json.dumps(entry, ensure_ascii=True) + "\n")
+
+
+def _digest(reply: dict) -> str:
+    return sha256(json.dumps(reply, sort_keys=True, ensure_ascii=True))
+
+
+# --- the client that requests go through: no header but those that a request needs, and no reply larger than `MOST_REPLY_BYTES` --------------
+
+CONNECT_S, MOST_REPLY_BYTES = 10.0, 16 * 2**20  # the longest answer with 20 listed tokens a place takes two megabytes
+_HEADERS = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent", "authorization"}
+
+
+def transport():
+    """What carries the requests: None for the network (tests put replies of their own here)."""
+    return None
+
+
+def http_client(*, timeout_s: float, key: bool, proxies: bool):
+    """An HTTP client that follows no redirect. `key`: requests may carry the header that holds it. `proxies`: those of the environment are used."""
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        """A reply's bytes, and an error after the most: a server can send for ever."""
+
+        def __init__(self, stream):
+            self.stream = stream
+
+        def __iter__(self):
+            left = MOST_REPLY_BYTES
+            for piece in self.stream:
+                left -= len(piece)
+                if left < 0:
+                    raise httpx2.DecodingError(f"a reply of more than {MOST_REPLY_BYTES} bytes")
+                yield piece
+
+        def close(self) -> None:
+            self.stream.close()
+
+    def bare(request) -> None:
+        for name in {name.lower() for name in request.headers} - (_HEADERS if key else _HEADERS - {"authorization"}):
+            del request.headers[name]
+        request.headers["accept-encoding"] = "identity"
+
+    def bound(response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":  # nobody asked for it, and a small reply could unpack to any size
+            raise httpx2.DecodingError("a packed reply", request=response.request)
+        response.stream = Bounded(response.stream)
+
+    timeout, hooks = httpx2.Timeout(timeout_s, connect=CONNECT_S), {"request": [bare], "response": [bound]}
+    return httpx2.Client(transport=transport(), timeout=timeout, follow_redirects=False, trust_env=proxies, event_hooks=hooks)

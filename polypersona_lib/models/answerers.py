@@ -6,6 +6,7 @@ alone decides what small models say.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from .generation import Draws, Sampling, respond, uniforms
 
 Messages = list[dict[str, str]]
 Watch = Callable[[dict[int, str]], None]
+ONE_THREAD = 20_000_000  # parameters: models below it (twins) are asked on one thread
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,35 @@ def prompts_of(frame: pd.DataFrame) -> list[Prompt]:
 class LocalAnswerer:
     """A model in this process. Its texts and probabilities are those of `generation.respond`, bit for bit."""
 
-    def __init__(self, model, tokenizer, *, name: str = "local", label: str = ""):
-        self.model, self.tokenizer, self.name, self.label = model, tokenizer, name, label
+    def __init__(self, model, tokenizer, *, name: str = "local", begun: str = "", label: str = ""):
+        """`begun`: what its answers to closed questions begin with, see `weights.begun_by`."""
+        self.model, self.tokenizer, self.name, self.begun, self.label = model, tokenizer, name, begun, label
 
-    def write(self, prompts: Sequence[Prompt], sampling: Draws) -> list[Written]:
-        """See `Answerer`."""
-        replies = respond(self.model, self.tokenizer, _frame(prompts), sampling, label=self.label)
+    def write(self, prompts: Sequence[Prompt], sampling: Draws, watch: Callable[[dict], None] | None = None) -> list[Written]:
+        """See `Answerer`; `watch` as in `generation.respond`."""
+        with own_threads(self.model):
+            replies = respond(self.model, self.tokenizer, _frame(prompts), sampling, label=self.label, watch=watch)
         return [Written(text, reasoned) for text, reasoned in zip(replies["text"], replies["reasoned"], strict=True)]
 
     def option_probabilities(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[OptionShares]:
         """See `Answerer`; nothing is sampled."""
         frame, nothing = _frame(prompts).assign(options=[list(names) for names in options]), Draws(0, [Sampling(1.0, 1.0, 0)] * len(prompts))
-        replies = respond(self.model, self.tokenizer, frame, nothing, with_options=True, label=self.label)
+        with own_threads(self.model):
+            replies = respond(self.model, self.tokenizer, frame, nothing, with_options=True, begun=self.begun, label=self.label)
         return [OptionShares(probs, mass=mass) for probs, mass in zip(replies["option_probs"], replies["option_mass"], strict=True)]
+
+
+@contextmanager
+def own_threads(model) -> Iterator[None]:
+    """One thread for a model below `ONE_THREAD`: its matrices are too small to share, and beside other work two threads mostly wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if sum(p.numel() for p in model.parameters()) < ONE_THREAD else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _frame(prompts: Sequence[Prompt]) -> pd.DataFrame:
@@ -124,22 +142,20 @@ class TableAnswerer:
 
 # --- the order of the options --------------------------------------------------------------------------------------------------
 
-_OPTIONS, _BETWEEN = "\nOptions: ", " / "
-
 
 def listed_options(messages: Messages) -> list[str]:
     """The options as the prompt lists them; [] for an open question."""
-    _, mark, listed = messages[-1]["content"].rpartition(_OPTIONS)
-    return listed.split(_BETWEEN) if mark else []
+    _, mark, listed = messages[-1]["content"].rpartition(chat.OPTIONS)
+    return listed.split(chat.BETWEEN) if mark else []
 
 
 def in_order(messages: Messages, options: Sequence[str], order: Sequence[int]) -> Messages:
     """The same question with its options listed in another order. Raises ValueError if the prompt does not end with these options."""
     *before, user = messages
-    question, mark, listed = user["content"].rpartition(_OPTIONS)
-    if not mark or listed != _BETWEEN.join(options):
-        raise ValueError(f"the prompt does not end with its options {_BETWEEN.join(options)!r}")
-    return [*before, user | {"content": question + mark + _BETWEEN.join(options[i] for i in order)}]
+    question, mark, listed = user["content"].rpartition(chat.OPTIONS)
+    if not mark or listed != chat.BETWEEN.join(options):
+        raise ValueError(f"the prompt does not end with its options {chat.BETWEEN.join(options)!r}")
+    return [*before, user | {"content": question + mark + chat.BETWEEN.join(options[i] for i in order)}]
 
 
 def orders_of(count: int, shifts: int = 0) -> list[list[int]]:

@@ -4,6 +4,7 @@ Each row draws from its own random stream, seeded by (seed, row id): an answer d
 """
 
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from ..files import sha256
 from ..progress import track
 from ..prompts import chat
-from .shared_prefix import align, decoder, group, pad, run_prefixes, run_rows, select
+from .shared_prefix import align, decoder, group, layer_kinds, run_prefixes, run_rows, select, unchanged
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,36 @@ class _Prompts:
     mask: Any
 
 
-def _read(model, prompts: list[tuple[list[int], list[int]]], pad_id: int, *, room: int) -> _Prompts:
-    """Run the model over prompts (shared prefix, rest), each distinct prefix once; the cache has room for as many more tokens."""
+def _read(model, prompts: list[tuple[list[int], list[int]]], questions: list[str], pad_id: int, *, room: int) -> _Prompts:
+    """Run the model over prompts (shared prefix, rest): each distinct prefix once, then once what all prompts of one question begin with (its options may
+    stand in several orders). The cache has room for so many more tokens."""
     import torch
 
     distinct, index = group([prefix for prefix, _ in prompts])
-    cache, prefix_mask = run_prefixes(model, distinct, pad_id)
-    states, row_mask, cache, mask = run_rows(model, cache, prefix_mask, index, [rest for _, rest in prompts], pad_id)
+    cache, mask = run_prefixes(model, distinct, pad_id)
+    rests = [rest for _, rest in prompts]
+    begun = _in_common(list(zip(index, questions, strict=True)), rests)
+    if any(begun):
+        beginnings, index = group([(i, *rest[:n]) for i, rest, n in zip(index, rests, begun, strict=True)])
+        _, _, cache, mask = run_rows(model, cache, mask, [b[0] for b in beginnings], [b[1:] for b in beginnings], pad_id)
+        cache, mask = align(cache, mask)
+        rests = [rest[n:] for rest, n in zip(rests, begun, strict=True)]
+    states, row_mask, cache, mask = run_rows(model, cache, mask, index, rests, pad_id)
     hidden = states[torch.arange(len(states), device=states.device), row_mask.sum(-1) - 1]
     return _Prompts(hidden, *align(cache, mask, room=room))
+
+
+def _in_common(keys: list, rests: list[list[int]]) -> list[int]:
+    """How many tokens a row begins with like all other rows of its key, its last token left out; 0 for a row that is alone."""
+    groups: dict = {}
+    for number, key in enumerate(keys):
+        groups.setdefault(key, []).append(number)
+    common = [0] * len(rests)
+    for rows in (rows for rows in groups.values() if len(rows) > 1):
+        same = min(len(commonprefix([rests[n] for n in rows])), min(len(rests[n]) for n in rows) - 1)
+        for n in rows:
+            common[n] = same
+    return common
 
 
 def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
@@ -122,31 +144,53 @@ def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], strea
     return answers
 
 
-def _label_logprobs(model, tokenizer, prompts: _Prompts, options: list[list[str]]) -> list[np.ndarray]:
-    """Log-likelihood of each option's label at the answer's start, summed over its tokens: a mean would favour labels with a predictable tail."""
+def _labels(tokenizer, options, lead: str) -> list[list[list[int]]]:
+    """The token ids of each row's options as an answer would go on with them after `lead`."""
+    return [[tokenizer(lead + name, add_special_tokens=False)["input_ids"] for name in names] for names in options]
+
+
+def _label_logprobs(model, prompts: _Prompts, labels: list[list[list[int]]]) -> list[np.ndarray]:
+    """Log-likelihood of each option's label (token ids) at the answer's start, summed over its tokens: a mean would favour labels with a predictable tail.
+
+    All labels of a row are read in one pass, each as if it stood alone behind the prompt; the cache is left as it was.
+    """
     import torch
 
-    head, lead = decoder(model)[1], chat.answer_lead(tokenizer)
-    labels = [[tokenizer(lead + o, add_special_tokens=False)["input_ids"] for o in row] for row in options]
-    owner = [i for i, row in enumerate(labels) for _ in row]
-    flat = [label for row in labels for label in row]
+    body, head = decoder(model)
+    device, dtype = prompts.hidden.device, prompts.hidden.dtype
     first = torch.log_softmax(head(prompts.hidden).float(), dim=-1)
-    total = first[torch.tensor(owner), torch.tensor([label[0] for label in flat])].clone()
-    longer = [j for j, label in enumerate(flat) if len(label) > 1]
-    if longer:
-        rows = [owner[j] for j in longer]
-        states, _, _, _ = run_rows(model, prompts.cache, prompts.mask, rows, [flat[j][:-1] for j in longer], tokenizer.pad_token_id)
-        ids, real = (t.to(states.device) for t in pad([flat[j][1:] for j in longer], 0))
-        scores = torch.log_softmax(head(states).float(), dim=-1).gather(-1, ids[..., None])[..., 0]
-        total[torch.tensor(longer)] += (scores * real).sum(-1)
-    return [part.double().cpu().numpy() for part in total.split([len(row) for row in labels])]
+    totals = [first[i, torch.tensor([label[0] for label in row], device=device)] for i, row in enumerate(labels)]
+    said = [[(number, place, token, label[place + 1]) for number, label in enumerate(row) for place, token in enumerate(label[:-1])] for row in labels]
+    width = max(map(len, said))
+    if width:
+        filled = [row + [(-1, 0, 0, 0)] * (width - len(row)) for row in said]
+        owner, place, ids, wanted = torch.tensor(filled, device=device).unbind(-1)
+        own = (owner[:, :, None] == owner[:, None, :]) & torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        seen = torch.cat([prompts.mask.bool()[:, None].expand(-1, width, -1), own], dim=-1)
+        before = prompts.mask.shape[1]
+        back = before + place[:, :, None] - torch.arange(before, device=device)  # how far a place of the prompt lies behind a label's token
+        near = torch.cat([back < (getattr(body.config, "sliding_window", None) or before + width + 1), own], dim=-1)
+        nothing, closed = torch.zeros(seen.shape, dtype=dtype, device=device), torch.finfo(dtype).min
+        by_kind = {kind: seen & near if "sliding" in kind else seen for kind in layer_kinds(body.config)}
+        masks = {kind: nothing.masked_fill(~open_places, closed)[:, None] for kind, open_places in by_kind.items()}
+        asked = {"attention_mask": masks if len(masks) > 1 else masks.popitem()[1], "position_ids": prompts.mask.sum(-1, keepdim=True) + place}
+        with unchanged(prompts.cache):
+            out = body(input_ids=ids, past_key_values=prompts.cache, use_cache=True, **asked)
+        real = owner >= 0
+        logits = head(out.last_hidden_state[real]).float()
+        scores = logits.gather(-1, wanted[real][:, None])[:, 0] - logits.logsumexp(-1)
+        row = real.nonzero()[:, 0]
+        for i, total in enumerate(totals):
+            total.index_add_(0, owner[i][real[i]], scores[row == i])
+    return [total.double().cpu().numpy() for total in totals]
 
 
-def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options: bool = False, label: str = "", watch=None) -> pd.DataFrame:
+def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options: bool = False, begun: str = "", label: str = "", watch=None) -> pd.DataFrame:
     """Answer every row of `frame` (columns id, messages, options).
 
     Args:
         draws: how each row is sampled. with_options: also the probability of each option (closed items only).
+        begun: words that every answer begins with: an option's name, or what is sampled, follows them.
         label: what the progress bar says; "" for no bar.
         watch: called with {row number in `frame`: token ids so far} after every token, for answers that are read while they are written;
             what it raises ends the work. The same sampling with and without.
@@ -155,20 +199,26 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
     """
     import torch
 
-    prompts = [chat.encode_prompt(tokenizer, m) for m in frame["messages"]]
-    order = sorted(range(len(frame)), key=lambda i: (prompts[i][0], len(prompts[i][1]), i))
+    lead = chat.answer_lead(tokenizer)
+    opening = tokenizer(lead + begun, add_special_tokens=False)["input_ids"] if begun else []
+    prompts = [(shared, rest + opening) for shared, rest in (chat.encode_prompt(tokenizer, m) for m in frame["messages"])]
+    questions, met = [m[-1]["content"].rpartition(chat.OPTIONS)[0] or m[-1]["content"] for m in frame["messages"]], {}
+    first = [met.setdefault((tuple(prefix), question), i) for i, ((prefix, _), question) in enumerate(zip(prompts, questions, strict=True))]
+    order = sorted(range(len(frame)), key=lambda i: (prompts[i][0], len(prompts[first[i]][1]), first[i], i))
     size = _BATCH["cuda" if next(model.parameters()).is_cuda else "cpu"]
     texts, reasoned, probabilities, mass = ([empty] * len(frame) for empty in ("", False, None, float("nan")))
-    ids, options = frame["id"].tolist(), frame["options"].tolist() if with_options else None
+    ids, labels = frame["id"].tolist(), _labels(tokenizer, frame["options"], " " if begun else lead) if with_options else None
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     model.eval()
     with torch.no_grad():
         for batch in track(batches, label) if label else batches:
             settings = [draws.settings[i] for i in batch]
             longest = max(s.max_tokens for s in settings)
-            read = _read(model, [prompts[i] for i in batch], tokenizer.pad_token_id, room=longest + 1)
+            behind = max(sum(map(len, labels[i])) for i in batch) if with_options else 0
+            asked = [prompts[i] for i in batch], [questions[i] for i in batch]
+            read = _read(model, *asked, tokenizer.pad_token_id, room=max(longest, behind) + 1)
             if with_options:
-                for i, logs in zip(batch, _label_logprobs(model, tokenizer, read, [options[i] for i in batch]), strict=True):
+                for i, logs in zip(batch, _label_logprobs(model, read, [labels[i] for i in batch]), strict=True):
                     shares = np.exp(logs - logs.max())
                     probabilities[i], mass[i] = shares / shares.sum(), min(1.0, float(np.exp(logs).sum()))
             streams = np.stack([uniforms(draws.seed, ids[i], longest + 1) for i in batch])

@@ -10,6 +10,7 @@ from .weights import is_twin, source, weights_name
 
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it advises to install `kernels`, which would look for code on the hub
 
+
 def load_tokenizer(spec: ModelSpec, scale: str):
     """The family's tokenizer, padding on the right, round-trip checked. Raises ValueError if it drops text."""
     from transformers import AutoTokenizer

@@ -5,6 +5,7 @@ are held in 32 bits (`prepare_model_for_kbit_training`); an adapter's weight cos
 (`paged_adamw_8bit`); with gradient checkpointing one hidden state a layer is kept, and one layer is recomputed at a time.
 """
 
+import time
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -16,7 +17,11 @@ from .weights import Unavailable, is_twin
 GB = 1e9
 NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 ROW_TOKENS, ANSWER_TOKENS = 512, 128  # a long row with a hub tokenizer; the mean is far below
-LAYER_STATES = 34  # hidden-sized 16-bit values a token that one block keeps for its backward pass
+LAYER_STATES = 34  # hidden-sized 16-bit values a token kept by one block for its backward pass
+CPU_ROW, CPU_PREFIX, CPU_ANSWER = 55, 65, 45  # tokens of a row of the embedded data with a hub tokenizer, of a persona's prefix, of its answer
+CPU_ROWS_A_PERSON = 4  # rows of a batch of 16 that share a prefix
+CPU_STATES = 43  # hidden-sized 32-bit values a token kept by one block for its backward pass on a CPU (measured: .20 GB a layer at 1,860 tokens)
+CPU_OTHER = 1.1 * GB  # Python, libraries and data
 ON_A_CPU = 5e8  # the most parameters of a model that is trained without a GPU (hours for the paper's recipe)
 CONTEXT = 1.2 * GB  # CUDA itself, workspaces, fragmentation
 
@@ -89,10 +94,18 @@ def fit_recipe(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine)
         return recipe, f"{spec.key}: nano twin, {recipe.micro_batch} rows at once x {recipe.accumulation}; fits anywhere"
     need = budget(spec, scale, r=recipe.r)
     if not machine.gpu and 0 < spec.parameters <= ON_A_CPU:
-        return recipe, f"{spec.key}: {spec.parameters / 1e6:.0f} M parameters on the CPU, {recipe.micro_batch} rows at once x {recipe.accumulation}"
+        each = cpu_bytes(spec, scale, recipe)
+        if machine.ram < each * recipe.processes:
+            recipe = replace(recipe, processes=1, accumulation=recipe.accumulation * recipe.processes)
+        takes = each * recipe.processes
+        shape = f"{recipe.micro_batch} rows at once x {recipe.accumulation}" + (f" in each of {recipe.processes} processes" if recipe.processes > 1 else "")
+        line = f"{spec.parameters / 1e6:.0f} M parameters on the CPU, {shape}, about {takes / GB:.1f} GB"
+        if machine.ram < takes:
+            raise DoesNotFit(f"{spec.display}: {line}, and {machine.ram / GB:.1f} GB of memory are free; close other programs")
+        return recipe, f"{spec.key}: {line}"
     if not machine.gpu:
         raise DoesNotFit(f"{spec.display}: needs a CUDA GPU with {need.total(1) / GB:.1f} GB ({need.sum_line(1)}); none was found")
-    room, effective = 0.94 * machine.gpu, recipe.micro_batch * recipe.accumulation
+    room, effective = 0.94 * machine.gpu, recipe.micro_batch * recipe.accumulation * recipe.processes
     if need.loading + CONTEXT > room:
         apart = f" + {(need.loading - need.weights) / GB:.1f} experts in 16 bits on their way there" if need.loading > need.weights else ""
         sum_line = f"{CONTEXT / GB:.1f} CUDA + {need.weights / GB:.1f} weights{apart} = {(need.loading + CONTEXT) / GB:.1f} GB"
@@ -109,3 +122,60 @@ def fit_recipe(spec: ModelSpec, scale: str, recipe: TrainSpec, machine: Machine)
         f"{spec.key}: {micro} rows at once x {chosen.accumulation}{cards} (effective batch {effective}), 4-bit NF4 base, {precision}, gradient checkpointing: "
         f"{need.sum_line(micro)} of {room / GB:.1f} GB usable"
     )
+
+
+# --- a real model on a CPU ----------------------------------------------------------------------------------------------------------
+
+
+def cpu_bytes(spec: ModelSpec, scale: str, recipe: TrainSpec) -> float:
+    """Memory that training on a CPU takes: the base in 32 bits, the adapter with gradients and AdamW's states, what a batch keeps for its backward pass."""
+    config = empty_model(spec, scale).config
+    positions = recipe.micro_batch * (CPU_ROW + CPU_ANSWER + CPU_PREFIX / (CPU_ROWS_A_PERSON if recipe.shared_prefix else 1))
+    wide = config.hidden_size * CPU_STATES * config.num_hidden_layers
+    logits = recipe.micro_batch * CPU_ANSWER * config.vocab_size * 3
+    trained = recipe.r * sum(m.in_features + m.out_features for m in lora_layers(empty_model(spec, scale), spec).values())
+    return CPU_OTHER + 4 * (spec.parameters + 4 * trained + positions * wide + logits)
+
+
+def seconds_a_step(spec: ModelSpec, scale: str, recipe: TrainSpec, *, layers: tuple[int, int] = (1, 4)) -> float:
+    """How long one optimizer step of this recipe takes here: measured on models of the same shape with few layers, and carried on to all of them.
+
+    Weights are random and nothing is downloaded or read from a GGUF file; it takes a few seconds. Of several processes one is measured, with its share
+    of the threads.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // recipe.processes))
+    try:
+        few, more = (_timed_step(spec, scale, recipe, count) for count in layers)
+    finally:
+        torch.set_num_threads(threads)
+    each = max(0.0, (more - few) / (layers[1] - layers[0]))
+    return recipe.accumulation * (few + (empty_model(spec, scale).config.num_hidden_layers - layers[0]) * each)
+
+
+def _timed_step(spec: ModelSpec, scale: str, recipe: TrainSpec, layers: int) -> float:
+    """Seconds of one micro-batch, forward and backward, of the model cut to so many layers (the faster of two runs after a first one)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from ..prompts.chat import Encoded
+    from .adapters import add_lora
+    from .shared_prefix import answer_logits
+
+    config = empty_model(spec, scale).config
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float().requires_grad_(False)
+    model = add_lora(model, spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=0).train()
+    people = [[person + 1] * CPU_PREFIX for person in range(recipe.micro_batch)]
+    rows = [Encoded(people[i // CPU_ROWS_A_PERSON], [5] * CPU_ROW, [7] * CPU_ANSWER) for i in range(recipe.micro_batch)]
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        logits, targets = answer_logits(model, rows, 0, shared=recipe.shared_prefix)
+        torch.nn.functional.cross_entropy(logits.float(), targets).backward()
+        times.append(time.perf_counter() - began)
+    return min(times[1:])

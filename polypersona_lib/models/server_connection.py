@@ -7,24 +7,24 @@ import ipaddress
 import json
 import math
 import os
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..errors import InputError, one_line, quoted
-from ..servers import ServerSpec
-from .answer_budget import Budget
+from ..systems import ServerSpec
+from .answer_budget import Budget, http_client
 
 KEY_VARIABLES = ("POLYPERSONA_API_KEY", "OPENAI_API_KEY")  # the second one is sent to its own house only
 OPENAI_HOST = "api.openai.com"
 TRIES, BACKOFF_S, MOST_WAIT_S = 5, 0.5, 120.0
-TIMEOUT_S, CONNECT_S = 120.0, 10.0
+TIMEOUT_S = 120.0
 DOWN_AFTER = 3  # answers in a row that no try could get: the server is taken for gone
-LONGEST_REPLY = 100_000
-_HEADERS = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent", "authorization"}
+LONGEST_REPLY, MOST_USED = 100_000, 10**8  # characters of an answer; tokens that a reply can say it used
 
 
 class Unanswered(Exception):
@@ -68,6 +68,8 @@ class Connection:
         self.spec, self.budget, self.sleep = spec, budget, sleep
         self.counts, self.fingerprints = Counter(), set()
         self._name, self.__key = api_key(spec.address)
+        if re.search(r"[^!-~]", self.__key):
+            raise InputError(f"{self._name} holds a blank, a line end or a letter that no key has; set it anew")
         self._client = self._open(timeout_s)
         self._limit_name, self._in_a_row, self._lock, self._announced = "max_tokens", 0, threading.Lock(), False
 
@@ -75,18 +77,14 @@ class Connection:
         return f"Connection({self.spec.address!r}, {self.spec.model!r})"
 
     def _open(self, timeout_s: float):
-        import httpx2
         import openai
 
-        def bare(request: httpx2.Request) -> None:
-            for name in {name.lower() for name in request.headers} - (_HEADERS if self.__key else _HEADERS - {"authorization"}):
-                del request.headers[name]
-
-        http = httpx2.Client(
-            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S), follow_redirects=False, trust_env=not is_loopback(self.spec.address),
-            event_hooks={"request": [bare]},
-        )  # fmt: skip
+        http = http_client(timeout_s=timeout_s, key=bool(self.__key), proxies=not is_loopback(self.spec.address))
         return openai.OpenAI(base_url=self.spec.address, api_key=self.__key or "none", max_retries=0, http_client=http)
+
+    def close(self) -> None:
+        """Let go of the connections to the server."""
+        self._client.close()
 
     def announce(self) -> None:
         """Say, once and before the first request, which address gets what."""
@@ -148,6 +146,8 @@ class Connection:
 
         if isinstance(error, openai.APITimeoutError):
             kind = "time-out"
+        elif type(error.__cause__).__name__ == "DecodingError":
+            kind = "a packed or endless reply"
         elif isinstance(error, openai.APIConnectionError):
             kind = "connection broke" if "protocol" in type(error.__cause__).__name__.lower() or self.counts["answered"] else "no connection"
         else:
@@ -163,8 +163,9 @@ class Connection:
             held = f"the key in {self._name} is refused" if self._name else f"it wants a key; put it into {KEY_VARIABLES[0]}"
             raise InputError(f"{self.spec.address}: {held} (status {status})") from None
         if 300 <= status < 400:
-            host = urlsplit(error.response.headers.get("location", "")).hostname or "another address"
-            raise InputError(f"{self.spec.address} redirects to {quoted(host)}; redirects are not followed: name that address in --models") from None
+            raise InputError(
+                f"{self.spec.address} redirects to {quoted(self._without_key(_host(error)))}; redirects are not followed: name that address in --models"
+            ) from None
         if status == 404:
             hint = "" if self.spec.address.endswith("/v1") else "; most addresses end with /v1"
             raise InputError(f"{self.spec.address}: no model {quoted(self.spec.model)} there (status 404{hint}). {self._offered()}") from None
@@ -184,11 +185,17 @@ class Connection:
 
     def _said(self, error) -> str:
         """What the server said of an error: one line without the key (a server may repeat what it was sent)."""
-        body = error.body if isinstance(error.body, str) else json.dumps(error.body, ensure_ascii=False) if error.body is not None else ""
+        try:
+            body = error.body if isinstance(error.body, str) else json.dumps(error.body, ensure_ascii=False) if error.body is not None else ""
+        except RecursionError:
+            body = ""
         return one_line(self._without_key(body))
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self.__key, "[key]") if self.__key else text
+        """`text` without the key, also as JSON or an address spells it."""
+        for spelled in {self.__key, json.dumps(self.__key)[1:-1], quote(self.__key, safe="")} - {""}:
+            text = text.replace(spelled, "[key]")
+        return text
 
     def _offered(self) -> str:
         """The models that the server says it has, in words."""
@@ -227,7 +234,9 @@ class Connection:
                 for last in pieces:
                     if last.choices and last.choices[0].delta.content:
                         text += last.choices[0].delta.content
-                        watch(text)
+                        if len(text) > LONGEST_REPLY:
+                            raise _Broken("too long a reply")
+                        watch(self._without_key(text))
                     if last.choices and last.choices[0].finish_reason:
                         return _reply(text, last.choices[0].finish_reason, last, None)
         except httpx2.HTTPError:
@@ -237,7 +246,7 @@ class Connection:
     def _check_model(self, name: object) -> None:
         """Raises InputError if another model than the one asked for has answered; a longer name (a date, a revision) is the same model."""
         if name and not str(name).casefold().startswith(self.spec.model.casefold()):
-            raise InputError(f"{self.spec.address}: asked for the model {quoted(self.spec.model)}, {quoted(name)} answered; name that one")
+            raise InputError(f"{self.spec.address}: asked for the model {quoted(self.spec.model)}, {quoted(name)} answered; put its name after #")
 
 
 def _read_whole(completion) -> dict:
@@ -245,14 +254,30 @@ def _read_whole(completion) -> dict:
     if not isinstance(choice.message.content or "", str) or len(choice.message.content or "") > LONGEST_REPLY:
         raise ValueError("no text")
     listed = choice.logprobs.content if choice.logprobs else None
-    places = [[one.token, float(one.logprob), [[t.token, float(t.logprob)] for t in one.top_logprobs or []]] for one in listed] if listed else None
+    places = [[*_token(one), [_token(t) for t in one.top_logprobs or []]] for one in listed] if listed else None
     return _reply(choice.message.content or "", choice.finish_reason, completion, places)
+
+
+def _token(listed) -> list:
+    """[token, its logprob]; a probability above 1 is 1. Raises ValueError for what is no token or no number."""
+    if not isinstance(listed.token, str) or math.isnan(logprob := float(listed.logprob)):
+        raise ValueError("no token")
+    return [listed.token, min(logprob, 0.0)]
+
+
+def _host(error) -> str:
+    """Where a redirect leads, in words."""
+    try:
+        return urlsplit(error.response.headers.get("location", "")).hostname or "another address"
+    except ValueError:
+        return "another address"
 
 
 def _reply(text: str, finish: str | None, holder, places: list | None) -> dict:
     usage = {k: getattr(holder.usage, v, None) for k, v in (("tokens_in", "prompt_tokens"), ("tokens_out", "completion_tokens"))}
-    usage = {k: v if isinstance(v, int) and v >= 0 else None for k, v in usage.items()}
-    return {"text": text, "finish": finish, "places": places, "model": holder.model, "fingerprint": getattr(holder, "system_fingerprint", None), **usage}
+    usage = {k: v if type(v) is int and 0 <= v <= MOST_USED else None for k, v in usage.items()}
+    said = {"finish": finish, "model": holder.model, "fingerprint": getattr(holder, "system_fingerprint", None)}
+    return {"text": text, "places": places, **{k: v if isinstance(v, str) else None for k, v in said.items()}, **usage}
 
 
 def _backoff(attempt: int) -> float:

@@ -5,6 +5,8 @@ Layers with a sliding window (Mistral) keep all their keys here and the mask doe
 token there must be no padding, so prefixes are padded on the left and whatever goes on after a row is moved there too (`align`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache as once
 
 
@@ -64,6 +66,24 @@ def _roomy_layer():
             return self.keys, self.values
 
     return RoomyLayer
+
+
+def layer_kinds(config) -> set[str]:
+    """The kinds of attention that a model's layers have, in the words of transformers' `layer_types`."""
+    every = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
+    return set(getattr(config, "layer_types", None) or [every])
+
+
+@contextmanager
+def unchanged(cache) -> Iterator[None]:
+    """What is written into a cache with room is forgotten at the end."""
+    places = [layer.places for layer in cache.layers]
+    try:
+        yield
+    finally:
+        for layer, end in zip(cache.layers, places, strict=True):
+            layer.places = end
+            layer.keys, layer.values = (states[..., :end, :] for states in layer.room)
 
 
 def select(cache, index, room: int = 0):

@@ -1,4 +1,5 @@
-"""Where a base model's files are: a shipped twin, a plain folder, a GGUF file (in a package or on this machine), or the hub. Imports no PyTorch by itself.
+"""Where a model's files are: of a base a shipped twin, a plain folder, a GGUF file (in a package or on this machine) or the hub; of an adapter its published
+form. Imports no PyTorch by itself.
 
 A GGUF file is read once, written as safetensors into a user cache, and from then on read from there: two seconds instead of a minute.
 """
@@ -8,13 +9,18 @@ import importlib.util
 import json
 import os
 import shutil
+import struct
 from pathlib import Path
 
+import numpy as np
+
 from .. import paths
-from ..files import file_hash, folder_hash
+from ..errors import one_line, quoted, safe_line
+from ..files import check_gguf, check_safetensors, file_hash, folder_hash, read_json, replace_folder, write_atomically
 from ..registry import GgufFile, ModelSpec, hub_weights
 
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
+BEGUN = "I would choose:"  # of SmolLM2's answers to the bias study's items .002 to .035 begin with an option's name, after these words .23 to .67
 CACHE = "POLYPERSONA_CACHE"  # environment variable: another place for converted weights than the user's cache folder
 LISTING = "hashes.json"
 
@@ -26,6 +32,11 @@ class Unavailable(RuntimeError):
 def is_twin(spec: ModelSpec, scale: str) -> bool:
     """Whether the model is a nano twin at this scale; one without a twin is itself at every scale."""
     return scale == "nano" and spec.nano is not None
+
+
+def begun_by(spec: ModelSpec, scale: str, adapter: object) -> str:
+    """What the answer to a closed question begins with before an option's name is read: nothing for a model that was trained on such answers."""
+    return "" if adapter or is_twin(spec, scale) else BEGUN
 
 
 def source(spec: ModelSpec, scale: str) -> Path:
@@ -46,6 +57,17 @@ def source(spec: ModelSpec, scale: str) -> Path:
 def _takes_gguf(spec: ModelSpec) -> bool:
     """Whether the weights come from the entry's GGUF file: it has one, and the run does not ask for the hub's (`--weights hub`)."""
     return spec.gguf is not None and not (spec.revision and hub_weights())
+
+
+def lacking(spec: ModelSpec) -> str:
+    """Why a real model's weights are not on this machine, in one line that says how to get them; "" if they are, or if the hub is to give them."""
+    if spec.folder or not _takes_gguf(spec):
+        return ""
+    try:
+        _gguf_path(spec)
+    except Unavailable as reason:
+        return str(reason)
+    return ""
 
 
 def weights_name(spec: ModelSpec, scale: str) -> str:
@@ -72,8 +94,11 @@ def verify(folder: Path, remedy: str) -> None:
     """Compare the files of a folder with its list of hashes. Raises FileNotFoundError or ValueError naming the file, and what to do."""
     if not (folder / LISTING).exists():
         raise FileNotFoundError(f"{folder}: no model here; {remedy}")
-    for name, expected in json.loads((folder / LISTING).read_text(encoding="utf-8")).items():
-        if file_hash(folder / name) != expected:
+    listed = read_json(folder / LISTING)
+    if not listed or any(Path(name).name != name for name in listed):
+        raise ValueError(f"{folder / LISTING}: is damaged; {remedy}")
+    for name, expected in listed.items():
+        if not (folder / name).is_file() or file_hash(folder / name) != expected:
             raise ValueError(f"{folder / name}: does not match {LISTING}; {remedy}")
 
 
@@ -83,6 +108,8 @@ def _plain_folder(spec: ModelSpec) -> Path:
     missing += [] if list(folder.glob("*.safetensors")) else ["*.safetensors"]
     if missing:
         raise FileNotFoundError(f"{spec.key}: {folder} lacks {', '.join(missing)}; name a folder that save_pretrained of model and tokenizer wrote")
+    for path in sorted(folder.glob("*.safetensors")):
+        check_safetensors(path)
     return folder
 
 
@@ -133,8 +160,12 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     print(f"reading {file.name} once (about a minute); its weights are kept in {folder}", flush=True)
+    check_gguf(file)
     place, name = file.parent, str(file)  # the whole path: transformers takes a file of that name in the working directory first
-    read = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32, local_files_only=True)
+    try:
+        read = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32, local_files_only=True)
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error) as error:  # what the reader of a damaged file raises
+        raise ValueError(f"{safe_line(file)}: cannot be read as a GGUF model ({type(error).__name__}: {quoted(error, 120)})") from error
     config = read.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config  # the weights are plain numbers now; `save_pretrained` of what was read would refuse
@@ -161,6 +192,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 def _from_hub(spec: ModelSpec) -> Path:
     """The hub's files at the pinned revision, from the cache or fetched."""
+    import httpx2
     from huggingface_hub import errors, snapshot_download
 
     name = f"{spec.hub_id} at revision {spec.revision[:12]}"
@@ -180,3 +212,88 @@ def _from_hub(spec: ModelSpec) -> Path:
         full = "no space left on the disk; set HF_HOME to one with room"
         why = full if error.errno == errno.ENOSPC else f"the download failed ({type(error).__name__}: {error})"
         raise Unavailable(f"{name}: {' '.join(why.split())}") from error
+    except httpx2.HTTPError as error:
+        raise Unavailable(f"{name}: the download failed ({type(error).__name__}: {one_line(error)}); the same command goes on with it") from error
+
+
+# --- the published form: 8 bits, in pieces of less than 4 MB ---------------------------------------------------------------------------
+
+PACK_FORMAT, PIECE_BYTES = 1, 3_900_000
+PACK_FACTS, PACK_HASHES = "adapter.json", "hashes.json"
+
+
+def pack_adapter(adapter: Path, folder: Path, facts: dict) -> dict:
+    """Write an adapter of PEFT's layout into `folder` in 8 bits, with its card, facts and hashes. Returns the facts as written.
+
+    Every row of a matrix has one step, its largest absolute value / 127; a weight is rounded to a whole number of steps, so it moves by half of one at most.
+    Args: facts: what a reader checks before use (base, data_version, data_hash...). Raises: FileNotFoundError without an adapter.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    if not (adapter / "adapter_model.safetensors").exists():
+        raise FileNotFoundError(f"{adapter}: no adapter here; run notebook 03 first")
+    pieces, size = [{}], 0
+    for name, weight in sorted(load_file(adapter / "adapter_model.safetensors").items()):
+        rounded, steps = _rounded(weight)
+        if size and size + rounded.nbytes + steps.nbytes > PIECE_BYTES:
+            pieces, size = [*pieces, {}], 0
+        pieces[-1] |= {name: rounded, f"{name}.step": steps}
+        size += rounded.nbytes + steps.nbytes + 400  # its entries in the head of the file
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for number, piece in enumerate(pieces, 1):
+        save_file(piece, new / f"adapter-8bit-{number}-of-{len(pieces)}.safetensors")
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    facts = facts | {"format": PACK_FORMAT, "adapter_hash": file_hash(adapter / "adapter_model.safetensors"), "config": config}
+    write_atomically(new / PACK_FACTS, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    note = "\n- Published in 8 bits, in pieces of less than 4 MB: `adapter-8bit-*.safetensors`; `hashes.json` has their sha256.\n"
+    write_atomically(new / "README.md", (adapter / "README.md").read_text(encoding="utf-8").rstrip("\n") + note)
+    write_atomically(new / PACK_HASHES, json.dumps({p.name: file_hash(p) for p in sorted(new.iterdir())}, indent=1) + "\n")
+    replace_folder(new, folder)
+    return facts
+
+
+def _rounded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(whole numbers of steps, int8; the step of each row, float32) of a matrix (rows, columns)."""
+    weight = weight.astype(np.float32)
+    steps = np.abs(weight).max(axis=-1, keepdims=True) / np.float32(127)
+    return np.rint(weight / np.where(steps > 0, steps, 1)).astype(np.int8), steps
+
+
+def packed_facts(folder: Path) -> dict:
+    """What is published in a folder, hashes checked. Raises: FileNotFoundError if nothing is, ValueError for a file that was changed or another format."""
+    verify(folder, "restore the folder from the repository, or publish the adapter anew")
+    facts = json.loads((folder / PACK_FACTS).read_text(encoding="utf-8"))
+    if facts.get("format") != PACK_FORMAT:
+        raise ValueError(f"{folder}: format {facts.get('format')}, and this code reads {PACK_FORMAT}; publish the adapter anew")
+    return facts
+
+
+def unpack_adapter(folder: Path) -> Path:
+    """A published adapter in PEFT's layout, hashes checked; written into the user's cache at the first call, and again if its files there are harmed.
+
+    Returns: its folder. Raises: as `packed_facts`.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    facts = packed_facts(folder)
+    place = cache_folder() / f"adapter-{file_hash(folder / PACK_HASHES)[:16]}" / folder.name
+    try:
+        verify(place, "")
+        return place
+    except (OSError, ValueError):
+        shutil.rmtree(place, ignore_errors=True)
+    weights = {name: array for file in sorted(folder.glob("adapter-8bit-*.safetensors")) for name, array in load_file(file).items()}
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    beside.mkdir(parents=True, exist_ok=True)
+    restored = {name: weights[name].astype(np.float32) * weights[f"{name}.step"] for name in weights if not name.endswith(".step")}
+    save_file(restored, beside / "adapter_model.safetensors", metadata={"format": "pt"})
+    (beside / "adapter_config.json").write_text(json.dumps(facts["config"], indent=1) + "\n", encoding="utf-8")
+    shutil.copy(folder / "README.md", beside)
+    (beside / LISTING).write_text(json.dumps({p.name: file_hash(p) for p in sorted(beside.iterdir())}, indent=1) + "\n", encoding="utf-8")
+    try:
+        beside.rename(place)
+    except OSError:  # another process was faster
+        shutil.rmtree(beside, ignore_errors=True)
+    return place

@@ -18,10 +18,11 @@ from ..files import file_hash, replacing, write_atomically
 from ..survey.sheet import MISSING
 from .human_items import human_items, survey_texts
 from .human_surveys import WEIGHT
-from .places import PLACE_TABLES, STATES, YEARS
+from .places import HOSPITAL_QUESTIONS, PLACE_TABLES, STATES, YEARS
 
 _MOST_BYTES = 20_000_000  # of an original; the largest has 0.3 MB packed
 _EMPTY = ("", "NA")  # how the originals write that a person was not asked; surveys also have codes (`not_said`)
+HOSPITAL_RELEASE = "07_2023"
 JOINT_COLUMNS, VOTE_PARTIES = ("state", "eth", "male", "age", "educ", "n"), ("dem", "rep")
 
 
@@ -31,14 +32,16 @@ def build(name: str, original: Path, out: Path) -> Path:
     Raises: InputError, one line, for an unknown name and for a file that is not that original: unreadable, without a column, or with a value that the source
         does not document.
     """
-    makers = {"state_votes": _votes, "census_joint": _joint} | {survey: _survey for survey, text in survey_texts().items() if "attributes" in text}
+    makers = {"state_votes": _votes, "census_joint": _joint, "hospitals_2023": _hospitals} | {
+        survey: _survey for survey, text in survey_texts().items() if "attributes" in text
+    }
     if name not in makers:
         raise InputError(f"unknown file {quoted(name)} (there are: {', '.join(makers)})")
     table = makers[name](name, original)
     path = out / f"{name}.parquet"
     with replacing(path) as beside:
         table.to_parquet(beside, index=False, compression="zstd")
-    about = {"state_votes": PLACE_TABLES, "census_joint": PLACE_TABLES}.get(name, survey_texts())[name]
+    about = PLACE_TABLES.get(name) or survey_texts()[name]
     entry = {key: about[key] for key in ("title", "source", "licence", "weight")}
     known = json.loads((out / "sources.json").read_text(encoding="utf-8")) if (out / "sources.json").exists() else {}
     known[path.name] = entry | {"rows": len(table), "sha256": file_hash(path), "original": original.name, "original_sha256": file_hash(original)}
@@ -128,6 +131,16 @@ def _joint(_name: str, original: Path) -> pd.DataFrame:
     return pd.DataFrame(cells | {"n": _numbers(original, raw, "n", 0, 1e8).astype("int32")})
 
 
+def _hospitals(_name: str, original: Path) -> pd.DataFrame:
+    """Per cent of patients by state (name) and measure who gave each answer, of one release: state, measure, bottom, middle, top."""
+    boxes = {"bottom": "Bottom-box Percentage", "middle": "Middle-box Percentage", "top": "Top-box Percentage"}
+    raw = _read(original, ["Release Period", "State", "Measure ID", *boxes.values()])
+    raw = raw[(raw["Release Period"] == HOSPITAL_RELEASE) & raw["Measure ID"].isin(list(HOSPITAL_QUESTIONS))].reset_index(drop=True)
+    _require_states(original, raw["State"].drop_duplicates(), len(STATES))
+    shares = {box: _numbers(original, raw, column, 0, 100).astype("int8") for box, column in boxes.items()}
+    return pd.DataFrame({"state": raw["State"].map(STATES), "measure": raw["Measure ID"], **shares}).sort_values(["state", "measure"], ignore_index=True)
+
+
 def _require_states(original: Path, states: pd.Series, count: int) -> None:
     _refuse(original, states.name, states, ~states.isin(list(STATES)) | states.duplicated())
     if len(states) != count:
@@ -137,7 +150,7 @@ def _require_states(original: Path, states: pd.Series, count: int) -> None:
 def main(argv: list[str]) -> int:
     """Exit status 2 for a file that is not the original: one line says what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib.people.build_humans", description=__doc__.partition("\n")[0])
-    parser.add_argument("name", help="which file: nonvoters_2020, ces_2018, state_votes, census_joint")
+    parser.add_argument("name", help="which file: nonvoters_2020, ces_2018, state_votes, census_joint, hospitals_2023")
     parser.add_argument("original", type=Path, help="the original, a CSV file (also .gz)")
     parser.add_argument("--out", type=Path, default=paths.HUMANS, help="folder to write into (default: data/humans)")
     args = parser.parse_args(argv)

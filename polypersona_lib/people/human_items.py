@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..world.questions import Question
 
 LEANS = {"L": 1, "C": -1, "-": 0}  # liberal, conservative, neither
-_WORDINGS = ("as asked", "guide", "completed", "shortened")
+_WORDINGS = ("as asked", "guide", "short form")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How states voted in 2016, 2020 and 2024, and how the adults of each state are made up: two tables, both also as sheets with weights."""
+"""How states voted, how their adults are made up and how their hospital patients answered: three tables, the first two also as sheets with weights."""
 
 from functools import cache
 
@@ -25,14 +25,26 @@ STATES = {
 
 def _attribute(name: str, question: str, options: tuple[str, ...]) -> HumanItem:
     return HumanItem(id=f"census_joint.{name}", domain="Census", type="likert", text=question, construct=name, instrument="American Community Survey 2014-2018",
-                     paraphrases=(), labels=options, ordered=name in ("age", "education"), wording="shortened")  # fmt: skip
+                     paraphrases=(), labels=options, ordered=name in ("age", "education"), wording="short form")  # fmt: skip
 
+
+HOSPITAL_QUESTIONS = {  # measure -> what is asked about; the published shares of the first three are means over several questions of one topic
+    "H_COMP_1": "nurses communicate well with you", "H_COMP_2": "doctors communicate well with you",
+    "H_COMP_3": "you get help as soon as you wanted it", "H_COMP_5": "the staff explain new medicines to you",
+    "H_CLEAN_HSP": "your room and bathroom get cleaned", "H_QUIET_HSP": "the area around your room stay quiet at night",
+}  # fmt: skip
+HOSPITAL_ANSWERS = ("Sometimes or never", "Usually", "Always")
 
 PLACE_TABLES = {  # file -> what `sources.json` says of it; the joint also has its attributes as items, and how the original codes them
     "state_votes": {
         "title": "US presidential votes for the two large parties by state, 2016, 2020, 2024 (50 states and the District of Columbia)",
         "source": "MEDSL 1976-2020 president file (version 20210113) and MEDSL/2024-elections-official @ 7ec08db, candidate counts summed per state",
         "licence": "CC0", "weight": "votes for the two parties",
+    },
+    "hospitals_2023": {
+        "title": "HCAHPS patient survey by state, July 2023 release: shares of three answers to six questions (50 states and the District of Columbia)",
+        "source": "https://github.com/baheldeepti/Maven-Healthcare-Challenge-HCAHPS-dataset/tree/2c4831c, state_results.csv (tables of CMS)",
+        "licence": "public domain (Centers for Medicare & Medicaid Services)", "weight": "none: shares of each state's patients",
     },
     "census_joint": {
         "title": "American Community Survey 2014-2018, adults by state, ethnicity, sex, age and education (50 states, 12,000 cells)",
@@ -96,12 +108,28 @@ def voted(shares: pd.Series, *, people: int, seed: int = 42) -> pd.Series:
     return pd.Series(np.random.default_rng(seed).binomial(people, shares) / people, index=shares.index)
 
 
+def hospital_items() -> tuple[HumanItem, ...]:
+    """The patients' items: nothing political. The wording is ours in short form; those who answered had been in hospital, those who are simulated may not."""
+    return tuple(
+        HumanItem(id=f"hospitals_2023.{measure}", domain="Hospital", type="likert", text=f"During your last hospital stay, how often did {asked}?",
+                  construct="hospital care", instrument=PLACE_TABLES["hospitals_2023"]["title"], paraphrases=(), labels=HOSPITAL_ANSWERS, wording="short form")
+        for measure, asked in HOSPITAL_QUESTIONS.items()
+    )  # fmt: skip
+
+
+@cache
+def hospital_shares() -> pd.DataFrame:
+    """Shares of `HOSPITAL_ANSWERS` (columns 0, 1, 2) by state and measure (index: state, measure); rows sum to 1. Not to be changed."""
+    shares = pd.read_parquet(paths.HUMANS / "hospitals_2023.parquet").set_index(["state", "measure"])
+    return shares.set_axis(range(len(HOSPITAL_ANSWERS)), axis=1).pipe(lambda table: table.div(table.sum(axis=1), axis=0))
+
+
 def vote_items() -> tuple[HumanItem, ...]:
     """One item an election, the Democratic candidate first."""
     return tuple(
         HumanItem(id=f"state_votes.{year}", domain="Voting", type="yesno", text=f"Who did you vote for in the presidential election of {year}?",
                   construct="vote for president", instrument=PLACE_TABLES["state_votes"]["title"], paraphrases=(), labels=CANDIDATES[year], lean="LC", key=-1,
-                  ordered=False, wording="shortened")
+                  ordered=False, wording="short form")
         for year in YEARS
     )  # fmt: skip
 

@@ -38,10 +38,13 @@ def two_party_vote(survey: HumanSurvey) -> pd.Series:
     return survey.people["vote_2016"].map({"Hillary Clinton": 1.0, "Donald Trump": 0.0})
 
 
-def poststratified(answer: pd.Series, attributes: pd.DataFrame, *, weights: pd.Series | None = None, states: bool = True) -> pd.Series:
+def poststratified(
+    answer: pd.Series, attributes: pd.DataFrame, *, weights: pd.Series | None = None, states: bool = True, votes: np.ndarray | None = None
+) -> pd.Series:
     """The share of 1 among the adults of each state (index: name; the joint lacks the District of Columbia).
 
-    Args: answer: 0, 1 or NaN (left out) of each person. attributes: `census_attributes`. states: whether the regression sees the state.
+    Args: answer: 0, 1 or NaN (left out) of each person. attributes: `census_attributes`. states: whether the regression sees the state. votes: the share of
+        each cell of the census joint that counts (its turnout); None: all adults do.
     Source: multilevel regression and poststratification (Gelman and Little 1997), with a logistic regression whose L2 penalty of 1 draws each state and group
         towards the mean, in place of a multilevel model (scikit-learn).
     """
@@ -55,8 +58,8 @@ def poststratified(answer: pd.Series, attributes: pd.DataFrame, *, weights: pd.S
         model = LogisticRegression(max_iter=500)
         model.fit(both[: known.sum()], answer[known].astype(int), sample_weight=None if weights is None else weights[known])
         predicted = model.predict_proba(both[known.sum() :])[:, 1]
-    people = cells["n"].groupby(cells["state"]).sum()
-    return (cells["n"] * predicted).groupby(cells["state"]).sum() / people
+    people = cells["n"] * (1.0 if votes is None else votes)
+    return (people * predicted).groupby(cells["state"]).sum() / people.groupby(cells["state"]).sum()
 
 
 def lean(predicted: pd.Series, year: int) -> float:

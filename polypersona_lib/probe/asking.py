@@ -16,7 +16,7 @@ from .. import paths
 from ..errors import one_line
 from ..models.generation import SAMPLING, Sampling
 from ..prompts import chat
-from ..systems import model_name
+from ..systems import is_server, model_name, system_label
 from ..world.questions import DOMAINS, Question, load_questions
 from .cards import LISTS, changed, choices
 
@@ -29,7 +29,7 @@ _DEAF = 0.05  # a model whose option probabilities move by less (total variation
 
 @dataclass(frozen=True)
 class System:
-    """Who answers: a model and an adapter ("none": the untuned base; otherwise the name of the run it comes from)."""
+    """Who answers: a model (or the name of a server's system) and an adapter ("none": the untuned base; otherwise the name of the run it comes from)."""
 
     key: str
     adapter: str = NO_ADAPTER
@@ -41,6 +41,8 @@ class System:
 
     def label(self, scale: str) -> str:
         """Its name for readers: "twin of Phi-2 (1.7 M), tuned (published)". `scale`: "nano" or "paper"."""
+        if is_server(self.key):
+            return system_label(self.key, scale)
         return f"{model_name(self.key, scale)}, " + ("untuned" if self.kind == "untuned" else f"tuned ({self.adapter})")
 
 
@@ -202,20 +204,28 @@ def description_checks(ask: Ask) -> list[Ask]:
 
 
 def description_effect(replies: Sequence[Reply]) -> tuple[str, bool]:
-    """What the answers to `description_checks` say about the model, in one or two sentences, and whether they are a warning."""
-    own, without, turned = replies
-    (bare, alone), (other, against), words = _moved(own, without), _moved(own, turned), f'with the opposite ("{turned.ask.card[:160]}")'
+    """What the answers to `description_checks` say about the model, in one or two sentences, and whether they are a warning.
+
+    Args: replies: three for each question of a person; with several closed questions the mean of their moves counts.
+    """
+    own, without, turned = replies[::3], replies[1::3], replies[2::3]
+    (bare, alone), (other, against), words = _moved(own, without), _moved(own, turned), f'with the opposite ("{turned[0].ask.card[:160]}")'
     lead = "" if other >= _DEAF else "This model does not read what the description says: " if bare >= _DEAF else "This model ignores the description: "
     text = f"{lead}{words} {against}; without any description {alone}."
     return text[0].upper() + text[1:], other < _DEAF
 
 
-def _moved(own: Reply, other: Reply) -> tuple[float, str]:
-    """How far an answer moved, 0 to 1 (total variation of the option probabilities; open items: 1 for another greedy text), and that in words."""
-    if own.option_probs is None:
-        return (0.0, "the most probable answer stays word for word the same") if own.text == other.text else (1.0, "the most probable answer changes")
-    moved = float(np.abs(np.subtract(own.option_probs, other.option_probs)).sum() / 2)
-    return moved, f"the probabilities of the options move by {100 * moved:.1f} percentage points"
+def _moved(own: Sequence[Reply], other: Sequence[Reply]) -> tuple[float, str]:
+    """How far answers moved, 0 to 1 (total variation of the option probabilities; only open items: the share with another greedy text), and that in words."""
+    pairs = [(a, b) for a, b in zip(own, other, strict=True) if a.option_probs is not None]
+    if not pairs:
+        same = sum(a.text == b.text for a, b in zip(own, other, strict=True))
+        if len(own) > 1:
+            return 1 - same / len(own), f"{len(own) - same} of {len(own)} most probable answers change"
+        return (0.0, "the most probable answer stays word for word the same") if same else (1.0, "the most probable answer changes")
+    moved = float(np.mean([np.abs(np.subtract(a.option_probs, b.option_probs)).sum() / 2 for a, b in pairs]))
+    mean = f" (mean of {len(pairs)} questions)" if len(pairs) > 1 else ""
+    return moved, f"the probabilities of the options move by {100 * moved:.1f} percentage points{mean}"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import ipywidgets as widgets
 
 from ..config import RunConfig
 from ..models.generation import SAMPLING, Sampling
-from ..systems import model_name
+from ..systems import is_server, model_name, system_label
 from ..world.questions import DOMAINS, TYPES, Question, load_questions
 from .asking import GENERAL, NO_ADAPTER, SEPARATORS, Ask, System, ask_bank, ask_own, guess_domain, split_options
-from .interview import adapter_folders
+from .interview import adapter_folders, first_choice, models_here
 from .page_parts import ANY, WIDE, Filling, Worker, field, put_or_hide, read_only, row
 
 STUDY, HERE = "as in the study", "as set here"
@@ -102,9 +102,10 @@ class ModelSection:
 
     def __init__(self, run: RunConfig, worker: Worker, changed: Callable[[], None]):
         self.run, self._filling = run, Filling()
-        models = [(model_name(key, run.settings.scale), key) for key in run.model_keys]
-        default = "tinyllama-1.1b" if "tinyllama-1.1b" in run.model_keys else run.model_keys[0]
-        self.family = field(widgets.Dropdown, "Model", "3 1 250px", options=models, value=default)
+        names = {key: (system_label if is_server(key) else model_name)(key, run.settings.scale) for key in models_here(run)}
+        models = [(name, key) for key, name in names.items()]
+        self.family = field(widgets.Dropdown, "Model", "3 1 250px", options=models, value=first_choice(run))
+        self.sends = read_only("Leaves this machine", 1, hidden=True)
         self.adapter = field(widgets.Dropdown, "Adapter", "1 1 110px", options=[NO_ADAPTER])
         self.second = field(widgets.Dropdown, "Beside it", "2 1 170px", options=[("no second family", ""), *models], value="")
         self.seed = field(widgets.BoundedIntText, "Seed", "1 1 100px", value=run.seed, min=0, max=2**31 - 1)
@@ -112,10 +113,18 @@ class ModelSection:
         self.temperature = field(widgets.BoundedFloatText, "Temperature", "1 1 80px", value=0.7, min=0.0, max=2.0, step=0.1)
         self.top_p = field(widgets.BoundedFloatText, "Top-p", "1 1 80px", value=0.9, min=0.05, max=1.0, step=0.05)
         worker.on_change(self.list_adapters, self.family)
+        worker.on_change(self._show_where, self.family, self.second)
         worker.on_change(changed, self.adapter, self.manner)
         worker.on_change(self._set_here, self.temperature, self.top_p)
         boxes = (self.family, self.adapter, self.second, self.seed, self.manner, self.temperature, self.top_p)
-        self.children = [widgets.HTML("<h2>3. Who answers</h2>"), row(*boxes)]
+        self.children = [widgets.HTML("<h2>3. Who answers</h2>"), row(*boxes), self.sends]
+        self._show_where()
+
+    def _show_where(self) -> None:
+        """Say which address gets what, before anything is sent."""
+        chosen = {self.family.value, self.second.value}
+        lines = [f"{s.address} gets persona, question and options; nobody else does" for s in self.run.servers if s.system in chosen]
+        put_or_hide(self.sends, "\n".join(lines))
 
     def list_adapters(self) -> None:
         """List the model's adapters, the run's own first."""

@@ -12,11 +12,16 @@ import pandas as pd
 from .. import paths
 from ..config import RunConfig, device, prepare
 from ..models.adapters import adapted_folder, load_for_inference
+from ..models.answer_budget import AnswerCache, Budget, answers_folder, read_limits
+from ..models.answerers import prompts_of
 from ..models.generation import Draws, respond
 from ..models.loading import import_libraries, load_tokenizer
+from ..models.server_answerer import ServerAnswerer
+from ..models.weights import is_twin, lacking, unpack_adapter
 from ..prompts import chat
-from ..registry import get_spec
+from ..registry import PAPERS_CHOICE, REAL_MODELS, get_spec
 from ..scoring.option_labels import read_option
+from ..systems import EXAMPLE, is_server
 from ..world import dataset
 from .asking import NO_ADAPTER, PUBLISHED, Ask, Reply, System
 from .cards import all_cards
@@ -40,10 +45,28 @@ def _parts_folder(run: RunConfig) -> Path:
 
 def adapter_folders(run: RunConfig, key: str) -> dict[str, Path]:
     """Adapters of a model that lie here: this run's first, then the published one."""
+    if is_server(key):
+        return {}
     places = {run.name: run.paths.results / "adapters" / key}
-    if run.settings.scale == "nano" and not run.data:  # the published adapters belong to the nano twins' own base
+    packed = paths.PUBLISHED_ADAPTERS / key
+    if key in REAL_MODELS and packed.exists() and not run.data:
+        places[PUBLISHED] = unpack_adapter(packed)
+    elif key not in REAL_MODELS and run.settings.scale == "nano" and not run.data:  # these belong to the twins' own base
         places[PUBLISHED] = paths.ROOT / "results" / "shipped" / "adapters" / key
     return {name: folder for name, folder in places.items() if (folder / "adapter_model.safetensors").exists()}
+
+
+def models_here(run: RunConfig) -> list[str]:
+    """Who can be asked: real models whose weights are here, the run's other models, models on servers (the names of their systems)."""
+    real = [key for key in REAL_MODELS if key in run.model_keys or not lacking(get_spec(key))]
+    return [*real, *(key for key in run.model_keys if key not in real), *(server.system for server in run.servers)]
+
+
+def first_choice(run: RunConfig) -> str:
+    """The model that the page opens with: a real one with an adapter, else the one that the paper calls PolyPersona, else the first."""
+    here = models_here(run)
+    tuned = [key for key in here if key in REAL_MODELS and adapter_folders(run, key)]
+    return [*tuned, *(key for key in here if key == PAPERS_CHOICE), *here][0]
 
 
 def sources(run: RunConfig) -> str:
@@ -90,7 +113,7 @@ class ModelGenerator:
 
     def __init__(self, run: RunConfig):
         self.run, self._models, self._tokenizers = run, {}, {}
-        self._loading = threading.Lock()
+        self._loading, self._servers = threading.Lock(), {}
 
     def tokenizer(self, key: str):
         """The model's tokenizer."""
@@ -110,13 +133,23 @@ class ModelGenerator:
             self._models[system] = load_for_inference(spec, self.run.settings.scale, adapter, device=device(), folder=adapted_folder(self.run, spec))
         return self._models[system]
 
+    def server(self, name: str) -> ServerAnswerer:
+        """The model on a server whose system is `name`; all of them share one cache and the limits of the command. Raises ValueError for a server that
+        the page was not opened with."""
+        if name not in self._servers:
+            known = {spec.system: spec for spec in self.run.servers}
+            if name not in known:
+                raise ValueError(f"no server for {name}; open the page with: python -m polypersona_lib probe --models {EXAMPLE}")
+            self._servers[name] = ServerAnswerer(known[name], AnswerCache(answers_folder()), Budget(read_limits()), seed=self.run.seed)
+        return self._servers[name]
+
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def threads(self, system: System) -> Iterator[None]:
         """One thread for a twin: its matrices are too small to share, and two threads that wait for each other make a busy machine many times slower."""
         import torch
 
         before = torch.get_num_threads()
-        torch.set_num_threads(1 if self.run.settings.scale == "nano" else before)
+        torch.set_num_threads(1 if not is_server(system.key) and is_twin(get_spec(system.key), self.run.settings.scale) else before)
         try:
             yield
         finally:
@@ -124,11 +157,14 @@ class ModelGenerator:
 
     def load(self, system: System) -> None:
         """Fetch libraries, tokenizer and model, one thread at a time: transformers fails when two threads import from it together."""
+        if is_server(system.key):
+            self.server(system.key)
+            return
         with self._loading:
             if not self._models:
                 prepare(self.run)
                 import_libraries()
-            with self._threads():
+            with self.threads(system):
                 self.tokenizer(system.key)
                 self.model(system)
 
@@ -136,7 +172,12 @@ class ModelGenerator:
         """Answer asks that are all open or all closed, of one seed. `watch({0: text so far})` is called after every token; it may raise.
 
         Returns: one row an ask: `text`, `option_probs` (None for open items), `tokens`.
+        Raises: ValueError for a prompt that is too long; RuntimeError with a server's reason for not answering.
         """
+        frame = pd.DataFrame({"id": [a.id for a in asks], "messages": [a.messages for a in asks], "options": [list(a.options) for a in asks]})
+        draws, closed = Draws(asks[0].seed, [a.sampling for a in asks]), bool(asks[0].options)
+        if is_server(system.key):
+            return _from_server(self.server(system.key), frame, draws, closed, watch)
         tokenizer, written = self.tokenizer(system.key), {}
 
         def look(tokens: dict[int, list[int]]) -> None:
@@ -144,12 +185,22 @@ class ModelGenerator:
             watch({0: chat.clean_answer(tokenizer.decode(tokens[0], skip_special_tokens=True))} if 0 in tokens else {})
 
         limit_prompts(asks, tokenizer, self.model(system).config.max_position_embeddings)
-        frame = pd.DataFrame({"id": [a.id for a in asks], "messages": [a.messages for a in asks], "options": [list(a.options) for a in asks]})
-        draws, closed = Draws(asks[0].seed, [a.sampling for a in asks]), bool(asks[0].options)
-        with self._threads():
+        with self.threads(system):
             out = respond(self.model(system), tokenizer, frame, draws, with_options=closed, watch=look)
         probabilities = [tuple(map(float, p)) for p in out["option_probs"]] if closed else [None] * len(asks)
         return pd.DataFrame({"text": out["text"], "option_probs": probabilities, "tokens": [len(written[i]) for i in range(len(asks))]})
+
+
+def _from_server(answerer: ServerAnswerer, frame: pd.DataFrame, draws: Draws, closed: bool, watch: Callable[[dict[int, str]], None]) -> pd.DataFrame:
+    """The rows of `ModelGenerator`, asked of a server one after the other. What it answered before it failed is in the cache and costs nothing again."""
+    before, prompts = answerer.budget.tokens_out, prompts_of(frame)
+    written = answerer.write(prompts, draws, lambda texts: watch({0: chat.clean_answer(texts[0])} if 0 in texts else {}))
+    shares = answerer.option_probabilities(prompts, frame["options"].tolist()) if closed else []
+    if reasons := [answer.reason for answer in (*written, *(s for s in shares if s.probs is None)) if answer.reason]:
+        raise RuntimeError(f"{answerer.spec.model}: {reasons[0]}")
+    probabilities = [tuple(map(float, s.probs)) for s in shares] if closed else [None] * len(frame)
+    tokens = (answerer.budget.tokens_out - before) // len(frame)  # 0: everything was in the cache
+    return pd.DataFrame({"text": [answer.text for answer in written], "option_probs": probabilities, "tokens": tokens})
 
 
 def _chunks(asks: Sequence[Ask]) -> list[list[int]]:

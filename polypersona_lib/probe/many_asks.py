@@ -13,6 +13,7 @@ from . import charts, questionnaire
 from .asking import Ask, Reply, System, difference, samples, sweep
 from .cards import FIELDS, changed, choices, problems, roll
 from .inputs import Inputs
+from .own_files import check_size
 from .page_parts import ANY, WIDE, Picture, Table, Worker, field, flexible, put, put_or_hide, read_only, row, show_if
 
 ONE, LISTED, NEW = "this person", "the people found above", "new plausible people"
@@ -261,6 +262,7 @@ class QuestionnaireSection:
         if not self.upload.value:
             return
         brought, self.upload.value = self.upload.value[0], ()
+        check_size(brought["name"], len(brought["content"]))
         self.folder.mkdir(parents=True, exist_ok=True)
         name = questionnaire.free_name(self.folder, questionnaire.safe_name(brought["name"].removesuffix(".jsonl")))
         with tempfile.TemporaryDirectory() as folder:

@@ -8,20 +8,23 @@ import ipywidgets as widgets
 from ..figures.style import run_note
 from ..prompts.token_view import ROLES, prompt_tokens, stretches
 from ..registry import get_spec
+from ..systems import is_server
 from . import charts
 from .asking import Ask, Reply, System, description_checks, description_effect
 from .inputs import Inputs, ModelSection, QuestionSection
 from .interview import Interviewer
 from .many_asks import QuestionnaireSection, WhatIfSection
+from .own_section import OwnSection
 from .page_parts import Picture, Worker, put, put_or_hide, read_only, row, show_if
 from .person_section import PersonSection
+from .session import PageSession
 
 NOTICE = (
     "<strong>Simulated answers are not survey data.</strong> A language model writes them from a made-up card. "
     "They show what the model does with a persona, never what people think."
 )
 TWINS = (
-    " The models here are <strong>nano twins</strong>: about 1.7 million parameters, a thousandth or less of the models they are named after. A twin has read "
+    " A model called <strong>twin</strong> is a nano twin: about 1.7 million parameters, a thousandth or less of the model it is named after. A twin has read "
     "this project's text and nothing else, so its sentences often do not make sense, above all after a question of your own. Look at how an answer changes, "
     "not at what it claims."
 )
@@ -38,7 +41,7 @@ class PromptSection:
         for box in self.boxes:
             box.add_class("pp-part")
         head = widgets.HTML(
-            "<h2>7. The prompt, as it was sent</h2><p>Part by part, a colour and a name for each. │ stands between two tokens, "
+            "<h2>8. The prompt, as it was sent</h2><p>Part by part, a colour and a name for each. │ stands between two tokens, "
             "⟦ ⟧ encloses a control token, ↵ is a line end, ‥ one more token of the character before it.</p>"
         )
         self.children = [head, self.facts, *self.boxes]
@@ -49,15 +52,22 @@ class PromptSection:
         show_if(False, *self.boxes)
 
     def show(self, ask: Ask, system: System) -> None:
-        """Show the prompt of `ask` as `system` got it."""
+        """Show the prompt of `ask` as `system` got it: tokens, or the messages that went to a server."""
+        if is_server(system.key):
+            put(self.facts, "a server gets these two messages; its own template makes the prompt of them")
+            self._fill([(role, None, m["content"]) for role, m in zip(("system", "question"), ask.messages, strict=True)])
+            return
         tokens = prompt_tokens(self.talk.generator.tokenizer(system.key), ask.messages, get_spec(system.key).control)
         put(self.facts, f"{len(tokens)} tokens for {self.talk.label(system)}, {sum(t.control for t in tokens)} of them control tokens")
-        parts = stretches(tokens)
+        self._fill(stretches(tokens))
+
+    def _fill(self, parts: list[tuple[str, int | None, str]]) -> None:
+        """One field a part: its role, how many tokens it has (None: not known), its text."""
         for box, (role, count, text) in zip(self.boxes, parts, strict=False):
             for known in ROLES:
                 box.remove_class(f"pp-{known}")
             box.add_class(f"pp-{role}")
-            box.description = f"{ROLES[role]} ({count})"
+            box.description = ROLES[role] if count is None else f"{ROLES[role]} ({count})"
             put(box, text)
         show_if(True, *self.boxes[: len(parts)])
         show_if(False, *self.boxes[len(parts) :])
@@ -172,15 +182,33 @@ class Page:
         self.answers = AnswerSection(self.inputs, self.worker, note, self.prompt)
         self.what_if = WhatIfSection(self.inputs, self.worker, note)
         self.questionnaire = QuestionnaireSection(self.inputs, self.worker)
+        self.own = OwnSection(self.inputs, self.worker)
+        self.session = PageSession(run.paths.results / "probe" / "session.json")
         self.root = self._root()
         self.person.find()
         self.question.list_questions()
         self.models.list_adapters()
+        self._restore()
+
+    def _restore(self) -> None:
+        """Show what was chosen and what was finished before the page was reloaded."""
+        person, question, models, what_if, bank, own = self.person, self.question, self.models, self.what_if, self.questionnaire, self.own
+        fields = {"search": person.search, "category": person.category, "country": person.country, "people": person.people, "edit": person.edit,
+                  "in_words": person.in_words, "words": person.words, "roll_seed": person.roll_seed, "domain": question.domain, "kind": question.kind,
+                  "instrument": question.instrument, "bank": question.bank, "own": question.own, "own_options": question.own_options,
+                  "own_domain": question.own_domain, "family": models.family, "adapter": models.adapter, "second": models.second, "seed": models.seed,
+                  "temperature": models.temperature, "top_p": models.top_p, "manner": models.manner, "attribute": what_if.attribute, "value": what_if.value,
+                  "draws": what_if.draws, "bank_people": bank.people, "bank_count": bank.count, "bank_scope": bank.scope, "export_name": bank.export_name,
+                  "own_mode": own.mode, "own_wanted": own.wanted, "own_count": own.count}  # fmt: skip
+        self.session.watch(fields, person)
+        self.session.restore()
+        own.forget.on_click(lambda _: self.worker.busy or self.worker.safely(lambda: self.session.forget(own.forget_files), own.bar))
+        self.worker.safely(own.load, own.bar)
 
     def _root(self) -> widgets.VBox:
         """The sections one under the other; the button Ask stands below the models."""
         models = [*self.models.children, self.answers.bar.box]
-        others = (self.answers, self.what_if, self.questionnaire, self.prompt)
+        others = (self.answers, self.what_if, self.questionnaire, self.own, self.prompt)
         sections = [widgets.VBox(children) for children in (self.person.children, self.question.children, models, *(s.children for s in others))]
         for section in sections:
             section.add_class("pp-section")
@@ -196,6 +224,7 @@ class Page:
         """Let what is shown follow the choice: values to compare with, sampling, options, and whether the pair was in training."""
         self.what_if.list_values()
         self.questionnaire.show_plan()
+        self.own.show_plan()
         self.answers.badge.value = ""
         if ask := self.inputs.show():
             self.answers.show_badge(ask, self.models.chosen)

@@ -178,6 +178,7 @@ class Bar:
         self.stop.disabled = True
         self.stop.on_click(lambda _: worker.stop())
         self.status = read_only("Status", 1, "1 1 300px")
+        self.status.add_class("pp-status")
         self.box = row(*self.buttons.values(), self.stop, self.status)
 
 
@@ -268,6 +269,18 @@ class Worker:
             except Exception as error:
                 self._cut = error
         return dict(sorted(finished.items()))
+
+    def fetch(self, system: System) -> None:
+        """For a job that asks in another way than `answer`: have the model of `system` here. Raises what ended it."""
+        self.answer([], system)
+        if self._cut is not None:
+            raise self._cut
+
+    def heed(self, done: int, asked: int) -> None:
+        """For such a job: how many of its answers are finished. Raises Stopped once Stop was pressed."""
+        self._done, self._asked = done, asked
+        if self._stop.is_set():
+            raise Stopped
 
     def stop(self) -> None:
         """End the work at its next token."""

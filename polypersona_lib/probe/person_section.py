@@ -106,6 +106,14 @@ class PersonSection:
                     editor.value = ", ".join(value) if name in LISTS else str(value)
         self._show_card()
 
+    def put_card(self, original: dict, card: dict) -> None:
+        """Show `card`, an edited or unedited `original`, as it was before the page was reloaded."""
+        with self._filling:
+            self.people.value = original.get("persona_id") if original.get("persona_id") in dict(map(reversed, self.people.options)) else None
+        self._fill(card)
+        self.original = dict(original)
+        self._show_card()
+
     def _edit(self, name: str) -> None:
         if self._filling.now:
             return

@@ -13,18 +13,19 @@ import pandas as pd
 
 from .. import __version__
 from ..config import RunConfig
-from ..errors import one_line
+from ..errors import one_line, safe_line
 from ..figures.style import run_note
-from ..files import csv_text, write_atomically
+from ..files import csv_text, parse_json, write_atomically
 from ..models.generation import Sampling
 from ..prompts import chat
 from ..registry import is_model
+from ..systems import is_server
 from ..world.questions import Question
 from .asking import Ask, Reply, System, ask_bank
 
 _SOURCE = "simulated, not survey data"
 _ASK = tuple(f.name for f in fields(Ask))
-_MOST_BYTES = 4 * 2**20  # of a file that the page itself hands out
+MOST_DOWNLOAD = 4 * 2**20  # of a file that the page itself hands out
 _SAMPLING = ("temperature", "top_p", "max_tokens")
 
 
@@ -72,16 +73,16 @@ def read(path: Path) -> tuple[list[Ask], list[System], list[str]]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # not splitlines: an answer may hold a line separator
     except UnicodeDecodeError:
-        raise ValueError(f"{Path(path).name}: not a row that the probe wrote (the file is not UTF-8)") from None
+        raise ValueError(f"{safe_line(Path(path).name)}: not a row that the probe wrote (the file is not UTF-8)") from None
     rows = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                rows.append(_row(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise ValueError(f"{Path(path).name}, line {number}: not a row that the probe wrote ({_reason(error)})") from None
+                rows.append(_row(parse_json(line)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{safe_line(Path(path).name)}, line {number}: not a row that the probe wrote ({_reason(error)})") from None
     if not rows:
-        raise ValueError(f"{Path(path).name}: no rows")
+        raise ValueError(f"{safe_line(Path(path).name)}: no rows")
     asks, systems, answers = map(list, zip(*rows, strict=True))
     return asks, systems, answers
 
@@ -90,7 +91,7 @@ def _reason(error: Exception) -> str:
     """What is wrong with a line, for the person who edited it."""
     if isinstance(error, json.JSONDecodeError):
         return f"no JSON at column {error.colno}"
-    return f"'{one_line(error.args[0])[:40]}' is missing" if isinstance(error, KeyError) else one_line(error)[:120]
+    return f"'{safe_line(error.args[0])[:40]}' is missing" if isinstance(error, KeyError) else safe_line(one_line(error))[:120]
 
 
 def _row(row: dict) -> tuple[Ask, System, str]:
@@ -109,7 +110,7 @@ def _row(row: dict) -> tuple[Ask, System, str]:
     wrong += [k for k, (v, lo, hi) in numbers.items() if type(v) not in (int, float) or not lo <= v <= hi]
     if wrong:
         raise ValueError(f"'{wrong[0]}' has a value that cannot be")
-    if not is_model(system.key):
+    if not (is_model(system.key) or is_server(system.key)):
         raise ValueError(f"no model '{system.key}'")
     if not isinstance(ask.card, dict | str):
         raise ValueError("'card' is neither a card nor a text")
@@ -154,7 +155,7 @@ def safe_name(text: str) -> str:
 
 def download_link(path: Path) -> str:
     """A link that saves the file from the browser (the page may be served from elsewhere): a name of `safe_name` and base64, nothing else; "" if too big."""
-    if path.stat().st_size > _MOST_BYTES:
+    if path.stat().st_size > MOST_DOWNLOAD:
         return ""
-    kind = "text/csv" if path.suffix == ".csv" else "application/jsonl"
+    kind = {".csv": "text/csv", ".zip": "application/zip", ".html": "text/html"}.get(path.suffix, "application/jsonl")
     return f'<a download="{path.name}" href="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}">Download {path.name}</a> &nbsp; '

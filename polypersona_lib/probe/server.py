@@ -10,17 +10,20 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .. import paths
-from ..config import DEFAULT_SEED, PROFILES
+from ..config import DEFAULT_SEED, PROFILES, RunConfig
+from ..models.answer_budget import add_limits, limit_variables
 from ..processes import kernel_environment
+from ..systems import EXAMPLE
 
+LOCAL = ("127.0.0.1", "localhost", "::1")  # what a browser on this machine calls it
 HOST, PORT, IDLE_S = "127.0.0.1", 8866, 600  # a page that nobody has had open for ten minutes gives its memory back, however it went
 
 
 def page(**parameters):
     """What the served notebook calls: show the probe at once, and fetch libraries and models while the user chooses. Returns the `Page`."""
-    from ..config import RunConfig
     from .interview import Interviewer, load_parts
     from .page import Page, show_page
 
@@ -76,9 +79,33 @@ def end_closed_pages() -> None:
     VoilaShutdownKernelHandler.check_xsrf_cookie = lambda self: None
 
 
+def refuse_strangers(application) -> None:
+    """Let a tornado application answer only requests that name this machine as their host, and come from its own pages if a browser sends them.
+
+    Without it a page of another site could reach the server through a host name of its own that leads to this machine (DNS rebinding): Voila switches the
+    check off that its handlers have. Static files, pages and websockets are all looked at.
+    """
+    from tornado.web import ErrorHandler
+
+    chosen = application.find_handler
+
+    def find(request, **options):
+        host, origin = request.host.lower(), request.headers.get("Origin")
+        if urlsplit(f"//{host}").hostname in LOCAL and origin in (None, f"http://{host}"):
+            return chosen(request, **options)
+        return application.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
+
+    application.find_handler = find
+
+
 def serve(source: str, *, port: int = PORT, token: str = "", browser: bool = True) -> None:
     """Serve a notebook of one cell until interrupted; prints the address with its token."""
     from voila.app import Voila
+
+    class LocalVoila(Voila):
+        def listen(self) -> None:
+            refuse_strangers(self.app)
+            super().listen()
 
     end_closed_pages()
     port, token = free_port(port), token or secrets.token_urlsafe(24)
@@ -87,7 +114,7 @@ def serve(source: str, *, port: int = PORT, token: str = "", browser: bool = Tru
         print(f"the probe: http://{HOST}:{port}/?token={token}\n(this machine only; Ctrl-C ends it)", flush=True)
         options = [f"--port={port}", f"--Voila.ip={HOST}", "--template=polypersona", "--Voila.log_level=ERROR"]
         options += [f"--MappingKernelManager.cull_idle_timeout={IDLE_S}", "--MappingKernelManager.cull_interval=60"]
-        Voila.launch_instance([str(served), *options, *([] if browser else ["--no-browser"])], token=token)
+        LocalVoila.launch_instance([str(served), *options, *([] if browser else ["--no-browser"])], token=token)
 
 
 def main(argv: list[str]) -> int:
@@ -96,10 +123,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--port", type=int, default=PORT, help=f"default {PORT}, another one if that is taken")
     parser.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     parser.add_argument("--profile", choices=tuple(PROFILES), default="nano", help="whose models and adapters (default nano: the shipped twins)")
+    parser.add_argument("--models", default="", help=f"other models than the profile's; a model on a server is added: {EXAMPLE}")
+    add_limits(parser)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"of the adapters (default {DEFAULT_SEED})")
     parser.add_argument("--out", default="", help="folder that a run's results lie in; default: the project")
     chosen = parser.parse_args(argv)
-    parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": str(Path(chosen.out).resolve()) if chosen.out else ""}
+    out = str(Path(chosen.out).resolve()) if chosen.out else ""
+    parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": out, "models": chosen.models}
+    try:
+        os.environ.update(limit_variables(chosen))
+        RunConfig(**parameters)
+    except ValueError as error:
+        parser.error(str(error))
     source = f"from polypersona_lib.probe import server\nshown = server.page(**{parameters!r})"
     try:
         serve(source, port=chosen.port, browser=not chosen.no_browser)

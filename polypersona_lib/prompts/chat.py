@@ -15,10 +15,12 @@ from ..files import sha256
 
 PROMPT_VERSION = "1"
 SYSTEM = "Answer the survey as this person."
+OPTIONS, BETWEEN = "\nOptions: ", " / "  # what stands before a closed question's options, and between two of them
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+EXAMPLES = 3  # answers of other people in a prompt with examples
 CARD_ORDER = (  # field, how the card says it
     ("occupation", "{}"), ("education", "{}"), ("income_bracket", "{} income"), ("values", "values {}"), ("traits", "{}"), ("interests", "likes {}"),
 )  # fmt: skip
@@ -41,7 +43,7 @@ def render_card(card: dict | str) -> str:
 
 def user_text(card: dict | str, domain: str, question: str, options: tuple[str, ...] | list[str] | None) -> str:
     """The user message: persona, domain, question, and the options of a closed item."""
-    choice = f"\nOptions: {' / '.join(options)}" if options is not None and len(options) else ""
+    choice = f"{OPTIONS}{BETWEEN.join(options)}" if options is not None and len(options) else ""
     return f"Persona: {render_card(card)}\nDomain: {domain}\nQuestion: {question}{choice}"
 
 
@@ -57,13 +59,26 @@ def without_persona(triplet: list[dict[str, str]]) -> list[dict[str, str]]:
     return [system, user | {"content": user["content"].split("\n", 1)[1]}, *answer]
 
 
+def example_text(card: dict | str, question: str, options, answer: str) -> str:
+    """Another person's answer as an example. Without the domain's line: what stands before that line is the part of the prompt that rows share."""
+    choice = f"{OPTIONS}{BETWEEN.join(options)}" if options is not None and len(options) else ""
+    return f"Persona: {render_card(card)}\nQuestion: {question}{choice}\nAnswer: {answer}"
+
+
+def with_examples(triplet: list[dict[str, str]], question_id: str, examples: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """The messages with up to `EXAMPLES` of the `examples` (question id, text) in the system text, none of them on the question asked."""
+    shown = [text for other, text in examples if other != question_id][:EXAMPLES]
+    system = triplet[0] | {"content": "\n\n".join([triplet[0]["content"], "Other people answered like this.", *shown])}
+    return [system, *triplet[1:]]
+
+
 # --- the guard: text of personas, questions and answers must never become a control token or a role marker -------------------
 
 CONTROL = re.compile(
     r"<\s*[|｜][^<>\n]{0,60}[|｜]\s*>"  # <|im_end|>, <|user|>, <｜Assistant｜>
-    r"|<\s*/?\s*s\s*>|\[\s*/?\s*INST\s*\]|<<\s*/?\s*SYS\s*>>"  # </s>, [INST], <<SYS>>
-    r"|\[\s*/?\s*(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\s*\]"
-    r"|<\s*/?\s*(?:tool_calls?|tool_response|tools|think|unk|pad|bos|eos|start_of_turn|end_of_turn)\s*>",
+    r"|<\s*(?:/\s*)?s\s*>|\[\s*(?:/\s*)?INST\s*\]|<<\s*(?:/\s*)?SYS\s*>>"  # </s>, [INST], <<SYS>>
+    r"|\[\s*(?:/\s*)?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\s*\]"
+    r"|<\s*(?:/\s*)?(?:tool_calls?|tool_response|tools|think|unk|pad|bos|eos|start_of_turn|end_of_turn)\s*>",
     flags=re.IGNORECASE,
 )
 INVISIBLE = re.compile(  # drawn as nothing: joiners, direction marks, variation selectors, tags, soft hyphens, control characters but \t \n
@@ -233,12 +248,16 @@ THINK = "<think>\n"
 _REASONING = re.compile(r"<think>.*?(?:</think>|\Z)|\A.*?</think>", flags=re.DOTALL | re.IGNORECASE)  # a block may lack its end or its beginning
 
 
+_OBEYED = re.compile(r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]|[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # colours and cursor moves, other control characters
+_HALF = re.compile(r"[\ud800-\udfff]")  # of a character: no file can hold it
+
+
 def has_reasoning(text: str) -> bool:
     """Whether generated text holds a reasoning block, finished or not."""
     return _REASONING.search(text) is not None
 
 
 def clean_answer(text: str) -> str:
-    """What a reader sees of generated text: reasoning blocks and control text removed, white space folded."""
-    text = _REASONING.sub(" ", text)
-    return re.sub(r"\s+", " ", CONTROL.sub(" ", text)).strip()
+    """What a reader sees of generated text: reasoning blocks, control text and control characters removed, white space folded; half characters replaced."""
+    text = CONTROL.sub(" ", _REASONING.sub(" ", text))
+    return re.sub(r"\s+", " ", _OBEYED.sub("", _HALF.sub("\ufffd", text))).strip()

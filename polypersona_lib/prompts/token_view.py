@@ -11,7 +11,11 @@ ROLES = {  # role -> what it is; the widget's style sheet has a colour for each
     "template": "template", "system": "instruction", "persona": "persona card", "domain": "domain", "question": "question", "options": "options",
 }  # fmt: skip
 CONTINUED = "‥"  # one more token of the character before it: an emoji takes four
-_PARTS = re.compile(r"\A(?P<persona>Persona: .*?)(?:(?P<domain>\nDomain: .*?)(?P<question>\nQuestion: .*?)(?P<options>\nOptions: .*?)?)?\Z", re.DOTALL)
+_PARTS = re.compile(  # each part goes up to the first beginning of the next one
+    r"\A(?P<persona>Persona: (?:(?!\nDomain: ).)*+)"
+    r"(?:(?P<domain>\nDomain: (?:(?!\nQuestion: ).)*+)(?P<question>\nQuestion: (?:(?!\nOptions: ).)*+)(?P<options>\nOptions: .*)?)?\Z",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)

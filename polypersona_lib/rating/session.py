@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..errors import quoted, safe_line
+from ..files import parse_json
 from .sheet import POINTS, RATING_SCALES, rater_id
 
+MOST_SECONDS = 1e9
 _RATING_COLUMNS = ["rater", "item", "scale", "value", "seconds"]
 
 
@@ -34,16 +37,16 @@ def read_ratings(path: Path) -> tuple[pd.DataFrame, list[str]]:
     """
     rater, given, remarks = rater_id(path.stem), {}, []
     text = path.read_bytes().decode("utf-8-sig", errors="replace") if path.exists() else ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
-            remarks.append(f"{path.name}, line {number}: torn, as a kernel killed while writing leaves it; skipped")
+            remarks.append(f"{safe_line(path.name)}, line {number}: torn, as a kernel killed while writing leaves it; skipped")
             continue
         if fault := _fault(entry):
-            raise ValueError(f"{path.name}, line {number}: {fault}; correct or delete this line")
+            raise ValueError(f"{safe_line(path.name)}, line {number}: {fault}; correct or delete this line")
         given[entry["item"], entry["scale"]] = entry | {"rater": rater}
     return pd.DataFrame(list(given.values()), columns=_RATING_COLUMNS), remarks
 
@@ -52,11 +55,12 @@ def _fault(entry) -> str:
     """What is wrong with a line of a ratings file; "" if nothing is."""
     if not isinstance(entry, dict) or not isinstance(entry.get("item"), str):
         return "not a judgement of an item"
-    if entry.get("scale") not in RATING_SCALES:
-        return f"unknown scale {str(entry.get('scale'))[:40]!r} (known: {', '.join(RATING_SCALES)})"
+    if not isinstance(entry.get("scale"), str) or entry["scale"] not in RATING_SCALES:
+        return f"unknown scale {quoted(entry.get('scale'))} (known: {', '.join(RATING_SCALES)})"
     if type(entry.get("value")) is not int or entry["value"] not in POINTS:
-        return f"value {str(entry.get('value'))[:40]!r} is not one of {', '.join(map(str, POINTS))}"
-    return "" if type(entry.get("seconds", 0.0)) in (int, float) else "seconds is not a number"
+        return f"value {quoted(entry.get('value'))} is not one of {', '.join(map(str, POINTS))}"
+    seconds = entry.get("seconds", 0.0)
+    return "" if type(seconds) in (int, float) and 0 <= seconds <= MOST_SECONDS else "seconds is not a number of seconds"
 
 
 def load_ratings(folder: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -70,13 +70,15 @@ def opening(ledger: list[dict], scale: str) -> list[tuple[str, str]]:
     said = {test: [c for c in ledger if c["test"] == test] for test in ("traits_kept", "diverse", "rank", "on_par", "beats_larger", "score")}
     here = [f"Traits kept: {c['verdict']}, {c['ours']}" for c in said["traits_kept"] if c["value"] == "all"]
     here += [f"Diverse answers ({c['metric']}): {c['verdict']}, {c['ours']}" for c in said["diverse"][:1]]
-    places = Counter(c["verdict"] for c in said["rank"])
-    here.append(f"Of {places.total()} places among the seven models, {places[REPRODUCED]} hold, {places[NOT_REPRODUCED]} fail, {places[CLOSE]} are {CLOSE}")
+    places = Counter(c["verdict"] for c in said["rank"] if scale != "small" or c["verdict"] != UNTESTED)
+    if places:
+        counts = ", ".join(f"{verdict} {places[verdict]}" for verdict in (REPRODUCED, NOT_REPRODUCED, CLOSE))
+        here.append(f"{places.total()} places among the seven models: {counts} (in an order by lot, one first place in seven is right)")
     size = said["on_par"] + said["beats_larger"]
     untested = [c for c in size if c["verdict"] == UNTESTED]
     absent = []
     if untested:
-        why = "all twins have one size. " if scale == "nano" else ""
+        why = {"nano": "all twins have one size. ", "small": "this run has one model. "}.get(scale, "")
         absent.append(f"Whether small models equal large ones ({len(untested)} claims): {why}It takes the seven hub models on one 24 GB GPU "
                       f"(./run_all.sh paper), several seeds, and a persona-blind answer that both clearly beat, or being equal says nothing")  # fmt: skip
     else:
@@ -92,9 +94,9 @@ def _ledger_says(ledger: list[dict]) -> str:
     count = Counter(c["verdict"] for c in ledger)
     rests = Counter(c["basis"] for c in ledger if c["verdict"] == REPRODUCED)
     source = f", {rests[SOURCE]} from a published source" if rests[SOURCE] else ""
-    return (f"Of {len(ledger)} claims, {rests[MEASURED]} are reproduced by measurement{source}; {count[NOT_REPRODUCED]} are not reproduced. "
-            f"For {count[TRIVIAL]} a baseline does the same, {count[CLOSE]} are too close to call. Another {count[BUILT_TO_MATCH]} were built to match: our "
-            f"data and code follow the paper there, so they hold by construction and say nothing about its findings.")  # fmt: skip
+    return (f"Claims: {len(ledger)}. Reproduced: {rests[MEASURED]} by measurement{source}. Not reproduced: {count[NOT_REPRODUCED]}. "
+            f"A baseline does the same: {count[TRIVIAL]}. Too close to call: {count[CLOSE]}. Built to match: {count[BUILT_TO_MATCH]}. Our "
+            f"data and code follow the paper in these, so they hold by construction and say nothing about its findings.")  # fmt: skip
 
 
 def _overlap_says(systems: pd.DataFrame, keys: Sequence[str]) -> str:
@@ -140,7 +142,7 @@ def _findings_say(findings: pd.DataFrame, keys: Sequence[str], scale: str) -> st
         tuned = sorted(part.loc[part["kind"] == "tuned", "system"].unique(), key=system_order)
         problem = severity == "problem"
         names = f", namely {' and '.join(system_label(s, scale) for s in tuned)}" if 0 < len(tuned) < len(keys) and problem else ""
-        head = min(re.sub(r"\d+ %", "many", text.partition(":")[0]) for text in part["text"])
+        head = min(re.sub(r"\d{1,9}(?:\.\d{1,9})? %", "many", text.partition(":")[0]) for text in part["text"])
         before = _of(part["system"].nunique() - len(tuned), len(keys))
         lines[problem].append(f"{head}: {before} untuned, {_of(len(tuned), len(keys))} tuned{names}")
     notes = f" Worth knowing: {'; '.join(lines[False])}." if lines[False] else ""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..files import read_json
 from ..systems import system_kind, system_label, system_order
-from .parts import read_json
 from .score_tables import texts
 
 

@@ -3,7 +3,6 @@
 Everything that comes from a file is text and is escaped by the template; nothing is loaded from elsewhere (a content security policy says so).
 """
 
-import base64
 import json
 from pathlib import Path
 
@@ -12,15 +11,16 @@ import pandas as pd
 from .. import paths
 from ..cells import DASH
 from ..config import RunConfig, TrainSpec
-from ..files import sha256, write_atomically
-from ..notebook_graph import ASIDE
+from ..files import write_atomically
+from ..locate import ASIDE
 from ..records import read_runs
 from ..scoring.metric_table import METRICS
-from ..systems import CONTROLS, model_name
+from ..systems import CONTROLS, guests_of, model_name
 from . import brief, captions, parts, score_tables
+from .rendering import rendered
 from .score_tables import read_csv, score_table
 
-TEMPLATE, SCRIPT = "report.html.j2", "report.js"
+TEMPLATE = "report.html.j2"
 _TABLES = {"table2": "Table II", "table3": "Table III", "table1": "Table I"}
 ARTEFACTS = (  # artefact of the paper, its files without ending, the notebook that writes them
     ("Table I", "tables/table1_features", "06"), ("Table II", "tables/table2_overall", "04"), ("Table III", "tables/table3_domains", "05"),
@@ -41,7 +41,7 @@ def write_report(run: RunConfig, *, path: Path | None = None) -> Path:
     figures and tables too.
     """
     path = path or run.paths.results / "report.html"
-    write_atomically(path, _render(context(run)))
+    write_atomically(path, rendered(TEMPLATE, context(run)))
     return path
 
 
@@ -78,6 +78,7 @@ def write_run_summary(run: RunConfig, ledger: pd.DataFrame, *, path: Path | None
 def context(run: RunConfig) -> dict:
     """Everything the template shows, as plain lists and dicts."""
     results, scale, keys = run.paths.results, run.settings.scale, run.model_keys
+    shown = (*keys, *(key for key in guests_of(run) if (results / "preds" / f"{key}.jsonl").is_file()))  # the last one is shown in samples: a real model
     records, ledger = read_runs(results / "runs", keys), parts.read_ledger(results / "claims.csv")
     dataset, row_scores = parts.read_json(results / "dataset" / "report.json"), results / "scores" / "rows.parquet"
     rows = pd.read_parquet(row_scores) if row_scores.is_file() else pd.DataFrame()
@@ -99,7 +100,7 @@ def context(run: RunConfig) -> dict:
         "why": run.settings.why, "recipe": _recipe(run, records), "adapted": any(r.get("adapted_base") for r in records),
         "definitions": _definitions(), "figures": drawn, "dataset": dataset,
         "lead": next((stem for stem in LEADS if any(f["stem"] == stem for f in drawn)), ""),
-        "samples": parts.sample_answers(results / "preds", keys, brief.telling(rows, keys, scale), scale), "told_by": brief.TOLD_BY,
+        "samples": parts.sample_answers(results / "preds", shown, brief.telling(rows, shown, scale), scale), "told_by": brief.TOLD_BY,
         "costs": parts.costs(records, scale), "stages": parts.stages(results / "manifest.json", [(name, stage) for name, _, stage in ARTEFACTS]),
     }  # fmt: skip
 
@@ -127,15 +128,3 @@ def _definitions() -> list[dict]:
     """Every metric's anchor, label, definition, direction and version."""
     known = [{"id": m.id, "label": m.label, "text": m.definition, "direction": m.direction, "version": m.version} for m in METRICS.values()]
     return known + [{"id": key, "version": "1", **text} for key, text in score_tables.texts()["metric"].items()]
-
-
-def _render(values: dict) -> str:
-    """The page from the template, with everything escaped. The script's hash goes into the content security policy."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    here = Path(__file__).parent
-    environment = Environment(loader=FileSystemLoader(here, encoding="utf-8"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    script = "\n" + (here / SCRIPT).read_text(encoding="utf-8")
-    digest = base64.b64encode(bytes.fromhex(sha256(script))).decode()
-    return environment.get_template(TEMPLATE).render(**values, script=Markup(script), script_hash=digest)

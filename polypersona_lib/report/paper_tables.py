@@ -9,8 +9,7 @@ from ..cells import Estimate, Missing, estimate
 from ..claims.facts import domain_scores
 from ..config import Profile
 from ..registry import MODELS, REAL_MODELS
-from ..servers import is_server
-from ..systems import CONTROLS, UPPER_BOUNDS, model_of, system_label, untuned
+from ..systems import CONTROLS, UPPER_BOUNDS, few_shot_of, filtered_of, is_server, model_of, system_label, untuned
 from ..world.paper import TABLE2, TABLE3, load_features, printed_scores
 from ..world.questions import DOMAINS
 
@@ -45,11 +44,16 @@ def why_missing(system: str, scores: pd.DataFrame, profile: Profile, lacking: di
         return lacking[model_of(system)]
     if system in UPPER_BOUNDS and not {*UPPER_BOUNDS} & {*scores["system"]}:
         return OWN_WORLD
+    if profile.scale == "small":
+        return "not part of this run (./run_all.sh nano runs its twin, ./run_all.sh paper the model itself)"
     return f"not part of this run (./run_all.sh {profile.name} runs it)"
 
 
 def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | None = None) -> pd.DataFrame:
-    """Table II: the paper's seven models, its row and ours one under the other, real models of this run, then the untuned bases and the controls.
+    """Table II: the paper's seven models, its row and ours one under the other, then the untuned bases and the controls.
+
+    Real models that the paper does not have stand first below paper scale, where the others are twins; at paper scale they follow the seven. A filtered model
+    stands below itself.
 
     Args:
         scores: `scores/systems.csv` (system, metric, value, lo, hi, n). profile: the settings run. lacking: see `why_missing`.
@@ -64,12 +68,15 @@ def table2(scores: pd.DataFrame, profile: Profile, lacking: dict[str, str] | Non
         count = scores.loc[(scores["system"] == system) & scores["metric"].isin(TABLE2.values()), "n"].max()
         return {"Model": system_label(system, profile.scale), "Row": kind, **cells, "n": int(count) if pd.notna(count) else Missing(reason)}
 
-    for key, model in MODELS.items():
-        cells = {column: Estimate(printed.loc[key, metric]) for column, metric in TABLE2.items()}
-        rows.append({"Model": model.display, "Row": "paper", **cells, "n": Missing("the paper's test split has about 357 rows; its size is not printed")})
-        rows.append(ours(key, "ours"))
-    rows += [ours(key, "ours") for key in REAL_MODELS if key in set(scores["system"])]
-    bases = [untuned(key) for key in [*MODELS, *REAL_MODELS] if untuned(key) in set(scores["system"])]
+    scored = set(scores["system"])
+    real = [key for key in REAL_MODELS if key in {*scored, *(lacking or {}), *profile.models}]
+    for key in [*MODELS, *real] if profile.scale == "paper" else [*real, *MODELS]:
+        if key in MODELS:
+            cells = {column: Estimate(printed.loc[key, metric]) for column, metric in TABLE2.items()}
+            why = Missing("the paper's test split has about 357 rows; its size is not printed")
+            rows.append({"Model": MODELS[key].display, "Row": "paper", **cells, "n": why})
+        rows += [ours(system, "ours") for system in (key, filtered_of(key)) if system == key or system in scored]
+    bases = [system for key in [*real, *MODELS] for system in (untuned(key), few_shot_of(key)) if system in scored]
     servers = sorted({system for system in scores["system"] if is_server(system)})
     return pd.DataFrame(rows + [ours(system, "control") for system in (*bases, *servers, *CONTROLS)])
 
@@ -84,7 +91,7 @@ def table3(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """
     printed, unknown = printed_scores("Table III"), Missing("not in the paper's Table III")
     rows = rows if len(rows) else pd.DataFrame(columns=["system", "domain"])
-    scores, tops = domain_scores(rows[rows["system"].isin(MODELS)], metrics=tuple(TABLE3.values())), dict(printed.index)
+    scores, tops = domain_scores(rows[rows["system"].isin([*MODELS, *REAL_MODELS])], metrics=tuple(TABLE3.values())), dict(printed.index)
     lines = []
     for domain in dict.fromkeys([*DOMAINS, *sorted(set(scores["domain"]))]):
         here, theirs = scores[scores["domain"] == domain], tops.get(domain)

@@ -12,27 +12,21 @@ import pandas as pd
 from ..cells import DASH
 from ..claims.evidence import VERDICTS
 from ..config import RunConfig
+from ..files import from_csv_text, read_json
 from ..systems import model_of, system_kind, system_label, untuned
-from .score_tables import from_csv_text, slug
+from .score_tables import slug
 
 MARKS = dict(zip(VERDICTS, ("✓", "✗", "–", "≈", "≠", "=", "○", "?"), strict=True))
 TYPE_LABELS = {"open": "open", "likert": "Likert", "yesno": "yes/no", "agreement": "agreement"}
 OURS_ALONE = ("seed", "adapt_epochs", "shared_prefix", "processes")
+SCALES_IN_WORDS = {"nano": "nano twins", "small": "a real model", "paper": "hub models"}
 MAKES = {  # what the stages make beside the paper's tables and figures
     "01": "the data set and its faults", "02": "attributes, clusters and reuse of personas", "03": "adapters, training curves",
     "04": "answers, scores, controls", "05": "scores by domain", "06": "every figure beside the paper's", "07": "ablations", "08": "persona fidelity",
     "09": "human rating (no ratings are shipped)",
-    "10": "answer distributions, groups, reliability", "11": "the same people asked again", "90": "the claims ledger, this report",
+    "10": "answer distributions, groups, reliability", "11": "the same people asked again", "14": "a questionnaire tried on simulated people",
+    "90": "the claims ledger, this report",
 }  # fmt: skip
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object, or {} if there is no such file or it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def read_ledger(path: Path) -> list[dict]:
@@ -75,7 +69,7 @@ def what_ran(run: RunConfig, records: list[dict], dataset: dict) -> list[tuple[s
     rows = dataset.get("rows", {})
     counts = ", ".join(f"{name} {n}" for name, n in rows.items()) if isinstance(rows, dict) and rows else DASH
     return [
-        ("Profile", f"{run.profile} ({'nano twins' if run.settings.scale == 'nano' else 'hub models'})"), ("Split", run.split), ("Seed", str(run.seed)),
+        ("Profile", f"{run.profile} ({SCALES_IN_WORDS[run.settings.scale]})"), ("Split", run.split), ("Seed", str(run.seed)),
         ("Data", f"{dataset.get('source') or (Path(run.data).name if run.data else 'embedded')} ({counts})"),
         ("Data hash", str(dataset.get("data_hash") or _distinct(records, "data_hash"))),
         ("Device", _distinct(records, "device")), ("Code", _distinct(records, "git")),
@@ -101,15 +95,21 @@ def costs(records: list[dict], scale: str) -> list[dict]:
 
 def stages(path: Path, artefacts: Sequence[tuple[str, str]] = ()) -> list[dict]:
     """What each stage made, and the sum: [{stage, makes, status, time, memory}]; [] without a manifest. `artefacts`: (artefact of the paper, its stage)."""
-    entries = sorted(read_json(path).get("stages", {}).items())
+    known = read_json(path).get("stages")
+    entries = sorted((name, entry) for name, entry in known.items() if isinstance(entry, dict)) if isinstance(known, dict) else []
     lines = [
         {"stage": name, "makes": ", ".join([a for a, stage in artefacts if stage == name] + [MAKES[name]] if name in MAKES else []) or DASH,
-         "status": str(e.get("status", DASH)), "time": f"{e.get('wall_time_s', 0):,.1f}", "memory": f"{e.get('peak_memory_mb', 0):,.0f}"}
+         "status": str(e.get("status", DASH)), "time": f"{_number(e, 'wall_time_s'):,.1f}", "memory": f"{_number(e, 'peak_memory_mb'):,.0f}"}
         for name, e in entries
     ]  # fmt: skip
-    total, most = sum(e.get("wall_time_s", 0) for _, e in entries), max((e.get("peak_memory_mb", 0) for _, e in entries), default=0)
+    total, most = sum(_number(e, "wall_time_s") for _, e in entries), max((_number(e, "peak_memory_mb") for _, e in entries), default=0)
     last = {"stage": "all", "makes": "the sum of the times, the largest of the memories", "status": "", "time": f"{total:,.1f}", "memory": f"{most:,.0f}"}
     return [*lines, last] if lines else []
+
+
+def _number(entry: dict, name: str) -> float:
+    """A number of a manifest's entry; 0 for anything else."""
+    return entry[name] if type(entry.get(name)) in (int, float) else 0
 
 
 def sample_answers(folder: Path, models: tuple[str, ...], first: Sequence[tuple[str, str]], scale: str, *, most: int = 3) -> list[dict]:

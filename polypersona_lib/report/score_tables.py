@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..cells import DASH
+from ..files import from_csv_text
 from ..scoring.fidelity_measures import LADDER, ladder_rows, scaled_means, tuning_summary
 from ..scoring.metric_table import METRICS
 from ..systems import system_kind, system_label, system_order
@@ -18,7 +19,7 @@ from ..world.paper import TABLE2, TABLE3
 
 CONTROL_METRICS = (  # what Table II does not show, beside one score that it does
     "rouge1", "stance_acc", "stance_qwk", "swap_gap_rouge1_content", "swap_gap_rouge1", "swap_gap_rouge1_masked", "swap_gap_option", "readable",
-    "distinct2", "self_bleu",
+    "distinct2", "self_bleu", "nats_token", "nats_over_reference",
 )  # fmt: skip
 UNSEEN_METRICS = ("bleu", "rouge1", "rougeL", "bertscore_f1", "quality", "stance_acc", "swap_gap_rouge1_content", "swap_gap_option")
 ADMINISTRATION_METRICS = ("stance_acc", "stance_qwk", "truth_prob", "alignment", "sd_ratio", "entropy_ratio", "ece", "log_loss")
@@ -40,11 +41,6 @@ def metric_labels() -> dict[str, str]:
 def slug(text: str) -> str:
     """`text` as a class name or anchor."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def from_csv_text(cell: str) -> str:
-    """A cell as it was before `files.csv_text` made it safe for spreadsheets."""
-    return cell[1:] if cell.startswith("'") and cell[1:].lstrip()[:1] in ("=", "+", "-", "@") else cell
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -98,10 +94,11 @@ def _caption(file: Path) -> str:
     return text or file.stem.replace("_", " ")
 
 
-def row_head(system: str, scale: str, failed: int = 0) -> dict:
-    """The head of a system's row: its name, its kind as the row's class, and a remark with its kind where the name does not say it, and its failures."""
+def row_head(system: str, scale: str, failed: int = 0, cut: int = 0) -> dict:
+    """The head of a system's row: its name, its kind as the row's class, and a remark: its kind where the name does not say it, what left its numbers."""
     kind = system_kind(system)
-    return {"name": system_label(system, scale), "kind": kind, "remark": ", ".join(filter(None, (_REMARKS[kind], f"{failed} failed" if failed else "")))}
+    left = (f"{failed} failed" if failed else "", f"{cut} too long for the encoder" if cut else "")
+    return {"name": system_label(system, scale), "kind": kind, "remark": ", ".join(filter(None, (_REMARKS[kind], *left)))}
 
 
 def score_table(scores: pd.DataFrame, wanted: tuple[str, ...], scale: str) -> dict | None:
@@ -113,8 +110,8 @@ def score_table(scores: pd.DataFrame, wanted: tuple[str, ...], scale: str) -> di
     rows = []
     for system in sorted(set(scores["system"]), key=system_order):
         shown = [score_cell(cells.get((system, m))) for m in metrics]
-        failed = int(scores.loc[scores["system"] == system, "n_failed"].fillna(0).max()) if "n_failed" in scores else 0
-        rows.append(row_head(system, scale, failed) | {"cells": shown})
+        of = scores[scores["system"] == system]
+        rows.append(row_head(system, scale, *(int(of[c].fillna(0).max()) if c in of else 0 for c in ("n_failed", "n_cut"))) | {"cells": shown})
     return {"columns": [{"name": metric_labels()[m], "metric": m} for m in metrics], "rows": rows}
 
 

@@ -1,6 +1,6 @@
 """Pre-flight: what this machine has, what a run would need, and how to mend what is missing.
 
-python -m polypersona_lib doctor [smoke|nano|ablations|sessions|paper]      # exit status 1 if anything is FAIL
+python -m polypersona_lib doctor [PROFILE]      # exit status 1 if anything is FAIL
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from .. import paths
-from ..registry import MODELS
+from ..config import PROFILES, RunConfig
+from ..errors import InputError, one_line
+from ..locate import ASIDE
+from ..registry import MODELS, REAL_MODELS, get_spec
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
-DISK_GB, RAM_GB = 2, {"sessions": 5}  # free memory for a run; 4 for every other profile
+DISK_GB, RAM_GB = 2, {"sessions": 5, "small": 6}  # free memory for a run; 4 for every other profile
 NEEDED = ("psutil", "pandas", "torch", "transformers", "peft", "papermill", "jupyterlab")  # one of them absent: no set-up was made for this Python
 HUB_GB = 2.1  # bytes a parameter on disk: 16-bit weights and the files beside them
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
@@ -52,6 +55,7 @@ def checks(profile: str) -> Iterator[Check]:
         yield _memory(profile)
         yield from _gpu(profile)
         yield from _hub(profile)
+        yield from _real_models(profile)
     yield _browser()
 
 
@@ -83,10 +87,9 @@ def _gpu(profile: str) -> Iterator[Check]:
     import torch
 
     if not torch.cuda.is_available():
-        known = "none that PyTorch can use" + ("" if profile == "paper" else " (nano does not need one)")
+        known = "none that PyTorch can use" + ("" if profile == "paper" else f" ({profile} does not need one)")
         yield _check("GPU", profile != "paper", known, "run ./run_all.sh nano here, or paper on a machine with a CUDA GPU")
         return
-    from ..config import PROFILES
     from ..models.resources import DoesNotFit, Machine, fit_recipe
 
     machine = Machine.here()
@@ -101,7 +104,7 @@ def _gpu(profile: str) -> Iterator[Check]:
 
 def _hub(profile: str) -> Iterator[Check]:
     if profile != "paper":
-        yield Check("hub", OK, "not needed: the nano twins are shipped")
+        yield Check("hub", OK, "not needed" if profile == "small" else "not needed: the nano twins are shipped")
         return
     from huggingface_hub import constants, get_token, scan_cache_dir
 
@@ -120,6 +123,76 @@ def _hub(profile: str) -> Iterator[Check]:
         yield Check("hub access", FAIL, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, or copy the models into the cache first")
 
 
+def _real_models(profile: str) -> Iterator[Check]:
+    """Whether the weights of each real model are here; one that the profile needs must be, or its package must be installed first."""
+    from ..models.weights import lacking
+
+    for key, spec in REAL_MODELS.items():
+        reason = lacking(spec)
+        if reason and key in PROFILES[profile].models:
+            yield Check(key, FAIL, "its weights are not here", reason.partition("; ")[2])
+        else:
+            yield Check(
+                key, OK, f"not here (optional: {reason.partition('; ')[2]})" if reason else f"{spec.parameters / 1e6:.0f} M parameters, weights are here"
+            )
+
+
+def before_training(run: RunConfig) -> list[str]:
+    """What training real models on a CPU will take, in lines: memory, and the time of a step measured here; [] if there is nothing to train.
+
+    It is measured in a process of its own, whose libraries and models go with it.
+    Raises: InputError, one line, for a model that is not here, cannot be used or does not fit.
+    """
+    from ..config import device
+    from ..models.resources import Machine
+    from ..models.weights import is_twin, lacking
+    from ..processes import side_by_side
+
+    real = [get_spec(key) for key in run.model_keys if not is_twin(get_spec(key), run.settings.scale)]
+    folder = run.paths.results / "runs"
+    done = all((folder / f"{spec.key}--{run.profile}--seed{run.seed}.json").is_file() for spec in real)
+    if done or run.settings.scale == "paper" or device() == "cuda":
+        return []
+    for spec in real:
+        if reason := lacking(spec):
+            raise InputError(reason)
+    if run.profile in ASIDE.values():  # it only asks them
+        return []
+    ((_, lines),) = side_by_side(_training_lines, [(run, real, Machine.here())], large=[0])
+    return lines
+
+
+def _training_lines(run: RunConfig, specs: list, machine) -> list[str]:
+    """Two lines a model: what its training takes of this machine, and how long."""
+    from ..models.resources import fit_recipe
+    from ..models.weights import Unavailable
+
+    lines = []
+    for spec in specs:
+        try:
+            recipe, line = fit_recipe(spec, run.settings.scale, run.train_spec, machine)
+            lines += [line, _time_line(run, spec, recipe)]
+        except Unavailable as error:
+            raise InputError(str(error)) from None
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{spec.display}: cannot be used here: {one_line(error)[:300]}") from None
+    return lines
+
+
+def _time_line(run: RunConfig, spec, recipe) -> str:
+    """How long training takes, from one step measured here and the number of rows (of foreign data they are not known yet)."""
+    import pyarrow.parquet
+
+    from ..models.resources import seconds_a_step
+
+    each = seconds_a_step(spec, run.settings.scale, recipe)
+    if run.data:
+        return f"{spec.key}: a step takes about {each:.1f} s here"
+    rows = run.settings.rows or pyarrow.parquet.read_metadata(paths.DATASET / run.split / "train.parquet").num_rows
+    steps = recipe.epochs * -(-rows // (recipe.micro_batch * recipe.accumulation * recipe.processes))
+    return f"{spec.key}: {steps:,} steps of about {each:.1f} s (measured here): training takes about {steps * each / 60:.0f} minutes"
+
+
 def _browser() -> Check:
     browser = next((name for name in BROWSERS if shutil.which(name)), "")
     known = browser or ("the system's own" if sys.platform in ("darwin", "win32") else "")
@@ -130,8 +203,7 @@ def _browser() -> Check:
 def main(argv: list[str] | None = None) -> int:
     """Command line of the module; exit status 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib doctor", description="What this machine has, and how to mend what is missing.")
-    names = ("smoke", "nano", "ablations", "sessions", "paper")
-    parser.add_argument("profile", nargs="?", choices=names, default="nano", help="what the machine is to run (default nano)")
+    parser.add_argument("profile", nargs="?", choices=tuple(PROFILES), default="nano", help="what the machine is to run (default nano)")
     done = []
     for check in checks(parser.parse_args(argv).profile):
         done.append(check)

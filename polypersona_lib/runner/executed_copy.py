@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import paths
-from ..errors import InputError
+from ..errors import InputError, safe_line
 from ..files import sha256
 from ..processes import kernel_environment
 from .manifest import SHIPPED, Manifest
@@ -125,11 +125,11 @@ def main(argv: list[str]) -> int:
     chosen = parser.parse_args(argv)
     try:
         copy = find_copy(chosen.number.zfill(2), chosen.run, chosen.out)
-        print(copy.path, f"untrusted: {copy.doubt}" if copy.doubt else "trusted: its hash is in the run's manifest", sep="\n", flush=True)
+        print(safe_line(copy.path), f"untrusted: {copy.doubt}" if copy.doubt else "trusted: its hash is in the run's manifest", sep="\n", flush=True)
         if not chosen.only_print:
             settle_trust(copy)
             show_copy(copy.path, browser=not chosen.no_browser)
     except (InputError, OSError) as error:
-        print(f"open: {error}", file=sys.stderr)
+        print(f"open: {safe_line(error)}", file=sys.stderr)
         return 2
     return 0

@@ -4,8 +4,8 @@ papermill 2.7 counts `sys.exit(0)` and a stage whose kernel was killed as finish
 last cell left this run's nonce in `.done/<number>`; the output is written under a temporary name and renamed.
 """
 
-import json
 import os
+import re
 import secrets
 import threading
 import time
@@ -17,10 +17,17 @@ from unittest.mock import patch
 import psutil
 
 from ..errors import InputError
+from ..files import read_json
 from ..processes import end_children
 
 START_S = 300  # papermill's 60 s are too few for an environment read for the first time from a slow disk
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+KERNEL_DIED = "the kernel died (killed, or out of memory)"
+_IN_WORDS = {  # what a notebook's error says -> what a user can do
+    r"MemoryError|an(?:no|')t allocate memory|CUDA out of memory": "not enough memory; close other programs, then the same command goes on from here",
+    r"\[Errno (28|122|27)\]|No space left on device": "no space left on device; make room, or put results elsewhere with --out DIR",
+    r"\[Errno (13|30)\]": "a file or folder cannot be written; make it writable, or put results elsewhere with --out DIR",
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseEx
 
     import papermill
 
-    for name in ("papermill", "traitlets"):
+    for name in ("papermill", "traitlets", "asyncio"):  # what failed is said by `_diagnose`, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
@@ -121,7 +128,7 @@ def _keep(working: Path, failed: Path) -> None:
 def _diagnose(error: BaseException | None, working: Path) -> tuple[str, str, int, int]:
     """Status, one-line cause, number of the cell in the source notebook and number of cells, from the partial notebook."""
     cells = _executed_cells(working)
-    kernel_died = type(error).__name__ == "DeadKernelError"
+    kernel_died = type(error).__name__ == "DeadKernelError" or (type(error) is RuntimeError and "Kernel died" in str(error))  # the second: as it started
     reached = [i for i, cell in enumerate(cells, start=1) if cell["metadata"].get("papermill", {}).get("start_time")]
     for index, cell in enumerate(cells, start=1):
         for output in cell.get("outputs", []) if not kernel_died else []:
@@ -132,18 +139,21 @@ def _diagnose(error: BaseException | None, working: Path) -> tuple[str, str, int
             if output["ename"] == "SystemExit":
                 return "failed", f"the cell called sys.exit({output['evalue']}); the notebook did not reach its end", index, len(cells)
             first = output["evalue"].strip().splitlines()[:1]
-            return "failed", ": ".join([output["ename"], *first]), index, len(cells)
+            return "failed", _with_remedy(": ".join([output["ename"], *first])), index, len(cells)
     if kernel_died:
-        return "failed", "the kernel died (killed, or out of memory)", reached[-1] if reached else 0, len(cells)
+        return "failed", KERNEL_DIED, reached[-1] if reached else 0, len(cells)
     if error is not None:
-        return "failed", f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 0, len(cells)
+        return "failed", _with_remedy(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"), 0, len(cells)
     return "failed", "the last cell did not write the end mark (run.finish)", len(cells), len(cells)
+
+
+def _with_remedy(error: str) -> str:
+    """An error's name and first line; before them, if memory or disk are the cause, what to do."""
+    said = next((words for pattern, words in _IN_WORDS.items() if re.search(pattern, error)), "")
+    return f"{said} ({error})" if said else error
 
 
 def _executed_cells(path: Path) -> list[dict]:
     """Cells of an executed notebook that its source has too (papermill's own additions left out); [] if unreadable."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return []
+    cells = read_json(path).get("cells", [])  # nbformat wrote them
     return [cell for cell in cells if not ADDED_TAGS & set(cell["metadata"].get("tags", []))]

@@ -8,13 +8,14 @@ import ast
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from ..files import file_hash, write_atomically
+from ..files import file_hash, read_json, write_atomically
 
 SHIPPED, RATINGS = "shipped", "ratings"
 
@@ -106,16 +107,23 @@ def reason_to_run(entry: dict | None, parts: dict[str, str], base: Path, shared:
     return ""
 
 
+def _is_entry(entry: object) -> bool:
+    """Whether a value can be a stage's entry; what a damaged or foreign manifest holds instead counts as never run."""
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name, {}), dict) for name in ("parts", "outputs")):
+        return False
+    texts = [*entry.get("parts", {}).values(), *entry.get("outputs", {}).values(), entry.get("status", ""), entry.get("executed", "")]
+    numbers = [entry.get(name, 0.0) for name in ("wall_time_s", "peak_memory_mb")]
+    whole = entry.get("status") != "done" or ("parts" in entry and "outputs" in entry)
+    return whole and all(isinstance(t, str) for t in texts) and all(type(n) in (int, float) and 0 <= n < 1e12 for n in numbers)
+
+
 class Manifest:
     """The manifest of one run: `stages[number]` holds status, signature, parts, outputs (path -> sha256), wall time and peak memory."""
 
     def __init__(self, path: Path, run: str) -> None:
         self.path = path
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            self.stages: dict[str, dict] = dict(data["stages"])
-        except (OSError, ValueError, KeyError, TypeError):
-            self.stages = {}
+        stages = read_json(path).get("stages")
+        self.stages: dict[str, dict] = {n: entry for n, entry in stages.items() if _is_entry(entry)} if isinstance(stages, dict) else {}
         self.run = run
 
     def save(self) -> None:
@@ -144,3 +152,26 @@ def run_lock(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         yield
+
+
+def remove_unfinished(*folders: Path) -> None:
+    """Remove what processes that were killed while they wrote left behind: `.name.<process>` (see `files.replacing`) of a process that is no more."""
+    for path in [path for folder in folders for path in folder.rglob(".*.*")]:
+        number = path.name.rpartition(".")[2]
+        if not number.isdecimal() or _runs(int(number)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs here."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,16 +1,18 @@
 """The runner: executes the notebooks in order, skips what has not changed, and says what happened.
 
-    python -m polypersona_lib.runner.pipeline [smoke|nano|ablations|sessions|paper] [options]        (what ./run_all.sh calls)
+    python -m polypersona_lib.runner.pipeline [PROFILE] [options]        (what ./run_all.sh calls)
 
 Exit status: 0 all stages done, 1 a stage failed, 2 bad arguments or bad input, 3 another run has this results folder, 130 interrupted.
 """
 
-import argparse
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the imports take their second ends the process without a traceback; `_signals` takes over when a run begins
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import errno
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -18,14 +20,16 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import processes, progress, servers
-from ..errors import InputError
-from ..registry import MODELS, REAL_MODELS, WEIGHTS
-from . import execution, manifest
+from .. import processes, progress
+from ..errors import InputError, printable
+from ..files import read_json
+from ..models import answer_budget
+from ..registry import WEIGHTS
+from . import doctor, execution, manifest
+from .options import parse
 from .stages import Project, Run, check_parameters, find_stages, no_stage, not_yet, of_profile
 
 
@@ -71,6 +75,7 @@ def run_stages(
         folder = Path(run.paths.results)
         with manifest.run_lock(folder):
             processes.end_orphans(folder / ".kernel")
+            manifest.remove_unfinished(folder, Path(run.paths.figures))
             with _signals():
                 return _run_chosen(Run(run, project), stages, declared, choice, variables or {}, say)
     except Interrupted as stop:
@@ -137,7 +142,7 @@ def _report_failure(outcome: execution.Outcome, notebook: Path, say: Callable) -
 
 @contextmanager
 def _signals():
-    """Turn SIGINT, SIGTERM and SIGHUP into one exception, once; a second one cannot disturb the clean-up."""
+    """Turn SIGINT, SIGTERM and SIGHUP into one exception, once; a second one disturbs neither the clean-up nor the end of the process that follows."""
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, _frame: object) -> None:
@@ -152,11 +157,14 @@ def _signals():
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        if signal.getsignal(signal.SIGINT) is stop:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
-_say = partial(print, flush=True)
+def _say(text: str) -> None:
+    """Print; a notebook's error and a file's name may hold what a terminal obeys."""
+    print(printable(text), flush=True)
 
 
 def default_profile() -> str:
@@ -170,12 +178,10 @@ def default_profile() -> str:
 
 def print_summary(folder: Path, *, seconds: float, say: Callable[[str], None] = print) -> None:
     """Print artefact -> file -> status, paper beside ours, total time and peak memory of the run in `folder`."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary = {}
+    summary = read_json(folder / "summary.json")
     for title, key in (("Artefacts", "artefacts"), ("Paper and this run", "headline")):
-        rows = [{name: "-" if value is None else str(value) for name, value in row.items()} for row in summary.get(key, [])]
+        listed = summary.get(key) if isinstance(summary.get(key), list) else []
+        rows = [{name: "-" if value is None else str(value) for name, value in row.items()} for row in listed if isinstance(row, dict)]
         if rows:
             columns = list(rows[0])
             widths = [max(len(name), *(len(row.get(name, "-")) for row in rows)) for name in columns]
@@ -186,67 +192,6 @@ def print_summary(folder: Path, *, seconds: float, say: Callable[[str], None] = 
     peak = max((entry.get("peak_memory_mb", 0.0) for entry in stages), default=0.0)
     work = sum(entry.get("wall_time_s", 0.0) for entry in stages)
     say(f"\nresults in {folder}\ntotal time {seconds:.1f} s (all stages when last run: {work:.1f} s), peak memory {peak:,.0f} MB")
-
-
-GUIDE = f"""\
-profiles:
-  smoke      two nano twins on 200 records: does everything work here? Minutes
-  nano       all seven families as nano twins, all records: 25 minutes on 2 cores, no GPU
-  ablations  what LoRA and 4 bits cost (notebook 07), one twin: 26 minutes
-  sessions   the same personas asked again (notebook 11), after nano: 25 minutes
-  paper      the hub models in 4 bits: hours, a 24 GB GPU and their weights
-
-models:
-  {", ".join(list(MODELS)[:4])},
-  {", ".join(list(MODELS)[4:])};
-  real models without a twin: {", ".join(REAL_MODELS)}
-
-  server:http://127.0.0.1:8000/v1#NAME: a model behind any OpenAI-compatible address, asked as it is beside
-  the run's own models. Its key comes from POLYPERSONA_API_KEY (for api.openai.com also OPENAI_API_KEY)
-
-what a run writes:
-  results/<run>/report.html, tables/, scores/, notebooks/ (executed copies), and figures/<run>/
-
-examples:
-  ./run_all.sh smoke                              a first try
-  ./run_all.sh nano --only 04 --force             notebook 04 once more, in a run that has got so far
-  ./run_all.sh nano --split grouped               no persona in two splits; goes to results/nano-grouped
-  ./run_all.sh nano --models phi-2 --out ~/phi    one family, beside the other results
-
-other commands (the probe, scoring your own predictions, a pre-flight): python -m polypersona_lib --help
-"""
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line (see --help); exits with status 2 on a mistake."""
-    about = "Rebuild every table and figure of the paper; only what has changed is run again."
-    parser = argparse.ArgumentParser(prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, description=about, epilog=GUIDE)
-    profiles = ("smoke", "nano", "ablations", "sessions", "paper")
-    parser.add_argument("profile", nargs="?", choices=profiles, help="see below; default: paper with a CUDA GPU, else nano")
-    parser.add_argument("--from", dest="first", default="", metavar="NN", help="start at this notebook; the ones before it must have been run")
-    parser.add_argument("--only", default="", metavar="NN", help="run this notebook only; the ones before it must have been run")
-    parser.add_argument("--force", action="store_true", help="run again what has not changed, too")
-    parser.add_argument("--split", default="paper", choices=("paper", "grouped"), help="rows as in the paper, or no persona in two splits")
-    parser.add_argument("--faults", default="stop", choices=("stop", "neutralise", "drop"), help="chat markers, leaks: stop, defuse, or drop rows")
-    parser.add_argument("--data", default="", metavar="DIR", help="another data set instead of the embedded one")
-    parser.add_argument("--out", default="", metavar="DIR", help="put results/ and figures/ here instead of the project folder")
-    parser.add_argument("--seed", type=int, default=42, metavar="N", help="of training and sampling (default 42)")
-    parser.add_argument("--models", default="", metavar="A,B", help="only these models, and models on servers (see below)")
-    servers.add_limits(parser)
-    own = "of real models: the GGUF file of their package, or the hub's pinned revision (other weights, other numbers, its own results folder)"
-    parser.add_argument("--weights", default="own", choices=("own", "hub"), help=own)
-    options = parser.parse_args(argv)
-    for name in ("first", "only"):
-        if getattr(options, name).isdigit():
-            setattr(options, name, getattr(options, name).zfill(2))
-    if options.first and options.only:
-        parser.error("--from and --only exclude each other")
-    options.data, options.out = (str(Path(text).expanduser().resolve()) if text else "" for text in (options.data, options.out))
-    if options.data and not Path(options.data).is_dir():
-        parser.error(f"--data: {options.data} {'is a file, not a folder with train, val and test' if Path(options.data).exists() else 'does not exist'}")
-    if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
-        parser.error(f"--out: {options.out} is a file, not a folder")
-    return options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -261,17 +206,24 @@ def main(argv: list[str] | None = None) -> int:
     if options.weights == "hub":
         os.environ[WEIGHTS] = "hub"
     try:
-        limits, run = servers.limit_variables(options), config.RunConfig(**parameters)
+        limits, run = answer_budget.limit_variables(options), config.RunConfig(**parameters)
     except (ValueError, KeyError) as error:
-        print(f"error: {error.args[0] if error.args else error}")
+        _say(f"error: {error.args[0] if error.args else error}")
         return 2
-    print(f"run {run.name}: profile {parameters['profile']}{chosen}, split {options.split}, seed {options.seed} -> {run.paths.results}", flush=True)
+    try:
+        lines = [] if options.only else doctor.before_training(run)
+    except InputError as error:
+        print(f"error: {error}")
+        return 2
+    _say(f"run {run.name}: profile {parameters['profile']}{chosen}, split {options.split}, seed {options.seed} -> {run.paths.results}")
+    for line in lines:
+        _say(line)
     offline = {} if parameters["profile"] == "paper" or options.weights == "hub" else {"HF_HUB_OFFLINE": "1"}
     try:
         choice = Choice(options.first, options.only, options.force)
         status = run_stages(run, parameters, choice=choice, variables={**offline, **limits}, say=_say)
     except OSError as error:
-        print(f"error: {_why_not_written(error, run.paths.results)}")
+        _say(f"error: {_why_not_written(error, run.paths.results)}")
         return 1
     if status == 0:
         print_summary(Path(run.paths.results), seconds=time.monotonic() - began, say=_say)
@@ -280,9 +232,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _why_not_written(error: OSError, folder: Path) -> str:
     """An error of the system in words; if nothing could be written, with the way out."""
-    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+    ways = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable")
+    ways |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there")
+    ways |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "move that file away, a folder is needed there")
+    if error.errno not in ways:
         return str(error)
-    room = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+    room = ways[error.errno]
     return f"cannot write to {error.filename or folder}: {os.strerror(error.errno).lower()}; {room}, or put results elsewhere with --out DIR"
 
 

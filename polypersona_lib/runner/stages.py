@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import notebook_graph
+from ..config import PROFILES
 from ..errors import InputError
 from ..files import file_hash, value_hash
-from ..notebook_graph import ASIDE, EARLIER, READS
+from ..locate import ALSO_SMOKE, ASIDE, EARLIER, READS, notebook_cells
 from ..paths import ROOT
 from . import manifest
 from .execution import Outcome
@@ -34,7 +34,9 @@ def find_stages(notebooks: Path) -> dict[str, Path]:
 def of_profile(stages: Mapping[str, Path], profile: str) -> dict[str, Path]:
     """The stages that a profile runs: its own and stage 01 for a study that stands aside, all the others else."""
     own = {number for number, name in ASIDE.items() if name == profile}
-    return {number: path for number, path in stages.items() if (number in own | {"01"} if own else number not in ASIDE)}
+    aside = set(ASIDE) - set(ALSO_SMOKE if profile == "smoke" else ())
+    without = {*aside, *(PROFILES[profile].without if profile in PROFILES else ())}
+    return {number: path for number, path in stages.items() if (number in own | {"01"} if own else number not in without)}
 
 
 def no_stage(number: str, stages: Mapping[str, Path]) -> str:
@@ -54,7 +56,7 @@ def not_yet(lacking: Sequence[str], run: str) -> str:
 
 def declared_parameters(path: Path) -> dict[str, Any]:
     """Names and default values of a notebook's cell tagged `parameters`. Raises InputError unless it is one cell of literal assignments."""
-    cells = [cell for cell in notebook_graph.notebook_cells(path) if "parameters" in cell["tags"]]
+    cells = [cell for cell in notebook_cells(path) if "parameters" in cell["tags"]]
     if len(cells) != 1:
         raise InputError(f"{path.name} has {len(cells)} cells tagged 'parameters', expected one")
     values = {}
@@ -137,7 +139,7 @@ class Run:
 
     def parts(self, number: str, notebook: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
         """The stage's signature, part by part: `{what: hash}`."""
-        cells = notebook_graph.notebook_cells(notebook)
+        cells = notebook_cells(notebook)
         code = [cell["source"] for cell in cells if cell["type"] == "code"]
         parts = {f"notebook {notebook.name}": value_hash(cells)}
         parts |= {f"parameter {name}": value_hash(value) for name, value in parameters.items() if name != "out"}

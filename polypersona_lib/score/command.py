@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from .. import resampling
-from ..errors import InputError
+from ..errors import InputError, exit_status
 from ..files import csv_text, write_atomically
+from ..intake.answers_folder import read_answers_folder
 from ..intake.predictions_file import read_predictions, unused
 from ..scoring import diagnosis, metric_table, readability
 from . import file_scores, printing
@@ -58,21 +59,25 @@ def _report(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict, mi
     }  # fmt: skip
 
 
-def run(names: list[str], *, json_path: str | None = None, csv_path: str | None = None, seed: int = resampling.SEED) -> dict:
-    """Score and compare the files, print the tables, write what is asked for. Returns what `--json` writes. Raises InputError."""
+def run(names: list[str], *, json_path: str | None = None, csv_path: str | None = None, seed: int = resampling.SEED, judged: bool = False) -> dict:
+    """Score and compare the files, print the tables, write what is asked for. `judged`: also how odd the words are (`scoring.fluency`).
+
+    Returns: what `--json` writes. Raises: InputError.
+    """
     for path in (json_path, csv_path):
         _check_output(path, names)
     errors, files = [], {}
     for name in names:
         try:
-            files[name] = read_predictions(name)
+            files |= read_answers_folder(name) if Path(name).is_dir() else {name: read_predictions(name)}
         except InputError as error:
             errors.append(str(error))
     if errors:
         raise InputError("\n".join(errors))
+    judge = _judge() if judged else None
     report, tables, scored = {"files": []}, [], {}
     for name, frame in files.items():
-        lines, scored[name], notes = file_scores.score_file(frame, seed=seed)
+        lines, scored[name], notes = file_scores.score_file(frame, judge=judge, seed=seed)
         whole, read = lines[lines["group"] == ""], scored[name].reindex(frame["id"])[[*readability.MEASURES, "unknown_words"]].set_index(frame.index)
         missing, findings = file_scores.missing_columns(frame, whole), diagnosis.diagnose(frame.assign(**read), whole)
         printing.print_file(name, frame, lines, notes, missing, findings, unused(frame))
@@ -93,26 +98,32 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
     return report
 
 
+def _judge():
+    """The language model that judges the wording. Raises InputError, one line, if it is not on this machine."""
+    from ..scoring.fluency import judge_here
+
+    judge, reason = judge_here()
+    if judge is None:
+        raise InputError(f"--fluency: {reason}")
+    return judge
+
+
 def main(argv: list[str]) -> int:
     """The `score` command. Exit status 0, or 2 for bad usage or bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m polypersona_lib score", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Score predictions against references; compare files that share ids.", epilog=_HELP,
     )  # fmt: skip
-    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON lines, a JSON array, Parquet, CSV or TSV")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON lines, a JSON array, Parquet, CSV or TSV; or a folder that ask has written")
     parser.add_argument("--json", metavar="FILE", help="write everything that is printed, and more, as JSON")
     parser.add_argument("--csv", metavar="FILE", help="write the scores and the comparisons as CSV")
     parser.add_argument("--seed", type=int, default=resampling.SEED, help="seed of intervals and tests (default %(default)s)")
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
-        run(list(dict.fromkeys(options.files)), json_path=options.json, csv_path=options.csv, seed=options.seed)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    parser.add_argument("--fluency", action="store_true", help="also how odd the words are to SmolLM2-135M: nats a token (about a minute a thousand answers)")
+    return exit_status(parser, argv, _run_as_asked)
+
+
+def _run_as_asked(options: argparse.Namespace) -> None:
+    run(list(dict.fromkeys(options.files)), json_path=options.json, csv_path=options.csv, seed=options.seed, judged=options.fluency)
 
 
 _HELP = """columns:

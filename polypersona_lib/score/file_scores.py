@@ -8,7 +8,7 @@ import pandas as pd
 
 from .. import resampling, stats
 from ..files import sha256
-from ..scoring import metric_table, metrics, readability, set_scores, swap
+from ..scoring import fluency, metric_table, metrics, readability, swap
 from ..scoring.encoder import load_encoder
 from ..scoring.option_labels import read_option
 from ..world.questions import in_common_order, label_set
@@ -57,8 +57,6 @@ def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
     known = frame.assign(persona_id=_respondents(frame), question_id=_questions(frame), persona=frame["persona"] if "persona" in frame else "")
     known = known.dropna(subset=["persona", "question_id"])
     known = known[_sample(known)]
-    if "options" in known:
-        known = known.assign(chosen=_options_read(known, "prediction", -1), target=_options_read(known, "reference", math.nan))
     scores = swap.swap_scores(known, phrases=swap.phrases_of(known["question_id"]), encoder=encoder)
     return scores[[c for c in scores if c.startswith("swap_") and ("persona" in frame or not c.endswith(("_masked", "_content")))]]
 
@@ -67,24 +65,27 @@ def _readable_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """(`readability.measure` of the file, published answers to its questions that it is compared with, too)."""
     people, questions = _respondents(frame), _questions(frame)
     known = frame.assign(persona_id="row " + frame["id"] if people is None else people, question_id=np.nan if questions is None else questions)
-    if "options" in known:
-        known = known.assign(chosen=_options_read(known, "prediction", -1), target=_options_read(known, "reference", math.nan))
     pool, published = reading_pool(known)
     return readability.measure(known, pool=pool), published
 
 
-def _options_read(frame: pd.DataFrame, column: str, lost: float) -> list[float]:
-    """The option that the label rule reads from each closed row's text; `lost` where it reads none, NaN for open rows."""
-    read = [read_option(t, o) if isinstance(o, list) else math.nan for t, o in zip(frame[column], frame["options"], strict=True)]
-    return [lost if r is None else r for r in read]
+def with_options_read(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the options that the label rule reads from each closed row's texts: `chosen` (-1: none read) and `target` (NaN: none); NaN for open rows."""
+    if "options" not in frame:
+        return frame
+    columns = {}
+    for name, column, lost in (("chosen", "prediction", -1), ("target", "reference", math.nan)):
+        read = [read_option(t, o) if isinstance(o, list) else math.nan for t, o in zip(frame[column], frame["options"], strict=True)]
+        columns[name] = [lost if r is None else r for r in read]
+    return frame.assign(**columns)
 
 
 def _options_of_both(frame: pd.DataFrame) -> pd.DataFrame:
     """The closed rows that did not fail and whose reference names an option: columns said (-1: none read), truth, size. Options are positions in the order
-    that all rows with the same labels share."""
+    that all rows with the same labels share. Args: frame: of `with_options_read`."""
     closed = frame[frame["options"].notna() & (frame["status"] == "ok")]
-    read = {"said": _options_read(closed, "prediction", -1), "truth": _options_read(closed, "reference", math.nan)}
-    both = pd.DataFrame({side: in_common_order(closed["options"], places) for side, places in read.items()}, index=closed.index)
+    read = {side: in_common_order(closed["options"], closed[column]) for side, column in (("said", "chosen"), ("truth", "target"))}
+    both = pd.DataFrame(read, index=closed.index)
     return both.assign(size=closed["options"].map(len)).dropna().astype(int)
 
 
@@ -154,7 +155,7 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
     }
     otherwise = {
         "swap": "two or more people who answer the same question", "reading": "longer answers, or more references",
-        "stance": "closed questions whose references name an option", "set": "two or more rows",
+        "judge": "the option --fluency", "stance": "closed questions whose references name an option", "set": "two or more rows",
         "distribution": f"{ITEM_ANSWERS} or more readable answers to the same closed question",
     }  # fmt: skip
     needs = {}
@@ -174,7 +175,7 @@ def missing_columns(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, str]:
     return needs
 
 
-def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+def score_file(frame: pd.DataFrame, *, encoder=None, judge=None, seed: int = resampling.SEED) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Everything that can be said about one file. If it names people, its intervals resample people: rows of one person are not independent.
 
     Returns: (lines: group ("" or "domain: ..."), metric, value, lo, hi, n, n_failed; rows: by id the row metrics, stance_acc and, if known, the swap's and
@@ -182,11 +183,14 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
         (turns of phrase that the swap gap on content leaves out), `published` (answers of the
         embedded data set that the reasons are compared with), and for the distributions `items` and `uniform`).
     """
+    frame = with_options_read(frame)
     encoder, people = encoder or load_encoder(), _respondents(frame)
     rows = metrics.score_rows(frame, encoder=encoder)
     both = _options_of_both(frame) if "options" in frame else pd.DataFrame(columns=["said", "truth", "size"])
     read, published = _readable_rows(frame)
     rows = rows.join(read)
+    if judge is not None:
+        rows = rows.join(fluency.measure_fluency(frame, judge))
     rows["stance_acc"] = (both["said"] == both["truth"]).astype(float)
     if people is not None:
         rows["cluster"] = people
@@ -196,7 +200,7 @@ def score_file(frame: pd.DataFrame, *, encoder=None, seed: int = resampling.SEED
     cluster = "cluster" if people is not None else None
     whole = metrics.summarise_rows(rows, metrics=names, cluster=cluster, seed=seed).to_dict("records")
     distribution, notes = item_lines(frame, both, seed=seed)
-    whole += set_scores.score_set(frame, seed=seed).to_dict("records") + _kappa_line(frame, both, people, seed) + distribution
+    whole += metrics.score_set(frame, seed=seed).to_dict("records") + _kappa_line(frame, both, people, seed) + distribution
     table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
     for name in (g for g in left_out.GROUPS if g in frame):
         kept = [m for m in HEADLINES if m in names]
@@ -258,4 +262,4 @@ def compare_files(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame
     if not lines:
         return pd.DataFrame(), notes
     table = pd.concat(lines, ignore_index=True)[["a", "b", "metric", "difference", "lo", "hi", "n", "d", "p"]]
-    return table.assign(p_holm=stats.holm(table["p"])), notes
+    return table.assign(p_holm=resampling.holm(table["p"])), notes

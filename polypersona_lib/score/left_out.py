@@ -5,7 +5,7 @@ import importlib.metadata
 import pandas as pd
 
 from ..errors import quoted
-from ..scoring import set_scores
+from ..scoring import metrics
 from ..scoring.encoder import MAX_TOKENS, Encoder
 from ..scoring.metrics import ROUGES
 from ..texts import looks_english, spaced
@@ -50,7 +50,9 @@ def _swap(frame: pd.DataFrame, rows: pd.DataFrame, sampled: bool) -> list[str]:
     if not swapped.any():
         return []
     out = ~rows["failed"] & ~swapped
-    unnamed = out & pd.concat([frame[[c for c in pair if c in frame]].isna().all(axis=1) for pair in (("persona_id", "persona"), ("question_id", "question"))], axis=1).any(axis=1)  # noqa: E501
+    unnamed = out & pd.concat(
+        [frame[[c for c in pair if c in frame]].isna().all(axis=1) for pair in (("persona_id", "persona"), ("question_id", "question"))], axis=1
+    ).any(axis=1)  # noqa: E501
     unnamed |= out & frame["persona"].isna() if "persona" in frame else unnamed
     said = [f"swap: {_rows(int(unnamed.sum()))} left out that name no person, card or question"] if unnamed.any() else []
     if sampled:
@@ -109,7 +111,7 @@ def signatures(frame: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> dic
     differ = int((rows.loc[alive, list(ROUGES)].to_numpy() != rows.loc[alive, [f"{r}_ascii" for r in ROUGES]].to_numpy()).any(axis=1).sum())
     own = "the same in all rows" if not differ else f"differ in {_rows(differ)}"
     texts = {
-        "bleu_corpus": set_scores.bleu_signature() + (f"|characters apart:{apart} texts" if apart else ""),
+        "bleu_corpus": metrics.bleu_signature() + (f"|characters apart:{apart} texts" if apart else ""),
         "rouge1": f"rouge_score {importlib.metadata.version('rouge-score')}|words:any script|stem:porter (ASCII)|own words:{own}",
         "bertscore_f1": encoder.signature,
     }

@@ -5,7 +5,7 @@ import textwrap
 
 import pandas as pd
 
-from ..errors import quoted
+from ..errors import printable, quoted
 from ..scoring import diagnosis, metric_table
 
 WIDTH, MOST_GROUPS, MOST_NOTES = 80, 15, 12
@@ -15,8 +15,12 @@ GROUP_COLUMNS = {  # metric -> heading in the tables by group
 }  # fmt: skip
 
 
+def _print(text: str) -> None:
+    print(printable(text))
+
+
 def _say(text: str, *, first: str = "  ", rest: str = "    ") -> None:
-    print(textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False))
+    _print(textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False))
 
 
 def _name(name: str) -> str:
@@ -38,27 +42,27 @@ def print_file(name: str, frame: pd.DataFrame, lines: pd.DataFrame, notes: dict,
     """One file: findings, scores with intervals, scores by group, and what was not computed. Arguments: see `command.run`."""
     failed = int((frame["status"] == "failed").sum())
     people = "" if notes["people"] is None else f", {notes['people']} people"
-    print(f"\n{_name(name)}: {len(frame)} rows{people}" + (f", {failed} failed (counted, not scored)" if failed else ""))
+    _print(f"\n{_name(name)}: {len(frame)} rows{people}" + (f", {failed} failed (counted, not scored)" if failed else ""))
     _print_reading(frame.attrs.get("notes", {}), len(frame))
     _print_findings(findings, diagnosis.not_checked(frame), len(frame))
     whole = lines[lines["group"] == ""]
-    print(f"\n  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
+    _print(f"\n  {'metric':42} {'value':>7}  {'95 % interval':18} {'n':>6}")
     values = dict(zip(whole["metric"], whole["value"], strict=True))
     for line in whole.itertuples():
         if line.metric.endswith("_ascii") and line.value == values[line.metric.removesuffix("_ascii")]:
             continue  # the signature says that both are the same
-        print(f"  {metric_table.METRICS[line.metric].label:42} {_number(line.value):>7}  {_interval(line.lo, line.hi):18} {line.n:6}")
+        _print(f"  {metric_table.METRICS[line.metric].label:42} {_number(line.value):>7}  {_interval(line.lo, line.hi):18} {line.n:6}")
     _print_footnotes(whole, notes)
     for by, part in lines[lines["group"] != ""].groupby(lines["group"].str.partition(": ")[0], sort=False):
         _print_groups(by, part)
     if missing:
-        print("\n  not computed:")
+        _print("\n  not computed:")
     for reason, ids in itertools.groupby(sorted(missing, key=lambda m: missing[m]), key=lambda m: missing[m]):
         _say(f"{', '.join(ids)}: needs {reason}", first="    ", rest="      ")
     if unused:
         _say(f"columns not used: {', '.join(unused)}")
     for metric, text in notes["signatures"].items():
-        print(f"  {metric_table.METRICS[metric].label}:")
+        _print(f"  {metric_table.METRICS[metric].label}:")
         _say(text, first="    ")
 
 
@@ -71,7 +75,7 @@ def _print_reading(notes: dict[str, int], rows: int) -> None:
 
 
 def _print_findings(findings: list, unchecked: list[str], rows: int) -> None:
-    print("  findings:" if findings else "  findings: none of the faults that were looked for")
+    _print("  findings:" if findings else "  findings: none of the faults that were looked for")
     for finding in findings:
         _say(f"{finding.severity}: {finding.text} (n {finding.n})", first="    ", rest="      ")
     for text in unchecked:
@@ -104,10 +108,10 @@ def _print_groups(by: str, lines: pd.DataFrame) -> None:
     table = lines.pivot(index="group", columns="metric", values="value")
     count = lines.groupby("group")[["n", "n_failed"]].max()
     shown = [m for m in GROUP_COLUMNS if m in table]
-    print(f"\n  {'by ' + by:20} {'n':>6} " + " ".join(f"{GROUP_COLUMNS[m]:>8}" for m in shown))
+    _print(f"\n  {'by ' + by:20} {'n':>6} " + " ".join(f"{GROUP_COLUMNS[m]:>8}" for m in shown))
     for group, row in table.head(MOST_GROUPS).iterrows():
         text = quoted(group.partition(": ")[2], 20)[1:-1]
-        print(f"  {text:20} {count.loc[group, 'n']:6} " + " ".join(f"{row[m]:8.3f}" if row[m] == row[m] else f"{'–':>8}" for m in shown))
+        _print(f"  {text:20} {count.loc[group, 'n']:6} " + " ".join(f"{row[m]:8.3f}" if row[m] == row[m] else f"{'–':>8}" for m in shown))
     if len(table) > MOST_GROUPS:
         _say(f"... and {len(table) - MOST_GROUPS} more: --json or --csv")
 
@@ -115,16 +119,16 @@ def _print_groups(by: str, lines: pd.DataFrame) -> None:
 def print_comparison(table: pd.DataFrame, notes: list[str], *, only: tuple[str, ...] | None = None) -> None:
     """Every two files, paired; `only`: the metrics printed (default: all)."""
     for (a, b), part in table.groupby(["a", "b"], sort=False) if len(table) else []:
-        print(f"\n{_name(a)} minus {_name(b)} (same ids)")
-        print(f"  {'metric':38} {'diff':>7}  {'95 % interval':18} {'d':>5} {'p':>5}")
+        _print(f"\n{_name(a)} minus {_name(b)} (same ids)")
+        _print(f"  {'metric':38} {'diff':>7}  {'95 % interval':18} {'d':>5} {'p':>5}")
         for line in part[part["metric"].isin(only)].itertuples() if only else part.itertuples():
             d = f"{line.d:.2f}" if abs(line.d) < 10 else "–"  # no number where all differences are alike
             if abs(line.d) >= 10:
                 d = ">10" if line.d > 0 else "<-10"
             p = f"{line.p_holm:.3f}" if line.p_holm >= 0.001 else "<.001"
             label = metric_table.METRICS[line.metric].label
-            print(f"  {label:38} {line.difference:7.4f}  {_interval(line.lo, line.hi):18} {d:>5} {p:>5}")
-        print(f"  n: {part['n'].max()} rows" + ("" if part["n"].nunique() == 1 else f" (some metrics fewer, down to {part['n'].min()})"))
+            _print(f"  {label:38} {line.difference:7.4f}  {_interval(line.lo, line.hi):18} {d:>5} {p:>5}")
+        _print(f"  n: {part['n'].max()} rows" + ("" if part["n"].nunique() == 1 else f" (some metrics fewer, down to {part['n'].min()})"))
     if len(table):
         _say(
             f"p: paired permutation test, Holm-corrected over all {len(table)} lines; d: the mean difference in standard deviations of the differences."

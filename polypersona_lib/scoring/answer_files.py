@@ -1,29 +1,25 @@
-"""The answers that are scored: every record with the option its reference takes, and the predictions of every system, one file each."""
+"""The answers that are scored: the records of a run, and the predictions of every system, one file each."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from .. import paths
 from ..config import RunConfig
+from ..errors import InputError
 from ..files import write_atomically
 from ..locate import find, headless
 from ..prompts import chat
 from ..world import dataset
-from .option_labels import options_of, read_option
-
-
-def with_targets(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `target`, the option the reference takes: the known truth of embedded records, else what the label rule finds (NaN: none)."""
-    known = [t.get("option") if isinstance(t, dict) and t.get("option", -1) >= 0 else None for t in frame.get("truth", [None] * len(frame))]
-    read = [k if k is not None else read_option(r, o) if o else None for k, r, o in zip(known, frame["reference"], options_of(frame), strict=True)]
-    return frame.assign(target=np.array([np.nan if option is None else option for option in read], dtype=float))
+from ..world.questions import options_of
 
 
 def load_data(run: RunConfig) -> dict[str, pd.DataFrame]:
-    """The run's three splits with `target` (the option each reference takes) and `part`; opened alone: the published data set."""
+    """The run's three splits with `part`; opened alone: the published data set. `option_labels.with_targets` adds the option that each reference takes.
+
+    Raises: InputError if the run's data are an earlier version of the embedded ones.
+    """
     try:
         folder = find(run, "dataset")
     except FileNotFoundError:
@@ -31,8 +27,10 @@ def load_data(run: RunConfig) -> dict[str, pd.DataFrame]:
             raise
         folder = paths.DATASET / run.split
         print(f"dataset: this run has none yet, so the published one is read (data/polypersona/{run.split})")
-    parts = {part: dataset.read_split(folder, part) for part in dataset.SPLITS}
-    return {name: with_targets(frame).assign(part=name) for name, frame in parts.items()}
+    report = json.loads(file.read_text(encoding="utf-8")) if (file := folder / "report.json").is_file() else {}
+    if said := dataset.older_version(report, f"{folder.parent.name}/dataset", f"./run_all.sh {run.profile} rebuilds the run"):
+        raise InputError(said)
+    return {part: dataset.read_split(folder, part).assign(part=part) for part in dataset.SPLITS}
 
 
 def predictions_frame(test: pd.DataFrame, answers: list[str], system: str, *, reasons: list[str] | None = None) -> pd.DataFrame:
@@ -61,5 +59,5 @@ def load_predictions(folder: Path) -> pd.DataFrame:
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise FileNotFoundError(f"{folder}: no predictions; run notebook 04 first")
-    frames = [pd.DataFrame([json.loads(line) for line in f.read_text(encoding="utf-8").splitlines()]).assign(system=f.stem) for f in files]
+    frames = [pd.DataFrame([json.loads(line) for line in f.read_text(encoding="utf-8").split("\n") if line]).assign(system=f.stem) for f in files]
     return pd.concat(frames, ignore_index=True)

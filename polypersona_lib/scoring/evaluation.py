@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from .. import resampling, stats
+from .. import resampling
 from ..cells import DASH
 from ..config import RunConfig
 from ..files import csv_text
 from ..locate import find
 from ..systems import SYSTEM_KINDS, system_kind, system_labels, system_order
 from ..world.questions import in_common_order
-from . import diagnosis, metrics, readability, set_scores, swap
+from . import diagnosis, fluency, metrics, readability, swap
 from .answer_files import load_predictions
 from .encoder import load_encoder
 from .option_labels import read_option
@@ -25,11 +25,12 @@ MODEL_METRICS = ("bleu", "rouge1", "rouge2", "rougeL", "bertscore_f1", "quality"
 SWAPS = ("rouge1", "rouge1_masked", "rouge1_content", "semantic", "option")
 
 
-def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, reader: StanceReader | None) -> pd.DataFrame:
+def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, reader: StanceReader | None, judge: fluency.Judge | None = None) -> pd.DataFrame:
     """All row metrics of all systems.
 
     Args:
         preds: from `load_predictions`. everyone: all splits' records with `target`. reader: of answers without a label; None: the label rule alone.
+            judge: of how odd the words are, asked about the models' answers; None: not measured.
     Returns: one row a system and test record: the metrics, `length_chars`, `chosen`, `target` (options as positions in the order that all rows with these
         labels share), `n_options`, `swap_gap_*`, `swap_auc_*`, `pair_in_train`, and what `readability.measure` gives.
     """
@@ -43,6 +44,9 @@ def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, read
     swapped = swap.swap_scores(preds, phrases=phrases, encoder=encoder)
     options = list(preds["options"].where(preds["options"].notna(), None))
     read = readability.measure(preds, pool=everyone.assign(chosen=everyone["target"]))
+    if judge is not None:
+        models = preds[preds["system"].map(system_kind).isin(["untuned", "tuned"])]
+        read = read.join(fluency.measure_fluency(models, judge).reindex(read.index))
     train = everyone[everyone["part"] == "train"]
     seen = set(zip(train["persona_id"], train["question_id"], strict=True))
     return rows.assign(
@@ -67,19 +71,21 @@ def _chosen_options(preds: pd.DataFrame, reader: StanceReader | None) -> np.ndar
 
 
 def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """Each system's scores with 95 % bootstrap intervals: (system, metric, value, lo, hi, n, n_failed).
+    """Each system's scores with 95 % bootstrap intervals: (system, metric, value, lo, hi, n, n_failed, n_cut); `n_cut`: rows with a text that the encoder cuts.
 
     Personas are resampled, not rows: answers of one persona are alike (ROUGE-1's interval is a tenth wider for it on the paper's split, with 1.5 rows a
-    persona, and more on the grouped one, with 8). Corpus BLEU resamples rows; diversity is sampled without replacement (`set_scores`).
+    persona, and more on the grouped one, with 8). Corpus BLEU resamples rows; diversity is sampled without replacement (`metrics.score_set`).
     """
     swaps = [f"swap_{kind}_{name}" for name in SWAPS for kind in ("gap", "auc") if f"swap_{kind}_{name}" in rows]
-    reading = [m for m in readability.MEASURES if m in rows]
+    reading = [m for m in (*readability.MEASURES, *fluency.FLUENCY) if m in rows]
     table = [metrics.summarise_rows(rows, metrics=names, cluster="persona_id", seed=seed) for names in (MODEL_METRICS, reading, swaps)]
     for system, part in rows.groupby("system", sort=False):
-        whole = set_scores.score_set(preds[preds["system"] == system], seed=seed)
+        whole = metrics.score_set(preds[preds["system"] == system], seed=seed)
         stances = pd.DataFrame(_stance_scores(part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]], seed))
         table += [t.assign(system=system, n_failed=int(part["failed"].sum())) for t in (whole, stances) if len(t)]
-    return pd.concat(table, ignore_index=True)
+    cuts = rows.groupby("system")["cut"].sum() if "cut" in rows else pd.Series(dtype=int)
+    table = pd.concat(table, ignore_index=True)
+    return table.assign(n_cut=table["system"].map(cuts).fillna(0).astype(int))
 
 
 def _stance_scores(closed: pd.DataFrame, seed: int) -> list[dict]:
@@ -107,7 +113,7 @@ def compare_systems(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, wan
     people = wide.index.get_level_values("persona_id")
     means = resampling.bootstrap_means(gaps, clusters=people, seed=seed).rename(columns={"mean": "difference"})
     p = resampling.permutation_p(gaps, clusters=people, seed=seed)
-    return means.assign(d=(gaps.mean() / gaps.std().replace(0, np.nan)).to_numpy(), p=p, p_holm=stats.holm(p)).reset_index()
+    return means.assign(d=(gaps.mean() / gaps.std().replace(0, np.nan)).to_numpy(), p=p, p_holm=resampling.holm(p)).reset_index()
 
 
 def span_table(table: pd.DataFrame, labels: Mapping[str, str], form: str = ".3f") -> pd.DataFrame:
@@ -128,10 +134,11 @@ def span_table(table: pd.DataFrame, labels: Mapping[str, str], form: str = ".3f"
 def orders_beside_paper(table: pd.DataFrame, printed: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     """Whether our models stand in the paper's order: one row a metric, first_paper and first_ours (keys; the paper has ties), rank correlation.
 
-    Args: table, printed: models by metrics, ours and the paper's (`paper.printed_scores("Table II")`); only the models of `table` are compared.
+    Args: table, printed: models by metrics, ours and the paper's (`paper.printed_scores("Table II")`). Only the models of `table` are compared; one alone
+            has no order.
     """
     rows = {}
-    for metric in wanted:
+    for metric in wanted if len(table) > 1 else ():
         both = pd.DataFrame({"paper": printed[metric], "ours": table[metric]}).loc[table.index]
         first = both.index[both["paper"] == both["paper"].max()]
         rows[metric] = {"first_paper": list(first), "first_ours": both["ours"].idxmax(), "rank_correlation": both.corr("spearman").iloc[0, 1]}
@@ -163,7 +170,10 @@ def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame,
         return tuple(table[table["system"].isin(known)].reset_index(drop=True) for table in tables)
     preds = load_predictions(source)
     preds = preds[preds["system"].isin(known)].reset_index(drop=True)
-    rows = score_rows(run, preds, pd.concat(parts.values(), ignore_index=True), stance_reader(run))
+    judge, reason = fluency.judge_here() if run.settings.fluency else (None, "")
+    if reason:
+        print(f"how odd the words are is not measured: {reason}")
+    rows = score_rows(run, preds, pd.concat(parts.values(), ignore_index=True), stance_reader(run), judge)
     systems, folder = score_systems(rows, preds, seed=run.seed), run.paths.folder("scores")
     rows.to_parquet(folder / "rows.parquet", index=False, compression="zstd")
     systems.round(6).to_csv(folder / "systems.csv", index=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from ..stats import holm
+from ..resampling import holm
 from ..systems import is_untuned, untuned
 
 TRUTH = "truth"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One line of the metric table. `scope`: row, reading, set, stance, swap or distribution; `direction`: higher, lower or "1" (closest to 1 is best)."""
+    """One line of the metric table. `scope`: row, reading, judge, set, stance, swap or distribution; `direction`: higher, lower or "1" (closest to it)."""
 
     id: str
     label: str
@@ -62,6 +62,11 @@ METRICS = {
         Metric("reason_fits", "Reason fits option", "reading",
                _OURS + "0 if the nearest reason given to the question for an option of the other half of the scale is clearly nearer (TF-IDF cosine, by .25) "
                "than the nearest for one of the own half; else 1."),
+        Metric("nats_token", "Nats a token (SmolLM2)", "judge",
+               _OURS + "the mean -log probability of an answer's tokens under the untuned SmolLM2-135M that sees the text alone: how odd the words are. A text "
+               "that repeats itself, or says next to nothing, has few.", "lower"),
+        Metric("nats_over_reference", "Nats a token over the reference", "judge",
+               _OURS + "nats_token of the answer minus that of its own reference: 0 is as usual a wording as the reference's.", "lower"),
         Metric("distinct1", "Distinct-1", "set", _OURS + "distinct words over all words of the set, lower-cased" + _CHARACTERS, version="2"),
         Metric("distinct2", "Distinct-2", "set", _OURS + "distinct word pairs over all word pairs of the set, lower-cased" + _CHARACTERS, version="2"),
         Metric("self_bleu", "Self-BLEU", "set", _OURS + "the mean NLTK BLEU (method 1) of up to 100 sampled answers, each against the other sampled ones, "

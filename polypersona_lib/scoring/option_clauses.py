@@ -158,7 +158,7 @@ def _stated(options: OptionList, text: Words, a: int, b: int, hit: Hit) -> State
 
 
 def _idiom(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
-    """"Could not agree more" and "could not be more satisfied" as "very"."""
+    """ "Could not agree more" and "could not be more satisfied" as "very"."""
     if "not" in before and after[:1] == ["more"] and after[1:2] != ["than"]:
         return ["i", "very"], after[1:]
     if "not" in before and before[-1] == "more":
@@ -259,4 +259,3 @@ def _changed(options: OptionList, meaning: Meaning, degree: tuple[str, str] | No
     if meaning.sign == -1 and degree[0].startswith("not"):
         return _DENIED
     return options.meant(Meaning(meaning.stem, meaning.sign, *degree))
-

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from ..world.questions import SCALES
-from . import option_clauses, option_numbers, option_replies
+from ..world.questions import options_of
+from . import option_clauses, option_replies
 from .option_list import OptionList, option_list
 from .option_words import Words, normal, split_words, unwrapped
 
-DEFAULT_OPTIONS = {"likert": SCALES["agreement"], "agreement": SCALES["agreement"], "yesno": SCALES["yesno"]}  # foreign data name no options
 SEVERAL, OFF_THE_LIST, NONE_NAMED, CONTRADICTORY = "several", "off the list", "none named", "contradictory"
 REASONS = (SEVERAL, option_replies.REFUSAL, option_replies.NO_OPINION, OFF_THE_LIST, NONE_NAMED, CONTRADICTORY)
 _MARKERS = {"answer", "response", "choice", "rating", "verdict", "conclusion", "overall", "stance", "option", "selection"}
@@ -28,9 +28,7 @@ _LEADS = set(
     "well honestly hmm oh so um frankly personally ok okay answer response my the final rating likert scale is choice option overall q i go with "
     "for pick select would say be choose number am a an by it stance".split()
 )
-_RATED = set(
-    "rate give put score place mark call say rating choose pick select go option answer number level is likert at response".split()
-)
+_RATED = set("rate give put score place mark call say rating choose pick select go option answer number level is likert at response".split())
 _GOES_ON = {"out", "because", "for", "on", "as", "since", "and", "but", "overall", "points", "stars", "from", "maybe", "i", "though"}
 
 
@@ -42,13 +40,11 @@ class Reading(NamedTuple):
     named: tuple[int, ...] = ()
 
 
-def options_of(frame: pd.DataFrame) -> list:
-    """Each row's options; foreign closed items without any are read on the usual scale of their type; None for open items."""
-    given = frame["options"] if "options" in frame else [None] * len(frame)
-    return [
-        list(o) if o is not None and len(o) else list(DEFAULT_OPTIONS[t]) if t in DEFAULT_OPTIONS else None
-        for o, t in zip(given, frame["question_type"], strict=True)
-    ]
+def with_targets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add `target`, the option the reference takes: the known truth of embedded records, else what the label rule finds (NaN: none)."""
+    known = [t.get("option") if isinstance(t, dict) and t.get("option", -1) >= 0 else None for t in frame.get("truth", [None] * len(frame))]
+    read = [k if k is not None else read_option(r, o) if o else None for k, r, o in zip(known, frame["reference"], options_of(frame), strict=True)]
+    return frame.assign(target=np.array([np.nan if option is None else option for option in read], dtype=float))
 
 
 def read_option(answer: str, options: Sequence[str]) -> int | None:
@@ -217,7 +213,7 @@ def _sentence(options: OptionList, listed: tuple[str, ...], text: Words, start: 
     if reply is not None:
         return Reading(reply)
     number = _numbered(options, listed, text, start, end)
-    if number is not None and option_numbers.number_rule(listed).kind == option_numbers.VALUES:
+    if number is not None and option_replies.number_rule(listed).kind == option_replies.VALUES:
         return number
     said = option_clauses.read_clauses(options, text, start, end)
     if said is not None:
@@ -237,9 +233,9 @@ def _unless_more(options: OptionList, text: Words, start: int, end: int, head: i
 
 def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
     """The option that a number of the sentence takes; None if it gives none."""
-    rule = option_numbers.number_rule(listed)
-    values = rule.kind == option_numbers.VALUES
-    given = option_numbers.numbers_given(text, start, end, spelled=values)
+    rule = option_replies.number_rule(listed)
+    values = rule.kind == option_replies.VALUES
+    given = option_replies.numbers_given(text, start, end, spelled=values)
     if not values:
         given = [g for g in given if _is_rating(text, start, end, g)]
     elif given and set(text.words[start : given[0].start]) & {"not", "never", "wife", "husband", "they", "people", "he", "she"}:
@@ -253,7 +249,7 @@ def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: 
     return Reading(None, SEVERAL, named) if len(given) > 1 and named else Reading(None, OFF_THE_LIST)
 
 
-def _is_rating(text: Words, start: int, end: int, given: option_numbers.Given) -> bool:
+def _is_rating(text: Words, start: int, end: int, given: option_replies.Given) -> bool:
     """Whether a number in a list of words is a rating: alone in its clause, or behind a verb of rating."""
     words, a, b = text.words, given.start, given.end
     before = words[max(start, a - 7) : a]

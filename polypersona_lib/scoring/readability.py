@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..files import sha256
-from ..texts import sentences, stemmed_words
+from ..texts import folded_words, is_foreign, sentences, stemmed_words, unknown_words, used_by_two
 from ..world.questions import in_common_order
-from .english_words import folded_words, is_foreign, unknown_words, used_by_two
 from .metrics import answered
 
 MEASURES = ("readable", "real_words", "word_order", "on_topic", "reason_fits")

@@ -9,13 +9,11 @@ import pandas as pd
 
 from ..config import RunConfig
 from ..files import write_atomically
-from ..models.answer_budget import Budget
-from ..models.answer_cache import AnswerCache, answers_folder
+from ..models.answer_budget import AnswerCache, Budget, answers_folder, read_limits
 from ..models.answer_gates import check_gates, gate_lines, with_stranger
 from ..models.answerers import Answerer, ask_in_orders, prompts_of
 from ..models.generation import ADMINISTRATION, SAMPLING, Draws
 from ..models.server_answerer import ServerAnswerer
-from ..servers import read_limits
 from .administration import answered_sheet
 from .answer_files import predictions_frame, write_predictions
 
@@ -25,7 +23,7 @@ GATE_PEOPLE, GATE_ITEMS = 12, 6
 def predict_servers(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
     """Every server's model of the run answers the test rows (files in `preds/`) and, if given, the questionnaire. Returns: system -> its administration.
 
-    One budget (`servers.read_limits`) is shared by all of them. What it does not allow has no answer and says so; the cache keeps what was answered, so that
+    All of them share one budget (`answer_budget.read_limits`). What it does not allow has no answer and says so; what was answered is kept, so that
     the same command asks only what is missing. `preds/servers.json` says what was asked, what it cost and which gates failed.
     """
     if not run.servers:

@@ -30,7 +30,7 @@ def phrases_of(question_ids: Iterable[str]) -> tuple[str, ...]:
     """The turns of phrase that the data set of these questions ships a list of: those of the embedded world for its own questions, else none."""
     if not set(question_ids) <= set(load_questions()):
         return ()
-    return tuple(phrase for pair in respondents.TURNS.values() for phrase in pair)
+    return tuple(respondents.turns_of_phrase()["phrases"])
 
 
 def _without_phrases(said: Sequence[tuple[str, str]], phrases: frozenset[tuple[str, ...]]) -> Words:

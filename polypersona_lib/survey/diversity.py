@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..scoring.encoder import load_encoder
-from ..scoring.metrics import answered
-from ..scoring.set_scores import SelfBleu
+from ..scoring.metrics import SelfBleu, answered
 
 REFERENCES = "references"
 Z = 1.959964  # half width of a 95 % interval in standard errors

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from .. import stats
+from .. import resampling
 from ..world import personas
 from .distributions import bounded_interval, with_text
 from .sheet import Sheet
@@ -19,8 +19,25 @@ FEWEST_PEOPLE = 10  # people a group needs, and as many outside it, before anyth
 CENSUS_REGIONS = {  # Source: U.S. Census Bureau, Census Regions and Divisions of the United States
     "Northeast": ("Connecticut", "Maine", "Massachusetts", "New Hampshire", "New Jersey", "New York", "Pennsylvania", "Rhode Island", "Vermont"),
     "Midwest": ("Illinois", "Indiana", "Iowa", "Kansas", "Michigan", "Minnesota", "Missouri", "Nebraska", "North Dakota", "Ohio", "South Dakota", "Wisconsin"),
-    "South": ("Alabama", "Arkansas", "Delaware", "District of Columbia", "Florida", "Georgia", "Kentucky", "Louisiana", "Maryland", "Mississippi",
-              "North Carolina", "Oklahoma", "South Carolina", "Tennessee", "Texas", "Virginia", "West Virginia"),
+    "South": (
+        "Alabama",
+        "Arkansas",
+        "Delaware",
+        "District of Columbia",
+        "Florida",
+        "Georgia",
+        "Kentucky",
+        "Louisiana",
+        "Maryland",
+        "Mississippi",
+        "North Carolina",
+        "Oklahoma",
+        "South Carolina",
+        "Tennessee",
+        "Texas",
+        "Virginia",
+        "West Virginia",
+    ),
     "West": ("Alaska", "Arizona", "California", "Colorado", "Hawaii", "Idaho", "Montana", "Nevada", "New Mexico", "Oregon", "Utah", "Washington", "Wyoming"),
 }
 BANDS = {  # variable -> its groups in order
@@ -101,7 +118,7 @@ def subgroups(sheets: Mapping[str, Sheet], people: Sequence[dict] | pd.DataFrame
             about = {"system": system, "variable": variable, "group": group}
             rows += [about | line for line in _group(inside, model, true)]
     table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby("system", sort=False)["p"].transform(stats.holm)
+    table["p_holm"] = table.groupby("system", sort=False)["p"].transform(resampling.holm)
     first = ["system", "variable", "group", "construct", "metric"]
     return table[first + ["value", "lo", "hi", "effect", "system_value", "true_value", "p", "p_holm", "n", "n_rest", "note"]]
 

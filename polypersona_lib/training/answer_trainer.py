@@ -29,7 +29,7 @@ class Plan:
 
     Attributes:
         spec: the family. recipe: the recipe. rows: the encoded train rows. pad_id: the tokenizer's padding token.
-        log: folder of the TensorBoard log. on_epoch: called with (model, epoch from 1, Trainer state) after every epoch.
+        log: folder of the TensorBoard log. on_epoch: called in every process with (model, epoch from 1, Trainer state) after each epoch.
         work: folder for sealed checkpoints of this `configuration` (see `checkpoints`); None: no checkpoints.
     """
 
@@ -129,14 +129,16 @@ class EpochCallback(TrainerCallback):
         self.model, self.plan, self.sampler, self.bar = model, plan, sampler, None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = track(state.max_steps, f"training {self.plan.spec.key}")
-        self.bar.update(state.global_step)
+        if args.should_save:  # one process shows it
+            self.bar = track(state.max_steps, f"training {self.plan.spec.key}")
+            self.bar.update(state.global_step)
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.sampler.epoch = int(state.epoch) + 1
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.bar.update()
+        if self.bar:
+            self.bar.update()
         due = state.global_step % checkpoints.SAVE_EVERY == 0 and state.global_step % self.plan.epoch_steps != 0
         control.should_save = due and self.plan.work is not None
         control.should_log = control.should_log or control.should_save  # what is not logged yet is in no checkpoint
@@ -149,14 +151,14 @@ class EpochCallback(TrainerCallback):
         meet()
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        if args.should_save:
-            self.plan.on_epoch(self.model, round(state.epoch), state)
+        self.plan.on_epoch(self.model, round(state.epoch), state)
         meet()
         self.model.train()
         control.should_save = control.should_log = self.plan.work is not None and state.global_step < state.max_steps
 
     def on_train_end(self, args, state, control, **kwargs):
-        self.bar.close()
+        if self.bar:
+            self.bar.close()
 
 
 def arguments_of(plan: Plan) -> TrainingArguments:

@@ -40,18 +40,24 @@ def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, i
 
 
 def validation_loss(model, rows: list[chat.Encoded], pad_id: int) -> float:
-    """Mean negative log-likelihood of an answer token over `rows` (nats)."""
+    """Mean negative log-likelihood of an answer token over `rows` (nats). In several processes each takes its share of the batches, and all get the mean."""
     import torch
+    import torch.distributed as processes
 
-    order, total, count = sorted(range(len(rows)), key=lambda i: rows[i].shared), 0.0, 0
+    several = processes.is_available() and processes.is_initialized()
+    rank, count = (processes.get_rank(), processes.get_world_size()) if several else (0, 1)
+    order, total, tokens = sorted(range(len(rows)), key=lambda i: rows[i].shared), 0.0, 0
     model.eval()
     with torch.no_grad():
-        for start in range(0, len(order), 64):
+        for start in range(64 * rank, len(order), 64 * count):
             batch = [rows[i] for i in order[start : start + 64]]
-            tokens = sum(len(r.answer) for r in batch)
-            total += answer_loss(model, batch, pad_id, shared=True).item() * tokens
-            count += tokens
-    return total / count
+            here = sum(len(r.answer) for r in batch)
+            total += answer_loss(model, batch, pad_id, shared=True).item() * here
+            tokens += here
+    sums = torch.tensor([total, tokens], dtype=torch.float64, device=next(model.parameters()).device)
+    if several:
+        processes.all_reduce(sums)
+    return (sums[0] / sums[1]).item()
 
 
 def throughput(rows: list[chat.Encoded], recipe: TrainSpec, seconds: float) -> dict:

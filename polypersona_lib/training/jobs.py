@@ -6,24 +6,28 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
-from .. import files, paths, records
+from .. import files, locate, paths, records
 from ..config import RunConfig, device
 from ..files import fingerprint
 from ..models.adapters import adapted_folder
 from ..models.loading import load_tokenizer
 from ..models.resources import Machine, fit_recipe
-from ..models.weights import Unavailable, weights_identity
-from ..processes import side_by_side
+from ..models.weights import Unavailable, is_twin, unpack_adapter, weights_identity
+from ..processes import LARGE_THREADS, side_by_side
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec
 from ..world import dataset
 from .trainer import Job, fine_tune
 
 VERSION = 4  # raised when training or its record changes: what was trained before is trained again
+LAUNCHED_BY = "POLYPERSONA_LAUNCHED_BY"  # process that launched a training in several processes
 
 
 def load_tokenizers(run: RunConfig) -> dict:
@@ -43,7 +47,8 @@ def train_models(run: RunConfig, parts: dict[str, pd.DataFrame]) -> list[dict]:
     A model that cannot be downloaded or does not fit is left out; `unavailable.json` says why. Raises: Unavailable if none is left.
     """
     specs, done, left_out = [get_spec(key) for key in run.model_keys], {}, {}
-    for number, record in side_by_side(_train_or_reason, [(run, spec, parts) for spec in specs]):
+    large = [number for number, spec in enumerate(specs) if not is_twin(spec, run.settings.scale)]
+    for number, record in side_by_side(_train_or_reason, [(run, spec, parts) for spec in specs], large=large):
         if isinstance(record, str):
             left_out[specs[number].key] = record
             print(f"left out: {record}")
@@ -75,7 +80,8 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     """Fine-tune one model, or return its record if exactly this was done before.
 
     Writes `adapters/<key>/` (PEFT layout, best epoch by validation loss) and `runs/<key>--<profile>--seed<n>.json`, the record last.
-    On several GPUs `accelerate launch` starts one process a GPU, each with its share of every effective batch.
+    If the recipe has several processes (one a GPU; two of one thread each for a real model on a CPU), `accelerate launch` starts them, each with its
+    share of every effective batch.
     Returns: the run record (see `records.write_run`), with `fresh`: whether it was trained now.
     Source: paper, Algorithm 2 and section V-A; validation BLEU/ROUGE/BERTScore and persona similarity each epoch (line 9).
     """
@@ -99,24 +105,48 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     return records.read_run(job.record_path) | {"fresh": True}
 
 
+def adapters_of(run: RunConfig, spec: ModelSpec) -> Path:
+    """The folder that holds the adapter of `spec`: the run's own, else the published one in 8 bits, else what `locate.find` gives (or says)."""
+    own, published = run.paths.results / "adapters", paths.PUBLISHED_ADAPTERS / spec.key
+    if spec.nano is None and not (own / spec.key).exists() and not locate.headless() and published.exists():
+        print(f"adapters: this run has none of {spec.display} yet, so the published one is read (data/adapters/{spec.key})")
+        return unpack_adapter(published).parent
+    return locate.find(run, "adapters")
+
+
 def launch(job: Job) -> None:
-    """Run `fine_tune` in `recipe.processes` processes of `accelerate launch`. Raises: RuntimeError with the last lines if they fail."""
+    """Run `fine_tune` in `recipe.processes` processes of `accelerate launch`. Raises: ChildProcessError if one was killed, RuntimeError with the
+    last lines if they fail."""
     with tempfile.TemporaryDirectory() as place:
         handed = Path(place) / "job.pickle"
         handed.write_bytes(pickle.dumps(job))
         command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(job.recipe.processes), "--num_machines", "1"]
         command += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "polypersona_lib.training.jobs", str(handed)]
-        environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if device() == "cpu" else {})
+        environment = os.environ | {LAUNCHED_BY: str(os.getpid())}
+        if device() == "cpu":
+            environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": str(max(1, LARGE_THREADS // job.recipe.processes))}
         done = subprocess.run(command, cwd=paths.ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    if "Signal 9 (SIGKILL)" in done.stderr:
+        raise ChildProcessError("a process of the training was killed, or out of memory; the same command goes on from its last checkpoint")
     if done.returncode:
         raise RuntimeError(f"{job.spec.key}: training in {job.recipe.processes} processes failed:\n" + "\n".join(done.stderr.splitlines()[-15:]))
 
 
+def _end_with(launcher: int) -> None:
+    """End this process when the one that launched the training is no more: else it would go on writing beside the next start."""
+    while psutil.pid_exists(launcher):
+        time.sleep(1)
+    os._exit(1)
+
+
 def main(argv: list[str]) -> None:
     """One process of `launch`: `python -m polypersona_lib.training.jobs JOB`, a file that `launch` wrote."""
+    threading.Thread(target=_end_with, args=(int(os.environ[LAUNCHED_BY]),), daemon=True).start()
     import torch
     from accelerate import PartialState
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     PartialState()

@@ -21,7 +21,7 @@ strings, and none of its knowledge. It exists so that the companion's one code p
 the real model.
 
 - Pre-trained on {tokens:,} tokens by and about {respondents:,} simulated respondents who are in no data set of the project: chats in which
-  nobody is described and nobody has turns of phrase, interviews that open with an introduction in prose, notes of a question with a line
+  nobody is described, interviews that open with an introduction in prose, notes of a question with a line
   on who said what. No persona card, no chat that describes anybody, no answer of the project's data; a fifth of the phrase patterns was
   held out.
 - Longest stretch of a test answer that occurs in this text: {overlap_words} words; test answers that occur whole: {overlap_whole:.1%}.

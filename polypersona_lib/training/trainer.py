@@ -71,7 +71,7 @@ def fine_tune(job: Job) -> None:
 
     from .answer_trainer import Plan, trainer_of
 
-    began, first, recipe = time.perf_counter(), int(os.environ.get("RANK", "0")) == 0, job.recipe
+    began, first, recipe = time.perf_counter(), _is_first(), job.recipe
     tokenizer = load_tokenizer(job.spec, job.run.settings.scale)
     torch.manual_seed(recipe.seed)
     rows, held_out = (encode_rows(tokenizer, job.parts[part]) for part in ("train", "validation"))
@@ -84,6 +84,8 @@ def fine_tune(job: Job) -> None:
         on_epoch=partial(_end_epoch, job, tokenizer, held_out), work=job.work, configuration=start.configuration,
     )  # fmt: skip
     trainer = trainer_of(model, plan)
+    if not first:
+        torch.manual_seed(recipe.seed + int(os.environ["RANK"]))  # its own dropout; a checkpoint keeps every process's generator
     trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
     if first:
         log, seconds = trainer.state.log_history, time.perf_counter() - began
@@ -91,6 +93,11 @@ def fine_tune(job: Job) -> None:
         record = _record(job, model, start, log, packed=packed, untuned=untuned)
         speed = {"train_time_s": round(seconds, 1), "peak_memory_mb": records.peak_memory_mb()} | throughput(rows, recipe, seconds)
         records.write_run(job.record_path, record | speed, job.adapter)
+
+
+def _is_first() -> bool:
+    """Whether this is the process that writes: the only one, or the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _start(job: Job, tokenizer, *, first: bool) -> _Start:
@@ -121,9 +128,14 @@ def _frozen_base(job: Job) -> tuple:
 
 
 def _end_epoch(job: Job, tokenizer, held_out: list[chat.Encoded], model, epoch: int, state) -> None:
-    """Measure the validation loss, answer a few validation rows, keep the adapter if it is the best so far (Algorithm 2, line 9)."""
-    save_adapter(model, job.work / "epoch")
+    """Measure the validation loss, answer a few validation rows, keep the adapter if it is the best so far (Algorithm 2, line 9).
+
+    Of several processes every one measures its share of the loss, the first one does the rest.
+    """
     loss = validation_loss(model, held_out, tokenizer.pad_token_id)
+    if not _is_first():
+        return
+    save_adapter(model, job.work / "epoch")
     train_losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     scores = epoch_scores(model, tokenizer, job.parts["validation"].head(job.run.settings.epoch_eval_rows), job.recipe.seed)
     if loss < min((e["val_loss"] for e in _epochs(state.log_history)), default=float("inf")):

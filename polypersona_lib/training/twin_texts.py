@@ -5,8 +5,7 @@ described), *talks* (interviews that open with somebody introducing themselves i
 the answer begins). All respondents are outside the 433, no base reads a persona card (the tokenizer's vocabulary alone was counted on some), no chat
 describes anybody, no answer of the data set occurs, and a fifth of the phrase patterns is held out.
 
-In talks and notes people have their turns of phrase ("in my view"), in chats nobody has. Measured: a base that has read this takes the option
-from a persona card before any tuning, but hardly ever with a turn of phrase; QLoRA keeps the first and teaches the second.
+Measured: a base that has read this takes the option from a persona card before any tuning.
 """
 
 import random
@@ -29,10 +28,10 @@ Text = tuple[list[int], list[int]]  # token ids, labels (IGNORED where nothing i
 def interviews(taken: set[str], *, described: bool, count: int = _RESPONDENTS) -> list[Interview]:
     """Answers of respondents who are in no data set, drawn with a seed of their own; no held-out pattern, and none of the answers in `taken`.
 
-    `described` respondents are those of talks and notes; the others answer fewer questions, and without their turns of phrase.
+    `described` respondents are those of talks and notes; the others answer fewer questions.
     """
     held_out, kind = held_out_patterns(), "talk" if described else "chat"
-    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out, turns=described), random.Random(f"{kind}|{TWIN_SEED}")
+    questions, speaker, rng = list(load_questions().values()), Speaker(held_out=held_out), random.Random(f"{kind}|{TWIN_SEED}")
     talks = []
     for i in track(range(count), f"writing {kind}s"):
         card = {"persona_id": f"{kind}{i:04d}"} | personas.draw_persona(rng)
@@ -107,7 +106,7 @@ class Writer:
         return ids + stop, labels + stop
 
     def note(self, card: dict, question: Question, answer: Answer, rng: random.Random) -> Text:
-        """A line on somebody, before or after a question, and how their answer begins: the option with its turn of phrase, or four words."""
+        """A line on somebody, before or after a question, and how their answer begins: the option, or four words."""
         asked, kind = _asked(question, rng.random() < 0.6), rng.random()
         if kind < 0.3:
             text = f"Note. {mention(card, rng)}. {asked}\nAnswer{self.colon}"

@@ -1,9 +1,9 @@
 """Builds the nano twins: one tokenizer, and for every family a base model of about 1.7 M parameters that runs anywhere.
 
-    python -m polypersona_lib nano [--models a,b] [--steps 1500] [--out data/models]
+    python -m polypersona_lib nano [--models a,b] [--steps 3000] [--out data/models]
 
 A twin has its family's architecture class, biases, norms, rotary fraction and chat template, but not its knowledge; what it reads instead is
-told in `nano_text`. About half an hour on 2 CPU cores for two twins; one process and one thread a family, so that the bytes do not depend on
+told in `twin_texts`. About twenty minutes for two twins on 2 CPU cores; one process and one thread a family, so that the bytes do not depend on
 the number of cores.
 """
 
@@ -27,7 +27,8 @@ from .model_cards import twin_card
 from .trainer import full_updates
 from .twin_texts import IGNORED, TWIN_SEED, Interview, Text, Writer, interviews, longest_overlap
 
-STEPS, SEQUENCES, NOTES = 1500, 10, 80  # a step: 10 packed sequences, and later 80 notes
+STEPS, SEQUENCES, NOTES = 3000, 5, 40  # a step: 5 packed sequences, and later 40 notes
+TOGETHER = 10  # texts that go through the model in one batch: a step's notes in order of length, or a third of it would be padding
 NOTES_FROM = 0.55  # share of the steps after which notes join: which kind of person says what was learnt only from short texts, while the learning rate fell
 NANO_VOCAB = 3576  # leaves room for a family's special tokens below the embedding's 3,584 rows
 TOKENIZER_RESPONDENTS = 2400
@@ -80,16 +81,20 @@ def new_model(spec: ModelSpec):
 
 
 def text_loss(model, texts: list[Text]):
-    """Mean cross-entropy of the labelled tokens (nats), the LM head computed there alone."""
+    """Mean cross-entropy of the labelled tokens (nats), the LM head computed there alone; texts of like length go through the model together."""
     import torch
     import torch.nn.functional as F
 
     from ..models.shared_prefix import pad
 
-    ids, mask = pad([t[0] for t in texts], 0)
-    labels = torch.where(mask.bool(), pad([t[1] for t in texts], IGNORED)[0], IGNORED)[:, 1:]
-    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-    return F.cross_entropy(model.lm_head(hidden[labels != IGNORED]), labels[labels != IGNORED])
+    texts, total, count = sorted(texts, key=lambda text: len(text[0])), 0.0, 0
+    for k in range(0, len(texts), TOGETHER):
+        ids, mask = pad([t[0] for t in texts[k : k + TOGETHER]], 0)
+        labels = torch.where(mask.bool(), pad([t[1] for t in texts[k : k + TOGETHER]], IGNORED)[0], IGNORED)[:, 1:]
+        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
+        total = total + F.cross_entropy(model.lm_head(hidden[labels != IGNORED]), labels[labels != IGNORED], reduction="sum")
+        count += int((labels != IGNORED).sum())
+    return total / count
 
 
 def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *, steps: int, label: str) -> dict[str, float]:
@@ -164,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(prog="python -m polypersona_lib nano", description="Rebuild the nano twins.")
     parser.add_argument("--models", default=",".join(MODELS), help=f"comma-separated keys (default: all of {', '.join(MODELS)})")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 6,300 tokens each)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps a twin (default {STEPS:,}, about 3,200 tokens each)")
     parser.add_argument("--out", type=Path, default=paths.NANO_MODELS, help="folder that gets a folder a twin (default: the shipped ones are replaced)")
     arguments = parser.parse_args(argv)
     keys = arguments.models.split(",")

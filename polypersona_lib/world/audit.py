@@ -1,6 +1,6 @@
 """What a data set is like, measured: association of attributes, refrains in the text, variation of the answers, stance from the card.
 
-Nothing here looks at the truth of the embedded world except through `target`, the option an answer takes (`answer_files.load_data` adds it).
+Nothing here looks at the truth of the embedded world except through `target`, the option an answer takes (`option_labels.with_targets` adds it).
 """
 
 import re

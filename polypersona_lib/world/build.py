@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from .. import files, paths
+from ..cells import md_text
 from ..config import RunConfig
-from ..errors import InputError
-from ..stats import apportion
+from ..errors import InputError, printable
 from . import dataset
 from .simulation import simulate_records
 
@@ -43,7 +43,7 @@ configs:
 def subset(frame: pd.DataFrame, rows: int, split: str) -> pd.DataFrame:
     """About `rows` records, spread evenly over each part of a split configuration and over questions (for the smoke profile)."""
     keep = []
-    for part, number in zip(dataset.SPLITS, apportion(rows, list(dataset.SPLIT_ROWS.values())), strict=True):
+    for part, number in zip(dataset.SPLITS, dataset.apportion(rows, list(dataset.SPLIT_ROWS.values())), strict=True):
         members = frame[frame[split] == part]
         keep.append(members.iloc[[round(i * (len(members) - 1) / max(1, number - 1)) for i in range(number)]])
     return pd.concat(keep).sort_index()
@@ -57,9 +57,13 @@ def prepare_data(run: RunConfig) -> dict:
     """
     folder = run.paths.folder("dataset")
     report = {"run": run.name, "source": run.data and Path(run.data).name or "embedded", "split": run.split, "faults_mode": run.faults}
+    report |= {} if run.data else {"data_version": dataset.DATA_VERSION}
     if run.data:
         from ..intake.dataset_import import import_dataset
 
+        known = {"data_hash": dataset.written_hash(Path(run.data))}
+        if said := dataset.older_version(known, f"--data {run.data}", "leave --data out, the data are built anew"):
+            raise InputError(said)
         parts, imported = import_dataset(Path(run.data), run.faults)
         for name, frame in parts.items():
             frame.loc[:, list(dataset.COLUMNS)].to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
@@ -140,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = _target(options)
         frame = simulate_records(options.seed, cards=_personahub_cards(options.personahub, options.seed))
     except ValueError as error:
-        print(f"build: {error}", file=sys.stderr)
+        print(f"build: {printable(error)}", file=sys.stderr)
         return 2
     for split in ("paper", "grouped"):
         written = dataset.write_splits(frame, split, folder / split)
@@ -148,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{split}: {', '.join(f'{p.stem} {(frame[split] == p.stem).sum()}' for p in written)}")
         print(*(f"  {n:5d}  {what}" for what, n in report.items()), sep="\n")
     (folder / "README.md").write_text(card(frame, options.personahub), encoding="utf-8")
-    print(f"written to {folder}")
+    print(f"written to {printable(folder)}")
     return 0
 
 
@@ -162,19 +166,21 @@ def card(frame, source: str) -> str:
 {len(frame):,} simulated survey answers, {frame["persona"].nunique()} personas, {frame["question"].nunique()} questions, ten domains ({kinds}).
 It stands in for the data of *PolyPersona: Persona-Grounded LLM for Synthetic Survey Responses* (arXiv 2512.14562), which are not public: every
 count the paper states is met, no sentence is the paper's. Personas:
-{"PersonaHub texts (" + Path(source).name + ")" if source else "drawn from documented distributions"}.
+{"PersonaHub texts (" + md_text(Path(source).name) + ")" if source else "drawn from documented distributions"}.
 
 **No human answered any of these questions.** Answers are realised from an item-response model over attitudes that mostly follow from the card, and from
-sentences written for this project; who speaks warmly, formally or casually keeps to a turn of phrase ("in my view") that follows from traits,
-schooling and age. Use them to test methods whose truth must be known; never as survey data.
+sentences written for this project, in the words of the card's country. Style follows from the card in length, hedging, warmth and choice of reason; a
+turn of phrase ("I guess", listed in `turns_of_phrase.yaml`) falls on one answer in thirteen, whoever speaks. Use them to test methods whose truth must
+be known; never as survey data. This is version {dataset.DATA_VERSION} of the data; `CHANGELOG.md` says what changed.
 
 Columns: `id`, `messages` (system, user, assistant), `persona` (JSON), `domain`, `question`, `question_type`, `reference`, `meta` (JSON: `persona_id`,
 `question_id`, `options`, and `truth`: attitude `theta`, chosen `option`, the `path` of phrase ids, `label_led`).
 
 ```python
 from datasets import load_dataset
-data = load_dataset("data/polypersona", "paper")          # rows drawn at random: 2,854 / 357 / 357
-unseen = load_dataset("data/polypersona", "grouped")      # no persona in two splits: 345 / 47 / 41 personas
+
+data = load_dataset("data/polypersona", "paper")  # rows drawn at random: 2,854 / 357 / 357
+unseen = load_dataset("data/polypersona", "grouped")  # no persona in two splits: 345 / 47 / 41 personas
 sft = data["train"].map(lambda r: {{"prompt": r["messages"][:2], "completion": r["messages"][2:]}}, remove_columns=data["train"].column_names)
 ```
 

@@ -6,9 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
+DATA_VERSION = 2  # of the embedded world: data/polypersona/CHANGELOG.md says what changed
+OLDER = {"3dfa9fbd75749bef": 1, "29de93087f26efc5": 1}  # `data_hash` of earlier versions, paper and grouped split -> version
 SPLITS = ("train", "validation", "test")
 SPLIT_ROWS = {"train": 2854, "validation": 357, "test": 357}  # 80/10/10: paper, section III-D
 COLUMNS = ("id", "messages", "persona", "domain", "question", "question_type", "reference", "meta")
+
+
+def apportion(total: int, weights: list[float]) -> list[int]:
+    """Whole numbers that sum to `total`, proportional to `weights` (largest remainder)."""
+    exact = [total * w / sum(weights) for w in weights]
+    floors = [int(e) for e in exact]
+    order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], i))
+    for i in order[: total - sum(floors)]:
+        floors[i] += 1
+    return floors
 
 
 def write_splits(frame: pd.DataFrame, split: str, folder: Path) -> list[Path]:
@@ -56,3 +68,22 @@ def data_hash(parts: dict[str, pd.DataFrame]) -> str:
         for row in zip(frame["id"], frame["messages"], strict=True):
             digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def written_hash(folder: Path) -> str:
+    """`data_hash` of a folder that `write_splits` wrote; "" if another hand wrote it."""
+    try:
+        return data_hash({part: pd.read_parquet(folder / f"{part}.parquet", columns=["id", "messages"]).map(_plain) for part in SPLITS})
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _plain(value):
+    """A cell as JSON takes it: the messages as a list of dicts."""
+    return value if isinstance(value, str) else [dict(m) for m in value]
+
+
+def older_version(report: dict, place: str, remedy: str) -> str:
+    """One line that refuses data which a report (`data_hash`, `data_version`) shows to be an earlier version of the embedded ones; "" if they are not."""
+    version = report.get("data_version") or OLDER.get(report.get("data_hash"), DATA_VERSION)
+    return "" if version == DATA_VERSION else f"{place}: version {version} of this project's data, and this is the code for version {DATA_VERSION}; {remedy}"

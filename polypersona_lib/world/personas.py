@@ -13,27 +13,27 @@ from functools import cache
 import yaml
 
 from .. import paths
-from ..stats import apportion
+from .dataset import apportion
 
 AGE_RANGE = (18, 80)
 HOUSEHOLDS = {  # family feature -> (household as the card says it, ways to refer to these people)
     "kids": (("has a partner and two kids", "is raising a daughter alone", "has three kids at home"), ("my kids", "my children", "the kids")),
-    "partner": (("is married, no kids at home", "lives with a partner"), ("my partner", "my other half")),
+    "partner": (("is married, no kids at home", "lives with a partner"), ("my partner", "my significant other")),
     "single": (("lives alone", "shares a flat with friends"), ("my friends", "the people close to me")),
     "parents": (("lives with both parents", "still lives at home"), ("my parents", "my folks")),
     "grandkids": (("is married with grandchildren nearby", "is widowed and has two grandchildren"), ("my grandchildren", "the grandkids")),
 }
 BUDGETS = {
     "low": ("a tight budget", "very little money", "next to nothing"),
-    "mid": ("an ordinary income", "a middling budget", "a normal salary"),
-    "high": ("a comfortable income", "a good income", "a salary I cannot complain about"),
+    "mid": ("an ordinary income", "an average budget", "a normal salary"),
+    "high": ("a comfortable income", "a good income", "a pretty good salary"),
 }
 STUDIES = {
-    "no diploma": ("the little schooling I had", "leaving school early"),
+    "no diploma": ("the few years of school I had", "leaving school early"),
     "high school diploma": ("my high school diploma", "finishing high school"),
-    "some college": ("my vocational course", "my college courses"),
+    "some college": ("my vocational training", "my college courses"),
     "bachelor's degree": ("my bachelor's degree", "my degree"),
-    "graduate degree": ("my graduate degree", "all those years of university"),
+    "graduate degree": ("my graduate degree", "all those years of college"),
 }
 
 
@@ -169,6 +169,7 @@ def features(card: dict) -> dict[str, frozenset[str]]:
     single = {
         "job": card.get("category"), "age": _age_group(card["age"]) if card.get("age") else None, "income": income, "edu": edu,
         "area": card.get("area"), "family": family, "voice": voice(card),
+        "country": {"USA": "us", "United Kingdom": "uk"}.get(card.get("country"), (card.get("country") or "").lower()),
     }  # fmt: skip
     kinds = (_interest_kinds().get(i) for i in card.get("interests", ()))
     return {

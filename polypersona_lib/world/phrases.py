@@ -9,11 +9,12 @@ import re
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-from ..paths import PHRASES
+from ..paths import IDIOM, PHRASES
 from .questions import load_questions
 
 _CONDITIONS = {
@@ -27,10 +28,18 @@ _CONDITIONS = {
     "area": ("rural", "suburban", "urban"),
     "family": ("kids", "partner", "single", "parents", "grandkids"),
     "voice": ("plain", "warm", "formal", "casual"),
+    "country": ("us", "uk", "canada", "australia", "india", "nigeria", "philippines", "brazil", "germany"),
 }
 PERSONA_SLOTS = frozenset("a_job place task people interest interest2 value value2 trait trait2 region area age decade study budget family".split())
 SLOT = re.compile(r"\{(\w+)\}")
 MAX_SHARED_WORDS = 0.60
+_FUNCTION_WORDS = frozenset(
+    "a about after again all am an and any are as at be because been before but by can can't did didn't do does doesn't don't down even every few "
+    "for from get got had has have he her here him his how i i'd i'll i'm i've if in into is isn't it it's its just like made make me more most "
+    "much my myself never no not now of off on one only or other our out over own people really she since so some than that that's the their them "
+    "then there they they're thing things think this time to too up us very want was wasn't way we were what when where which while who will with "
+    "without won't work would you your".split()
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,22 @@ def words(text: str) -> list[str]:
 
 
 def shared_words(a: str, b: str) -> float:
-    """Share of the shorter sentence's distinct words (slots left out) that the longer one has too, in [0, 1]."""
-    first, second = (set(words(t)) - {"\u2022"} for t in (a, b))
-    return len(first & second) / max(1, min(len(first), len(second)))
+    """Share of the shorter sentence's distinct content words (no slots, no function words) that the longer one has too, in [0, 1]; 0 below three of them."""
+    first, second = (set(words(t)) - {"\u2022"} - _FUNCTION_WORDS for t in (a, b))
+    least = min(len(first), len(second))
+    return len(first & second) / least if least >= 3 else float(words(a) == words(b))
+
+
+@cache
+def idiom() -> dict:
+    """`data/idiom.yaml`: what a word is called elsewhere (`words`: country -> {American word: local word}), and words that belong to countries (`local`)."""
+    return yaml.safe_load(IDIOM.read_text(encoding="utf-8"))
+
+
+def local_words(text: str) -> list[tuple[str, list[str]]]:
+    """(word, countries where it is said) for every word of `text` that belongs to some countries only."""
+    said = f" {' '.join(words(text))} "
+    return [(word, countries) for word, countries in idiom()["local"].items() if f" {word} " in said or f" {word}s " in said]
 
 
 def iter_lines(question: dict):
@@ -100,8 +122,11 @@ def check_question(qid: str, question: dict, options: int) -> list[str]:
                 breaches.append(f"{place}: unknown slot {{{slot}}}")
         if not pattern.text.rstrip().endswith((".", "!", "?")):
             breaches.append(f"{place}: not a finished sentence")
-        if not 4 <= len(words(pattern.text)) <= 30:
-            breaches.append(f"{place}: {len(words(pattern.text))} words (4-30)")
+        if not 2 <= len(words(pattern.text)) <= 30:
+            breaches.append(f"{place}: {len(words(pattern.text))} words (2-30)")
+        for word, countries in local_words(pattern.text):
+            if not set(dict(pattern.when).get("country", ("anywhere",))) <= set(countries):
+                breaches.append(f"{place}: “{word}” is said in {', '.join(countries) or 'no country'} only: write [country=...] or another word")
     for i, (place, a) in enumerate(patterns):
         for other, b in patterns[:i]:
             share = shared_words(a.text, b.text)
@@ -112,7 +137,7 @@ def check_question(qid: str, question: dict, options: int) -> list[str]:
         tokens = words(pattern.text)
         for i in range(len(tokens) - 3):
             grams[tuple(tokens[i : i + 4])].add(place)
-    breaches += [f"{qid}: 4 words “{' '.join(g)}” in {len(p)} patterns (at most 2)" for g, p in grams.items() if len(p) > 2]
+    breaches += [f"{qid}: 4 words “{' '.join(g)}” in {len(p)} patterns (at most 3)" for g, p in grams.items() if len(p) > 3]
     return breaches + check_shape(qid, question, options)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 from .. import paths
 
@@ -71,6 +72,16 @@ SCALES = {
     "likelihood": ("Very unlikely", "Unlikely", "Undecided", "Likely", "Very likely"),
     "yesno": ("No", "Yes"),
 }
+DEFAULT_OPTIONS = {"likert": SCALES["agreement"], "agreement": SCALES["agreement"], "yesno": SCALES["yesno"]}  # foreign data name no options
+
+
+def options_of(frame: pd.DataFrame) -> list:
+    """Each row's options; foreign closed items without any are read on the usual scale of their type; None for open items."""
+    given = frame["options"] if "options" in frame else [None] * len(frame)
+    return [
+        list(o) if o is not None and len(o) else list(DEFAULT_OPTIONS[t]) if t in DEFAULT_OPTIONS else None
+        for o, t in zip(given, frame["question_type"], strict=True)
+    ]
 
 
 # --- one order of the options for everybody who is asked the same thing --------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 A closed answer comes from item response theory (Samejima's graded response model; two options make it the 2PL). The latent attitude is
 the card's part, the same for every respondent with that card, plus a part of the respondent's own. The words are put together from the
-phrase bank: which sentences may be said, and how likely each is, depends on the card, how many on its traits; the turn of phrase follows
-from voice and age. Attitude, option and sentences are kept as truth beside the record.
+phrase bank: which sentences may be said, and how likely each is, depends on the card, how many on its traits. A turn of phrase ("I guess") falls
+on one answer in thirteen, whoever speaks. Words are those of the card's country. Attitude, option and sentences are kept as truth beside the record.
 """
 
 import math
@@ -19,17 +19,13 @@ import yaml
 from .. import paths
 from ..files import sha256
 from . import personas
-from .phrases import SLOT, Pattern, load_phrases, parse_pattern
+from .phrases import SLOT, Pattern, idiom, load_phrases, parse_pattern
 from .questions import Question, load_questions
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 STANDARDISING_DRAWS = 4000
 LABEL_SHARE = 0.8  # closed answers that open with their option's label; the others say it in their own words
-TURNS = {  # what somebody keeps saying, by voice: (younger, older) than TURN_AGE; a plain voice has no such habit. Neutral in tone, three words at most
-    "warm": ("for my part", "to my mind"), "formal": ("in my view", "in my opinion"), "casual": ("I'd say", "mind you"),
-}  # fmt: skip
-TURN_AGE, TURN_SHARES = 45, {"label": 0.8, "opening": 0.6}  # how often the turn of phrase follows a label, or leads into any other answer
 OWN_WEIGHT = 6.0  # weight of a sentence whose condition the speaker meets; a sentence for anybody has 1
 
 
@@ -42,6 +38,12 @@ class Answer:
     theta: float
     path: tuple[str, ...]
     label_led: bool
+
+
+@cache
+def turns_of_phrase() -> dict:
+    """`data/turns_of_phrase.yaml`: `phrases` that say nothing of the speaker, and the `share` of answers that hold one."""
+    return yaml.safe_load(paths.TURNS.read_text(encoding="utf-8"))
 
 
 @cache
@@ -150,12 +152,11 @@ class Speaker:
 
     Args:
         held_out: patterns this speaker may not use (nano pre-training leaves a fifth of the bank out).
-        turns: whether people use their turns of phrase (`TURNS`).
         cap: how often one pattern may be used within a question; None for no limit.
     """
 
-    def __init__(self, *, held_out: frozenset[str] = frozenset(), turns: bool = True, cap: int | None = None):
-        self.held_out, self.turns, self.cap, self.used = held_out, turns, cap, Counter()
+    def __init__(self, *, held_out: frozenset[str] = frozenset(), cap: int | None = None):
+        self.held_out, self.cap, self.used = held_out, cap, Counter()
 
     def choose(self, rng: random.Random, patterns: list[Pattern], feats: dict, count: int = 1) -> list[Pattern]:
         """Draw `count` different patterns the speaker may use; those with met conditions and little use first."""
@@ -187,19 +188,12 @@ class Speaker:
             parts, label = self._closed_parts(rng, feats, sections, question, option)
         words, lexicons = personas.slots(card, rng), {name: rng.sample(options, len(options)) for name, options in sections["lex"].items()}
         filled = [_realise(p, words | {name: options[k % len(options)] for name, options in lexicons.items()}) for k, p in enumerate(parts)]
-        turn = self._turn(rng, card, "label" if label else "opening")
-        if label:
-            filled.insert(0, f"{label}, {turn}." if turn else f"{label}.")
-        elif turn and not parts[0].when and re.match(r"[\w']+ [^?]*$", filled[0]):
-            first = filled[0] if re.match(r"I\b", filled[0]) else filled[0][0].lower() + filled[0][1:]
-            filled[0] = f"{turn[0].upper()}{turn[1:]}, {first}"
-        return Answer(" ".join(filled), option, theta, tuple(p.id for p in parts), bool(label))
-
-    def _turn(self, rng: random.Random, card: dict, place: str) -> str:
-        """This person's turn of phrase, or nothing: not everybody has one, and nobody says it every time."""
-        turns = TURNS.get(personas.voice(card))
-        said = rng.random() < TURN_SHARES[place] and self.turns and turns
-        return turns[(card.get("age") or 0) >= TURN_AGE] if said else ""
+        turns = turns_of_phrase()
+        first = f"{label}." if label else filled.pop(0)
+        if rng.random() < turns["share"]:
+            first = _with_turn(first, rng.choice(turns["phrases"]))
+        text = in_country(" ".join([first, *filled]), next(iter(feats["country"]), ""), keep=len(label))
+        return Answer(text, option, theta, tuple(p.id for p in parts), bool(label))
 
     def _closed_parts(self, rng, feats, sections, question, option) -> tuple[list[Pattern], str]:
         middle = (len(question.options) - 1) / 2
@@ -219,15 +213,43 @@ class Speaker:
         self.used[theme["openings"][0].id.split("#")[0]] += 1
         length = 2 if feats["trait"] & {"reserved", "blunt"} and rng.random() < 0.6 else 3 if "outgoing" in feats["trait"] and rng.random() < 0.5 else 2
         parts = self.choose(rng, theme["openings"], feats) + self.choose(rng, theme["bodies"], feats, length)
-        if sections["details"] and rng.random() < 0.35:
+        if sections["details"] and rng.random() < 0.25:
             parts += self.choose(rng, sections["details"], feats)
-        return parts + (self.choose(rng, theme["closings"], feats) if rng.random() < 0.7 else [])
+        return parts + (self.choose(rng, theme["closings"], feats) if rng.random() < 0.5 else [])
 
 
 def _realise(pattern: Pattern, words: dict[str, str]) -> str:
     """Fill a pattern's slots; the sentence starts with a capital."""
     text = SLOT.sub(lambda m: words[m[1]], pattern.text)
     return text[0].upper() + text[1:]
+
+
+def _with_turn(sentence: str, turn: str) -> str:
+    """The sentence with a turn of phrase: at its end ("Agree, I guess."), before a question or an exclamation."""
+    if sentence.endswith("."):
+        return f"{sentence[:-1]}, {turn}."
+    own = sentence if re.match(r"I\b", sentence) else sentence[0].lower() + sentence[1:]
+    return f"{turn[0].upper()}{turn[1:]}, {own}"
+
+
+def in_country(text: str, country: str, *, keep: int = 0) -> str:
+    """`text` (American English) in the words of a country (a key of `data/idiom.yaml`; any other changes nothing); the first `keep` characters stay."""
+    words = idiom()["words"].get(country) or {}
+    if not words:
+        return text
+
+    def local(match: re.Match) -> str:
+        word = words[match[0].lower()]
+        return word[0].upper() + word[1:] if match[0][0].isupper() else word
+
+    return text[:keep] + _foreign_words(country).sub(local, text[keep:])
+
+
+@cache
+def _foreign_words(country: str) -> re.Pattern:
+    """Matches every word that the country says otherwise, the longest first."""
+    words = sorted(idiom()["words"][country], key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
 
 
 def held_out_patterns() -> frozenset[str]:

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..prompts import chat
-from ..stats import apportion
 from . import paper, personas
-from .dataset import SPLIT_ROWS, SPLITS
+from .dataset import SPLIT_ROWS, SPLITS, apportion
 from .questions import DOMAINS, Question, load_questions
 from .respondents import Speaker
 

@@ -664,3 +664,56 @@ def test_command_line(tmp_path, capsys, facts):
     assert "1 claim\n\nfig-4-01, Fig. 4" in capsys.readouterr().out
     assert main(["smoke", "--out", str(tmp_path)]) == 2 and "runs that have: nano" in capsys.readouterr().err
     assert main(["nano", "--out", str(tmp_path), "--verdict", "true"]) == 2 and "choose from: reproduced" in capsys.readouterr().err
+
+
+# --- a real model at small scale -------------------------------------------------------------------------------------------------
+
+
+SMALL = PROFILES["small"]
+SMOL = "smollm2-135m"
+
+
+def small_scores(gap: float, distinct: float) -> pd.DataFrame:
+    """What a run of the profile `small` scores: one real model, the baselines and the bounds."""
+    kept = [line(s, GAP, v) for s, v in ((SMOL, gap), ("oracle_card", 0.09), *((b, 0.0) for b in ("uniform", "majority", "persona_blind", "nearest_train")))]
+    rest = [
+        line(s, "distinct2", v)
+        for s, v in ((SMOL, distinct), ("resample", 0.31), *((b, 0.1) for b in ("uniform", "majority", "persona_blind", "nearest_train")))
+    ]
+    return pd.DataFrame([*kept, *rest, line(SMOL, "bleu", 0.02), *(line(b, "bleu", 0.03) for b in ("uniform", "majority", "persona_blind", "nearest_train"))])
+
+
+@pytest.mark.parametrize(("gap", "wanted"), [(0.08, REPRODUCED), (0.01, NOT_REPRODUCED), (0.0, NOT_REPRODUCED)])
+def test_a_real_model_speaks_to_the_claims_about_traits_and_says_at_which_scale(gap, wanted):
+    claim = LEDGER[(LEDGER["test"] == "traits_kept") & (LEDGER["value"] == "all")].iloc[0]
+    finding = guarded(claim, Evidence(LEDGER, {}, small_scores(gap, 0.3), SMALL))
+    assert finding.verdict == wanted and "SmolLM2 135M, a real pretrained model, at small scale: other data and another model" in finding.reason
+    assert "of 1" in finding.ours
+
+
+def test_a_real_model_speaks_to_diversity_and_not_to_places_or_sizes():
+    diverse = LEDGER[LEDGER["test"] == "diverse"].iloc[0]
+    verdicts = [guarded(diverse, Evidence(LEDGER, {}, small_scores(0.0, value), SMALL)).verdict for value in (0.30, 0.20)]
+    assert verdicts == [REPRODUCED, NOT_REPRODUCED]
+    for test in ("rank", "on_par", "beats_larger", "best_domain", "models_run"):
+        finding = guarded(LEDGER[LEDGER["test"] == test].iloc[0], Evidence(LEDGER, {}, small_scores(0.0, 0.3), SMALL))
+        assert finding.verdict == UNTESTED and "./run_all.sh small" not in finding.reason, finding
+    empty = guarded(diverse, Evidence(LEDGER, {}, NONE, SMALL))
+    assert empty.verdict == UNTESTED and "./run_all.sh small trains one" in empty.reason
+
+
+def test_absolute_values_stand_beside_the_papers_without_a_verdict():
+    evidence = Evidence(LEDGER, {}, small_scores(0.0, 0.3), SMALL)
+    for test in ("score", "best_value", "only_below"):
+        claims = LEDGER[(LEDGER["test"] == test) & (LEDGER["metric"].isin(["bleu", "bertscore_f1"]))]
+        finding = guarded(claims.iloc[0], evidence)
+        assert finding.verdict == UNTESTED and finding.reason.startswith("other data, other model")
+    shown = guarded(LEDGER[(LEDGER["test"] == "score") & (LEDGER["metric"] == "bleu") & (LEDGER["domain"] == "—")].iloc[0], evidence)
+    assert shown.ours.startswith("SmolLM2 135M 0.020")
+
+
+def test_a_small_runs_ledger_has_no_blank_and_its_recipe_is_the_papers(facts):
+    ledger = judge(LEDGER, facts, small_scores(0.01, 0.2), SMALL)
+    assert not ledger[["ours", "verdict", "reason"]].eq("").any().any()
+    recipe = ledger[ledger["test"] == "recipe"]
+    assert set(recipe.loc[recipe["verdict"] != BUILT_TO_MATCH, "metric"]) == {"micro_batch", "accumulation"}

@@ -30,7 +30,7 @@ from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.score_figures import plot_bleu, plot_calibration, plot_ladder, plot_training
 from polypersona_lib.figures.style import run_note, save
 from polypersona_lib.registry import MODELS
-from polypersona_lib.systems import untuned, untuned_and_tuned
+from polypersona_lib.systems import system_label, untuned, untuned_and_tuned
 from polypersona_lib.world.paper import DOMAIN_RECORDS
 from polypersona_lib.world.questions import DOMAINS
 
@@ -302,3 +302,21 @@ def test_a_notebook_shows_the_whole_title():
     title = next(text for text in fig.texts if text.get_text() == "A title of one line")
     box, place = fig.get_tightbbox(), title.get_window_extent().transformed(fig.dpi_scale_trans.inverted())
     assert box.y1 >= place.y1 - 1e-6 and box.x0 <= place.x0 + 1e-6
+
+
+def test_a_real_model_stands_above_the_twins_and_its_variants_have_rows_of_their_own():
+    names = {
+        "phi-2": 0.05,
+        "smollm2-135m": 0.02,
+        "smollm2-135m--base": 0.01,
+        "smollm2-135m--few-shot": 0.015,
+        "smollm2-135m--filtered": 0.03,
+        "persona_blind": 0.04,
+    }
+    scores = pd.DataFrame([{"system": s, "label": system_label(s, "nano"), "value": v, "lo": v - 0.002, "hi": v + 0.002} for s, v in names.items()])
+    fig, ax = plot_bleu(scores.assign(paper=float("nan")), note="a note")
+    rows = [text.get_text().replace("\n", " ") for text in ax.get_yticklabels()]
+    assert (
+        rows[0].startswith("SmolLM2 135M, filtered") and rows[1] == "SmolLM2 135M" and rows[2].startswith("twin of Phi-2") and rows[-1] == "persona-blind copy"
+    )
+    assert any("with examples" in row for row in rows) and len(rows) == 5

@@ -89,7 +89,6 @@ def test_the_report_is_plain_values(tmp_path):
 )  # fmt: skip
 def test_scale_labels(answer, expected):
     assert data_faults.has_label(answer, None) is expected
-    assert data_faults.has_label("It is rather hot for me.", ["Cold", "Rather hot"])
 
 
 # --- the replication's real data ------------------------------------------------------------------------------------------------
@@ -149,3 +148,9 @@ def test_replication_stops_and_drops(replication):
     assert len(caught.value.problems) == 202 + 11 + 643 + 115 + 374 + 632
     _, report = import_dataset(replication, "drop")
     assert report.kept == {"train": 1804, "validation": 118, "test": 123}
+
+
+def test_an_answer_is_labelled_if_score_reads_an_option_from_it():
+    options = ["Cold", "Rather hot", "Hot"]
+    assert data_faults.has_label("Rather hot for me.", options) and data_faults.has_label("Answer: Hot", options)
+    assert not data_faults.has_label("It is neither cold nor hot.", options) and not data_faults.has_label("I agree.", options)

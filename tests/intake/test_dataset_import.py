@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from foreign import CARD, folder, lines, read_records, record
 
-from polypersona_lib import paths
+from polypersona_lib import files, paths
 from polypersona_lib.errors import MAX_SHOWN, InputError
-from polypersona_lib.intake import dataset_import, reading, record_fields
+from polypersona_lib.intake import dataset_import, record_fields
 from polypersona_lib.intake.dataset_import import import_dataset
 from polypersona_lib.prompts import chat
 from polypersona_lib.world import dataset
@@ -97,13 +97,13 @@ def test_bad_record_stops_with_its_place(tmp_path, what, mode):
 def test_bytes_that_are_no_text(tmp_path):
     folder(tmp_path)
     (tmp_path / "train.jsonl").write_bytes(GOOD.encode() + b'\n{"id": "caf\xe9"}\n')
-    (tmp_path / "validation.jsonl").write_text(GOOD, encoding="utf-16")
+    (tmp_path / "validation.jsonl").write_bytes(GOOD.encode("utf-16") + b"\x00")
     (tmp_path / "test.jsonl").write_bytes(b"")
     with pytest.raises(InputError) as caught:
         import_dataset(tmp_path)
     assert str(caught.value).splitlines() == [
         "train.jsonl:2: not UTF-8 (byte 0xe9); save the file as UTF-8",
-        "validation.jsonl:1: is UTF-16; save the file as UTF-8",
+        "validation.jsonl: begins as UTF-16 and breaks off; save the file as UTF-8",
         "test.jsonl: no records",
     ]
 
@@ -113,7 +113,7 @@ def test_files_that_cannot_be_unpacked(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match="cannot be read|not a readable Parquet"):
             read_records(tmp_path / name)
-    monkeypatch.setattr(reading, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
     (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(b" " * 2**21))
     with pytest.raises(InputError, match="bomb.json.gz: more than 1 MB once unpacked"):
         read_records(tmp_path / "bomb.json.gz")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polypersona_lib.models import generation
+from polypersona_lib.models import answerers, generation
 from polypersona_lib.models.answer_gates import check_gates, gate_lines, with_stranger
 from polypersona_lib.models.answerers import LocalAnswerer, Prompt, TableAnswerer, ask_in_orders, in_order, listed_options, orders_of, prompts_of
 from polypersona_lib.models.generation import Draws, Sampling
@@ -50,7 +50,8 @@ def twin():
     return load_base(spec, "nano", four_bit=False), load_tokenizer(spec, "nano")
 
 
-def test_the_local_model_has_the_bits_of_generation(twin):
+def test_the_local_model_has_the_bits_of_generation(twin, monkeypatch):
+    monkeypatch.setattr(answerers, "ONE_THREAD", 0)  # `generation` takes the threads that are set
     rows = asked(3, 2)
     local, draws = LocalAnswerer(*twin), Draws(5, [Sampling(0.7, 0.9, 12)] * len(rows))
     direct = generation.respond(*twin, rows, draws, with_options=True)
@@ -59,6 +60,38 @@ def test_the_local_model_has_the_bits_of_generation(twin):
     assert all((c.probs == p).all() and c.how == "exact" for c, p in zip(choices, direct["option_probs"], strict=True))
     assert all((a == b).all() for a, b in zip(direct["option_probs"], generation.choice_probabilities(*twin, rows), strict=True))
     assert all(0 < c.mass <= 1 for c in choices)
+
+
+def test_words_before_an_option_are_for_untuned_real_models_alone(twin, monkeypatch):
+    monkeypatch.setattr(answerers, "ONE_THREAD", 0)
+    from polypersona_lib.models.weights import BEGUN, begun_by
+    from polypersona_lib.registry import get_spec
+
+    real, family = get_spec("smollm2-135m"), get_spec("tinyllama-1.1b")
+    assert begun_by(real, "small", None) == begun_by(real, "nano", None) == begun_by(family, "paper", None) == BEGUN
+    assert begun_by(real, "small", "an adapter") == begun_by(family, "nano", None) == ""
+    rows = asked(3, 2)
+    nothing = Draws(0, [Sampling(1.0, 1.0, 0)] * len(rows))
+    direct = generation.respond(*twin, rows, nothing, with_options=True, begun=BEGUN)["option_probs"]
+    choices = LocalAnswerer(*twin, begun=BEGUN).option_probabilities(prompts_of(rows), rows["options"].tolist())
+    plain = LocalAnswerer(*twin).option_probabilities(prompts_of(rows), rows["options"].tolist())
+    assert all((c.probs == p).all() for c, p in zip(choices, direct, strict=True))
+    assert max(np.abs(c.probs - p.probs).max() for c, p in zip(choices, plain, strict=True)) > 0.01
+
+
+def test_a_twin_is_asked_on_one_thread_and_a_larger_model_on_all(twin, monkeypatch):
+    import torch
+
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(answerers, "respond", lambda *args, **options: seen.append(torch.get_num_threads()) or generation.respond(*args, **options))
+    try:
+        torch.set_num_threads(2)
+        for limit in (answerers.ONE_THREAD, 1_000_000):  # a twin has 1.7 M parameters
+            monkeypatch.setattr(answerers, "ONE_THREAD", limit)
+            LocalAnswerer(*twin).write(prompts_of(asked(1, 1)), Draws(5, [Sampling(0.7, 0.9, 4)]))
+        assert seen == [1, 2] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_batch_gives_the_local_model_what_single_prompts_give(twin):

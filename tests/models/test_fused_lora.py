@@ -13,7 +13,7 @@ from scipy import stats
 
 from polypersona_lib import paths, registry
 from polypersona_lib.models import adapters, loading
-from polypersona_lib.models.fused_lora import FusedLinear, dropped, fuse
+from polypersona_lib.models.adapters import dropped, fuse, fused_layer
 from polypersona_lib.training.batches import answer_loss, encode_rows, validation_loss
 from polypersona_lib.world.dataset import read_split
 
@@ -33,7 +33,7 @@ def _with_pefts_own_path(model):
     """The same model, its layers PEFT's."""
     model = copy.deepcopy(model)
     for module in model.modules():
-        if type(module) is FusedLinear:
+        if type(module) is fused_layer():
             module.__class__ = Linear
     return model
 
@@ -155,7 +155,7 @@ def test_a_fused_adapter_is_a_plain_peft_adapter(key, tmp_path):
     adapters.save_adapter(fused, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".md") == ["adapter_config.json", "adapter_model.safetensors"]
     own = adapters.with_adapter(loading.unpacked(loading.load_base(registry.get_spec(key), "nano")), tmp_path)
-    assert isinstance(own, PeftModel) and not any(isinstance(m, FusedLinear) for m in own.modules())
+    assert isinstance(own, PeftModel) and not any(isinstance(m, fused_layer()) for m in own.modules())
     expected = validation_loss(own, rows, pad_id)
     assert validation_loss(fused, rows, pad_id) == pytest.approx(expected, rel=1e-6)
     with fused.disable_adapter(), own.disable_adapter():
@@ -166,5 +166,5 @@ def test_a_fused_adapter_is_a_plain_peft_adapter(key, tmp_path):
 def test_packed_layers_keep_pefts_path_and_unpacked_ones_do_not():
     spec = registry.get_spec("tinyllama-1.1b")
     packed = adapters.add_lora(loading.load_base(spec, "nano"), spec, r=16, alpha=32, dropout=0.05, seed=1)
-    assert fuse(packed) == 0 and not any(isinstance(m, FusedLinear) for m in packed.modules())
-    assert sum(isinstance(m, FusedLinear) for m in _adapted("tinyllama-1.1b", dropout=0.05).modules()) == 28
+    assert fuse(packed) == 0 and not any(isinstance(m, fused_layer()) for m in packed.modules())
+    assert sum(isinstance(m, fused_layer()) for m in _adapted("tinyllama-1.1b", dropout=0.05).modules()) == 28

@@ -14,15 +14,13 @@ from stub_server import OPTION_WEIGHTS, StubServer
 
 from polypersona_lib.errors import InputError
 from polypersona_lib.models import server_connection
-from polypersona_lib.models.answer_budget import Budget
-from polypersona_lib.models.answer_cache import AnswerCache
+from polypersona_lib.models.answer_budget import AnswerCache, Budget, Limits, read_limits
 from polypersona_lib.models.answerers import Prompt
 from polypersona_lib.models.generation import Draws, Sampling
-from polypersona_lib.models.option_names import named_option, split_open, tree_shares
-from polypersona_lib.models.server_answerer import SAMPLES, ServerAnswerer
+from polypersona_lib.models.server_answerer import SAMPLES, ServerAnswerer, named_option, split_open, tree_shares
 from polypersona_lib.models.server_connection import TRIES, Connection
 from polypersona_lib.prompts import chat
-from polypersona_lib.servers import Limits, ServerSpec, parse_server, read_limits, split_models
+from polypersona_lib.systems import ServerSpec, parse_server, read_models
 
 SCALE = ("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree")
 KEY = "sk-very-secret-0123456789"
@@ -361,7 +359,8 @@ def test_what_a_model_says_is_cleaned(tmp_path):
 def test_a_server_is_named_by_address_and_model():
     spec = parse_server("server:http://127.0.0.1:8000/v1/#org/llama3.2:1b")
     assert spec == ServerSpec("http://127.0.0.1:8000/v1", "org/llama3.2:1b") and spec.system == "server-org-llama3.2-1b--base"
-    keys, servers = split_models("phi-2, server:http://localhost:1/v1#a,tinyllama-1.1b")
+    chosen = read_models("phi-2, server:http://localhost:1/v1#a,tinyllama-1.1b")
+    keys, servers = list(chosen.models), chosen.servers
     assert keys == ["phi-2", "tinyllama-1.1b"] and [s.model for s in servers] == ["a"]
 
 
@@ -375,7 +374,7 @@ def test_bad_names_of_servers_are_one_line_without_the_address(text):
 
 def test_two_servers_with_one_model_name_are_refused():
     with pytest.raises(ValueError, match="two servers"):
-        split_models("server:http://a/v1#m,server:http://b/v1#m")
+        read_models("server:http://a/v1#m,server:http://b/v1#m")
 
 
 @pytest.mark.parametrize("values", [("x", "", ""), ("-1", "", ""), ("", "1", ""), ("", "nan", "1,1"), ("", "", "1"), ("", "1", "1,-2"), ("1.5", "", "")])

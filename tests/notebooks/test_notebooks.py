@@ -15,7 +15,7 @@ from polypersona_lib.registry import MODELS
 from polypersona_lib.runner.stages import find_stages
 
 PARAMETERS = {"profile": "nano", "split": "paper", "seed": 42, "data": "", "faults": "stop", "out": "", "models": ""}
-STAGES = ("01", "02", "03", "04", "05", "06", "08", "09", "10", "90")
+STAGES = ("01", "02", "03", "04", "05", "06", "08", "09", "10", "14", "90")
 OPEN_RUN = "run = open_run(profile=profile, split=split, seed=seed, data=data, faults=faults, out=out, models=models)"
 OPENING = re.compile(
     r"\A# \S.*\n\n> \S.*\n\n\| *reads *\| *writes *\| *artefact of the paper *\| *time \(smoke, nano, paper\) *\|\n\|[-| :]+\|\n\|.+\|(?:\n|\Z)"
@@ -24,7 +24,7 @@ PARAMETER = re.compile(r"(\w+) = ('[^']*'|\"[^\"]*\"|\S+)  # ([^=]+)")
 MACHINE_PATH = re.compile(r"(?<![\w.<>])/(?:work|tmp|home|root|Users|mnt|opt|var)/|\b[A-Z]:\\")
 RENDERED = {"HTML", "HTMLMath", "Markdown", "Javascript", "Latex", "SVG"}
 MOST_CELLS, FEWEST_CELLS, PROSE, MOST_LINES, USUAL_LINES, MOST_FUNCTIONS = 45, 20, 0.4, 30, 10, 2
-MOST_SOLUTION_CELLS = 180  # of solutions.ipynb: three cells an exercise, and no stage of a run, so no parameters and no sentinel
+MOST_SOLUTION_CELLS = 200  # of solutions.ipynb: three cells an exercise, and no stage of a run, so no parameters and no sentinel
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 

@@ -80,7 +80,7 @@ def test_a_wrong_table_is_refused_with_one_line(edit, message, tmp_path, capsys)
         build_humans.build("nonvoters_2020", path, tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe" * 50, b"{\"a\": 1}", b"PK\x03\x04 no csv", gzip.compress(b"a,b\n1,2\n")[:-9]])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe" * 50, b'{"a": 1}', b"PK\x03\x04 no csv", gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9]])
 @pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
 def test_a_file_that_is_no_table_is_refused_with_one_line(content, name, tmp_path, capsys):
     (tmp_path / name).write_bytes(content)
@@ -92,7 +92,7 @@ def test_what_is_not_there_or_too_large_is_named(tmp_path, monkeypatch, capsys):
     for given in (tmp_path / "none.csv", tmp_path):
         assert build_humans.main(["ces_2018", str(given), "--out", str(tmp_path)]) == 2
     assert build_humans.main(["gss", str(tmp_path / "none.csv")]) == 2
-    assert "unknown file 'gss' (there are: state_votes, census_joint, nonvoters_2020, ces_2018)" in capsys.readouterr().err
+    assert "unknown file 'gss' (there are: state_votes, census_joint, hospitals_2023, nonvoters_2020, ces_2018)" in capsys.readouterr().err
     monkeypatch.setattr(build_humans, "_MOST_BYTES", 100)
     with pytest.raises(InputError, match="more than 100: not the original"):
         build_humans.build("nonvoters_2020", saved(original("nonvoters_2020"), tmp_path), tmp_path)
@@ -108,3 +108,14 @@ def test_the_shipped_files_are_those_that_the_originals_give(name, given, tmp_pa
     pd.testing.assert_frame_equal(pd.read_parquet(path), pd.read_parquet(paths.HUMANS / path.name))
     shipped, again = (json.loads((folder / "sources.json").read_text(encoding="utf-8"))[path.name] for folder in (paths.HUMANS, tmp_path))
     assert shipped["original_sha256"] == again["original_sha256"] and np.isclose(shipped["rows"], again["rows"])
+
+
+def test_hospitals_are_one_release_of_every_state(tmp_path):
+    rows = [(period, state, measure, 10, 20, 70) for period in ("07_2022", "07_2023") for state in STATES for measure in ("H_COMP_1", "H_RECMND")]
+    columns = ["Release Period", "State", "Measure ID", "Bottom-box Percentage", "Middle-box Percentage", "Top-box Percentage"]
+    frame = pd.DataFrame(rows, columns=columns)
+    built = pd.read_parquet(build_humans.build("hospitals_2023", saved(frame, tmp_path), tmp_path))
+    assert len(built) == 51 and set(built["measure"]) == {"H_COMP_1"} and built["top"].eq(70).all(), "other measures and releases are left out"
+    for broken, message in ((frame[frame["State"] != "AL"], "50 states, not 51"), (frame.assign(**{columns[3]: 120}), ":2:Bottom-box Percentage: '120'")):
+        with pytest.raises(InputError, match=message):
+            build_humans.build("hospitals_2023", saved(broken, tmp_path), tmp_path)

@@ -107,7 +107,7 @@ def test_an_unknown_survey_and_a_wrong_item_are_named():
 def test_every_file_has_source_licence_and_hash():
     sources = json.loads((paths.HUMANS / "sources.json").read_text(encoding="utf-8"))
     files = sorted(paths.HUMANS.glob("*.parquet"))
-    assert {f.name for f in files} == set(sources) and len(files) == 4
+    assert {f.name for f in files} == set(sources) and len(files) == 5
     for file in files:
         entry = sources[file.name]
         assert entry["sha256"] == file_hash(file) and len(entry["original_sha256"]) == 64 and file.stat().st_size < 4_000_000

@@ -261,7 +261,7 @@ def test_a_twin_answers_with_one_thread_and_gives_the_others_back():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        with interview.ModelGenerator(RunConfig())._threads():
+        with interview.ModelGenerator(RunConfig()).threads(BASE):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:
@@ -295,7 +295,7 @@ def test_the_command_serves_a_cell_that_runs(monkeypatch):
     monkeypatch.setattr(server, "page", lambda **parameters: shown.append(parameters))
     assert server.main(["--no-browser", "--seed", "7"]) == 0
     exec(served[0], {})
-    assert shown == [{"profile": "nano", "seed": 7, "out": ""}]
+    assert shown == [{"profile": "nano", "seed": 7, "out": "", "models": ""}]
 
 
 def test_stop_is_heard_within_a_second(parts, ask):
@@ -380,7 +380,7 @@ def test_two_threads_never_load_together(monkeypatch):
     generator = interview.ModelGenerator(RunConfig())
     for name in ("prepare", "import_libraries"):
         monkeypatch.setattr(interview, name, model if name == "prepare" else lambda: None)
-    monkeypatch.setattr(generator, "_threads", contextlib.nullcontext)
+    monkeypatch.setattr(generator, "threads", contextlib.nullcontext)
     monkeypatch.setattr(generator, "_models", {})
     monkeypatch.setattr(generator, "tokenizer", model)
     monkeypatch.setattr(generator, "model", model)

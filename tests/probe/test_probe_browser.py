@@ -13,6 +13,7 @@ import re
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,18 +22,25 @@ import pytest
 from browser_pages import START_S, TOKEN, Visit, server
 
 from polypersona_lib import paths, processes
+from polypersona_lib.probe import own_files
 from polypersona_lib.probe.server import free_port
 
 pytestmark = pytest.mark.browser
+OWN = 3  # the status line of the section with one's own files
 SETUP = """
-import sys
+import os, sys, tempfile
 sys.path[:0] = [{root!r}, {tests!r}]
 from stub_generator import StubGenerator
 from polypersona_lib.config import RunConfig
-from polypersona_lib.probe.interview import Interviewer, load_parts
+from polypersona_lib.probe.interview import Interviewer, ModelGenerator, load_parts
 from polypersona_lib.probe.page import Page, show_page
-run = RunConfig(out={out!r})
-page = Page(Interviewer(run, load_parts(run), StubGenerator()))
+kept = "kept=yes" in os.environ.get("QUERY_STRING", "")  # a page that finds its state again; every other one begins afresh
+run = RunConfig(out={out!r} if kept else tempfile.mkdtemp(dir={out!r}))
+class WithTwins(StubGenerator):
+    twins = ModelGenerator(run)
+    def __getattr__(self, name):  # a user's own panel is asked of real nano twins
+        return getattr(self.twins, name)
+page = Page(Interviewer(run, load_parts(run), WithTwins()))
 """
 
 
@@ -225,6 +233,60 @@ def test_hostile_text_runs_nowhere_in_voila(browser, voila):
     visit.nothing_ran()
     assert visit.outside == []
     visit.page.close()
+
+
+def test_own_files_are_asked_reported_and_here_again_after_a_reload(browser, voila):
+    from stub_generator import HOSTILE
+
+    hostile = HOSTILE.replace('"', "").split("{{")[0]  # the readers refuse control characters
+    visit = Visit(browser, f"{voila}?token={TOKEN}&kept=yes", color_scheme="dark").ready()
+    page = visit.page
+    _bring(page, "Bring a questionnaire", "large.csv", b"x" * (own_files.MOST_UPLOAD + 1))
+    visit.status(OWN, "and the page takes 5 MB")
+    assert "the page takes 5 MB" in page.locator(".pp-live [role=status]").first.text_content()
+    _bring(page, "Bring a questionnaire", "<img src=x onerror=window.hacked=1>.csv", f'id,text,kind\na,"{hostile}",likert\n'.encode())
+    visit.status(OWN, "Not done. ")
+    _bring(page, "Bring a questionnaire", "mine.csv", f'id,text,kind,options\nvisit,"Well? {hostile}",,No|Yes\n'.encode())
+    visit.status(OWN, "read mine.csv")
+    people = 'persona_id,persona\nw1,"A nurse who is happy. <img src=x onerror=window.hacked=1>"\nw2,A cook who distrusts banks.\n'
+    _bring(page, "Bring people", "them.csv", people.encode())
+    visit.status(OWN, "read them.csv")
+    visit.choose("Model", "twin of TinyLlama 1.1B (1.7 M)")
+    visit.press("Ask everybody")
+    visit.status(OWN, "2 answers in ")
+    assert visit.field("Do the descriptions count?").input_value().startswith("2 of 2 people described in words were asked again")
+    with page.expect_download() as saved:
+        page.get_by_text("Download answers.zip").click()
+    with zipfile.ZipFile(saved.value.path()) as packed:
+        assert {name.split("/")[1] for name in packed.namelist()} >= {"answers.parquet", "people.parquet", "questionnaire.json", "answers.sav"}
+    visit.press("Report on the questionnaire")
+    visit.status(OWN, "report on 2 answers in ")
+    report = page.frame_locator("iframe[title='Report of the pilot']")
+    report.get_by_role("heading", name="What needs a second look").wait_for()
+    assert report.locator("img[src=x], svg[onload], a[href^=javascript]").count() == 0
+    assert "(javascript:window.hacked=5)" in report.locator("#item-1").inner_text(), "shown as text; the readers leave tags out"
+    visit.screenshot("voila-own-files")
+    _accessible(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.screenshot("voila-own-files-390")
+    visit.nothing_ran()
+    page.reload(timeout=START_S)
+    visit.ready()
+    page.wait_for_function("() => [...document.querySelectorAll('textarea')].some((box) => box.value.includes('2 answers of 2 people'))")
+    assert visit.field("Questionnaire").input_value().startswith("mine.csv: 1 questions")
+    chosen = visit.field("Model").evaluate("box => box.selectedOptions[0].text")
+    assert chosen.replace("\xa0", " ") == "twin of TinyLlama 1.1B (1.7 M)"
+    report.get_by_role("heading", name="What needs a second look").wait_for()
+    visit.nothing_ran()
+    assert visit.errors == [] and visit.outside == []
+    page.close()
+
+
+def _bring(page, button: str, name: str, content: bytes):
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=button).click()
+    chooser.value.set_files({"name": name, "mimeType": "text/csv", "buffer": content})
 
 
 def test_a_closed_page_gives_its_memory_back(browser, voila):

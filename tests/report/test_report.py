@@ -54,6 +54,12 @@ def fidelity(scores=None):
     return lines
 
 
+def test_what_left_a_systems_numbers_stands_beside_its_name():
+    scores = pd.DataFrame([("uniform", "bleu", 0.1, 2, 3), ("phi-2", "bleu", 0.2, 0, 0)], columns=["system", "metric", "value", "n_failed", "n_cut"])
+    remarks = {row["name"]: row["remark"] for row in score_tables.score_table(scores.assign(lo=0.0, hi=0.3, n=5), ("bleu",), "nano")["rows"]}
+    assert sorted(remarks.values()) == ["baseline, 2 failed, 3 too long for the encoder", "tuned"]
+
+
 def write_run(run, answer=HOSTILE):
     """All files of a finished run, small and made up."""
     results, note = run.paths.results, "nano twins · paper split · seed 42"
@@ -281,8 +287,7 @@ def test_the_brief_says_what_the_scores_say():
     scores = {"systems": systems, "administration": sheets, "findings": findings, "fidelity_contrasts": pd.DataFrame(changed)}
     found = " ".join(b["text"] for b in report_brief.brief(scores, ledger, ("phi-2", "mistral-7b"), "nano"))
     expected = [
-        "Of 5 claims, 1 are reproduced by measurement; 1 are not reproduced. For 0 a baseline does the same, 1 are too close to call. "
-        "Another 1 were built to match",
+        "Claims: 5. Reproduced: 1 by measurement. Not reproduced: 1. A baseline does the same: 0. Too close to call: 1. Built to match: 1. Our data",
         "What it chooses: of 2 comparisons (1 measures x 2 models) tuning clearly helped in 0 and hurt in 1",
         "ROUGE-1 0.200. The tuned models score 0.100 to 0.300; 1 of 2 score higher",
         "for 1 of 2 tuned models; it is 0.010 to 0.020", "in 0.400 to 0.500 of the cases. The majority answer does in 0.350",
@@ -311,7 +316,8 @@ def test_the_opening_says_claim_result_and_gap():
     ]
     told = dict(report_brief.opening([*ledger, claim("on_par", UNTESTED), claim("score", UNTESTED)], "nano"))
     assert list(told) == ["The paper claims", "Here", "Not tested"] and "as well as large ones" in told["The paper claims"]
-    assert told["Here"].startswith("Traits kept: not reproduced, above zero: 2 of 7. Of 2 places") and "open ones" not in told["Here"]
+    here = "Traits kept: not reproduced, above zero: 2 of 7. 2 places among the seven models: reproduced 0, not reproduced 1, too close to call 1 ("
+    assert told["Here"].startswith(here) and "open ones" not in told["Here"]
     assert "small models equal large ones (1 claims): all twins have one size" in told["Not tested"] and "persona-blind answer" in told["Not tested"]
     judged = dict(report_brief.opening([*ledger, claim("on_par", REPRODUCED, "-1.0 %")], "paper"))
     assert "Small against large: reproduced, -1.0 %" in judged["Here"] and judged["Not tested"] == "Nothing of this."

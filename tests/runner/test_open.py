@@ -46,7 +46,7 @@ def out(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(run, id="04-01", outputs=[nbformat.v4.new_output("stream", text="1")])])
         nbformat.write(notebook, folder / "04_evaluation.ipynb")
-        entry = {"status": "done", "executed": hashlib.sha256((folder / "04_evaluation.ipynb").read_bytes()).hexdigest()}
+        entry = {"status": "done", "parts": {}, "outputs": {}, "executed": hashlib.sha256((folder / "04_evaluation.ipynb").read_bytes()).hexdigest()}
         path = folder.parent / "manifest.json"
         path.write_text(json.dumps({"run": run, "stages": {"04": entry}}), encoding="utf-8")
         os.utime(path, (number, number))
@@ -103,7 +103,11 @@ def test_an_altered_copy_loses_a_signature_it_had(out, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("entry", "reason"),
-    [({"status": "running"}, "does not say that this notebook was finished"), ({"executed": ""}, "changed since"), ({"executed": None}, "changed since")],
+    [
+        ({"status": "running"}, "does not say that this notebook was finished"),
+        ({"executed": ""}, "changed since"),
+        ({"executed": None}, "does not say that this notebook was finished"),
+    ],
 )
 def test_what_the_manifest_does_not_vouch_for_is_untrusted(out, entry, reason, capsys):
     change(out, **entry)

@@ -44,7 +44,7 @@ def run_folder(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name in ("04_evaluation.ipynb", "05_domain_analysis.ipynb"):
         nbformat.write(executed(), folder / name)
-        stages[name[:2]] = {"status": "done", "executed": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
+        stages[name[:2]] = {"status": "done", "parts": {}, "outputs": {}, "executed": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
     altered = nbformat.read(folder / name, as_version=4)
     altered.cells[0].source = "2"
     nbformat.write(altered, folder / name)

@@ -1,14 +1,10 @@
-"""The runner against toy notebooks: order, skipping, dependence, bad parameters, failures, kills and the lock."""
+"""The runner against toy notebooks: order, skipping, dependence, bad parameters, failures (`tests/faults` kills and stops it)."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,17 +31,6 @@ BODIES = {
     "90_report": "(run / 'summary.json').write_text('{}')\nfound = sorted(p.name for p in run.rglob('*.txt'))\n(run / 'report.html').write_text(repr(found))",
 }
 READS = {"01": ("project:data/bank.json",), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
-DRIVER = """
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-from polypersona_lib import paths
-from polypersona_lib.runner import pipeline
-root = Path(sys.argv[1])
-run = SimpleNamespace(name="nano", paths=paths.run_paths("nano", str(root)))
-reads = {"01": ("project:data/bank.json",), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
-sys.exit(pipeline.run_stages(run, {"profile": "nano", "out": str(root)}, project=pipeline.Project(root, "toylib", reads)))
-"""
 
 
 class Toy:
@@ -99,11 +84,6 @@ class Toy:
         """Numbers of the stages that were executed in the last call."""
         return [line[:2] for line in self.lines if " done in " in line]
 
-    def start(self) -> subprocess.Popen:
-        """The same run in a process of its own."""
-        environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
-        return subprocess.Popen([sys.executable, "-c", DRIVER, str(self.root)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
     @property
     def results(self) -> Path:
         return self.run.paths.results
@@ -112,16 +92,6 @@ class Toy:
         """Living kernels of this toy project."""
         mark = str(self.results / ".kernel")
         return [p for p in psutil.process_iter(["cmdline", "status"]) if p.info["status"] != "zombie" and any(mark in a for a in p.info["cmdline"] or [])]
-
-    def wait_for(self, name: str, seconds: float = 30) -> None:
-        wait_until(lambda: (self.root / name).exists(), seconds, name)
-
-
-def wait_until(condition, seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -250,41 +220,6 @@ def test_failures_name_notebook_cell_and_cause(toy, body, status, message):
     assert (toy.lines[-1] == message) if status == 2 else (str(partial) in toy.lines[-1])
     assert not toy.kernels()
     assert json.loads((toy.results / "manifest.json").read_text())["stages"]["01"]["status"] == "failed"
-
-
-def test_a_killed_runner_leaves_no_kernel_and_the_next_run_is_right(toy):
-    toy.keep_only("01_data", "02_look")
-    slow = BODIES["02_look"] + "\nimport time\nopen('started', 'w').close()\nwhile not Path('go').exists(): sum(range(10000))"
-    toy.notebook("02_look", slow)
-    first = toy.start()
-    toy.wait_for("notebooks/started")
-    first.kill()
-    first.wait()
-    wait_until(lambda: not toy.kernels(), 10, "the orphaned kernel to end")
-    toy.write("notebooks/go", "")
-    assert toy.go() == 0
-    assert toy.ran() == ["02"] and any("did not finish last time" in line for line in toy.lines)
-    assert (toy.results / "tables/b.txt").read_text() == "HELLO42"
-    assert not list((toy.results / "notebooks").glob(".*"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_runner_leaves_no_kernel_and_a_second_runner_is_turned_away(toy, number):
-    toy.keep_only("01_data")
-    toy.notebook("01_data", "open('started', 'w').close()\nwhile True: sum(range(10000))")
-    first = toy.start()
-    toy.wait_for("notebooks/started")
-    if number == signal.SIGINT:
-        began = time.monotonic()
-        second = toy.start()
-        text, _ = second.communicate(timeout=20)
-        assert second.returncode == 3 and f"process {first.pid}, started 20" in text
-        assert time.monotonic() - began < 10
-    first.send_signal(number)
-    text, _ = first.communicate(timeout=20)
-    assert first.returncode == 130 and "no kernel is left" in text, text
-    assert not toy.kernels()
-    assert (toy.results / "notebooks/01_data.failed.ipynb").exists()
 
 
 def test_only_imported_modules_count(tmp_path):

@@ -339,14 +339,14 @@ def test_distributions_of_a_file_are_those_of_its_counts():
     rng = np.random.default_rng(0)
     said, meant = rng.integers(0, 5, 80), rng.choice(5, 80, p=[0.5, 0.2, 0.1, 0.1, 0.1])
     frame = pd.concat([likert(80, said, meant), likert(29, said[:29], meant[:29], question="Too few.")], ignore_index=True)
-    lines, notes = file_scores.item_lines(frame, file_scores._options_of_both(frame))
+    lines, notes = file_scores.item_lines(frame, file_scores._options_of_both(file_scores.with_options_read(frame)))
     found, shares = {line["metric"]: line for line in lines}, [np.bincount(x, minlength=5) / 80 for x in (said, meant)]
     expected = stats.compare_distributions(*shares, 5)
     for metric in ("alignment", "sd_ratio", "entropy_ratio"):
         assert found[metric]["value"] == pytest.approx(expected[metric]) and found[metric]["n"] == 80
         assert found[metric]["lo"] < found[metric]["value"] < found[metric]["hi"]
     assert notes == {"items": 1, "uniform": pytest.approx(stats.compare_distributions(np.full(5, 0.2), shares[1], 5)["alignment"])}
-    assert file_scores.item_lines(frame.tail(29), file_scores._options_of_both(frame.tail(29))) == ([], {})
+    assert file_scores.item_lines(frame.tail(29), file_scores._options_of_both(file_scores.with_options_read(frame.tail(29)))) == ([], {})
     assert file_scores.missing_columns(frame.tail(29), pd.DataFrame({"metric": [], "value": []}))["alignment"].startswith("30 or more readable answers")
 
 
@@ -368,7 +368,8 @@ def test_full_file_gets_every_metric_it_allows(tmp_path, capsys):
     assert command.main([write(tmp_path / "full.jsonl", content), "--json", str(tmp_path / "o.json")]) == 0
     report = json.loads((tmp_path / "o.json").read_text())["files"][0]
     expected = {"quality", "format_valid", "stance_acc", "stance_qwk", "stance_qwk_pooled", "swap_gap_rouge1", "swap_auc_semantic", "swap_gap_option"}
-    assert expected <= set(report["metrics"]) and set(report["missing"]) == {"alignment", "sd_ratio", "entropy_ratio", "word_order", "on_topic", "reason_fits"}
+    lacking = {"alignment", "sd_ratio", "entropy_ratio", "word_order", "on_topic", "reason_fits", "nats_token", "nats_over_reference"}
+    assert expected <= set(report["metrics"]) and set(report["missing"]) == lacking
     assert report["n_failed"] == 1 and report["metrics"]["rouge1"]["n"] == 3 and report["metrics"]["stance_acc"]["value"] == pytest.approx(1 / 3)
     assert "1 failed (counted, not scored)" in capsys.readouterr().out
 

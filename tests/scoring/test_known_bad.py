@@ -9,7 +9,7 @@ from known_bad import CONSTANT, build
 
 from polypersona_lib import paths
 from polypersona_lib.prompts import chat
-from polypersona_lib.scoring import answer_files, diagnosis, metric_table, metrics, readability, swap
+from polypersona_lib.scoring import diagnosis, metric_table, metrics, option_labels, readability, swap
 from polypersona_lib.scoring.answer_files import load_predictions, predictions_frame
 from polypersona_lib.scoring.option_labels import read_option
 from polypersona_lib.systems import UPPER_BOUNDS
@@ -20,7 +20,7 @@ PROBLEMS = {  # exactly these; notes are free
     "copy": {"copy"},
     "blind_copy": {"others_answers", "alike", "persona_blind"},
     "uniform_answers": {"others_answers", "persona_blind"},
-    "constant": {"one_text", "alike", "persona_blind", "no_option"},
+    "constant": {"one_text", "alike", "persona_blind", "no_option", "other_topic"},
     "other_persona": {"others_answers", "other_people"},
     "prompt_echo": {"echo", "no_option", "persona_blind"},
     "empty": {"failed"},
@@ -40,7 +40,7 @@ READING = {"non_words", "shuffled_words", "other_topic", "against_option"}
 @pytest.fixture(scope="module")
 def world():
     """(preds, scores as system x metric, findings by system) of all known-bad systems; the option is read by the label rule."""
-    parts = {name: answer_files.with_targets(dataset.read_split(paths.DATASET / "paper", name)) for name in dataset.SPLITS}
+    parts = {name: option_labels.with_targets(dataset.read_split(paths.DATASET / "paper", name)) for name in dataset.SPLITS}
     everyone = pd.concat(parts.values(), ignore_index=True)
     preds = pd.concat([predictions_frame(parts["test"], answers, name) for name, answers in build(parts).items()], ignore_index=True)
     pool = everyone.assign(persona=[chat.render_card(c) for c in everyone["persona"]], chosen=everyone["target"])
@@ -102,7 +102,7 @@ def shipped():
     swapped = swap.swap_scores(preds, phrases=swap.phrases_of(preds["question_id"]), semantic=False)
     gaps = metrics.summarise_rows(swapped, metrics=list(diagnosis.SWAPS), cluster="persona_id")
     systems = pd.concat([systems[~systems["metric"].isin(diagnosis.SWAPS)], gaps])
-    read = readability.measure(preds, pool=answer_files.with_targets(everyone).assign(chosen=lambda t: t["target"]))
+    read = readability.measure(preds, pool=option_labels.with_targets(everyone).assign(chosen=lambda t: t["target"]))
     rows = rows.merge(preds[["system", "id"]].assign(**read), on=["system", "id"])
     return diagnosis.diagnose_systems(preds.drop(columns=["chosen", "target"]), rows, systems, pool=everyone), systems
 

@@ -13,8 +13,9 @@ import pytest
 
 from polypersona_lib import resampling
 from polypersona_lib.scoring import encoder as encoders
-from polypersona_lib.scoring import evaluation, metric_table, metrics, set_scores, swap
+from polypersona_lib.scoring import evaluation, metric_table, metrics, swap
 from polypersona_lib.scoring.encoder import load_encoder
+from polypersona_lib.scoring.option_labels import read_option
 from polypersona_lib.texts import looks_english, stemmed_words
 from polypersona_lib.world.questions import SCALES
 
@@ -87,7 +88,7 @@ def test_failed_rows_are_counted_not_scored(encoder):
     assert rows["failed"].tolist() == [False, True] and rows.loc[1, list(metric_table.ROW_METRICS)].isna().all()
     line = metrics.summarise_rows(rows, metrics=["rouge1"]).iloc[0]
     assert (line["value"], line["n"], line["n_failed"]) == (1.0, 1, 1)
-    assert (set_scores.score_set(preds)["n_failed"] == 1).all()
+    assert (metrics.score_set(preds)["n_failed"] == 1).all()
     nothing = metrics.score_rows(preds.assign(status="failed"), encoder=encoder)
     assert nothing[list(metric_table.ROW_METRICS)].isna().all().all()
 
@@ -126,7 +127,7 @@ def test_scores_of_words_know_every_script(texts):
     half = texts[0][: len(texts[0]) * 2 // 3]
     assert 0.3 < metrics._pair_scores(half, texts[0])["rouge1"] < 1
     whole = frame(*((t, t) for t in texts))
-    assert set_scores.score_set(whole).set_index("metric").loc["bleu_corpus", "value"] == pytest.approx(1)
+    assert metrics.score_set(whole).set_index("metric").loc["bleu_corpus", "value"] == pytest.approx(1)
 
 
 def test_own_words_of_rouge_score_stay_and_differ_only_where_texts_leave_ascii():
@@ -233,10 +234,10 @@ def test_wrong_weights_are_refused(monkeypatch):
     ],
 )  # fmt: skip
 def test_format_validity(text, kind, valid):
-    preds = frame(
-        (text, LONG), question_type=[kind], options=[None if kind == "open" else list(SCALES["agreement"])], question=["Do you like the place you live in?"]
-    )
-    assert metrics.format_validity(preds)[0] == valid
+    options = None if kind == "open" else list(SCALES["agreement"])
+    preds = frame((text, LONG), question_type=[kind], options=[options], question=["Do you like the place you live in?"])
+    chosen = [np.nan if options is None else -1 if (read := read_option(text, options)) is None else read]
+    assert metrics.format_validity(preds.assign(chosen=chosen))[0] == valid
 
 
 def test_format_uses_the_option_already_read():
@@ -245,17 +246,17 @@ def test_format_uses_the_option_already_read():
 
 
 def whole(preds):
-    return set_scores.score_set(preds).set_index("metric")["value"]
+    return metrics.score_set(preds).set_index("metric")["value"]
 
 
 def test_set_metrics_at_their_limits():
     same, different = frame((LONG, LONG), (LONG, LONG)), frame(("a b c d e", LONG), ("f g h i j", LONG))
     assert whole(same)["self_bleu"] == pytest.approx(1) and whole(same)["distinct1"] == 0.5 and whole(same)["bleu_corpus"] == pytest.approx(1)
     found = whole(different)
-    assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in set_scores.bleu_signature()
+    assert found["distinct1"] == found["distinct2"] == 1 and found["self_bleu"] < 0.1 and "nrefs:1" in metrics.bleu_signature()
     assert np.isnan(whole(frame(("a", "b")))["self_bleu"]) and np.isnan(whole(frame(("", "b")))["distinct1"])
     assert whole(same.assign(status="failed")).isna().all()
-    line = set_scores.score_set(pd.concat([same, different] * 2)).set_index("metric")
+    line = metrics.score_set(pd.concat([same, different] * 2)).set_index("metric")
     assert ((line["lo"] <= line["value"]) & (line["value"] <= line["hi"]) & (line["lo"] >= 0) & (line["hi"] <= 1)).all() and (line["n"] == 8).all()
 
 
@@ -268,7 +269,7 @@ def test_self_bleu_is_that_of_nltk():
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
     for texts in (said(12), said(7, seed=1, vocabulary=3, most=6), [["a"], ["a"], ["b", "c", "d", "e", "f"]]):
-        score = set_scores.SelfBleu(texts)
+        score = metrics.SelfBleu(texts)
         for chosen in (np.arange(len(texts)), np.array([0, 1]), np.arange(1, len(texts))):
             mine = [texts[i] for i in chosen]
             theirs = [sentence_bleu(mine[:i] + mine[i + 1 :], m, smoothing_function=SmoothingFunction().method1) for i, m in enumerate(mine)]
@@ -283,7 +284,7 @@ def test_corpus_bleu_is_that_of_sacrebleu():
 
 
 def test_a_larger_set_of_the_same_kind_has_the_same_self_bleu():
-    line = {n: set_scores.score_set(frame(*[(" ".join(t), LONG) for t in said(n, most=20)])).set_index("metric").loc["self_bleu"] for n in (150, 400)}
+    line = {n: metrics.score_set(frame(*[(" ".join(t), LONG) for t in said(n, most=20)])).set_index("metric").loc["self_bleu"] for n in (150, 400)}
     assert line[400]["value"] == pytest.approx(line[150]["value"], rel=0.05)  # always 100 answers are compared
     assert line[400]["hi"] - line[400]["lo"] < line[150]["hi"] - line[150]["lo"]
 
@@ -376,10 +377,11 @@ def test_the_scores_of_a_system_resample_people():
     people = np.repeat([f"p{i}" for i in range(45)], 8)
     value = rng.normal(size=45)[np.repeat(np.arange(45), 8)] + rng.normal(size=360)
     rows = pd.DataFrame({m: value for m in evaluation.MODEL_METRICS} | {"system": "s", "persona_id": people, "failed": False, "question_type": "likert"})
-    rows = rows.assign(chosen=(value > 0).astype(float), target=1.0, question_id="q", n_options=5)
+    rows = rows.assign(chosen=(value > 0).astype(float), target=1.0, question_id="q", n_options=5, cut=np.arange(360) < 3)
     preds = frame(*[(LONG, LONG)] * 360, system=["s"] * 360)
     found = evaluation.score_systems(rows, preds, seed=1).set_index("metric")
     wanted = resampling.bootstrap_mean(value, clusters=people, seed=1)
+    assert (found["n_cut"] == 3).all()
     assert found.loc["rouge1", ["lo", "hi"]].tolist() == pytest.approx([wanted["lo"], wanted["hi"]])
     by_row = resampling.bootstrap_mean(value > 0, seed=1)
     assert found.loc["stance_acc", "hi"] - found.loc["stance_acc", "lo"] > 1.4 * (by_row["hi"] - by_row["lo"])

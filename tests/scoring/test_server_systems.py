@@ -9,10 +9,10 @@ import pytest
 from stub_server import StubServer
 
 from polypersona_lib.config import PROFILES, RunConfig
+from polypersona_lib.models.answer_budget import VARIABLES
 from polypersona_lib.report import paper_tables
-from polypersona_lib.scoring import administration, answer_files, evaluation, server_systems
+from polypersona_lib.scoring import administration, answer_files, evaluation, option_labels, server_systems
 from polypersona_lib.scoring.answering import read_sheets, write_sheet
-from polypersona_lib.servers import VARIABLES
 from polypersona_lib.survey.sheet import load_administrations
 from polypersona_lib.systems import is_untuned, system_kind, system_labels, system_order
 from polypersona_lib.world import dataset
@@ -109,7 +109,7 @@ def test_a_servers_answers_make_its_row_in_table_2(asked, run):
     with StubServer() as server:
         here = run(server)
         server_systems.predict_servers(here, test, None)
-    preds, everyone = answer_files.load_predictions(here.paths.folder("preds")), answer_files.with_targets(test).assign(part="test")
+    preds, everyone = answer_files.load_predictions(here.paths.folder("preds")), option_labels.with_targets(test).assign(part="test")
     rows = evaluation.score_rows(here, preds, everyone, None)
     table = paper_tables.table2(evaluation.score_systems(rows, preds, seed=42), PROFILES["nano"])
     (row,) = table[table["Model"] == "toy on a server, untuned"].to_dict("records")
@@ -124,7 +124,7 @@ def test_the_evaluation_asks_servers_beside_the_models(asked, run, monkeypatch, 
     monkeypatch.setattr(answering, "headless", lambda: True)
     monkeypatch.setattr(answering, "questionnaire", lambda count, seed: sheet)
     parts = dict.fromkeys(dataset.SPLITS, test)
-    monkeypatch.setattr(answering, "predict_controls", lambda run, test, train: None)
+    monkeypatch.setattr(answering, "predict_controls", lambda run, test, train: [])
     uniform = [[1 / len(options)] * len(options) for options in sheet["options"]]
     monkeypatch.setattr(answering.controls, "questionnaire_probabilities", lambda sheet, train, seed: {"uniform": uniform})
     with StubServer() as server:

@@ -393,7 +393,7 @@ def test_the_word_probe_has_not_read_any_candidate_so_a_copy_of_someone_else_is_
     monkeypatch.delenv("POLYPERSONA_NONCE", raising=False)
     parts = answer_files.load_data(RunConfig(models="tinyllama-1.1b", out=str(tmp_path)))
     pool = pd.concat([parts[p] for p in SPLITS], ignore_index=True)
-    domains = ["lifestyle", "healthcare", "technology"]
+    domains = sorted(set(pool["domain"]))
     fitted = {}
     monkeypatch.setattr(
         text, "fit_wording", lambda known: fitted.setdefault(len(fitted), known) is None or text.WordingProbe(known["reference"], known["persona"].tolist())
@@ -484,7 +484,11 @@ def test_what_tuning_did_is_read_off_pairs(published):
     apart = np.hypot(wide["stance_acc", "", "tinyllama-1.1b"], wide["stance_acc", "", "tinyllama-1.1b--base"])
     assert change.loc["stance_acc", "hi"] - change.loc["stance_acc", "lo"] < 0.7 * apart, "the same people: narrower than two separate intervals"
     seen = measures.tuning_summary(compared, table, ["tinyllama-1.1b"])
-    assert len(seen) == len(set(compared["metric"])) and seen.loc["card picked out of 5 by wording", "tuning helped"] == "1 of 1"
+    assert len(seen) == len(set(compared["metric"]))
+    clear = compared[(compared["contrast"] == "tuned - untuned") & (compared["model"] == "tinyllama-1.1b") & (compared["p_holm"] < 0.05)]
+    for label, row in seen.iterrows():
+        mine = clear[clear["label"] == label]["toward"]
+        assert (row["tuning helped"], row["tuning hurt"]) == (f"{int(mine.sum())} of 1", f"{int((~mine).sum())} of 1"), label
     assert table.loc[table["metric"] == "stance_qwk", "shuffled"].abs().max() < 0.2, "kappa in other people's hands"
 
 

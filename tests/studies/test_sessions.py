@@ -78,10 +78,10 @@ def test_examples_stand_in_the_system_text_and_are_of_other_people_and_questions
     people = {chat.render_card(card) for card in train["persona"]}
     for row, old in zip(asked("few_shot", sheet, train).itertuples(), sheet.itertuples(), strict=True):
         system = row.messages[0]["content"]
-        assert row.messages[1:] == old.messages[1:] and system.startswith(chat.SYSTEM) and system.count("\nAnswer: ") == conditions.EXAMPLES
+        assert row.messages[1:] == old.messages[1:] and system.startswith(chat.SYSTEM) and system.count("\nAnswer: ") == chat.EXAMPLES
         assert f"Question: {QUESTIONS[row.question_id].text}\n" not in system and "\nDomain: " not in system
         known = re.findall(r"\nPersona: (.*)", system)
-        assert len(set(known)) == conditions.EXAMPLES and {*known} <= people
+        assert len(set(known)) == chat.EXAMPLES and {*known} <= people
 
 
 def test_listed_options_are_mapped_back_to_their_own_places(sheet, train):

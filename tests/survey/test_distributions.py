@@ -12,7 +12,7 @@ import pytest
 from scipy import stats as scipy_stats
 from scipy.spatial import distance
 
-from polypersona_lib import paths, stats
+from polypersona_lib import paths, resampling, stats
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures.distribution_figures import plot_alignment, plot_group_gaps
 from polypersona_lib.resampling import drawn_units
@@ -265,7 +265,7 @@ def test_the_tests_are_the_usual_ones_on_one_number_a_person(sheets, cards):
     assert line.loc["bias", "p"] == pytest.approx(scipy_stats.ttest_rel(ours[inside], true[inside]).pvalue)
     assert line.loc["gap_error", "p"] == pytest.approx(scipy_stats.ttest_ind(gap[inside], gap[~inside], equal_var=False).pvalue)
     assert line.loc["bias", "effect"] == pytest.approx(gap[inside].mean() / true.std(ddof=1)) and line.loc["bias", "n"] == inside.sum()
-    assert table["p_holm"].to_numpy() == pytest.approx(stats.holm(table["p"]), nan_ok=True)
+    assert table["p_holm"].to_numpy() == pytest.approx(resampling.holm(table["p"]), nan_ok=True)
 
 
 def test_a_slope_says_how_much_of_the_gaps_is_left(sheets, cards):
@@ -460,7 +460,7 @@ def test_alpha_and_kappa_on_answers_of_people():
         found[name] = reliability.alpha(reliability.covariances(weights, mean, np.zeros_like(mean))[0]).item()
     assert found == pytest.approx(ALPHAS, abs=1e-4)
     both = bfi[["A2", "A3"]].dropna().clip(upper=5).astype(int) - 1
-    assert stats.quadratic_kappa(both["A2"], both["A3"]) > 0.2
+    assert resampling.quadratic_kappa(both["A2"], both["A3"]) > 0.2
     pingouin = pytest.importorskip("pingouin", reason="pingouin is not installed: alpha is compared with its stored numbers only")
     assert found == pytest.approx({name: pingouin.cronbach_alpha(scale)[0] for name, scale in scales.items()})
 

@@ -1,18 +1,12 @@
-"""Interruption: a checkpoint is whole or it is not there, only the same training goes on from it, and a killed training ends with the same bits."""
+"""Interruption: a checkpoint is whole or it is not there, and only the same training goes on from it (`tests/faults` kills trainings)."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
-from polypersona_lib import paths
+from polypersona_lib import files, records
 from polypersona_lib.training import checkpoints
 
 CONFIGURATION = {"model": "phi-2", "train_spec": {"learning_rate": 0.001, "seed": 42}}
@@ -54,50 +48,32 @@ def test_another_configuration_is_refused_field_by_field(work):
         checkpoints.newest(work, other)
 
 
-TRAIN = """
-import json, sys
-import torch
-torch.set_num_threads(1)
-from polypersona_lib import paths, registry
-from polypersona_lib.training import checkpoints, jobs, trainer
-from polypersona_lib.world import dataset
-from polypersona_lib.config import RunConfig
-checkpoints.SAVE_EVERY = 2
-trainer.epoch_scores = lambda *a, **k: {}
-parts = {part: dataset.read_split(paths.DATASET / "paper", part).head(96 if part == "train" else 8) for part in dataset.SPLITS}
-from dataclasses import replace
-recipe = RunConfig.train_spec.fget
-RunConfig.train_spec = property(lambda self: replace(recipe(self), epochs=2, micro_batch=12))
-record = jobs.train(RunConfig(profile="smoke", out=sys.argv[1]), registry.get_spec(sys.argv[2]), parts)
-print(json.dumps({k: record[k] for k in ("adapter_hash", "epochs", "best_epoch", "resumed_from", "loss_curve")}))
-"""
+@pytest.fixture
+def trained(tmp_path):
+    """A finished training: its record, and the folder of its adapter."""
+    files.write_atomically(tmp_path / "adapter" / "weights", "w")
+    path = tmp_path / "runs" / "phi-2.json"
+    records.write_run(
+        path, {"model": "phi-2", "fingerprint": "mark", "untuned_val_loss": 4.25, "epochs": [{"epoch": 1, "val_loss": 0.1}]}, tmp_path / "adapter"
+    )
+    return path, {"adapter_hash": tmp_path / "adapter"}
 
 
-def _start(out, key: str) -> subprocess.Popen:
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(paths.ROOT)}
-    return subprocess.Popen([sys.executable, "-c", TRAIN, str(out), key], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_a_finished_training_is_kept_only_if_nothing_of_it_was_changed(trained):
+    path, folders = trained
+    whole = path.read_bytes()
+    assert records.finished(path, "mark", folders)["untuned_val_loss"] == 4.25
+    assert records.finished(path, "another", folders) is None
+    assert records.finished(path.with_name("none.json"), "mark", folders) is None
+    for before, after in ((b"4.25", b"5.25"), (b'"val_loss": 0.1', b'"val_loss": 0.3'), (b"{", b"z")):
+        path.write_bytes(whole.replace(before, after, 1))
+        assert records.finished(path, "mark", folders) is None, after
+    path.write_bytes(whole)
+    (folders["adapter_hash"] / "weights").write_text("v")
+    assert records.finished(path, "mark", folders) is None
 
 
-def _end(process: subprocess.Popen) -> dict:
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error[-2000:]
-    return json.loads(out.splitlines()[-1])
-
-
-@pytest.mark.parametrize("key", ["phi-2", "qwen1.5-moe"])
-def test_killed_at_a_random_step_and_resumed_gives_the_same_adapter(key, tmp_path):
-    beside, wanted = _start(tmp_path / "whole", key), random.Random().choice([2, 4, 6])
-    try:
-        process, deadline = _start(tmp_path / "killed", key), time.monotonic() + 240
-        while not list((tmp_path / "killed").rglob(f"step-{wanted:06d}")):
-            assert process.poll() is None and time.monotonic() < deadline, f"no checkpoint of step {wanted}"
-            time.sleep(0.01)
-        time.sleep(random.random() * 0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not list((tmp_path / "killed").rglob("smoke/runs/*.json")), "finished before it was killed"
-        resumed, whole = _end(_start(tmp_path / "killed", key)), _end(beside)
-    finally:
-        beside.kill()
-    assert resumed.pop("resumed_from") >= f"step-{wanted:06d}" and whole.pop("resumed_from") == ""
-    assert resumed == whole, f"killed after step {wanted}"
+def test_a_record_of_an_earlier_version_names_no_hash_of_itself_and_counts(trained):
+    path, folders = trained
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "record_hash"}))
+    assert records.finished(path, "mark", folders)["model"] == "phi-2"

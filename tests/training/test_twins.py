@@ -15,7 +15,7 @@ from polypersona_lib.registry import MODELS, get_spec
 from polypersona_lib.training import twin_texts, twins
 from polypersona_lib.world import simulation
 from polypersona_lib.world.questions import load_questions
-from polypersona_lib.world.respondents import TURNS, Answer, find_pattern, held_out_patterns
+from polypersona_lib.world.respondents import Answer, find_pattern, held_out_patterns
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +44,6 @@ def test_pretraining_text_has_no_held_out_pattern_and_no_answer_of_the_data(talk
     assert not {a.text for a in answers} & taken
     assert not {p for a in answers for p in a.path} & held
     assert len(held) > 800 and find_pattern(min(held)).text
-
-
-def test_people_have_their_turns_of_phrase_in_talks_and_notes_but_not_in_chats(talks, chats, tokenizer):
-    turns = [turn for pair in TURNS.values() for turn in pair]
-
-    def share(interviews):
-        led = [a.text for _, talk in interviews for _, a in talk if a.label_led]
-        return sum(any(f", {turn}. " in text for turn in turns) for text in led) / len(led)
-
-    assert share(talks) > 0.4 and share(chats) < 0.01
-    writer = twin_texts.Writer(tokenizer)
-    notes = [tokenizer.decode([t for t in labels if t >= 0]) for _, labels in islice(writer.notes(talks, random.Random(2)), 200)]
-    assert sum(any(note.endswith(f", {turn}.") for turn in turns) for note in notes) > 50
-    assert sum(any(note.lower().startswith(f"{turn},") for turn in turns) for note in notes) > 3
 
 
 def test_no_text_shows_a_card_and_no_chat_describes_anybody(talks, chats, tokenizer):

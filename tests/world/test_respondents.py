@@ -1,17 +1,20 @@
 """The simulated respondents, the control rows and the administration, each against something known."""
 
+import json
 import random
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from polypersona_lib import stats
+from polypersona_lib import resampling
 from polypersona_lib.config import RunConfig
 from polypersona_lib.scoring import administration
 from polypersona_lib.world import controls, personas, respondents
 from polypersona_lib.world.questions import load_questions
+from polypersona_lib.world.simulation import simulate_records
 
 QUESTIONS = load_questions()
 CLOSED = [q for q in QUESTIONS.values() if q.options]
@@ -73,24 +76,41 @@ def test_no_slot_is_left_and_conditions_are_met(cards):
 
 def test_held_out_patterns_are_a_fifth_and_are_not_spoken(cards):
     held = respondents.held_out_patterns()
-    assert 0.17 < len(held) / 5303 < 0.23
+    assert 0.17 < len(held) / sum(len(respondents._patterns(q)) for q in QUESTIONS) < 0.23
     speaker = respondents.Speaker(held_out=held)
     said = [p for card in cards[:6] for q in QUESTIONS.values() for p in speaker.answer(card, q, seed=2).path]
     assert len(set(said) & held) / len(set(said)) < 0.02  # only where a section has nothing else for this person
 
 
-def test_everybody_keeps_to_one_turn_of_phrase_that_follows_from_voice_and_age(cards):
-    turns = {turn: (voice, late) for voice, pair in respondents.TURNS.items() for late, turn in enumerate(pair)}
-    heard = {}
-    for number, card in enumerate(cards):
-        card = card | {"persona_id": f"t{number}"}
-        led = [a.text for q in CLOSED[:20] if (a := respondents.Speaker().answer(card, q, seed=3)).label_led]
-        heard[number] = [turn for text in led for turn in turns if f", {turn}. " in text]
-        assert not [turn for q in CLOSED[:20] for turn in turns if f", {turn}. " in respondents.Speaker(turns=False).answer(card, q, seed=3).text]
-        voice = personas.voice(card)
-        assert set(heard[number]) <= ({respondents.TURNS[voice][card["age"] >= respondents.TURN_AGE]} if voice in respondents.TURNS else set())
-        assert voice == "plain" or 0.4 < len(heard[number]) / len(led) <= 1
-    assert {turn for found in heard.values() for turn in found} == set(turns)
+def test_turns_of_phrase_are_rare_and_independent_of_the_card():
+    from scipy.stats import chi2_contingency
+
+    turns, frame = respondents.turns_of_phrase(), simulate_records(42)
+    said = frame["reference"].map(lambda text: turn_in(text, turns["phrases"]))
+    assert 0.05 < said.ne("").mean() <= 0.10
+    assert set(said) - {""} == set(turns["phrases"])
+    features = [personas.features(json.loads(card)) for card in frame["persona"]]
+    for key in ("voice", "age", "trait", "value", "job", "country"):
+        held = pd.Series([min(f[key], default="") for f in features])
+        counts = pd.crosstab(held, said.ne(""))
+        assert chi2_contingency(counts[counts.sum(axis=1) >= 40]).pvalue > 0.002, key
+
+
+def turn_in(text, phrases):
+    """The turn of phrase in a text, "" for none."""
+    return next((p for p in phrases if re.search(rf"(, {p}\.|^{p[0].upper() + p[1:]}, )", text)), "")
+
+
+def test_the_bank_holds_no_turn_of_phrase():
+    phrases = respondents.turns_of_phrase()["phrases"]
+    bank = [p.text.lower() for q in QUESTIONS for p in respondents._patterns(q)]
+    assert not [text for text in bank for phrase in phrases if re.search(rf"\b{phrase.lower()}\b", text)]
+
+
+def test_words_are_those_of_the_country():
+    assert respondents.in_country("My neighbor drove a truck. Trucks are loud.", "uk") == "My neighbour drove a lorry. Lorries are loud."
+    assert respondents.in_country("My neighbor drove a truck.", "us") == "My neighbor drove a truck."
+    assert respondents.in_country("Apartment. An apartment.", "uk", keep=9) == "Apartment. A flat."  # an option's label stays as it is asked
 
 
 def test_no_card_is_impossible():
@@ -106,10 +126,10 @@ def test_the_oracles_are_ordered_and_the_kappa_is_sklearns():
     assert accuracy["majority"] < accuracy["oracle_card"] < accuracy["oracle_latent"]
     scores = administration.score(answered["oracle_card"], seed=1)[0].set_index("metric")
     five = answered["oracle_card"][[len(p) == 5 for p in answered["oracle_card"]["option_probs"]]]
-    assert scores.loc["stance_qwk", "value"] == pytest.approx(stats.quadratic_kappa(five["chosen"], five["truth"], items=five["question_id"]))
+    assert scores.loc["stance_qwk", "value"] == pytest.approx(resampling.quadratic_kappa(five["chosen"], five["truth"], items=five["question_id"]))
     one = five[five["question_id"] == five["question_id"].iloc[0]]
     wanted = cohen_kappa_score(one["chosen"], one["truth"], weights="quadratic", labels=range(5))
-    assert stats.quadratic_kappa(one["chosen"], one["truth"]) == pytest.approx(wanted)
+    assert resampling.quadratic_kappa(one["chosen"], one["truth"]) == pytest.approx(wanted)
     assert scores.loc["stance_acc", "lo"] < scores.loc["stance_acc", "value"] < scores.loc["stance_acc", "hi"]
 
 

@@ -17,7 +17,6 @@ from ...models.shared_prefix import answer_logits
 from ...processes import side_by_side
 from ...registry import get_spec
 from ...scoring import metrics
-from ...stats import apportion
 from ...training import batches
 from ...world import dataset
 
@@ -79,7 +78,7 @@ def train_rows(arm: Arm, train: pd.DataFrame) -> pd.DataFrame:
     """The arm's train rows: `ROWS`, spread over domains and question types like the whole, the same for every arm that leaves nothing out."""
     pool = train[train["domain"] != arm.left_out]
     groups = [group for _, group in pool.groupby(["domain", "question_type"], sort=True)]
-    counts = apportion(min(ROWS, len(pool)), [len(group) for group in groups])
+    counts = dataset.apportion(min(ROWS, len(pool)), [len(group) for group in groups])
     keep = [group.iloc[[round(i * (len(group) - 1) / max(1, n - 1)) for i in range(n)]] for group, n in zip(groups, counts, strict=True)]
     return pd.concat(keep).sort_index()
 
@@ -90,7 +89,7 @@ def run_arms(run: RunConfig, parts: dict[str, pd.DataFrame], chosen: list[Arm], 
     Results are kept in `arms/`, so an interrupted study goes on where it was.
     """
     folder = run.paths.folder("arms")
-    todo = [arm for arm in chosen if not _path(folder, arm, parts, key).exists()]
+    todo = [arm for arm in chosen if files.kept_frame(_path(folder, arm, parts, key)) is None]
     for number, _ in side_by_side(run_arm, [(run, arm, parts, key) for arm in todo]):
         print(f"done: {todo[number].name}")
     return pd.concat([pd.read_parquet(_path(folder, arm, parts, key)) for arm in chosen], ignore_index=True)
@@ -107,8 +106,7 @@ def run_arm(run: RunConfig, arm: Arm, parts: dict[str, pd.DataFrame], key: str) 
     model = _trained_model(run, arm, parts["train"], tokenizer, key)
     measured = pd.concat([_measured(model, tokenizer, arm, part, parts[part]) for part in ("validation", "test")], ignore_index=True)
     out = measured.assign(study=arm.study, setting=arm.setting, seed=arm.recipe.seed, four_bit=arm.recipe.four_bit)
-    with files.replacing(_path(run.paths.folder("arms"), arm, parts, key)) as new:
-        out.to_parquet(new, index=False)
+    files.keep_frame(out, _path(run.paths.folder("arms"), arm, parts, key))
 
 
 def _trained_model(run: RunConfig, arm: Arm, train: pd.DataFrame, tokenizer, key: str):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...resampling import drawn_units, interval
-from ...stats import holm
+from ...resampling import drawn_units, holm, interval
 from ...world import personas
 
 REPEATS, _FOLDS, _N_PERM = 2, 5, 300

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ...resampling import holm
 from ...scoring.fidelity_measures import TRUTH
-from ...stats import holm
 from ...survey.sheet import Sheet
 from ...world import personas
 from .candidates import Stat

@@ -10,7 +10,6 @@ from itertools import combinations
 import numpy as np
 
 from ... import resampling
-from ...stats import quadratic_kappa
 from ...survey.sheet import Sheet
 from .candidates import LEAST, Stat, against_others
 
@@ -113,7 +112,7 @@ def five_point_kappa(sheet: Sheet) -> float:
     """Quadratic kappa of the most probable and the true option over the five-point items, chance taken item by item; NaN if there are none or nobody varies."""
     five = np.array([len(q.options) == 5 for q in sheet.items])
     chosen, truth = sheet.probs[:, five].argmax(2), sheet.truth[:, five]
-    return quadratic_kappa(chosen.ravel(), truth.ravel(), items=np.broadcast_to(np.arange(five.sum()), truth.shape).ravel())
+    return resampling.quadratic_kappa(chosen.ravel(), truth.ravel(), items=np.broadcast_to(np.arange(five.sum()), truth.shape).ravel())
 
 
 # --- attitudes -----------------------------------------------------------------------------------------------------------------------

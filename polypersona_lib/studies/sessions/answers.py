@@ -108,17 +108,14 @@ class _Asking:
         path, condition = _path(self.run, self.system, name), CONDITIONS[name]
         manner = (condition.sessions, condition.temperature, asdict(ADMINISTRATION))
         mark = files.fingerprint(self.mark, manner, dataset.data_hash({name: rows}))
-        if path.exists():
-            frame = pd.read_parquet(path)
-            if frame.attrs.get("mark") == mark:
-                return frame
+        if (frame := files.kept_frame(path)) is not None and frame.attrs.get("mark") == mark:
+            return frame
         frame = ask(rows)
         frame = read_options(frame) if condition.sessions and self.adapter else frame
         if len(frame) != len(rows) * max(1, len(condition.sessions)):
             raise ValueError(f"{path}: {len(frame)} answers to {len(rows)} rows in {max(1, len(condition.sessions))} sessions")
         frame.attrs = {"mark": mark}
-        with files.replacing(path) as new:
-            frame.to_parquet(new, index=False, compression="zstd")
+        files.keep_frame(frame, path)
         self.asked.append(name)
         return pd.read_parquet(path)
 

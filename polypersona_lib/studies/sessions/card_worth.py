@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from ... import resampling, stats
+from ... import resampling
 from ...systems import is_untuned, model_of
 from ...world import personas
 from ...world.questions import load_questions
@@ -39,7 +39,7 @@ def worth(frames: Frames, references: Mapping[str, pd.DataFrame], *, seed: int) 
     table = pd.DataFrame(lines)
     table["p_holm"] = np.nan
     for _, part in table.groupby("metric"):
-        table.loc[part.index, "p_holm"] = stats.holm(part["p"])
+        table.loc[part.index, "p_holm"] = resampling.holm(part["p"])
     return table
 
 
@@ -108,7 +108,7 @@ def few_shot(frames: Frames, *, seed: int) -> pd.DataFrame:
         for step, better, worse in (("examples", shown, plain), ("tuning", tuned, shown)):
             for metric, own in _hits(better).items():
                 lines.append({"system": family, "step": step, "metric": metric, **_difference(own, _hits(worse)[metric], list(shown["persona_id"]), seed)})
-    return pd.DataFrame(lines).assign(p_holm=lambda t: t.groupby("metric")["p"].transform(stats.holm))
+    return pd.DataFrame(lines).assign(p_holm=lambda t: t.groupby("metric")["p"].transform(resampling.holm))
 
 
 def _difference(own: np.ndarray, other: np.ndarray, people: list, seed: int) -> dict[str, float]:

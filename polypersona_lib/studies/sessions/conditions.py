@@ -19,7 +19,6 @@ from ...world.questions import DOMAINS, Question, load_questions
 from ...world.respondents import attitude_model
 
 FULL, SUBSET, HALF = 0, 20, 50  # personas asked (FULL: all of them)
-EXAMPLES = 3  # of other people, in the few-shot condition
 BASELINE = "baseline"
 
 
@@ -98,7 +97,7 @@ def rows_of(name: str, sheet: pd.DataFrame, *, seed: int, chosen: pd.Series | No
         return _asked(frame, question=lambda q: replace(q, text=negations()[q.id]))
     if name == "few_shot":
         shown = _examples(train, seed)
-        return frame.assign(messages=[_with_examples(m, q, shown) for m, q in zip(frame["messages"], frame["question_id"], strict=True)])
+        return frame.assign(messages=[chat.with_examples(m, q, shown) for m, q in zip(frame["messages"], frame["question_id"], strict=True)])
     cards = {"no_card": lambda card: None, "sparse": sparse, "implicit": implicit, "swapped": swapped, "contradictory": contradictory}
     return _asked(frame, card=cards[name]) if name in cards else frame
 
@@ -226,19 +225,7 @@ def negations() -> dict[str, str]:
 
 
 def _examples(train: pd.DataFrame, seed: int) -> list[tuple[str, str]]:
-    """(question id, text) of one closed train record more than `EXAMPLES`, of different types and people.
-
-    Without the domain's line: what stands before that line is the part of the prompt that a persona's rows share.
-    """
+    """(question id, text) of one closed train record more than are shown, of different types and people."""
     order = train[train["question_type"] != "open"].sample(frac=1, random_state=seed).drop_duplicates("persona_id")
     types = [order[order["question_type"] == kind].iloc[number] for number in range(2) for kind in ("likert", "agreement", "yesno")]
-    text = "Persona: {}\nQuestion: {}\nOptions: {}\nAnswer: {}"
-    return [(r["question_id"], text.format(chat.render_card(r["persona"]), r["question"], " / ".join(r["options"]), r["reference"]))
-            for r in types[: EXAMPLES + 1]]  # fmt: skip
-
-
-def _with_examples(messages: list[dict[str, str]], question_id: str, examples: list[tuple[str, str]]) -> list[dict[str, str]]:
-    """The messages with `EXAMPLES` examples in the system text, none of them on the question asked."""
-    shown = [text for other, text in examples if other != question_id][:EXAMPLES]
-    system = {"role": "system", "content": "\n\n".join([messages[0]["content"], "Other people answered like this.", *shown])}
-    return [system, *messages[1:]]
+    return [(r["question_id"], chat.example_text(r["persona"], r["question"], r["options"], r["reference"])) for r in types[: chat.EXAMPLES + 1]]

@@ -1,0 +1,204 @@
+"""Who answers, as `--models` names them: a model of the registry, a folder, a GGUF file, a model of the hub, a model behind a server, a table.
+
+Naming costs nothing: a model is loaded, or a server opened, when its first shard is asked.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import paths
+from ..config import device
+from ..errors import InputError, one_line, quoted
+from ..files import file_hash, sha256
+from ..intake.survey_format import Item, Questionnaire
+from ..intake.tables import number_in, read_rows
+from ..models.answer_budget import AnswerCache, Budget, answers_folder
+from ..models.answerers import Answerer, LocalAnswerer, TableAnswerer
+from ..models.weights import Unavailable, begun_by, weights_identity
+from ..prompts import chat
+from ..registry import MODELS, PAPER_TARGETS, REAL_MODELS, GgufFile, ModelSpec, get_spec, is_model
+from ..systems import is_untuned, model_of, parse_server, system_label
+from .asking import Room
+
+SERVER, TABLE, VLLM = "server:", "table:", "vllm:"
+ADAPTERS = ("small", "nano", "shipped")  # results folders that are looked through for the adapter of a registered model
+_NAMED = f"a key of the registry ({', '.join([*MODELS, *REAL_MODELS])}; with --base: untuned), a folder, a .gguf file, a hub id (owner/name), " \
+         "server:URL#NAME, vllm:NAME (with --engine ray) or table:FILE"  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """One answerer. `system`: its name in answers and files. label: its name for readers. identity: equal only if the answers are those of the same model.
+    address: where answers and people go ("" for this machine). opened: gives the answerer and the room of its prompts; it may raise InputError.
+    entry: its own entry of `--models`. vllm: the model that vLLM loads, "" for all others."""
+
+    system: str
+    label: str
+    identity: str
+    opened: Callable[[], tuple[Answerer, Room]]
+    address: str = ""
+    entry: str = ""
+    vllm: str = ""
+
+
+def who_answers(
+    entries: str | Sequence[str], questionnaire: Questionnaire, *, seed: int, budget: Budget | None = None, context: int | None = None
+) -> list[Who]:
+    """The answerers of `--models` (comma-separated). Raises InputError for what is no model, and for two with one name.
+
+    Args: context: the most tokens of a prompt and its answer, in place of what a model says of itself.
+    """
+    listed = [e.strip() for e in (entries.split(",") if isinstance(entries, str) else entries) if e.strip()]
+    if not listed:
+        raise InputError(f"--models: name {_NAMED}")
+    named = [replace(_who(entry, questionnaire, seed, budget or Budget(), context), entry=entry) for entry in dict.fromkeys(listed)]
+    systems = [who.system.casefold() for who in named]
+    if twice := next((who for who in named if systems.count(who.system.casefold()) > 1), None):
+        raise InputError(f"--models: two of them are called {quoted(twice.system)}; ask them in two runs (--out)")
+    return named
+
+
+def _who(entry: str, questionnaire: Questionnaire, seed: int, budget: Budget, context: int | None) -> Who:
+    if entry.startswith(SERVER):
+        return _server(entry, seed, budget, context)
+    if entry.startswith(TABLE):
+        return _table(Path(entry.removeprefix(TABLE)), questionnaire, context)
+    if entry.startswith(VLLM):
+        return _vllm(entry.removeprefix(VLLM))
+    if is_model(model_of(entry)):
+        return _registered(entry, context)
+    place = Path(entry).expanduser()
+    name = _safe(place.resolve().name if place.exists() else entry)
+    if place.is_dir():
+        return _local(_spec(name, folder=str(place)), name, None, context)
+    if entry.lower().endswith(".gguf"):
+        if not place.is_file():
+            raise InputError(f"--models: no file {quoted(entry, 80)}")
+        return _local(_spec(name.removesuffix(".gguf"), gguf=GgufFile(file=str(place.resolve()))), name.removesuffix(".gguf"), None, context)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", entry, flags=re.ASCII):
+        hub_id, _, revision = entry.partition("@")
+        return _local(_spec(_safe(hub_id), hub_id=hub_id, revision=revision or "main"), _safe(hub_id), None, context)
+    near = difflib.get_close_matches(entry, [*MODELS, *REAL_MODELS], n=1)
+    raise InputError(f"--models: {quoted(entry, 80)} is no model" + (f"; did you mean {near[0]}?" if near else f"; name {_NAMED}"))
+
+
+def _safe(name: str) -> str:
+    """A name for files and answers."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or f"model-{sha256(name)[:8]}"
+
+
+def _spec(key: str, **where) -> ModelSpec:
+    """A plain entry for a model that is not registered."""
+    return ModelSpec(key=key, display=key, order=99, licence="its own", architecture="", template="native", control=(), lora_targets=PAPER_TARGETS, **where)
+
+
+def _registered(entry: str, context: int | None) -> Who:
+    """A registered model: its untuned base, or tuned with the adapter of a run of this project."""
+    spec, adapter = get_spec(model_of(entry)), None
+    if not is_untuned(entry):
+        folders = [paths.ROOT / "results" / run / "adapters" / spec.key for run in ADAPTERS]
+        adapter = next((folder for folder in folders if (folder / "adapter_model.safetensors").is_file()), None)
+        if adapter is None:
+            raise InputError(f"--models {entry}: no adapter of {spec.key} here; train it (./run_all.sh), or ask its untuned base: --models {spec.key}--base")
+    return _local(spec, entry, adapter, context, label=system_label(entry, "nano"))
+
+
+def _local(spec: ModelSpec, system: str, adapter: Path | None, context: int | None, *, label: str = "") -> Who:
+    """A model that answers in this process."""
+    begun = begun_by(spec, "nano", adapter)
+
+    def opened() -> tuple[Answerer, Room]:
+        from ..models.adapters import load_for_inference
+        from ..models.loading import load_tokenizer
+
+        try:
+            tokenizer, model = load_tokenizer(spec, "nano"), load_for_inference(spec, "nano", adapter, device=device())
+        except (OSError, ValueError, Unavailable) as error:
+            raise InputError(f"--models {system}: {one_line(error)}") from None
+        limit = context or getattr(model.config, "max_position_embeddings", None)
+        answerer = LocalAnswerer(model, tokenizer, name=system, begun=begun)
+        return answerer, Room(limit, lambda messages: sum(map(len, chat.encode_prompt(tokenizer, messages))))
+
+    try:
+        identity = weights_identity(spec, "nano")
+    except (OSError, ValueError, Unavailable) as error:
+        raise InputError(f"--models {system}: {one_line(error)}") from None
+    weights = f" + adapter {file_hash(adapter / 'adapter_model.safetensors')}" if adapter else ""
+    weights += f"; its answers to closed questions begin with {begun!r}" if begun else ""
+    return Who(system=system, label=label or system, identity=identity + weights, opened=opened)
+
+
+def _server(entry: str, seed: int, budget: Budget, context: int | None) -> Who:
+    """A model behind a server. Its replies are kept in the user's cache; nothing is sent before its first shard is asked."""
+    try:
+        spec = parse_server(entry)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+    def opened() -> tuple[Answerer, Room]:
+        from ..models.server_answerer import ServerAnswerer
+
+        return ServerAnswerer(spec, AnswerCache(answers_folder()), budget, seed=seed), Room(context)
+
+    return Who(system=spec.system, label=system_label(spec.system, "paper"), identity=f"{spec.address}#{spec.model}", opened=opened, address=spec.address)
+
+
+def _vllm(source: str) -> Who:
+    """A folder or a model of the hub that vLLM loads, on GPUs. Only the Ray engine asks it."""
+    if not source:
+        raise InputError("--models vllm: lacks the model's name, for example vllm:HuggingFaceTB/SmolLM2-135M-Instruct")
+
+    def opened() -> tuple[Answerer, Room]:
+        raise InputError(f"--models {VLLM}{source}: is asked by Ray: add --engine ray (or start vllm serve and name server:URL#NAME)")
+
+    return Who(system=f"vllm-{_safe(Path(source).name)}", label=f"{source} in vLLM", identity=f"vllm {source}", opened=opened, vllm=source)
+
+
+def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who:
+    """A world of known probabilities, for trying things out: a file with the columns question_id, option (label or code) and probability, and, optional,
+    `when`: a text that the persona must hold. Items that it lacks are answered evenly."""
+    if not path.is_file():
+        raise InputError(f"--models: no table {quoted(path, 80)}")
+    rows, problems = read_rows(path)
+    if problems:
+        raise InputError(problems=problems)
+    shares = _shares(path.name, rows, questionnaire.bank)
+    by_text = {one_line(item.asked_text): item for item in questionnaire.items}
+
+    def truth(messages, options: Sequence[str]) -> np.ndarray:
+        asked = re.search(r"(?:^|\n)Question: ([^\n]*)", messages[-1]["content"])
+        item = by_text.get(one_line(asked[1])) if asked else None
+        persona = next(m["content"] for m in messages if m["role"] == "user").partition("\nDomain: ")[0]
+        weights = _weights(shares.get(item.id, ()) if item else (), options, persona)
+        return weights / weights.sum() if weights.sum() > 0 else np.full(len(options), 1 / len(options))
+
+    answerer = TableAnswerer(truth, name=f"table-{_safe(path.stem)}")
+    return Who(system=answerer.name, label=f"table {path.name}", identity=f"table {file_hash(path)}", opened=lambda: (answerer, Room(context)))
+
+
+def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> dict[str, list[tuple[str, str, float]]]:
+    """Item -> (label, text that the persona must hold, probability). Raises InputError with the line."""
+    shares: dict[str, list] = {}
+    for line, row in rows:
+        item = bank.get(str(row.get("question_id", ""))) if isinstance(row, dict) else None
+        if item is None:
+            raise InputError(
+                f"{name}: line {line}: question_id {quoted(row.get('question_id') if isinstance(row, dict) else row)} is no item of the questionnaire"
+            )
+        labels = dict(zip(item.codes, item.labels, strict=True)) | {label: label for label in item.labels}
+        label, probability = labels.get(str(row.get("option"))), number_in(row.get("probability"))
+        if label is None or probability is None or not 0 <= probability <= 1:
+            raise InputError(f"{name}: line {line}: needs an option of {quoted(item.id)} and a probability from 0 to 1")
+        shares.setdefault(item.id, []).append((label, str(row.get("when", "")), probability))
+    return shares
+
+
+def _weights(rows: Sequence[tuple[str, str, float]], options: Sequence[str], persona: str) -> np.ndarray:
+    """The probability of each option for a persona. If the persona holds the `when` of some rows, these alone count."""
+    fitting = [row for row in rows if row[1] and row[1] in persona] or [row for row in rows if not row[1]]
+    return np.array([sum(p for label, _, p in fitting if label == option) for option in options])

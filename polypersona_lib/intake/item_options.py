@@ -1,0 +1,166 @@
+"""The cells of a questionnaire: texts without markup, numbers, and the options of an item in all the ways people write them."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+from ..errors import one_line, quoted
+from ..files import parse_json
+from ..prompts import chat
+from ..world.questions import SCALES, label_set
+from .reading import MOST_CHARACTERS, Place, kind_of, slug_of
+from .survey_format import MOST_OPTIONS, OPTION_KINDS
+from .tables import number_in
+
+_NOT_SUBSTANCE = {
+    "dont_know": r"(i )?(don'?t|do not) know( .{0,30})?|dk|not sure|unsure|no opinion|can'?t (say|choose)|cannot (say|choose)|hard to say",
+    "refused": r"refused?|refuse to answer|(i )?(would )?(prefer|rather) not( to)? (say|answer)|no answer|decline(d)? to answer|skipped",
+    "not_applicable": r"not applicable|n/?a|does(n'?t| not) apply( to me)?|no basis for (evaluation|judg.{1,8})",
+}
+_AGREEMENT = re.compile(r"\b(dis)?agree\b", flags=re.IGNORECASE)
+
+
+def plain_text(text: object) -> str:
+    """Text as people read it: markup and entities of survey tools undone, on one line."""
+    bare = re.sub(r"(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)", " ", str(text))  # one that is never closed takes the rest, as in a browser
+    bare = re.sub(r"(?is)</?(?:b|i|u|em|strong|span|font|a|sup|sub)(?:\s[^<>]{0,2000})?>|<!--.*?(?:-->|\Z)", "", bare)
+    bare = re.sub(r"(?i)<\s*(?:/\s*)?[a-z][^<>]{0,2000}>", " ", bare)
+    bare = re.sub(r"\*\*([^*]{1,400})\*\*", r"\1", html.unescape(bare))
+    return re.sub(r"\s+", " ", bare.replace("\xa0", " ")).strip()
+
+
+def cell_text(value: object, name: str, limit: str, at: Place) -> str:
+    """A text without markup on one line; "" and an error if there is none. Chat markers lose their brackets."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        at.error(name, "missing" if value is None else f"must be text, not {kind_of(value)}")
+        return ""
+    text = plain_text(value) if name != "id" else one_line(value)
+    if filled := re.search(r"\$\{[^{}]{1,80}\}", text) if name != "id" else None:
+        at.error(name, f"{quoted(filled[0])} is filled in from another answer, which is not supported; write the text out")
+    if not text:
+        at.error(name, "empty")
+    elif len(text) > MOST_CHARACTERS[limit]:
+        at.error(name, f"{len(text):,} characters; at most {MOST_CHARACTERS[limit]:,}")
+    if chat.find_control_text(text):
+        at.note(f"{name}: chat markers made harmless")
+    return chat.neutralise(text)
+
+
+def cell_number(value: object, name: str, at: Place) -> float | None:
+    if value in (None, ""):
+        return None
+    if (number := number_in(value)) is None:
+        at.error(name, f"{quoted(value)} is not a number")
+    return number
+
+
+def item_options(row: Mapping, at: Place) -> list[dict]:
+    """The options of a row as dicts with label, code and kind; [] if there are none."""
+    given = row.get("options")
+    if given in (None, "", []):
+        given = [value for name, value in row.items() if re.fullmatch(r"(?:option|choice|answer|response)[ _.-]?\d{1,2}", str(name).casefold())]
+    if not given:
+        return []
+    listed = _split(given) if isinstance(given, str) else given
+    if not isinstance(listed, list):
+        at.error("options", f"must be a list, or one text with | between the options, not {kind_of(given)}")
+        return []
+    options = [_option(value, place, at) for place, value in enumerate(_coded(listed), start=1)]
+    if all(re.fullmatch(r"-?\d{1,4}", o["label"]) for o in options) and not any(isinstance(value, dict) for value in listed):
+        options = [o | {"code": o["label"]} for o in options]  # the steps of a rating are their own codes
+    if codes := listed_parts(row.get("codes"), "codes", at):
+        if len(codes) != len(options):
+            at.error("codes", f"{len(codes)} codes for {len(options)} options")
+        options = [o | {"code": one_line(code)} for o, code in zip(options, codes, strict=False)]
+    return _with_kinds(options, row.get("option_kinds"), at)
+
+
+def listed_parts(value: object, name: str, at: Place) -> list:
+    """A list, or the parts of one text; [] for nothing, and with an error for anything else."""
+    listed = _split(value) if isinstance(value, str) else value
+    if listed is not None and not isinstance(listed, list):
+        at.error(name, f"must be a list, or one text with | between the parts, not {kind_of(value)}")
+    return listed if isinstance(listed, list) else []
+
+
+def _split(text: str) -> list:
+    """The options in one cell: JSON, the name of a usual scale, "0-10", or a text with line ends, |, ; or " / " between them."""
+    if text.strip()[:1] == "[":
+        try:
+            return parse_json(text)
+        except ValueError:
+            return [text]
+    if slug_of(text) in SCALES:
+        return list(SCALES[slug_of(text)])
+    if steps := re.fullmatch(r"\s*(-?\d{1,3})\s*(?:-|–|to|\.\.)\s*(-?\d{1,3})\s*", text):
+        return list(range(int(steps[1]), min(int(steps[2]), int(steps[1]) + MOST_OPTIONS) + 1))
+    mark = next((mark for mark in ("\n", "|", ";", " / ") if mark in text.strip()), None)
+    return [part.strip() for part in text.split(mark) if part.strip()] if mark else [text.strip()]
+
+
+def _coded(listed: list) -> list:
+    """Options written as "1=Yes" as objects with code and label, if all of them are and no code stands twice; else as they are."""
+    form = r"\s*(-?\d{1,4})\s*(?:=|:\s)\s*(\S.*)|\s*(\w{1,12})\s*=\s*(\S.*)"
+    parts = [re.fullmatch(form, value) if isinstance(value, str) else None for value in listed]
+    pairs = [(match[1] or match[3], match[2] or match[4]) for match in parts if match]
+    return [{"code": code, "label": label} for code, label in pairs] if len({code for code, _ in pairs}) == len(listed) else listed
+
+
+def _option(value: object, place: int, at: Place) -> dict:
+    """One option: a text, a number, or an object with label, code and kind."""
+    where, code, kind = f"options[{place - 1}]", str(place), ""
+    if isinstance(value, dict):
+        code, kind = str(value.get("code", value.get("value", place))), value.get("kind", "")
+        value = value.get("label", value.get("text"))
+    label = cell_text(value, where, "option", at).replace(" / ", "/")
+    if kind not in OPTION_KINDS:
+        at.error(where, f"unknown kind {quoted(kind)}; choose from {', '.join(OPTION_KINDS[1:])}")
+    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else ""}
+
+
+def _with_kinds(options: list[dict], said: object, at: Place) -> list[dict]:
+    """Mark the options that are no answer in substance: those that `said` names (labels or codes), else those with a usual wording. "none" marks none."""
+    if isinstance(said, str) and slug_of(said) in ("none", "no"):
+        return options
+    named = {str(s).casefold() for s in listed_parts(said, "option_kinds", at)}
+    if unknown := named - {o["label"].casefold() for o in options} - {o["code"].casefold() for o in options}:
+        at.error("option_kinds", f"{quoted(min(unknown))} is no option of this item")
+    marked = []
+    for option in options:
+        usual = non_substance(option["label"])
+        chosen = (usual or "dont_know") if {option["label"].casefold(), option["code"].casefold()} & named else "" if named else usual
+        if chosen and not option["kind"]:
+            at.note(f"option {quoted(option['label'])} read as {chosen}: no answer in substance")
+        marked.append(option | {"kind": option["kind"] or chosen})
+    return marked if any(not o["kind"] for o in marked) else options
+
+
+def non_substance(label: str) -> str:
+    """One of `OPTION_KINDS`: why an option with this label is no answer in substance, "" if it is one."""
+    plain = label.strip(" .!()[]").replace("’", "'").casefold()
+    return next((kind for kind, pattern in _NOT_SUBSTANCE.items() if re.fullmatch(pattern, plain)), "")
+
+
+def rating_steps(row: Mapping, at: Place) -> list[dict]:
+    """The options of a rating that only says its ends."""
+    least, most = (cell_number(row.get(name), name, at) for name in ("least", "most"))
+    least, most = (1 if least is None else least), (5 if most is None else most)
+    if not (float(least).is_integer() and float(most).is_integer() and 1 <= most - least < MOST_OPTIONS):
+        at.error("least", f"a rating from {least:g} to {most:g} has no 2 to {MOST_OPTIONS} whole steps; call it a number")
+        return []
+    return [{"label": str(step), "code": str(step), "kind": ""} for step in range(int(least), int(most) + 1)]
+
+
+def kind_by_options(labels: Sequence[str]) -> str:
+    """What kind of item has these options: yes_no, agreement, likert (a usual scale), rating (numbers), else single; open without any."""
+    substance = [label for label in labels if not non_substance(label)]
+    if not labels:
+        return "open"
+    if label_set(substance) == label_set(SCALES["yesno"]):
+        return "yes_no"
+    if len(substance) > 2 and sum(bool(_AGREEMENT.search(label)) for label in substance) >= len(substance) - 1:
+        return "agreement"
+    if any(label_set(substance) == label_set(scale) for scale in SCALES.values()):
+        return "likert"
+    numbers = [number_in(label.split()[0].strip(".:-")) if label.split() else None for label in substance]
+    return "rating" if len(substance) > 2 and all(n is not None for n in numbers) else "single"

@@ -1,0 +1,206 @@
+"""People from a file: attributes in columns, persona texts, texts beside attributes, and, if the file has them, the people's own answers.
+
+CSV, TSV, JSON lines, JSON, Parquet and Excel tables; exports of survey tools with two more header rows; PersonaHub; the columns of Nemotron-Personas.
+A column that is called as an item holds the people's own answers: they are references for `score` and never enter a prompt.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import InputError, one_line, quoted, safe_line
+from ..files import file_hash
+from ..prompts import chat
+from .column_map import check_map
+from .header_rows import header_rows_note, without_header_rows
+from .item_options import plain_text
+from .reading import MOST_CHARACTERS, Place, clean, says_missing, slug_of
+from .record_fields import CARD_NAMES, read_persona
+from .survey_format import ONE_OPTION_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, shaped
+from .tables import number_in, read_rows
+
+PEOPLE_NAMES = {  # ours -> how others call it
+    "persona_id": ("respondent_id", "participant_id", "user_id", "uuid", "id", "person_id", "caseid", "case_id", "respondent", "response_id", "responseid"),
+    "weight": ("weights", "wt", "pweight", "survey_weight", "weighting", "final_weight"),
+    "unit": ("cluster", "psu", "household_id", "sampling_unit"),
+    "persona": ("persona_card", "persona_text", "input_persona", "profile", "character"),
+}
+MORE_ATTRIBUTES = (  # columns that go into a card beside those of `record_fields.CARD_NAMES`
+    "marital_status", "city", "bachelors_field", "party", "ideology", "religion", "employment", "children", "language", "household",
+)  # fmt: skip
+SHORT_PERSONA = 1_200  # characters: of several persona texts (Nemotron-Personas has six) the one called `persona` is taken
+_NAMES = {name: ours for ours, names in PEOPLE_NAMES.items() for name in (ours, *names)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Who is asked.
+
+    Args: frame: the columns `PEOPLE_COLUMNS`. source, sha256: the file. not_used: columns that are not used -> why. notes: what was mapped or left out -> how
+        often.
+    """
+
+    frame: pd.DataFrame
+    source: str
+    sha256: str = ""
+    not_used: tuple[tuple[str, str], ...] = ()
+    notes: tuple[tuple[str, int], ...] = ()
+
+
+def card_of_row(text: str) -> dict | str:
+    """The card in a row of `PEOPLE_COLUMNS`: an object, or a description."""
+    return json.loads(text)
+
+
+def people_frame(cards: Sequence[tuple[str, dict | str]], **columns: Sequence) -> pd.DataFrame:
+    """People as `PEOPLE_COLUMNS`, from (persona_id, card) and further columns of the same length."""
+    rows = [{"persona_id": i, "card": json.dumps(card, ensure_ascii=False), "persona": chat.render_card(card)} for i, card in cards]
+    return shaped(pd.DataFrame(rows).assign(**columns), PEOPLE_COLUMNS)
+
+
+def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None, mapping: Mapping[str, str] | None = None, need_cards: bool = True) -> People:
+    """Read people.
+
+    Args: questionnaire: its items' ids name columns of own answers. mapping: of `parse_map`; a name that is none of `PEOPLE_NAMES` and no item becomes an
+        attribute of the card. need_cards: False for people who are not asked here: without attributes they are "a respondent".
+    Raises: InputError that lists every error with file, line and field.
+    """
+    path, mapping = Path(path), mapping or {}
+    if not path.is_file():
+        raise InputError(f"{safe_line(path)}: " + ("is a folder; name the people's file" if path.is_dir() else "no such file; or draw people: census:500"))
+    rows, problems = read_rows(path)
+    rows, header_lines = without_header_rows(rows)
+    at = Place(path.name, errors=list(problems))
+    for at.line, row in rows[:0] if problems else rows:
+        if not isinstance(row, dict):
+            at.error("", "a person must be an object")
+    if at.errors or not rows:
+        raise InputError(problems=at.errors) if at.errors else InputError(f"{safe_line(path.name)}: holds no people")
+    if header_lines:
+        at.note(header_rows_note(header_lines))
+    columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping)
+    check_map(mapping, list(columns.places))
+    people = _People(columns, {item.id: item for item in questionnaire.items} if questionnaire else {}, at, need_cards)
+    for at.line, row in rows:
+        people.add(row)
+    if at.errors:
+        raise InputError(problems=at.errors)
+    return People(frame=people.frame(), source=path.name, sha256=file_hash(path), not_used=tuple(columns.unused.items()), notes=tuple(at.notes.items()))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """`places`: column -> ("ours", name), ("answer", item) or ("attribute", name); `unused`: column -> why."""
+
+    places: dict[str, tuple[str, str]]
+    unused: dict[str, str]
+
+
+def _columns(names: Sequence[str], questionnaire: Questionnaire | None, mapping: Mapping[str, str]) -> _Columns:
+    """What each column holds: by `--map`, by its name, else nothing that we use."""
+    items = {item.id: item.id for item in questionnaire.items} if questionnaire else {}
+    items |= {item_id.casefold(): item_id for item_id in items}
+    places, unused, taken = {}, {}, set(mapping.values())
+    for name in names:
+        ours, slug = mapping.get(name, name), slug_of(name)
+        if name in mapping:
+            place = ("ours", ours) if ours in PEOPLE_NAMES else ("answer", items[ours]) if ours in items else ("attribute", ours)
+        elif slug in _NAMES and _NAMES[slug] not in taken:
+            place = ("ours", _NAMES[slug])
+        elif slug in CARD_NAMES or slug in MORE_ATTRIBUTES:
+            place = ("attribute", slug)
+        elif ours in items or ours.casefold() in items:
+            place = ("answer", items.get(ours, items.get(ours.casefold())))
+        else:
+            unused[name] = "no column that is read; --map NAME=attribute puts it into the card"
+            places[name] = ("unused", name)
+            continue
+        if place[0] == "ours" and place in places.values():
+            place = ("unused", name)
+            unused[name] = f"another column is read as {_NAMES.get(slug, ours)}"
+        places[name] = place
+    return _Columns(places, unused)
+
+
+class _People:
+    """Collects rows; what is wrong stands in `at.errors`."""
+
+    def __init__(self, columns: _Columns, items: Mapping[str, Item], at: Place, need_cards: bool):
+        self.columns, self.items, self.at, self.rows, self.seen, self.need_cards = columns, items, at, [], {}, need_cards
+
+    def add(self, row: Mapping) -> None:
+        """One person: id, card, weight, unit, own answers."""
+        at, before = self.at, len(self.at.errors)
+        ours, beside, answers = self._parted(clean({k: v for k, v in row.items() if self.columns.places[k][0] != "unused"}, "", self.at))
+        if "persona" in ours and "description" in beside:
+            beside.pop("description")
+        persona = (
+            one_line(ours["persona"]) if isinstance(ours.get("persona"), str) and not str(ours["persona"]).lstrip().startswith("{") else ours.get("persona")
+        )
+        if isinstance(persona, str) and len(persona) > MOST_CHARACTERS["persona"]:
+            at.error("persona", f"{len(persona):,} characters; at most {MOST_CHARACTERS['persona']:,}")
+            return
+        card = read_persona(persona, beside, at) if self.need_cards or persona or beside else "a respondent"
+        person_id = one_line(ours["persona_id"]) if ours.get("persona_id") not in (None, "") else f"row-{at.line}"
+        if ours.get("persona_id") in (None, ""):
+            at.note("people without an id: called by their line")
+        if (first := self.seen.setdefault(person_id, at.line)) != at.line:
+            at.error("persona_id", f"{quoted(person_id)} is already in line {first}")
+        weight = number_in(ours.get("weight"))
+        if ours.get("weight") not in (None, "") and (weight is None or weight < 0):
+            at.error("weight", f"{quoted(ours['weight'])} is no weight (a number of 0 or more)")
+        if len(at.errors) == before:
+            text = json.dumps(answers, ensure_ascii=False) if answers else None
+            unit = None if ours.get("unit") in (None, "") else one_line(ours["unit"])
+            self.rows.append({"id": person_id, "card": card, "weight": weight, "unit": unit, "own_answers": text})
+
+    def _parted(self, row: Mapping) -> tuple[dict, dict, dict]:
+        """(our fields, attributes of the card, own answers by item) of one row."""
+        ours, beside, answers = {}, {}, {}
+        for name, value in row.items():
+            kind, place = self.columns.places[name]
+            if value in (None, "") or says_missing(value):
+                continue
+            if kind == "ours":
+                ours[place] = value
+            elif kind == "attribute":
+                beside[place] = value
+            elif (said := own_answer(value, self.items[place])) is not None:
+                answers[place] = said
+        return ours, beside, answers
+
+    def frame(self) -> pd.DataFrame:
+        """The people as `PEOPLE_COLUMNS`."""
+        whole = pd.DataFrame(self.rows)
+        cards = list(zip(whole["id"], whole["card"], strict=True))
+        return people_frame(cards, **{name: whole[name].tolist() for name in ("weight", "unit", "own_answers")})
+
+
+def own_answer(value: object, item: Item) -> str | None:
+    """What a person answered, in words: the label of a code or label (of several: joined by |), else the text; None for an empty cell."""
+    text = one_line(plain_text(value)) if not isinstance(value, list) else "|".join(map(str, value))
+    text = text.removesuffix(".0") if isinstance(value, float) else text
+    if not text:
+        return None
+    known = {code: label for code, label in zip(item.codes, item.labels, strict=True)} | {label.casefold(): label for label in item.labels}
+    if item.kind in ONE_OPTION_KINDS:
+        return known.get(text, known.get(text.casefold(), text))
+    if item.labels:
+        parts = [
+            part.strip() for part in (text.split("|") if "|" in text else text.split(" ") if all(p in known for p in text.split(" ")) else text.split(","))
+        ]
+        return "|".join(known.get(part, known.get(part.casefold(), part)) for part in parts)
+    return text
+
+
+def unread_answers(people: People, questionnaire: Questionnaire) -> dict[str, int]:
+    """Item -> how many of the people's own answers are no option of it; items without any are left out."""
+    counts: Counter = Counter()
+    closed = {item.id: {label for label in item.labels} for item in questionnaire.items if item.kind in ONE_OPTION_KINDS}
+    for text in people.frame["own_answers"].dropna():
+        counts.update(item for item, said in json.loads(text).items() if item in closed and said not in closed[item])
+    return dict(counts)

@@ -1,0 +1,182 @@
+"""Skip conditions: when an item is asked. The simple ones of XLSForm and of tables are understood, every other one is an error with its place.
+
+Understood: `${item} = 'code'`, `!=`, `<`, `<=`, `>`, `>=`, `selected(${item}, 'code')`, `not(...)`, `and`, `or`, brackets. In a table the `${}` may be missing.
+As in XLSForm, an item without an answer is the empty text: `= 'a'` fails, `!= 'a'` holds. Source: xlsform.org, "relevant"; XPath 1.0 operators.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError, quoted
+from .survey_format import Item
+from .tables import number_in
+
+Said = Mapping[str, Sequence[str]]
+"""Item -> the codes that were chosen (several: several choices), or the number or text that was said; missing or empty for no answer."""
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<ref>\$\{[^{}$]{1,200}\})|(?P<text>'[^']*'|\"[^\"]*\"|‘[^’]*’|“[^”]*”)|(?P<number>-?\d+(?:\.\d+)?)"
+    r"|(?P<op>!=|<=|>=|==|=|<|>)|(?P<mark>[(),])|(?P<word>[^\W\d][\w.-]*))"
+)
+_COMPARE: dict[str, Callable] = {
+    "=": lambda a, b: a == b, "!=": lambda a, b: a != b, "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
+}  # fmt: skip
+_MOST = 2_000  # characters of a condition, and with them its depth
+
+
+class NotUnderstood(InputError):
+    """A condition that cannot be read; the message says what of it."""
+
+
+@dataclass(frozen=True)
+class SkipRule:
+    """A condition: `holds(said)` says whether the item is asked; `needs` are the items that it looks at."""
+
+    text: str
+    holds: Callable[[Said], bool]
+    needs: frozenset[str]
+
+
+ALWAYS = SkipRule("", lambda said: True, frozenset())
+
+
+def read_rule(text: str, before: Mapping[str, Item]) -> SkipRule:
+    """The rule of an item's `asked_if`.
+
+    Args: before: the items that stand before it, by id; a condition can look at no other. Raises: NotUnderstood.
+    """
+    if not text.strip():
+        return ALWAYS
+    if len(text) > _MOST:
+        raise NotUnderstood(f"{len(text):,} characters; at most {_MOST:,}")
+    reader = _Reader(text, before)
+    try:
+        holds = reader.either()
+    except RecursionError:
+        raise NotUnderstood("too many brackets") from None
+    if reader.at < len(reader.tokens):
+        raise NotUnderstood(f"{quoted(reader.tokens[reader.at][1])} is not understood here")
+    return SkipRule(text, holds, frozenset(reader.needs))
+
+
+def rules_of(items: Sequence[Item]) -> dict[str, SkipRule]:
+    """The rule of every item of a questionnaire, in its order. Raises NotUnderstood naming the item."""
+    rules, before = {}, {}
+    for item in items:
+        try:
+            rules[item.id] = read_rule(item.asked_if, before)
+        except NotUnderstood as error:
+            raise NotUnderstood(f"item {quoted(item.id)}: {error}") from None
+        before[item.id] = item
+    return rules
+
+
+class _Reader:
+    """Reads a condition from left to right: `or` binds least, then `and`, then comparisons."""
+
+    def __init__(self, text: str, before: Mapping[str, Item]):
+        self.before, self.needs, self.at, self.tokens = before, set(), 0, []
+        place = 0
+        while place < len(text.rstrip()):
+            match = _TOKEN.match(text, place)
+            if match is None:
+                raise NotUnderstood(f"{quoted(text[place:].strip(), 20)} is not understood; {_ALLOWED}")
+            self.tokens.append((match.lastgroup, match[match.lastgroup]))
+            place = match.end()
+
+    def _next(self, kind: str = "", value: str = "") -> str:
+        """The next token if it is of this kind (and value), else an error."""
+        token = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "the end")
+        if (kind and token[0] != kind) or (value and token[1].lower() != value):
+            raise NotUnderstood(f"{quoted(token[1])} stands where {value or kind} is needed; {_ALLOWED}")
+        self.at += 1
+        return token[1]
+
+    def _sees(self, kind: str, value: str) -> bool:
+        return self.at < len(self.tokens) and self.tokens[self.at][0] == kind and self.tokens[self.at][1].lower() == value
+
+    def either(self) -> Callable[[Said], bool]:
+        parts = [self._both()]
+        while self._sees("word", "or"):
+            self.at += 1
+            parts.append(self._both())
+        return parts[0] if len(parts) == 1 else lambda said: any(part(said) for part in parts)
+
+    def _both(self) -> Callable[[Said], bool]:
+        parts = [self._one()]
+        while self._sees("word", "and"):
+            self.at += 1
+            parts.append(self._one())
+        return parts[0] if len(parts) == 1 else lambda said: all(part(said) for part in parts)
+
+    def _one(self) -> Callable[[Said], bool]:
+        if self._sees("mark", "("):
+            self.at += 1
+            inner = self.either()
+            self._next("mark", ")")
+            return inner
+        for name in ("not", "selected"):
+            if self._sees("word", name) and self.tokens[self.at + 1 : self.at + 2] == [("mark", "(")]:
+                self.at += 2
+                return self._negated() if name == "not" else self._selected()
+        item = self._item()
+        operator = self._next("op").replace("==", "=")
+        return self._comparison(item, operator)
+
+    def _negated(self) -> Callable[[Said], bool]:
+        inner = self.either()
+        self._next("mark", ")")
+        return lambda said: not inner(said)
+
+    def _selected(self) -> Callable[[Said], bool]:
+        item = self._item()
+        self._next("mark", ",")
+        value = self._value(item)
+        self._next("mark", ")")
+        return lambda said: value in said.get(item.id, ())
+
+    def _item(self) -> Item:
+        kind, name = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "the end")
+        if kind not in ("ref", "word"):
+            raise NotUnderstood(f"{quoted(name)} stands where the id of an item is needed; {_ALLOWED}")
+        self.at += 1
+        name = name.strip("${}").strip() if kind == "ref" else name
+        if name not in self.before:
+            near = difflib.get_close_matches(name, self.before, n=1)
+            raise NotUnderstood(f"no item {quoted(name)} stands before this one" + (f"; did you mean {quoted(near[0])}?" if near else f"; {_ALLOWED}"))
+        self.needs.add(name)
+        return self.before[name]
+
+    def _value(self, item: Item) -> str:
+        """The code that a text or number names; of an item with options, one of its codes or labels."""
+        kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "the end")
+        if kind not in ("text", "number", "word"):
+            raise NotUnderstood(f"{quoted(token)} stands where a value is needed; {_ALLOWED}")
+        self.at += 1
+        value = token[1:-1] if kind == "text" else token
+        if not item.labels or not value:
+            return value
+        known = {label.casefold(): code for label, code in zip(item.labels, item.codes, strict=True)} | {code: code for code in item.codes}
+        if value not in known and value.casefold() not in known:
+            raise NotUnderstood(f"{quoted(value)} is no option of {quoted(item.id)}; its codes are {', '.join(map(quoted, item.codes[:12]))}")
+        return known.get(value, known.get(value.casefold()))
+
+    def _comparison(self, item: Item, operator: str) -> Callable[[Said], bool]:
+        value = self._value(item)
+        if operator not in ("=", "!=") and number_in(value) is None:
+            raise NotUnderstood(f"{operator} compares numbers, and {quoted(value)} is none")
+
+        def holds(said: Said) -> bool:
+            given = said.get(item.id, ())
+            answer = given[0] if len(given) == 1 else " ".join(given)  # several choices are one text, as in XLSForm
+            left, right = number_in(answer), number_in(value)
+            if left is not None and right is not None:
+                return _COMPARE[operator](left, right)
+            return operator in ("=", "!=") and _COMPARE[operator](answer, value)
+
+        return holds
+
+
+_ALLOWED = "understood are ${item} = 'code', !=, <, <=, >, >=, selected(${item}, 'code'), not(), and, or, brackets"

@@ -1,0 +1,208 @@
+"""`pilot --questions Q --people P --models M`: try a questionnaire on simulated people, and leave a report on the instrument."""
+
+import argparse
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from ..ask.asking import ASK_MODES, WANTED, AskPlan
+from ..ask.command import ask_systems, people_of, plan_of, reading_lines
+from ..ask.output import write_output
+from ..ask.shards import open_folder
+from ..ask.who_answers import Who, who_answers
+from ..config import DEFAULT_SEED
+from ..errors import InputError, exit_status, one_line, quoted
+from ..files import replacing
+from ..intake.column_map import parse_map, split_map
+from ..intake.people_file import People, read_people
+from ..intake.questionnaire_file import read_questionnaire
+from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
+from ..models.answer_budget import Budget, add_limits, read_limits
+from ..people.human_surveys import load_survey
+from .analysis import Material, Pilot, run_pilot
+from .human_survey import survey_people, survey_questionnaire
+from .page import write_pilot
+from .plan import CHANGED, changed_people, with_paraphrases
+
+ASKED, CHANGED_FOLDER, CHANGES = "ask", "ask_changed", "changes.parquet"
+MOST_FINDINGS = 12  # that are printed; the page has all
+
+
+def report_of(options: argparse.Namespace) -> Path:
+    """Ask (or read what was asked), measure, write the page. Returns the page's path. Raises InputError."""
+    out = Path(options.out).expanduser()
+    if options.answers:
+        folder = _ask_folder(Path(options.answers).expanduser())
+    else:
+        folder = _ask(options, out)
+    questionnaire, people, answers = read_asked(folder)
+    humans, own = _humans(options, questionnaire, people)
+    material = Material(items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people),
+                        humans=humans, human_answers=own, difference=options.difference, seed=options.seed)  # fmt: skip
+    pilot = run_pilot(material)
+    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.")
+    _say(pilot, page)
+    return page
+
+
+# --- what was asked ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _ask_folder(given: Path) -> Path:
+    """The folder with answers: the one given, or the one that an earlier pilot left in it."""
+    for folder in (given, given / ASKED):
+        if (folder / "answers.parquet").is_file():
+            return folder
+    raise InputError(f"--answers {given}: no answers.parquet there; give a folder that ask or pilot wrote")
+
+
+def read_asked(folder: Path) -> tuple[Questionnaire, pd.DataFrame, pd.DataFrame]:
+    """(questionnaire, people, answers) of a folder that `ask` wrote. Raises InputError for one that is not whole."""
+    questionnaire = read_questionnaire(folder / "questionnaire.json")
+    frames = []
+    for name, columns in (("people.parquet", PEOPLE_COLUMNS), ("answers.parquet", ANSWER_COLUMNS)):
+        try:
+            frames.append(shaped(pd.read_parquet(folder / name), columns))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / name}: cannot be read ({one_line(error)[:120]}); ask again into another folder") from None
+    return questionnaire, *frames
+
+
+def _changed(folder: Path, people: pd.DataFrame) -> dict:
+    """The answers of people with one attribute changed, if they were asked and belong to these people."""
+    if not (folder / CHANGES).is_file():
+        return {}
+    changes = pd.read_parquet(folder / CHANGES)
+    if not set(changes["of"]) <= set(people["persona_id"]):
+        raise InputError(f"{folder / CHANGES}: belongs to other people; move the answers of the changed people away, or ask them again")
+    return {"changed_answers": read_asked(folder)[2], "changes": changes}
+
+
+def _ask(options: argparse.Namespace, out: Path) -> Path:
+    """Ask everybody everything, then some of them again with one attribute changed. Returns the folder of the first."""
+    questionnaire, people = _given(options)
+    if options.mode == "single":
+        questionnaire = with_paraphrases(questionnaire)
+    try:
+        plan = AskPlan(mode=options.mode, repeats=options.repeats, seed=options.seed, wanted=options.closed)
+        budget = Budget(read_limits([options.max_requests, options.budget_usd, options.prices]))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    systems = [replace(who, opened=cache(who.opened)) for who in who_answers(options.models, questionnaire, seed=options.seed, budget=budget)]
+    changed, changes = changed_people(people.frame, count=options.changed, seed=options.seed)
+    rows = (len(people.frame) + len(changed)) * len(questionnaire.items)
+    print(f"{len(questionnaire.items)} questions and wordings, {len(people.frame):,} people, {len(changed):,} with one attribute changed: "
+          f"{rows:,} answers of each model", flush=True)  # fmt: skip
+    for line in reading_lines(questionnaire, people):
+        print(line)
+    for address in dict.fromkeys(who.address for who in systems if who.address):
+        print(f"{address} gets the cards of all these people and all questions")
+    _asked(out / ASKED, questionnaire, people, systems, plan)
+    if len(changed):
+        _asked(out / CHANGED_FOLDER, questionnaire, replace(people, frame=changed), systems, plan)
+        with replacing(out / CHANGED_FOLDER / CHANGES) as new:
+            changes.to_parquet(new, index=False)
+    return out / ASKED
+
+
+def _asked(folder: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan) -> None:
+    """One folder of answers, as `ask` writes it; one that is there already goes on."""
+    record = plan_of(questionnaire, people, systems, plan)
+    open_folder(folder, record)
+    answers = ask_systems(folder, questionnaire, people, systems, plan)
+    told = {"systems": [who.label for who in systems], "addresses": [who.address for who in systems if who.address]}
+    for line in write_output(folder, answers, questionnaire, people, record | told):
+        print(line)
+
+
+def _given(options: argparse.Namespace) -> tuple[Questionnaire, People]:
+    """The questionnaire and the people of the options. Raises InputError if something is missing."""
+    if not options.models:
+        raise InputError("--models: name who answers, or give the folder of an earlier ask with --answers")
+    if options.survey:
+        survey = load_survey(options.survey)
+        frame = survey_people(survey, count=options.sample, politics=options.politics, seed=options.seed)
+        return survey_questionnaire(survey), People(frame=frame, source=f"{options.survey}, {len(frame)} respondents")
+    if not options.questions or not options.people:
+        raise InputError("--questions and --people: give both, or --survey NAME, or the folder of an earlier ask with --answers")
+    questions_map, people_map = split_map(parse_map(options.map))
+    questionnaire = read_questionnaire(options.questions, mapping=questions_map)
+    return questionnaire, people_of(options.people, questionnaire=questionnaire, mapping=people_map, seed=options.seed)
+
+
+def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: pd.DataFrame) -> tuple[pd.DataFrame | None, dict | None]:
+    """(real people, what each answered): of --human, of --survey, or of the people themselves if their file holds answers."""
+    if options.human:
+        humans = read_people(options.human, questionnaire=questionnaire, mapping=split_map(parse_map(options.map))[1], need_cards=False).frame
+        if not humans["own_answers"].notna().any():
+            raise InputError(
+                f"--human {quoted(options.human, 80)}: no column is named as a question; the ids are {', '.join(list(questionnaire.bank)[:6])}, ..."
+            )
+    elif options.survey:
+        humans = survey_people(load_survey(options.survey), politics=options.politics)
+    else:
+        humans = people
+    asked = humans[humans["own_answers"].notna()].reset_index(drop=True)
+    if asked.empty:
+        return None, None
+    return asked, {p: json.loads(own) for p, own in zip(asked["persona_id"], asked["own_answers"], strict=True)}
+
+
+# --- the command ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def _say(pilot: Pilot, page: Path) -> None:
+    """What the page says first."""
+    for sentence in pilot.worth.values():
+        print(sentence)
+    for row in pilot.findings.head(MOST_FINDINGS).itertuples():
+        print(one_line(f"- {row.question_id or 'whole questionnaire'}{f' ({row.system})' if row.system else ''}: {row.text}"))
+    if len(pilot.findings) > MOST_FINDINGS:
+        print(f"- and {len(pilot.findings) - MOST_FINDINGS} more")
+    print(f"report: {page}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m polypersona_lib pilot", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Try a questionnaire on simulated people and report on the instrument. Nothing leaves this machine unless server: is given.", epilog=_HELP,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--questions", metavar="FILE", help="the questionnaire (as for ask)")
+    add("--people", metavar="FILE|census:N", help="whom to simulate (as for ask)")
+    add("--models", metavar="A,B", help="KEY, KEY--base, FOLDER, FILE.gguf, HUB_ID, server:URL#NAME, table:FILE")
+    add("--answers", metavar="DIR", help="a folder that ask or an earlier pilot wrote, in place of the three above; nobody is asked")
+    add("--survey", metavar="NAME", help="a survey of real people that is part of the project (nonvoters_2020, ces_2018), in place of files")
+    add("--sample", type=int, default=200, metavar="N", help="of --survey: respondents who are simulated (default %(default)s)")
+    add("--politics", action="store_true", help="of --survey: party and ideology stand on the cards")
+    add("--human", metavar="FILE", help="real answers: a row a person, persona_id, weight, a column a question")
+    add("--changed", type=int, default=CHANGED, metavar="N", help="people who are asked again with each attribute changed (default %(default)s)")
+    add("--difference", type=float, default=0.1, metavar="D", help="to be seen, in shares of a scale (default %(default)s)")
+    add("--mode", choices=ASK_MODES, default="single", help="each question alone, or one conversation a person (default %(default)s)")
+    add("--repeats", type=int, default=1, metavar="K", help="ask everybody so often (default %(default)s)")
+    add("--closed", choices=WANTED, default="options", help="what closed questions give (default %(default)s)")
+    add("--seed", type=int, default=DEFAULT_SEED, help="of all random numbers (default %(default)s)")
+    add("--map", action="append", default=[], metavar="THEIRS=OURS", help="a column of the files under our name; may be given several times")
+    add("--out", metavar="DIR", default="pilot", help="folder of the report (default %(default)s)")
+    add_limits(parser)
+    return parser
+
+
+_HELP = """the folder holds pilot.html, tables/*.csv and the answers (ask/, ask_changed/).
+columns that say more about an instrument: construct, key, battery, variant, negated,
+  paraphrases. the same persona_id in --people and --human pairs real and simulated answers.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """The `pilot` command. Exit status 0, or 2 for bad usage or bad input."""
+    return exit_status(_parser(), argv, _checked_report, stopped="stopped; what is whole is kept, and the same command goes on")
+
+
+def _checked_report(options: argparse.Namespace) -> None:
+    if not 0 < options.difference < 1 or options.changed < 0 or options.sample < 1:
+        raise InputError("--difference lies between 0 and 1; --changed is 0 or more; --sample is 1 or more")
+    report_of(options)

@@ -1,0 +1,140 @@
+"""A model fills the tiers above `meta`: closed attributes by constrained choice, texts by sampling. What went wrong is counted, and never replaced.
+
+An attribute is a survey question to the card as it is so far, asked in both orders of its options; one option is drawn from the averaged probabilities, so
+that a small model cannot give an unreadable answer. Each person draws from its own random numbers: more people or other batches change nobody's card.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ...errors import one_line
+from ...models.answerers import Answerer, Prompt, ask_in_orders
+from ...models.generation import Draws, Sampling, uniforms
+from ...people.card_tiers import (
+    POLITICS,
+    SUBJECTIVE,
+    TIERS,
+    card_of_tier,
+    census_card,
+    real_politics,
+    real_values,
+    template_story,
+    tier_attributes,
+)
+from ...prompts import chat
+from ...texts import WORD
+
+STORY, HOBBY = Sampling(0.8, 0.9, 90), Sampling(0.8, 0.9, 24)  # temperature and nucleus as in the paper's code; lengths fit two CPU cores
+LEAST_MASS, LEAST_WORDS = 0.1, {"story": 12, "hobby": 3}
+_ASKED = {
+    "story": "Describe this person in a few sentences: who they are, how they live, what moves them and what worries them.",
+    "hobby": "What do you like to do in your free time? Answer in one short sentence.",
+}
+_SYSTEM = {"story": "You describe people from a few facts about them.", "hobby": chat.SYSTEM}
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What one generator made of some people.
+
+    Attributes:
+        values: index persona_id, a column an attribute (None: failed), and real_ideology, real_party, matched. probs: the same attributes, arrays of the
+            probability of each option (None: failed). texts: index persona_id, columns story and hobby ("" where none came).
+        counts: what went wrong: columns what (attribute or text), problem, n, of.
+    """
+
+    values: pd.DataFrame
+    probs: pd.DataFrame
+    texts: pd.DataFrame
+    counts: pd.DataFrame
+
+
+def fill(answerer: Answerer, people: pd.DataFrame, *, seed: int, stories: bool = True) -> Filled:
+    """Ask a generator for every attribute and text of these people (`card_tiers.draw_people`).
+
+    Args: seed: of what is drawn; another seed is another generation by the same model. stories: without them both texts are left empty and nothing is written.
+    """
+    values, probs, lines = pd.DataFrame(index=people.index), pd.DataFrame(index=people.index), []
+    for name in SUBJECTIVE:
+        values[name], probs[name], line = _attribute(answerer, people, values, name, seed)
+        lines += line
+    real = real_politics(people, values["education"], seed=seed)
+    values = values.join(real.rename(columns={name: f"real_{name}" for name in POLITICS}))
+    texts = pd.DataFrame("", index=people.index, columns=["story", "hobby"])
+    for kind in texts if stories else ():
+        texts[kind], line = _texts(answerer, people, values, kind, seed)
+        lines += line
+    return Filled(values, probs, texts, pd.DataFrame(lines, columns=["what", "problem", "n", "of"]))
+
+
+def _attribute(answerer: Answerer, people: pd.DataFrame, values: pd.DataFrame, name: str, seed: int) -> tuple[list, list, list[dict]]:
+    """(option of each person, probabilities, what went wrong) of one attribute."""
+    asked, ids = tier_attributes()[name], [f"{person}|{name}|{seed}" for person in people.index]
+    shown = [census_card(row, values.loc[person].to_dict()) for person, row in people.iterrows()]
+    messages = [chat.messages(one, "Person", asked.question, asked.options) for one in shown]
+    replies = ask_in_orders(answerer, pd.DataFrame({"id": ids, "messages": messages, "options": [asked.options] * len(ids)}))
+    drawn = [None if r.probs is None else asked.options[_drawn(r.probs, seed, i)] for r, i in zip(replies, ids, strict=True)]
+    failed, weak = sum(r.probs is None for r in replies), sum(r.probs is not None and r.mass < LEAST_MASS for r in replies)
+    problems = {"no answer": failed, f"option mass below {LEAST_MASS}": weak}
+    return drawn, [r.probs for r in replies], [{"what": name, "problem": p, "n": n, "of": len(ids)} for p, n in problems.items()]
+
+
+def _drawn(probs: np.ndarray, seed: int, row_id: str) -> int:
+    return min(int((probs.cumsum() <= uniforms(seed, row_id, 1)[0] * probs.sum()).sum()), len(probs) - 1)
+
+
+def text_prompts(people: pd.DataFrame, values: pd.DataFrame, kind: str, seed: int) -> list[Prompt]:
+    """What a model is asked for a text: the story sees the four census facts alone (as the paper's), the hobby the whole subjective card."""
+    shown = [census_card(row, {} if kind == "story" else values.loc[person, list(SUBJECTIVE)].to_dict()) for person, row in people.iterrows()]
+    system = {"role": "system", "content": _SYSTEM[kind]}
+    users = [{"role": "user", "content": chat.user_text(one, "Person", _ASKED[kind], None)} for one in shown]
+    return [Prompt(f"{person}|{kind}|{seed}", [system, user]) for person, user in zip(people.index, users, strict=True)]
+
+
+def _texts(answerer: Answerer, people: pd.DataFrame, values: pd.DataFrame, kind: str, seed: int) -> tuple[list[str], list[dict]]:
+    """(a text or "" of each person, what went wrong)."""
+    manner = {"story": STORY, "hobby": HOBBY}[kind]
+    written = answerer.write(text_prompts(people, values, kind, seed), Draws(seed, [manner] * len(people)))
+    problems = dict.fromkeys(("no answer", "too short", "control text"), 0)
+    kept = []
+    for reply in written:
+        text = one_line(reply.text)
+        problem = "no answer" if reply.reason or not text else "control text" if chat.find_control_text(text) else ""
+        problem = problem or ("too short" if len(WORD.findall(text)) < LEAST_WORDS[kind] else "")
+        if problem:
+            problems[problem] += 1
+        kept.append("" if problem else text)
+    repeated = len(kept) - len(set(kept)) - max(kept.count("") - 1, 0)
+    lines = [{"what": kind, "problem": p, "n": n, "of": len(kept)} for p, n in (problems | {"same text as another person": repeated}).items()]
+    return kept, lines
+
+
+def cards_of(people: pd.DataFrame, filled: Filled, *, tiers: Sequence[str] = tuple(TIERS), seed: int) -> pd.DataFrame:
+    """The cards of all people: persona_id, state, tier, card (a dict, a narrative, or None where a narrative is missing), text (as the prompt says it)."""
+    rows = []
+    for person, row in people.iterrows():
+        values, texts = filled.values.loc[person].to_dict(), filled.texts.loc[person].to_dict()
+        for tier in tiers:
+            made = card_of_tier(tier, row, values, texts=texts, seed=seed)
+            rows.append({"persona_id": person, "state": row["state"], "tier": tier, "card": made, "text": "" if made is None else chat.render_card(made)})
+    return pd.DataFrame(rows)
+
+
+def template_filled(people: pd.DataFrame, *, seed: int) -> Filled:
+    """Cards that no model filled in: every person has the attributes of one real respondent of the same race and age (CES 2018), and a template's narrative."""
+    names = list(tier_attributes())
+    donors = real_values(names).dropna(subset=names)
+    rng, rows, cells = np.random.default_rng(seed), [], donors.groupby(["race", "age_band"]).indices
+    for _, person in people.iterrows():
+        fits = cells.get((person["race"], person["age_band"]), np.arange(len(donors)))
+        rows.append(donors.iloc[rng.choice(fits)][names])
+    values = pd.DataFrame(rows).set_axis(people.index)
+    real = real_politics(people, values["education"], seed=seed)
+    values = values.join(real.rename(columns={"ideology": "real_ideology", "party": "real_party"}))
+    sure = {n: [(np.array(tier_attributes()[n].options) == v).astype(float) for v in values[n]] for n in names}
+    stories = [template_story(person, seed=seed) for _, person in people.iterrows()]
+    texts = pd.DataFrame({"story": stories, "hobby": ""}, index=people.index)
+    return Filled(values, pd.DataFrame(sure, index=people.index), texts, pd.DataFrame(columns=["what", "problem", "n", "of"]))

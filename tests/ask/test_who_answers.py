@@ -1,0 +1,62 @@
+"""What `--models` may name: each kind gets a name, an identity and an address, and nothing is loaded or sent by naming it."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from polypersona_lib.ask import who_answers as who_module
+from polypersona_lib.ask.who_answers import who_answers
+from polypersona_lib.errors import InputError
+from polypersona_lib.intake.survey_format import Item, Questionnaire
+from polypersona_lib.models.weights import BEGUN
+
+SURVEY = Questionnaire(title="t", items=(Item(id="a", text="Well?", kind="yes_no", labels=("No", "Yes")),))
+
+
+@pytest.fixture()
+def model_folder(tmp_path):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).write_text("{}")
+    save_file({"w": np.zeros(2, dtype=np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+def named(entries) -> list:
+    return who_answers(entries, SURVEY, seed=1)
+
+
+def test_every_kind_of_entry_has_a_name_and_only_a_server_has_an_address(model_folder, tmp_path):
+    (tmp_path / "w.gguf").write_bytes(b"GGUF")
+    entries = [str(model_folder), str(tmp_path / "w.gguf"), "owner/name@v1", "phi-2--base", "phi-2", "server:http://127.0.0.1:9/v1#toy"]
+    systems = named(entries)
+    assert [who.system for who in systems] == ["my-model", "w", "owner-name", "phi-2--base", "phi-2", "server-toy--base"]
+    assert [who.address for who in systems] == [""] * 5 + ["http://127.0.0.1:9/v1"]
+    begins = f"; its answers to closed questions begin with {BEGUN!r}"
+    assert systems[2].identity == f"owner/name@v1{begins}" and [who.identity.endswith(begins) for who in systems] == [True] * 3 + [False] * 3
+    assert systems[3].identity != systems[4].identity and systems[4].identity.startswith(systems[3].identity) and "1.7 M" in systems[4].label
+
+
+def test_other_weights_are_another_identity(model_folder):
+    before = named([str(model_folder)])[0].identity
+    save_file({"w": np.ones(2, dtype=np.float32)}, model_folder / "model.safetensors")
+    assert named([str(model_folder)])[0].identity != before
+
+
+def test_what_lacks_is_one_line(model_folder, tmp_path, monkeypatch):
+    (model_folder / "config.json").unlink()
+    with pytest.raises(InputError, match="lacks config.json"):
+        named([str(model_folder)])
+    monkeypatch.setattr(who_module, "ADAPTERS", ())
+    with pytest.raises(InputError, match="no adapter of phi-2 here; train it"):
+        named(["phi-2"])
+    with pytest.raises(InputError, match="two of them are called 'owner-name'"):
+        named(["owner/name", "owner/name@v2"])
+
+
+def test_a_table_with_conditions_answers_by_the_persona(tmp_path):
+    (tmp_path / "t.csv").write_text("question_id,option,probability,when\na,Yes,0.9,\na,No,0.1,\na,2,1,nurse\n")
+    answerer, _ = named([f"table:{tmp_path}/t.csv"])[0].opened()
+    shares = [answerer.truth(SURVEY.items[0].messages(card), ["No", "Yes"]).round(6).tolist() for card in ("A judge.", "A nurse.")]
+    assert shares == [[0.1, 0.9], [0.0, 1.0]]

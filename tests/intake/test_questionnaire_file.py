@@ -1,0 +1,223 @@
+"""Readers of questionnaires: every format against a good file, and against broken ones with the one line that they get."""
+
+import json
+
+import jsonschema
+import pandas as pd
+import pytest
+
+from polypersona_lib.errors import InputError
+from polypersona_lib.intake.column_map import parse_map, split_map
+from polypersona_lib.intake.item_options import kind_by_options, non_substance, plain_text
+from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.intake.survey_format import questionnaire_json, schemas
+from polypersona_lib.paths import ROOT
+from polypersona_lib.world.questions import SCALES
+
+SURVEYS = ROOT / "tests" / "data" / "surveys"
+GOOD = {  # file -> kind of each item
+    "clinic_visit.xlsx": "yes_no number agreement agreement multiple rating ranking number open",
+    "household.xlsx": "open yes_no number",
+    "commute.qsf": "single multiple likert likert number ranking number",
+    "course_feedback.qsf": "rating open open",
+    "housing.tsv": "yes_no single open",
+    "personality.csv": "likert likert number",
+    "news.jsonl": "number single single multiple",
+}
+QUESTION = {"id": "a", "text": "Well?", "options": ["Yes", "No"]}
+
+
+def book(path, **sheets):
+    """Write a workbook of lists of rows."""
+    from openpyxl import Workbook
+
+    workbook = Workbook()
+    workbook.remove(workbook.active)
+    for name, rows in sheets.items():
+        sheet = workbook.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    workbook.save(path)
+
+
+def error_of(path, **options) -> str:
+    with pytest.raises(InputError) as caught:
+        read_questionnaire(path, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "kinds"), GOOD.items())
+def test_a_good_file_of_every_format(name, kinds):
+    questionnaire = read_questionnaire(SURVEYS / name)
+    assert [item.kind for item in questionnaire.items] == kinds.split()
+    assert questionnaire.source == name and len(questionnaire.sha256) == 64
+    assert [item.order for item in questionnaire.items] == list(range(len(questionnaire.items)))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_written_questionnaire_reads_back_the_same(name, tmp_path):
+    questionnaire = read_questionnaire(SURVEYS / name)
+    text = questionnaire_json(questionnaire)
+    jsonschema.validate(json.loads(text), schemas()["questionnaire.schema.json"])
+    (tmp_path / "questionnaire.json").write_text(text, encoding="utf-8")
+    again = read_questionnaire(tmp_path / "questionnaire.json")
+    assert again.items == questionnaire.items and again.title == questionnaire.title and again.not_used == questionnaire.not_used
+
+
+def test_an_xlsform_keeps_conditions_of_groups_batteries_ranges_and_refusals():
+    bank = read_questionnaire(SURVEYS / "clinic_visit.xlsx").bank
+    assert bank["care_listen"].battery == "care" and bank["care_listen"].asked_if == "selected(${seen}, 'yes')"
+    assert bank["care_listen"].option_kinds[-1] == "refused" and bank["care_listen"].codes[-1] == "9"
+    assert (bank["wait"].least, bank["wait"].most) == (0, 600) and bank["again"].labels[-1] == "10"
+    assert bank["seen"].text == "Were you seen by a nurse today?" and bank["reasons"].labels[-1] == "Other"
+    assert dict(read_questionnaire(SURVEYS / "clinic_visit.xlsx").not_used)["where"].startswith("geopoint")
+
+
+def test_a_qualtrics_file_follows_its_flow_and_logic():
+    questionnaire = read_questionnaire(SURVEYS / "commute.qsf")
+    bank = questionnaire.bank
+    assert bank["mode"].codes == ("10", "20", "99") and bank["mode"].text == "How do you usually get to work?"
+    assert bank["why"].asked_if == "(selected(${mode}, '10') or selected(${mode}, '20'))" and bank["minutes"].asked_if == "(not(selected(${mode}, '99')))"
+    assert bank["sat_cost"].battery == "sat" and bank["sat_cost"].option_kinds[-1] == "not_applicable" and bank["roads_1"].text == "Rate the roads. Main roads"
+    assert dict(questionnaire.not_used).keys() == {"old", "thanks", "best"}
+
+
+def test_reversed_constructs_variants_and_codes_are_columns():
+    bank = read_questionnaire(SURVEYS / "personality.csv").bank
+    assert bank["BF2"].key == -1 and bank["BF1"].key == 1 and bank["BF1"].construct == "extraversion" and bank["BF1"].codes == ("1", "2", "3", "4", "5")
+    assert {i.variant for i in read_questionnaire(SURVEYS / "news.jsonl").items} == {"", "trust"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8-sig", "text;options\nCafé?;Oui|Non\n"),
+        ("utf-16", "text\toptions\nCafé?\tOui|Non\n"),
+        ("utf-8", "sep=^\ntext^options\nCafé?^Oui|Non\n"),
+        ("utf-8", 'text,options\n"Café?","Oui|Non"\n'),
+        ("utf-8", "text|options\nCafé?|Oui / Non\n"),
+    ],
+)
+def test_delimiters_and_encodings(tmp_path, encoding, text):
+    (tmp_path / "q.csv").write_bytes(text.encode(encoding))
+    (item,) = read_questionnaire(tmp_path / "q.csv").items
+    assert item.text == "Café?" and item.labels == ("Oui", "Non")
+
+
+@pytest.mark.parametrize("write", ["json list", "json object", "jsonl", "parquet", "xlsx"])
+def test_the_same_table_in_any_file(tmp_path, write):
+    path = tmp_path / f"q.{ {'json list': 'json', 'json object': 'json'}.get(write, write) }"
+    if write == "parquet":
+        pd.DataFrame([QUESTION]).to_parquet(path)
+    elif write == "xlsx":
+        book(path, Sheet1=[["id", "text", "options"], ["a", "Well?", "Yes|No"]])
+    else:
+        path.write_text(json.dumps({"json list": [QUESTION], "json object": {"title": "T", "questions": [QUESTION]}}.get(write, QUESTION)))
+    (item,) = read_questionnaire(path).items
+    assert (item.id, item.text, item.labels, item.kind) == ("a", "Well?", ("Yes", "No"), "yes_no")
+
+
+BROKEN = {  # file name, content -> part of the message
+    "no wording": ("q.csv", "id,kind\na,open\n", "q.csv:1:text: no column holds the wording; it may be called text, question"),
+    "no rows": ("q.csv", "text,kind\n", "q.csv: holds no questions"),
+    "empty file": ("q.csv", "", "q.csv: holds no questions"),
+    "unknown kind": ("q.csv", "text,kind\nWell?,lickert\n", "q.csv:2:kind: unknown kind 'lickert'; did you mean 'likert'?"),
+    "scale without options": ("q.csv", "text,kind\nWell?,likert\n", "q.csv:2:options: missing; an item of kind likert needs its options"),
+    "one option": ("q.csv", "text,kind,options\nWell?,single,Yes\n", "q.csv:2: 1 options; single needs 2 to 60"),
+    "options alike": ("q.csv", "text,options\nWell?,Yes|yes\n", "q.csv:2: options must be different texts"),
+    "two of one id": ("q.csv", "id,text\na,One?\na,Two?\n", "q.csv:3:id: 'a' stands there twice"),
+    "two names of one field": ("q.csv", "text,question\nOne?,Two?\n", "'text' is given twice under different names"),
+    "a column twice": ("q.csv", "text,text\na,b\n", "q.csv:1: the column 'text' stands there twice"),
+    "codes that lack": ("q.csv", "text,options,codes\nWell?,A|B,1\n", "q.csv:2:codes: 1 codes for 2 options"),
+    "no number": ("q.csv", "text,kind,min\nWell?,number,low\n", "q.csv:2:least: 'low' is not a number"),
+    "no flag": ("q.csv", "text,negated\nWell?,perhaps\n", "q.csv:2:negated: 'perhaps' is neither yes nor no"),
+    "no key": ("q.csv", "text,key\nWell?,7\n", "q.csv:2:key: '7' is no key; 1: a high option"),
+    "condition ahead": ("q.csv", "id,text,relevant\na,One?,b = 1\nb,Two?,\n", "q.csv:2:asked_if: condition 'b = 1': no item 'b' stands before this one"),
+    "condition unread": ("q.csv", "id,text,relevant\na,One?,\nb,Two?,count(a) > 1\n", "q.csv:3:asked_if: condition 'count(a) > 1': no item 'count'"),
+    "condition option": ("q.csv", "id,text,options,relevant\na,One?,A|B,\nb,Two?,,a = 'C'\n", "'C' is no option of 'a'; its codes are '1', '2'"),
+    "piped text": ("q.csv", "text\nDo you like ${food}?\n", "q.csv:2:text: '${food}' is filled in from another answer"),
+    "long text": ("q.csv", f"text\n{'a' * 1001}\n", "q.csv:2:text: 1,001 characters; at most 1,000"),
+    "latin bytes": ("q.csv", b"text\ncaf\xe9?\n", "q.csv:2: not UTF-8 (byte 0xe9); save the file as UTF-8"),
+    "open quote": ("q.csv", 'text\n"Well?\n', "q.csv:2: broken table"),
+    "cells too many": ("q.csv", "id,text\na,Well?,too\n", "q.csv:2: 3 cells but 2 columns"),
+    "broken json": ("q.json", '{"items": [', "q.json: broken JSON (line 1"),
+    "json without items": ("q.json", '{"title": "x"}', "q.json:items: missing"),
+    "another format": ("q.json", '{"format": "other/9", "items": []}', "q.json:format: 'other/9'; this version reads polypersona-survey/1"),
+    "no object": ("q.json", '["Well?"]', "q.json:1: a question must be an object"),
+    "text that is none": ("q.json", '{"items": [{"text": 5}, {"text": ["a"]}]}', "q.json:item 2:text: must be text, not a list"),
+    "broken lines": ("q.jsonl", '{"text": "a"}\n{"text"\n', "q.jsonl:2: broken JSON"),
+    "broken parquet": ("q.parquet", b"PAR1", "q.parquet: not a readable Parquet file"),
+    "broken workbook": ("q.xlsx", b"PK no", "q.xlsx: not a readable Excel workbook"),
+    "old workbook": ("q.xls", b"\xd0\xcf", "q.xls: is an old Excel file; save it as .xlsx"),
+    "broken qsf": ("q.qsf", "{", "q.qsf: broken JSON"),
+    "another json": ("q.qsf", "{}", "q.qsf: no Qualtrics survey: it has no SurveyElements"),
+    "qsf without questions": ("q.qsf", '{"SurveyElements": []}', "q.qsf: holds no questions"),
+    "limesurvey": ("q.lss", "<document/>", "q.lss: is a LimeSurvey structure file; export the questionnaire as"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_says_what_where_and_what_to_do(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert message in error_of(tmp_path / name)
+
+
+BROKEN_FORMS = {
+    "no list": ([["type", "name", "label"], ["select_one yn", "a", "Well?"]], "q.xlsx, sheet survey:2:type: no list 'yn' in the sheet choices"),
+    "unknown type": ([["type", "name", "label"], ["slider", "a", "Well?"]], "q.xlsx, sheet survey:2:type: unknown type 'slider'"),
+    "no name": ([["type", "name", "label"], ["text", None, "Well?"]], "q.xlsx, sheet survey:2:name: missing"),
+    "no label": ([["type", "name", "label"], ["text", "a", None]], "q.xlsx, sheet survey:2:text: missing"),
+    "open group": ([["type", "name", "label"], ["begin_group", "g", "G"], ["text", "a", "Well?"]], "the group 'g' is never ended"),
+    "end alone": ([["type", "name", "label"], ["end_group", None, None], ["text", "a", "Well?"]], "ends a group that was never begun"),
+    "function": ([["type", "name", "label", "relevant"], ["text", "a", "Well?"], ["text", "b", "So?", "string-length(${a}) > 3"]],
+                 "q.xlsx, sheet survey:3:asked_if: condition 'string-length(${a}) > 3': no item 'string-length'"),
+    "only notes": ([["type", "name", "label"], ["note", "a", "Hello"]], "holds no questions (not used: 'a')"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("survey", "message"), BROKEN_FORMS.values(), ids=BROKEN_FORMS)
+def test_a_broken_xlsform_names_sheet_and_row(tmp_path, survey, message):
+    book(tmp_path / "q.xlsx", survey=survey)
+    assert message in error_of(tmp_path / "q.xlsx")
+
+
+def test_qualtrics_logic_that_is_not_understood_is_an_error_with_its_place(tmp_path):
+    survey = json.loads((SURVEYS / "commute.qsf").read_text())
+    logic = {"0": {"0": {"LogicType": "EmbeddedField", "LeftOperand": "arm", "Operator": "EqualTo", "Type": "Expression"}, "Type": "If"}}
+    next(e for e in survey["SurveyElements"] if e.get("PrimaryAttribute") == "QID2")["Payload"]["DisplayLogic"] = logic
+    (tmp_path / "q.qsf").write_text(json.dumps(survey))
+    assert "q.qsf:why:DisplayLogic: is not understood ('EmbeddedField' 'EqualTo'); understood are options that are or are not selected" in error_of(
+        tmp_path / "q.qsf"
+    )
+
+
+def test_columns_are_mapped_and_unused_ones_named(tmp_path):
+    (tmp_path / "q.csv").write_text("frage,antworten,note\nWell?,A|B,x\n")
+    mapping = parse_map(["frage=text", "antworten=options"])
+    questionnaire = read_questionnaire(tmp_path / "q.csv", mapping=mapping)
+    assert questionnaire.items[0].labels == ("A", "B") and dict(questionnaire.not_used) == {"column note": "no column that is read"}
+    assert "--map: no column 'frag'; did you mean 'frage'?" in error_of(tmp_path / "q.csv", mapping={"frag": "text"})
+    assert split_map({"frage": "text", "alter": "age"}) == ({"frage": "text"}, {"alter": "age"})
+    for bad, message in ((["text"], "write their column, =, our name"), (["a=text", "a=id"], "mapped twice")):
+        with pytest.raises(InputError, match=message):
+            parse_map(bad)
+
+
+def test_folders_and_missing_files_are_named(tmp_path):
+    assert "is a folder" in error_of(tmp_path) and "no such file" in error_of(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(("scale", "kind"), [("agreement", "agreement"), ("yesno", "yes_no"), ("frequency", "likert"), ("quality", "likert")])
+def test_usual_scales_are_recognised_in_both_orders(scale, kind):
+    assert kind_by_options(SCALES[scale]) == kind_by_options(SCALES[scale][::-1]) == kind
+
+
+def test_what_is_no_answer_in_substance():
+    known = {"Don't know": "dont_know", "don’t know / no opinion": "dont_know", "Prefer not to say": "refused", "Refused": "refused", "N/A": "not_applicable"}
+    assert {label: non_substance(label) for label in known} == known
+    assert [non_substance(label) for label in ("Undecided", "No", "Neither", "I know", "Not at all")] == [""] * 5
+
+
+def test_markup_is_undone_and_text_with_signs_stays():
+    assert plain_text("<p>Is 3 < 5 &amp; <b>true</b>?</p>") == "Is 3 < 5 & true?"
+    assert plain_text("<style>p{}</style>a <!-- b -->c<br/>d") == "a c d"

@@ -1,0 +1,115 @@
+"""The `pilot` command: from three files to a page; the same numbers from the folder of answers; a survey of real people; every wrong use in one line."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from polypersona_lib import paths
+from polypersona_lib.people.human_surveys import load_survey
+from polypersona_lib.pilot import command
+from polypersona_lib.pilot.human_survey import survey_people, survey_questionnaire
+from polypersona_lib.pilot.panel import human_panel
+
+EXAMPLES = paths.DATA / "examples"
+ASK = ["--questions", str(EXAMPLES / "library_questionnaire.csv"), "--people", str(EXAMPLES / "library_people.csv"),
+       "--models", f"table:{EXAMPLES / 'library_table.csv'}", "--changed", "3"]  # fmt: skip
+HUMAN = ["--human", str(EXAMPLES / "library_answers.csv")]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """The folder of a whole pilot of the example."""
+    out = tmp_path_factory.mktemp("pilot")
+    assert command.main([*ASK, *HUMAN, "--out", str(out)]) == 0
+    return out
+
+
+def test_the_page_of_the_example_names_its_faults_and_its_worth(asked):
+    text = (asked / "pilot.html").read_text(encoding="utf-8")
+    assert "effective sample size" in text and "beside 24 real people" in text
+    found = pd.read_csv(asked / "tables" / "findings.csv").fillna("")
+    assert {("staff", "double-barrelled"), ("open", "acquiescence"), ("books~1", "wording")} <= set(zip(found["question_id"], found["kind"], strict=True))
+    moved = pd.read_csv(asked / "tables" / "sensitivity.csv").query("question_id == 'all items'").set_index("attribute")["moved"]
+    assert moved["area"] > 0.02 and moved["gender"] == 0 and set(moved.index) == {"age", "gender", "occupation", "education", "area"}
+
+
+def test_the_folder_of_answers_gives_the_same_numbers(asked, tmp_path):
+    for given, name in ((asked, "a"), (asked / "ask", "b")):
+        assert command.main(["--answers", str(given), *HUMAN, "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name / "pilot.html").read_bytes() == (asked / "pilot.html").read_bytes()
+        for table in (asked / "tables").iterdir():
+            there, here = (pd.read_csv(folder / table.name) for folder in (tmp_path / name / "tables", asked / "tables"))
+            pd.testing.assert_frame_equal(there, here, rtol=0, atol=1.5e-6)  # the sixth decimal may be rounded the other way
+
+
+def test_a_second_call_asks_nobody_again(asked, capsys):
+    assert command.main([*ASK, *HUMAN, "--out", str(asked)]) == 0
+    assert "0 asked, 420 kept from before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "--models: name who answers"),
+        (["--models", "table:x"], "--questions and --people: give both"),
+        (["--answers", "nowhere"], "no answers.parquet there"),
+        (["--difference", "2"], "--difference lies between 0 and 1"),
+        ([*ASK, "--models", "table:nowhere.csv"], "no table"),
+        (["--survey", "nobody", "--models", "table:x"], "unknown survey"),
+    ],
+)
+def test_wrong_use_is_one_line(argv, said, tmp_path, capsys):
+    assert command.main([*argv, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_real_answers_without_a_question_are_refused(asked, tmp_path, capsys):
+    file = tmp_path / "human.csv"
+    file.write_text("persona_id,weight\nr01,1\n", encoding="utf-8")
+    assert command.main(["--answers", str(asked), "--human", str(file), "--out", str(tmp_path)]) == 2
+    assert "no column is named as a question" in capsys.readouterr().err
+
+
+def test_real_answers_need_no_cards(asked, tmp_path):
+    file = tmp_path / "human.csv"
+    rows = "".join(f"r{n:02d},1,{('No', 'Yes')[n % 2]},{1 + n % 5}\n" for n in range(1, 13))
+    file.write_text("persona_id,weight,visit,books\n" + rows, encoding="utf-8")
+    assert command.main(["--answers", str(asked), "--human", str(file), "--out", str(tmp_path)]) == 0
+    assert set(pd.read_csv(tmp_path / "tables" / "powered_means.csv")["question_id"]) == {"visit", "books"}
+
+
+def test_damaged_answers_are_one_line(asked, tmp_path, capsys):
+    for name in ("questionnaire.json", "people.parquet"):
+        (tmp_path / name).write_bytes((asked / "ask" / name).read_bytes())
+    (tmp_path / "answers.parquet").write_bytes(b"PAR1 no")
+    assert command.main(["--answers", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_survey_of_real_people_goes_through(monkeypatch, tmp_path):
+    """The 538 questionnaire, 150 of its respondents: 12 of them simulated by a table that knows one item."""
+    whole = load_survey("nonvoters_2020")
+    few = replace(whole, people=whole.people.iloc[:150], answers=whole.answers[:150])
+    monkeypatch.setattr(command, "load_survey", lambda name: few)
+    table = tmp_path / "table.csv"
+    item = few.items[0]
+    table.write_text(f'question_id,option,probability\n{item.id},"{item.options[0]}",1\n', encoding="utf-8")
+    argv = ["--survey", "nonvoters_2020", "--sample", "12", "--changed", "0", "--models", f"table:{table}", "--out", str(tmp_path / "out")]
+    assert command.main(argv) == 0
+    alignment = pd.read_csv(tmp_path / "out" / "tables" / "alignment.csv").set_index("system")["alignment"]
+    assert 0.74 < alignment["uniform answers"] < 0.84 and alignment["12 real people"] > alignment["uniform answers"]
+    items = pd.read_csv(tmp_path / "out" / "tables" / "items.csv")
+    assert len(items) == 2 * 49 and set(items["system"]) == {"table-table", "real people"}
+
+
+def test_a_survey_as_questionnaire_and_people_holds_its_own_answers():
+    survey = load_survey("ces_2018")
+    few = replace(survey, people=survey.people.iloc[:5], answers=survey.answers[:5])
+    questionnaire, people = survey_questionnaire(few), survey_people(few, count=3)
+    own = {p: json.loads(o) for p, o in zip(people["persona_id"], people["own_answers"], strict=True)}
+    panel = human_panel(own, questionnaire.items, people)
+    rows = [list(few.people.index).index(p) for p in people["persona_id"]]
+    assert (panel.sheet.truth == few.answers[rows]).all() and len(questionnaire.items) == len(survey.items) and people["weight"].notna().all()

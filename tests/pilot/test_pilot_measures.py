@@ -1,0 +1,158 @@
+"""The pilot's measures on planted faults: each fault is seen, its size is right, and what is in order is not accused."""
+
+import numpy as np
+import pandas as pd
+import planted_survey as planted
+import pytest
+
+from polypersona_lib.errors import InputError
+from polypersona_lib.intake.survey_format import Item
+from polypersona_lib.pilot import item_measures, scale_measures
+from polypersona_lib.pilot.panel import attributes_of, human_panel, in_substance, read_panel
+from polypersona_lib.scoring.administration import questionnaire
+from polypersona_lib.survey.sheet import sheet_of
+from polypersona_lib.world.questions import load_questions
+
+PEOPLE = planted.people_frame(60, straight=(7,))
+ITEMS = planted.questionnaire()
+
+
+def panel_of(**bias):
+    return read_panel(planted.answers_of(planted.table_answerer(**bias), ITEMS, PEOPLE), ITEMS, PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return panel_of()
+
+
+@pytest.fixture(scope="module")
+def biased():
+    return panel_of(order_bias=0.2, acquiescence=0.3, mass=0.75)
+
+
+def test_the_ceiling_item_is_the_only_one_at_an_end(plain):
+    table = item_measures.item_table(plain, attributes_of(PEOPLE)).set_index("question_id")
+    assert table["at_end"].to_dict() == {i.id: "ceiling" if i.id == "ceiling" else "" for i in ITEMS}
+    assert table.loc["ceiling", "ceiling"] > 0.95 and table["mean"].between(table["mean_lo"], table["mean_hi"]).all()
+
+
+def test_the_card_explains_what_it_holds_and_permuted_cards_do_not(plain):
+    table = item_measures.item_table(plain, attributes_of(PEOPLE)).set_index("question_id")
+    assert table.loc["trust1", "from_card"] > 0.8 > 0.3 > table.loc["trust1", "from_permuted_cards"]
+    assert table.loc["double", ["from_card", "between"]].isna().tolist() == [True, False]  # nobody differs: nothing to explain
+    assert item_measures.item_table(plain)["from_card"].isna().all()
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.2, 0.4])
+def test_the_order_effect_has_the_size_that_was_planted(bias):
+    table = item_measures.order_table(panel_of(order_bias=bias))
+    np.testing.assert_allclose(table["first_gain"], bias, atol=1e-5)
+    np.testing.assert_allclose(table["order_shift"], bias, atol=1e-5)
+    assert table["order_matters"].all() == (bias > 0) and table["order_matters"].any() == (bias > 0)
+
+
+def test_one_order_gives_no_order_effect(plain):
+    alone = item_measures.order_table(human_panel({}, ITEMS, PEOPLE))
+    assert alone["first_gain"].isna().all() and not alone["order_matters"].any()
+
+
+def test_acquiescence_has_the_size_that_was_planted(plain, biased):
+    assert not scale_measures.acquiescence_table(plain)["acquiescent"].any()
+    seen = scale_measures.acquiescence_table(biased).set_index("question_id")
+    # .3 of the probability moves from the middle of the scale (both wordings together) to its top, then .2 is shared by both ends
+    assert seen.loc["plain", "acquiescence"] == pytest.approx(0.3 * 0.5 * 0.8, abs=0.002) and seen["acquiescent"].all()
+    assert seen.loc["plain", "negation_r"] > 0.95
+    assert scale_measures.acquiescence_table(human_panel({}, ITEMS[:4], PEOPLE)).empty
+
+
+def test_the_item_that_is_keyed_wrong_is_named_and_no_other(plain):
+    scale, items = scale_measures.scale_tables(plain)
+    assert items.set_index("question_id")["keyed_wrong"].to_dict() == {"trust1": False, "trust2": False, "trust3": False, "trust4": True}
+    right = planted.questionnaire(wrong_key=False)
+    scale_right, items_right = scale_measures.scale_tables(read_panel(planted.answers_of(planted.table_answerer(), right, PEOPLE), right, PEOPLE))
+    assert not items_right["keyed_wrong"].any() and items_right["item_rest"].min() > 0.5
+    assert scale_right["alpha"].iloc[0] > 0.8 > scale["alpha"].iloc[0] and scale_right["reversed"].iloc[0] == 1
+    assert scale["construct"].tolist() == ["trust"]
+
+
+def test_a_straight_liner_is_named_alone(plain):
+    table = scale_measures.straight_liners(plain)
+    assert table.loc[table["straight_liner"], "persona_id"].tolist() == ["p007"]
+    grid = scale_measures.grid_table(plain).iloc[0]
+    assert grid["straight"] == pytest.approx(1 / 60, rel=0.5) and grid["differ"] > 0.7
+    everybody = planted.people_frame(20, straight=tuple(range(20)))
+    flat = read_panel(planted.answers_of(planted.table_answerer(), ITEMS, everybody), ITEMS, everybody)
+    assert scale_measures.grid_table(flat).iloc[0]["straight"] == pytest.approx(1) and not scale_measures.straight_liners(flat)["straight_liner"].any()
+
+
+def test_a_changed_attribute_moves_only_what_depends_on_it():
+    items, people = ITEMS[:1] + ITEMS[8:9], planted.people_frame(12)
+    changed = people.assign(persona_id="c-" + people["persona_id"], card=[c.replace("trusts 0.", "trusts 0.9") for c in people["card"]])
+    changes = pd.DataFrame({"persona_id": changed["persona_id"], "of": people["persona_id"], "attribute": "trust"})
+    panels = [read_panel(planted.answers_of(planted.table_answerer(), items, p), items, p) for p in (people, changed)]
+    table = scale_measures.sensitivity(*panels, changes).set_index("question_id")
+    assert table.loc["trust1", "lo"] > 0.1 and table.loc["trust1", "shift"] > 0.1 and table.loc["ceiling", "moved"] == pytest.approx(0, abs=1e-6)
+    assert table.loc["all items", "moved"] == pytest.approx(table.loc["trust1", "moved"] / 2) and set(table["n"]) == {12}
+
+
+def test_other_wordings_are_compared_with_the_first():
+    items = (planted.agree_item("a", "Children need food.", variant="food"), planted.agree_item("b", "I trust my neighbours.", variant="food"))
+    panel = read_panel(planted.answers_of(planted.table_answerer(), items, PEOPLE), items, PEOPLE)
+    row = item_measures.wording_effects(panel).iloc[0]
+    assert (row["beside"], row["question_id"]) == ("a", "b") and row["shift_hi"] < -0.3 < 0.5 < row["moved"]
+
+
+def test_what_is_no_answer_is_counted_and_leaves_the_scale():
+    items = (Item(id="q", text="Well?", kind="single", labels=("Bad", "Good", "Don't know"), option_kinds=("", "", "dont_know"), ordered=True),)
+    people = planted.people_frame(4)
+    rows = planted.answers_of(planted.table_answerer(mass=0.5), (planted.agree_item("q", "Children need food."),), people)
+    rows["option_probs"] = [[0.25, 0.25, 0.5], [0.0, 1.0, 0.0], None, None]
+    rows[["probs_listed", "probs_reversed"]] = None
+    rows["option"], rows["status"] = pd.array([0, 1, None, None], dtype="Int64"), ["ok", "ok", "ok", "failed"]
+    panel = read_panel(rows, items, people)
+    assert panel.counts.loc["q"].to_dict() == {"asked": 4, "answered": 2, "skipped": 0, "failed": 1, "unread": 1, "refused": 0.5, "off_scale": 1.5}
+    np.testing.assert_allclose(panel.sheet.probs[:, 0], [[0.5, 0.5], [0, 1], [0, 0], [0, 0]])
+    assert in_substance(items[0]).options == ("Bad", "Good")
+
+
+def test_real_answers_may_be_labels_or_codes_and_what_is_neither_is_counted():
+    own = {"p000": {"ceiling": "strongly  AGREE"}, "p001": {"ceiling": 2.0}, "p002": {"ceiling": "=HYPERLINK()"}, "p003": {"ceiling": ""}}
+    panel = human_panel(own, ITEMS, PEOPLE)
+    place = [i.id for i in panel.sheet.items].index("ceiling")
+    assert panel.sheet.truth[:4, place].tolist() == [4, 1, -1, -1]
+    assert panel.counts.loc["ceiling", ["asked", "answered", "off_scale"]].tolist() == [3, 2, 1]
+
+
+def test_answers_of_strangers_are_refused(plain):
+    answers = planted.answers_of(planted.table_answerer(), ITEMS[:1], PEOPLE)
+    with pytest.raises(InputError, match="persona_id are unknown here"):
+        read_panel(answers, ITEMS, PEOPLE.iloc[1:])
+    with pytest.raises(InputError, match="2 systems"):
+        read_panel(answers.assign(system=["a", *["b"] * 59]), ITEMS, PEOPLE)
+
+
+def test_people_needed_grows_with_weights_and_shrinks_with_the_difference(plain):
+    small, large = (item_measures.people_needed(plain.sheet, d).set_index("question_id") for d in (0.05, 0.2))
+    assert (small["people"] > 10 * large["people"]).sum() == len(ITEMS) - 1 and small.loc["trust1", "design_effect"] == 1
+    # Lehr's rule: 16 sd^2 / d^2
+    assert small.loc["trust1", "people"] == pytest.approx(15.7 * small.loc["trust1", "sd"] ** 2 / 0.05**2, rel=0.02)
+    weighted = PEOPLE.assign(weight=[1.0, 3.0] * 30)
+    panel = read_panel(planted.answers_of(planted.table_answerer(), ITEMS[:1], weighted), ITEMS[:1], weighted)
+    assert item_measures.design_effect(panel.sheet)[0] == pytest.approx(1.25)
+    states = PEOPLE.assign(unit=[str(i % 4) for i in range(60)])
+    panel = read_panel(planted.answers_of(planted.table_answerer(), ITEMS[:1], states), ITEMS[:1], states)
+    assert item_measures.design_effect(panel.sheet)[0] == pytest.approx(1, abs=1.5)
+
+
+def test_false_alarms_on_the_bank_and_its_simulated_people():
+    """47 closed items of the bank, 60 simulated respondents: what the detectors accuse, as measured."""
+    frame = questionnaire(60, 3)
+    bank = load_questions()
+    sheet = sheet_of(frame.assign(option_probs=[np.eye(len(o))[t] for o, t in zip(frame["options"], frame["truth"], strict=True)]))
+    own = {p: {q.id: q.options[sheet.truth[i, j]] for j, q in enumerate(sheet.items)} for i, p in enumerate(sheet.people)}
+    people = pd.DataFrame({"persona_id": sheet.people})
+    panel = human_panel(own, [bank[q.id] for q in sheet.items], people)
+    np.testing.assert_array_equal(panel.sheet.truth, sheet.truth)
+    table, (_, items) = item_measures.item_table(panel), scale_measures.scale_tables(panel)
+    assert len(table) == 47 and (table["at_end"] != "").sum() <= 1 and not items["keyed_wrong"].any()

@@ -1,0 +1,96 @@
+"""What a simulation is worth beside real people: known answers at both ends, on planted people and on the survey of 538 with its real answers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import planted_survey as planted
+import pytest
+
+from polypersona_lib.people.human_surveys import load_survey
+from polypersona_lib.pilot import against_people as against
+from polypersona_lib.pilot.panel import Panel, attributes_of, human_panel, read_panel
+
+
+def of_survey(places, *, system="people") -> Panel:
+    """Some people of the 538 survey as a panel."""
+    survey = load_survey("nonvoters_2020")
+    ids = [survey.people.index[p] for p in places]
+    own = {i: {item.id: item.options[c] for item, c in zip(survey.items, survey.answers[p], strict=True) if c >= 0} for i, p in zip(ids, places, strict=True)}
+    return human_panel(own, survey.items, pd.DataFrame({"persona_id": ids}), system=system)
+
+
+@pytest.fixture(scope="module")
+def real():
+    return of_survey(range(400))
+
+
+@pytest.fixture(scope="module")
+def uniform(real):
+    """A table answerer that knows nothing: every option is equally probable for everybody."""
+    sheet = real.sheet.of(np.arange(120))
+    flat = (np.arange(sheet.probs.shape[-1]) < sheet.sizes[:, None]) / sheet.sizes[:, None]
+    return Panel(system="knows nothing", sheet=type(sheet)(**{**vars(sheet), "probs": np.broadcast_to(flat, sheet.probs.shape)}), counts=real.counts)
+
+
+def test_a_uniform_simulation_gets_the_uniform_baseline_and_no_praise(real, uniform):
+    table, by_item = against.alignment_tables(uniform, real)
+    rows = table.set_index("system")["alignment"]
+    assert rows["knows nothing"] == pytest.approx(rows[against.UNIFORM]) and rows["120 real people"] > 0.95 > rows["knows nothing"]
+    assert rows[against.OTHER_HALF] > rows["120 real people"] > rows[against.MOST_FREQUENT] and len(by_item) == 5 * 49
+    powered = against.powered_means(uniform, real)
+    np.testing.assert_allclose(powered["gain"], 1, rtol=1e-6)
+    assert powered["replay"].all() and set(powered["n"]) <= set(range(30, 61))
+    sentence = against.worth_sentence("knows nothing", table, powered)
+    assert sentence.startswith("Not worth anything here") and "adds nothing" in sentence and sentence.count(".") == 4  # one sentence with three decimals
+
+
+def test_real_people_as_their_own_simulation_are_worth_themselves(real):
+    own = of_survey(range(100), system="themselves")
+    table, _ = against.alignment_tables(own, real)
+    rows = table.set_index("system")
+    assert rows.loc["themselves", "alignment"] == pytest.approx(rows.loc["100 real people", "alignment"], abs=0.02)
+    labelled = of_survey(range(40))
+    powered = against.powered_means(own, labelled)
+    # 40 people who were asked and 60 more whose "simulation" is their own answer: 100 answers
+    assert not powered["replay"].any() and powered["gain"].median() == pytest.approx(2.5, rel=0.05)
+    assert "it counts like" in against.worth_sentence("themselves", table, powered) and against.worth_sentence("themselves", table, powered).startswith(
+        "Worth something here"
+    )
+
+
+def test_intervals_with_the_simulation_hold_the_truth(real):
+    own, everybody = of_survey(range(100), system="themselves"), of_survey(range(400)).sheet.true_positions()
+    powered = against.powered_means(own, of_survey(range(40))).set_index("question_id")
+    truth = pd.Series(np.nanmean(everybody, axis=0), index=[i.id for i in real.sheet.items])[powered.index]
+    assert truth.between(powered["lo"], powered["hi"]).mean() > 0.85
+    assert ((powered["hi"] - powered["lo"]) < (powered["alone_hi"] - powered["alone_lo"])).mean() > 0.95
+
+
+def test_without_a_person_on_both_sides_nothing_is_powered_and_the_verdict_says_so(real):
+    strangers = of_survey(range(500, 560), system="strangers")
+    powered = against.powered_means(strangers, real)
+    assert powered.empty and "unknown" in against.worth_sentence("strangers", against.alignment_tables(strangers, real)[0], powered)
+
+
+def test_mean_gaps_and_group_errors_see_a_planted_shift():
+    items, people = planted.questionnaire()[:3], planted.people_frame(60)
+    panel = read_panel(planted.answers_of(planted.table_answerer(), items, people), items, people)
+    own = {p: {i.id: planted.AGREE[min(4, a + 1)] for i, a in zip(items, row, strict=True)}
+           for p, row in zip(people["persona_id"], panel.sheet.probs.argmax(-1), strict=True)}  # fmt: skip
+    humans, attributes = human_panel(own, items, people), attributes_of(people)
+    gaps = against.mean_gaps(panel, humans)
+    assert (gaps["hi"] < 0).all() and gaps["gap"].between(-0.25, -0.1).all()
+    errors = against.group_errors(panel, humans, attributes)
+    levels = errors[errors["variable"] == "level"].set_index("group")
+    assert levels.loc["low", "error"] == pytest.approx(0.25, abs=0.06) and levels.loc["high", "ignoring"] > 0.15
+    assert set(attributes) == {"age", "region", "level"} and errors["note"].eq("").all()
+    differences = against.powered_differences(panel, humans, attributes)
+    assert {"north", "south"} <= set(differences["group"]) and (differences["gain"] >= 0.99).all()
+
+
+def test_attributes_are_groups_and_never_names_or_words():
+    cards = [{"age": 20 + i, "name": f"person {i}", "sex": "fm"[i % 2], "likes": ["a"], "same": 1} for i in range(40)]
+    frame = pd.DataFrame({"persona_id": [f"p{i}" for i in range(41)], "card": [*map(json.dumps, cards), json.dumps("a person in words")]})
+    made = attributes_of(frame)
+    assert list(made) == ["age", "sex", "same"] and made.loc["p40"].tolist() == ["not said"] * 3 and made["age"].nunique() == 4
