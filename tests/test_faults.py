@@ -15,7 +15,7 @@ def seen(tmp_path_factory):
     return {fault.name: (fault, one) for fault, one in table.run_table(bench)}
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", table.FAULTS)
 def test_nothing_is_lost_and_the_next_run_ends_the_same(name, seen):
     fault, one = seen[name]

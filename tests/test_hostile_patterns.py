@@ -12,6 +12,7 @@ from collections.abc import Collection
 from re import _compiler, _constants, _parser
 
 import pytest
+from timing import allowed
 
 import polypersona_lib
 from polypersona_lib import paths
@@ -123,7 +124,11 @@ def slow(pattern: re.Pattern, methods: Collection[str] = ("search",), sizes: tup
     caught = []
     for before, pump, after in sorted(attacks(pattern)):
         short, long = (before + pump * (size // len(pump)) + after for size in sizes)
-        if (spent := seconds(pattern, long, set(methods))) > 0.01 and spent > 2.8 * seconds(pattern, short, set(methods)):
+        for _ in range(3):  # what other work on the machine slows once is not slow three times
+            spent = seconds(pattern, long, set(methods))
+            if spent <= 0.01 or spent <= 2.8 * seconds(pattern, short, set(methods)):
+                break
+        else:
             caught.append(f"{before!r} + {pump!r} * n + {after!r}: {spent:.3f} s")
     return caught
 
@@ -150,7 +155,8 @@ def test_the_time_of_a_pattern_grows_with_the_text(name):
 def test_patterns_of_short_texts_take_no_time_on_these(name):
     pattern, methods = PATTERNS[name]
     for before, pump, after in attacks(pattern):
-        assert seconds(pattern, before + pump * (MOST_CHARACTERS["question"] // len(pump)) + after, methods) < 0.1, (before, pump)
+        spent = seconds(pattern, before + pump * (MOST_CHARACTERS["question"] // len(pump)) + after, methods)
+        assert spent < 0.1 or spent < allowed(0.1), (before, pump)
 
 
 PUMPS = (
@@ -172,7 +178,8 @@ def test_a_text_of_a_hundred_thousand_characters_takes_no_second(call):
             text = before + pump * (HOT // len(pump)) + after
             began = time.process_time()
             CALLS[call](text)
-            assert time.process_time() - began < 1.0, (before, pump)
+            took = time.process_time() - began
+            assert took < 1.0 or took < allowed(1.0), (before, pump)
 
 
 def test_a_long_condition_is_refused_at_once():

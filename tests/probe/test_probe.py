@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from stub_generator import HOSTILE, StubGenerator
+from timing import allowed
 
 from polypersona_lib import paths
 from polypersona_lib.config import RunConfig
@@ -304,7 +305,7 @@ def test_stop_is_heard_within_a_second(parts, ask):
     began = time.perf_counter()
     with pytest.raises(interview.Stopped):
         slow.answer(asking.samples(ask, 400), BASE, stop=stop)
-    assert time.perf_counter() - began < 1.2
+    assert time.perf_counter() - began < allowed(1.2)
 
 
 def test_stop_is_heard_while_a_model_is_fetched_and_what_is_fetched_is_said(parts, ask):
@@ -313,7 +314,7 @@ def test_stop_is_heard_while_a_model_is_fetched_and_what_is_fetched_is_said(part
     began = time.perf_counter()
     with pytest.raises(interview.Stopped):
         slow.answer([ask], BASE, stop=stop, on_load=said.append)
-    assert time.perf_counter() - began < 1.4 and said == [BASE] and slow.generator.calls == []
+    assert time.perf_counter() - began < allowed(1.4) and said == [BASE] and slow.generator.calls == []
     slow.generator.load_s = 0.0
     assert slow.answer([ask], BASE, on_load=said.append)[0].text and said == [BASE], "a model that is there is not announced"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from timing import allowed
 
 from polypersona_lib import resampling
 from polypersona_lib.scoring import encoder as encoders
@@ -151,9 +152,9 @@ def test_english_is_told_from_other_languages():
 
 @pytest.mark.parametrize("text", ["\n" * 20_000, "." * 20_000, ".)" * 10_000, "。”" * 10_000, " \n" * 10_000, "agree. " * 3_000, "Mr. " * 5_000])
 def test_checks_of_a_text_take_time_in_proportion_to_its_length(text):
-    started = time.perf_counter()
+    started = time.process_time()
     metrics.format_validity(frame((text + "x", "x"), question_type=["open"]))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < allowed(1)
 
 
 def test_texts_that_are_cut_are_known(encoder):
