@@ -46,7 +46,7 @@ READS: dict[str, tuple[str, ...]] = {
         "project:data/models",
         "project:data/humans",
     ),
-    "13": ("project:data/humans",),
+    "13": ("bias/study", "project:data/humans"),
     "14": ("project:data/examples", "project:data/wording_labels.csv"),
     "90": (
         EARLIER,
@@ -92,6 +92,19 @@ def find(run: RunConfig, name: str) -> Path:
         return shipped
     options = [run.profile, *(f"--{name} {getattr(run, name)}" for name in ("split", "seed", "data") if getattr(run, name) != getattr(RunConfig, name))]
     raise FileNotFoundError(f"{own}: missing; run the notebooks before this one first (./run_all.sh {' '.join(options)})")
+
+
+def find_study(run: RunConfig) -> Path:
+    """The folder of the bias study's frames: of this run, else of the last run of `bias`, else the published one (said in one line).
+
+    Raises: FileNotFoundError, with the command, if there is none.
+    """
+    own = run.paths.results / "bias"
+    for folder in dict.fromkeys((own, paths.run_paths("bias", run.out).results / "bias", paths.ROOT / "results" / "shipped" / "bias")):
+        if (folder / "study" / "study.json").is_file():
+            print(f"read from {'/'.join(folder.parts[-3:])}: nothing is asked here")
+            return folder / "study"
+    raise FileNotFoundError(f"{own / 'study'}: the bias study was not run here and none is published; run ./run_all.sh bias")
 
 
 def find_figure(run: RunConfig, stem: str) -> Path | None:

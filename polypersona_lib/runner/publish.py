@@ -26,7 +26,7 @@ FILES = ("claims.csv", "summary.json", "report.html")
 ASIDE_FILES = {
     "ablations": ("ablations.json", "tables/ablation_*", "ablation_*"),
     "sessions": ("consistency.json", "tables/consistency_*", "consistency_*", "scores/conditions.csv", "scores/consistency.csv"),
-    "bias": ("bias/bias.json", "bias/study", "bias/tables/bias_*", "bias_*"),
+    "bias": ("bias/bias.json", "bias/study", "bias/tables/bias_*", "tables/mitigation_*", "bias_*"),
     "full_size": ("*--paper--*.json",),
 }
 """What is published of the studies outside the nano run; the first pattern says whether one was run."""

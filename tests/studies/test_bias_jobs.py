@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polypersona_lib import locate
 from polypersona_lib.config import RunConfig
 from polypersona_lib.studies.bias import findings, jobs, plan
 from polypersona_lib.studies.bias.plan import BOUNDS, StudyPlan, plan_for, study_people
@@ -86,6 +87,7 @@ def test_the_planted_world_in_tables_and_words(planted_run, capsys):
     assert {p.stem for p in (made.folder / "tables").glob("*.csv")} == {f"bias_{name}" for name in made.tables}
     read = plan.load_gathered(made.folder / "study")
     again = findings.tables_of(read)
+    assert plan.load_gathered(locate.find_study(planted_run)).simulators == (PLANTED,), "the run's own study comes before a published one"
     for name in ("elections", "tone", "pairs", "respondents"):
         pd.testing.assert_frame_equal(made.tables[name], again[name], check_dtype=False)
     respondents = made.tables["respondents"].set_index("system")
@@ -104,9 +106,11 @@ def test_a_world_without_any_effect_says_so(planted_run, monkeypatch):
 
 def test_without_a_study_a_planted_world_stands_in_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(jobs, "SMOKE_PLAN", StudyPlan(elections=25, opinions=5, grid=5, respondents=6, gates=4))
-    monkeypatch.setattr(findings.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(locate.paths, "ROOT", tmp_path)
     made = findings.bias_study(RunConfig(profile="nano", out=str(tmp_path)))
-    assert made.main == (PLANTED, PLANTED) and "./run_all.sh bias runs it" in capsys.readouterr().out and not list(tmp_path.rglob("*.parquet"))
+    said = capsys.readouterr().out
+    assert made.main == (PLANTED, PLANTED) and "run ./run_all.sh bias: until then a world with planted effects" in said
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_the_template_fills_in_real_people():

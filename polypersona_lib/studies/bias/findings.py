@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from ... import files, paths, resampling
+from ... import files, resampling
 from ...config import RunConfig
+from ...locate import find_study
 from ...people import human_baselines as baselines
 from ...people.card_tiers import TIER_LADDER
 from ...people.human_surveys import load_survey
@@ -62,15 +63,13 @@ def bias_study(run: RunConfig) -> BiasFindings:
         made = BiasFindings(gathered, tables_of(gathered), own)
         _write(made)
         return made
-    for folder in (paths.run_paths("bias", run.out).results / "bias", paths.ROOT / "results" / "shipped" / "bias"):
-        if (folder / "study" / "study.json").is_file():
-            print(f"read from {'/'.join(folder.parts[-3:])}: nothing is asked here")
-            gathered = load_gathered(folder / "study")
-            return BiasFindings(gathered, tables_of(gathered), folder)
-    print("the bias study was not run here and none is published (./run_all.sh bias runs it): a world with planted effects is shown, no model")
-    with TemporaryDirectory() as folder:
-        gathered = BiasStudy(run, planted=Path(folder)).gather()
-        return BiasFindings(gathered, tables_of(gathered), Path(folder))
+    try:
+        gathered = load_gathered(find_study(run))
+    except FileNotFoundError as error:
+        print(f"{error}: until then a world with planted effects is shown, no model")
+        with TemporaryDirectory() as folder:
+            gathered = BiasStudy(run, planted=Path(folder)).gather()
+    return BiasFindings(gathered, tables_of(gathered), own)
 
 
 def _write(made: BiasFindings) -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ...errors import InputError
 from ...people.human_baselines import answer_shares, uniform
-from ...people.places import democratic_share, state_alignment, voted
+from ...people.human_surveys import load_survey
+from ...people.places import democratic_share, state_alignment, vote_items, voted
 from ...rectification import Design, rectified_shares
 from ...resampling import drawn_units, interval
 from ...stats import compare_distributions
@@ -84,6 +85,39 @@ class Simulated:
     def weights(self) -> np.ndarray:
         """Of people, 1 if the sheet has none."""
         return np.ones(len(self.sheet.people)) if self.sheet.weights is None else self.sheet.weights
+
+
+def as_respondents(answers: pd.DataFrame, prior: pd.DataFrame) -> tuple[Simulated, Sheet]:
+    """A simulator's answers as real respondents of the 538/Ipsos poll, and everybody else in the poll (held out).
+
+    Args: answers: persona_id, item, first, last (option probabilities in each order; None without an answer). prior: item, probs, its answers for nobody.
+        Respondents who lack an answer are left out.
+    Raises: InputError if nobody is left.
+    """
+    lacking = set(answers.loc[answers["first"].isna() | answers["last"].isna(), "persona_id"])
+    kept = answers[~answers["persona_id"].isin(lacking)]
+    if kept.empty:
+        raise InputError(f"all {len(lacking)} respondents lack an answer: nothing is left to correct")
+    survey, ids = load_survey("nonvoters_2020"), list(dict.fromkeys(kept["item"]))
+    whole = survey.sheet().in_order(ids)
+    width, row = whole.probs.shape[-1], {person: place for place, person in enumerate(survey.people.index)}
+    people = list(dict.fromkeys(kept["persona_id"]))
+    by_order, known = np.zeros((len(people), len(ids), 2, width)), prior[prior["probs"].notna()]
+    for person, item, *orders in kept[["persona_id", "item", "first", "last"]].itertuples(index=False):
+        for place, probs in enumerate(orders):
+            by_order[people.index(person), ids.index(item), place, : len(probs)] = probs
+    nobody = np.zeros((len(ids), width))
+    for item, own in known[known["item"].isin(ids)].groupby("item"):
+        said = np.exp(np.log(np.clip(np.stack(list(own["probs"])), 1e-9, 1)).mean(axis=0))
+        nobody[ids.index(item), : len(said)] = said / said.sum()
+    places, asked = [row[person] for person in people], [row[person] for person in answers["persona_id"].unique()]
+    sheet, others = whole.of(np.array(places)), whole.of(np.setdiff1d(np.arange(len(whole.people)), asked))
+    return Simulated(sheet=sheet, by_order=by_order, prior=nobody if nobody.any(-1).all() else None, toward=leanings(sheet.items, width)), others
+
+
+def leanings(items: Sequence, width: int) -> np.ndarray:
+    """The lean code of each option, 1 (left) to -1 (right), shape (items, width); 0 for options that an item lacks."""
+    return np.stack([np.pad(item.leans, (0, width - len(item.leans))) for item in items]).astype(float)
 
 
 def alignments(shares: Mapping[str, np.ndarray], held_out: Sheet, *, n_boot: int = 300, seed: int = 42) -> dict[str, np.ndarray]:
@@ -186,6 +220,18 @@ def with_probs(simulated: Simulated, probs: np.ndarray) -> Simulated:
 
 
 # --- elections ---------------------------------------------------------------------------------------------------------------------------
+
+
+def votes_by_state(answers: pd.DataFrame) -> pd.DataFrame:
+    """The simulated Democratic share, index state, columns years: the mean of each state's people. States without an answer for some year are left out.
+
+    Args: answers: state, item, probs, of one simulator, generator and tier.
+    """
+    leans = {item.id: (item.leans + 1) / 2 for item in vote_items()}
+    votes = answers[answers["item"].isin(leans) & answers["probs"].notna()]
+    shares = [float(np.asarray(probs) @ leans[item]) for probs, item in zip(votes["probs"], votes["item"], strict=True)]
+    votes = votes.assign(share=shares, year=votes["item"].str.rpartition(".")[2].astype(int))
+    return votes.pivot_table(index="state", columns="year", values="share", aggfunc="mean").dropna()
 
 
 def state_table(predicted: pd.DataFrame, *, known: Sequence[str], year: int, n: int = 100, repeats: int = 20, seed: int = 42) -> pd.DataFrame:

@@ -11,9 +11,12 @@ import pytest
 from polypersona_lib.errors import InputError
 from polypersona_lib.people.human_baselines import answer_shares, halves
 from polypersona_lib.people.human_surveys import load_survey
-from polypersona_lib.people.places import democratic_share
+from polypersona_lib.people.places import democratic_share, vote_items
+from polypersona_lib.studies.bias import mitigation
 from polypersona_lib.studies.bias import mitigation_check as check
+from polypersona_lib.studies.bias.item_bank import respondent_items
 from polypersona_lib.studies.bias.mitigation import Adjustment
+from polypersona_lib.studies.bias.simulation import respondent_cards
 
 
 def scores(mitigated: float, unmitigated: float, uniform: float, people: float, *, units: int = 60, noise: float = 0.02) -> dict[str, np.ndarray]:
@@ -137,7 +140,43 @@ def test_weights_and_missing_answers_count(halves_of_the_poll):
     assert worth["n"].max() < 70
 
 
+def test_answers_of_the_bias_study_become_a_simulator_of_real_respondents():
+    """Each order's answer stands with its person, item and option; who lacks one is left out, and nobody of them is held out."""
+    items, cards = respondent_items()[:3], respondent_cards(12, seed=5)
+    rng = np.random.default_rng(0)
+    answers = pd.DataFrame([
+        {"persona_id": person, "item": item.id, **{order: list(rng.dirichlet(np.ones(len(item.options)))) for order in ("first", "last")}}
+        for person in cards["persona_id"][::-1] for item in items
+    ])  # fmt: skip
+    answers.at[4, "last"] = None
+    prior = pd.DataFrame([{"item": item.id, "probs": [0.8, *[0.2 / (len(item.options) - 1)] * (len(item.options) - 1)]} for item in items for _ in range(2)])
+    made, others = check.as_respondents(answers, prior)
+    assert len(made.sheet.people) == 11 and answers["persona_id"][4] not in made.sheet.people
+    assert not set(cards["persona_id"]) & set(others.people) and len(others.people) == 5836 - 12
+    assert [item.id for item in made.sheet.items] == [item.id for item in others.items] == [item.id for item in items]
+    survey = load_survey("nonvoters_2020")
+    for row in answers.drop(index=[3, 4, 5]).itertuples():
+        person, item = made.sheet.people.index(row.persona_id), [q.id for q in items].index(row.item)
+        assert made.by_order[person, item, :, : len(row.first)].tolist() == [row.first, row.last] and not made.by_order[person, item, :, len(row.first) :].any()
+        own = survey.answers[survey.people.index.get_loc(row.persona_id), [q.id for q in survey.items].index(row.item)]
+        assert made.sheet.truth[person, item] == own
+    assert made.prior[:, 0] == pytest.approx(0.8) and made.prior.sum(-1) == pytest.approx(1)
+    flat = mitigation.prior_corrected(np.broadcast_to(made.prior, (2, *made.prior.shape)), made.prior)
+    assert flat[0] == pytest.approx(np.where(made.prior > 0, 1 / made.sheet.sizes[:, None], 0)), "an answer that is the prior says nothing"
+    assert check.as_respondents(answers, prior.iloc[:2])[0].prior is None, "a prior of one item alone is none"
+    with pytest.raises(InputError, match="all 12 respondents lack an answer"):
+        check.as_respondents(answers.assign(first=None), prior)
+
+
 # --- elections ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_votes_of_the_bias_study_become_shares_of_states():
+    republican_first = [0.7, 0.3] if vote_items()[0].lean.startswith("C") else [0.3, 0.7]
+    rows = [(state, item.id, probs) for item in vote_items() for state, probs in (("Ohio", republican_first), ("Ohio", [0.5, 0.5]), ("Utah", [0.5, 0.5]))]
+    rows[-1] = (*rows[-1][:2], None)
+    made = check.votes_by_state(pd.DataFrame([*rows, ("Ohio", "hospitals_2023.H_COMP_1", [1.0, 0.0])], columns=["state", "item", "probs"]))
+    assert made.index.tolist() == ["Ohio"] and sorted(made.columns) == [2016, 2020, 2024] and made.loc["Ohio", 2016] == pytest.approx(0.4)
 
 
 def test_a_shift_from_ten_states_mends_a_lean_in_the_others_and_in_other_years():
