@@ -125,6 +125,8 @@ class RunConfig:
                 raise ValueError(f"unknown {name} '{getattr(self, name)}'; choose from {', '.join(choices)}")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, not {self.seed!r}")
+        if self.data and self.profile == "bias":
+            raise ValueError("--data: the bias study asks its own people its own questions and takes no data")
         if self.data and not Path(self.data).exists():
             raise ValueError(f"--data {self.data}: no such file or folder")
         for key in self.model_keys:

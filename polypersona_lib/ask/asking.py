@@ -46,6 +46,13 @@ class AskPlan:
             raise ValueError(f"closed items give {', '.join(WANTED)}, not {self.wanted!r}")
         if not 1 <= self.repeats <= 1000:
             raise ValueError(f"repeats must be 1 to 1000, not {self.repeats}")
+        check_seed(self.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError for a seed that no generator of random numbers takes."""
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"--seed must be a whole number from 0 to {2**31 - 1}, not {seed}")
 
 
 @dataclass(frozen=True)
@@ -206,8 +213,10 @@ class _Session:
         if "answer" not in fields:
             reasons = [r for r in (shares.reason if shares else "", words.reason if words else "") if r]
             fields |= {"status": "failed", "reason": reasons[0] if reasons else "the answer is empty"}
-        elif shares is not None and shares.probs is None:
-            fields["reason"] = "; ".join(filter(None, (f"no probabilities: {shares.reason}", fields.get("reason"))))
+        else:
+            lacking = [f"no probabilities: {shares.reason}" if shares is not None and shares.probs is None else ""]
+            lacking += [f"no words: {words.reason}" if words is not None and words.reason and not text else ""]
+            fields["reason"] = "; ".join(filter(None, (*lacking, fields.get("reason")))) or None
         return self._row(respondent, item, **fields)
 
     def _remember(self, respondent: _Respondent, item: Item, row: dict) -> None:

@@ -95,12 +95,13 @@ def ask_systems(out: Path, questionnaire: Questionnaire, people: People, systems
     return pd.concat(frames, ignore_index=True)
 
 
-def plan_of(questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, size: int = SHARD_PEOPLE) -> dict:
+def plan_of(questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, size: int = SHARD_PEOPLE, context: int | None = None) -> dict:
     """What the answers depend on: a folder holds the answers of one such plan."""
     return {
         "format": FORMAT, "questions": value_hash([item_to_dict(item) for item in questionnaire.items]),
         "people": value_hash(people.frame.drop(columns=["weight", "unit"]).astype(object).where(people.frame.notna(), None).values.tolist()),
-        "models": {who.system: who.identity for who in systems}, "prompt": PROMPT_VERSION, "people_in_a_block": size, **asdict(plan),
+        "models": {who.system: who.identity for who in systems}, "prompt": PROMPT_VERSION, "people_in_a_block": size, "context": context,
+        **asdict(plan),
     }  # fmt: skip
 
 
@@ -110,16 +111,16 @@ def run_ask(options: argparse.Namespace) -> Path:
 
     questions_map, people_map = split_map(parse_map(options.map))
     questionnaire = read_questionnaire(options.questions, mapping=questions_map)
-    people = people_of(options.people, questionnaire=questionnaire, mapping=people_map, seed=options.seed)
     try:
         plan = AskPlan(mode=options.mode, repeats=options.repeats, seed=options.seed, wanted=options.closed, both_orders=not options.one_order)
         budget = Budget(read_limits([options.max_requests, options.budget_usd, options.prices]))
     except ValueError as error:
         raise InputError(str(error)) from None
+    people = people_of(options.people, questionnaire=questionnaire, mapping=people_map, seed=options.seed)
     if not 1 <= options.block <= MOST_DRAWN:
         raise InputError(f"--block must be 1 to {MOST_DRAWN:,} people, not {options.block}")
     systems = who_answers(options.models, questionnaire, seed=options.seed, budget=budget, context=options.context)
-    record = plan_of(questionnaire, people, systems, plan, size=options.block)
+    record = plan_of(questionnaire, people, systems, plan, size=options.block, context=options.context)
     out = Path(options.out).expanduser() if options.out else default_folder(questionnaire, record)
     workers = ready_engine(options)
     goes_on = open_folder(out, record)

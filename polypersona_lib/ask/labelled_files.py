@@ -30,24 +30,38 @@ def variable_names(wanted: Sequence[str]) -> dict[str, str]:
 
 
 def item_variables(item: Item) -> list[str]:
-    """The variables of an item: one, or of several choices and rankings one an option."""
-    return [f"{item.id}_{code}" for code in item.codes] if item.kind in ("multiple", "ranking") else [item.id]
+    """What the variables of an item are called for people: its id, or of several choices and rankings id and option ("q1 = 2"), which no id is."""
+    return [f"{item.id} = {code}" for code in item.codes] if item.kind in ("multiple", "ranking") else [item.id]
+
+
+def questionnaire_variables(questionnaire: Questionnaire) -> dict[str, str]:
+    """What each variable of a questionnaire is called for people (`item_variables`) -> its name in the file."""
+    return variable_names([name for item in questionnaire.items for name in item_variables(item)])
 
 
 def option_values(item: Item) -> list[float]:
-    """The number of each option in the file: its own code if all codes are whole numbers, else 1, 2, ..."""
-    numeric = all(re.fullmatch(r"-?\d{1,9}", code) for code in item.codes)
-    return [float(code) for code in item.codes] if numeric else [float(i) for i in range(1, len(item.codes) + 1)]
+    """The number of each option in the file: its own code if those of all answers in substance are whole numbers, else 1, 2, ...
+
+    "Don't know" and its like have the numbers behind the largest, unless their codes are whole numbers too.
+    """
+    whole = [bool(re.fullmatch(r"-?\d{1,9}", code)) for code in item.codes]
+    if not all(is_whole or kind for is_whole, kind in zip(whole, item.option_kinds, strict=True)) or not any(whole):
+        return [float(i) for i in range(1, len(item.codes) + 1)]
+    values, behind = [], max(int(code) for code, is_whole in zip(item.codes, whole, strict=True) if is_whole)
+    for code, is_whole in zip(item.codes, whole, strict=True):
+        behind += not is_whole
+        values.append(float(code) if is_whole else float(behind))
+    return values
 
 
 def wide_table(answers: pd.DataFrame, questionnaire: Questionnaire, *, labels: bool) -> pd.DataFrame:
-    """One row a person, system and repetition: the columns of `_HEAD`, then the variables of each item.
+    """One row a person, system and repetition: the columns of `_HEAD`, then the variables of each item (`questionnaire_variables`).
 
     Args: labels: options as texts (for R), else as numbers. Several choices: 1 named, 0 not. Rankings: the rank from 1. Missing answers are NaN or None.
     """
     rows = answers[list(_HEAD)].drop_duplicates().reset_index(drop=True)
     place = {key: i for i, key in enumerate(rows.itertuples(index=False, name=None))}
-    columns: dict[str, np.ndarray] = {}
+    columns, variables = {}, questionnaire_variables(questionnaire)
     by_item = dict(list(answers.groupby("question_id", sort=False)))
     for item in questionnaire.items:
         names = item_variables(item)
@@ -56,7 +70,7 @@ def wide_table(answers: pd.DataFrame, questionnaire: Questionnaire, *, labels: b
         for answer in by_item[item.id].itertuples(index=False) if item.id in by_item else ():
             for name, value in zip(names, _values(item, answer, labels), strict=True):
                 cells[name][place[answer.persona_id, answer.system, answer.repeat]] = value
-        columns |= cells
+        columns |= {variables[name]: values for name, values in cells.items()}
     return pd.concat([rows, pd.DataFrame(columns, index=rows.index)], axis=1)
 
 
@@ -81,12 +95,12 @@ def _values(item: Item, answer, labels: bool) -> list:
 def write_sav(path: Path, answers: pd.DataFrame, questionnaire: Questionnaire, weights: Mapping[str, float]) -> dict:
     """Write an SPSS file with variable labels, value labels and user-missing values for "don't know" and "refused".
 
-    Returns: {"variables": item or item_option -> variable, "cut": how many labels and texts were too long}.
+    Returns: {"variables": item, or "item = option" -> variable, "cut": how many labels and texts were too long}.
     """
     import pyreadstat
 
     table, cut = wide_table(answers, questionnaire, labels=False), 0
-    names = variable_names([n for item in questionnaire.items for n in item_variables(item)])
+    names = questionnaire_variables(questionnaire)
     column_labels = {"persona_id": "Person", "system": "Who answered (simulated)", "repeat": "Repetition"}
     value_labels, missing, measures = {}, {}, {}
     for item in questionnaire.items:
@@ -103,12 +117,10 @@ def write_sav(path: Path, answers: pd.DataFrame, questionnaire: Questionnaire, w
             missing |= {names[item.id]: ranges[:3]} if ranges else {}
         elif item.kind == "multiple":
             value_labels |= {names[n]: {0.0: "not named", 1.0: "named"} for n in item_variables(item)}
-    for column in [item.id for item in questionnaire.items if item.kind == "open"]:
+    for column in [names[item.id] for item in questionnaire.items if item.kind == "open"]:
         texts = [_cut(str(v), TEXT_BYTES) if isinstance(v, str) else ("", 0) for v in table[column]]
         table[column], cut = [text for text, _ in texts], cut + sum(short for _, short in texts)
-    table = table.rename(columns=names).assign(
-        repeat=table["repeat"].astype(float), persona_id=table["persona_id"].astype(str), system=table["system"].astype(str)
-    )
+    table = table.assign(repeat=table["repeat"].astype(float), persona_id=table["persona_id"].astype(str), system=table["system"].astype(str))
     if weights:
         table["weight"] = table["persona_id"].map(weights).astype(float)
         column_labels["weight"] = "Weight of the person"
@@ -146,5 +158,4 @@ def spreadsheet(frame: pd.DataFrame, *, missing: str = "") -> str:
 def write_r_csv(path: Path, answers: pd.DataFrame, questionnaire: Questionnaire) -> None:
     """The wide table with labels as texts and NA for missing: `read.csv("answers_wide.csv", stringsAsFactors = TRUE)` in R."""
     table = wide_table(answers, questionnaire, labels=True)
-    names = variable_names([n for item in questionnaire.items for n in item_variables(item)])
-    write_atomically(path, spreadsheet(table.rename(columns=names), missing="NA"))
+    write_atomically(path, spreadsheet(table, missing="NA"))

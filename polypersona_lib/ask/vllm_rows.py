@@ -75,7 +75,7 @@ def _ask(people: pd.DataFrame, questionnaire: Questionnaire, plan: AskPlan, cont
 class _Replies:
     """In the place of a server and its cache: without replies it notes what would be sent; with them it gives them back.
 
-    A second look at the same options (another seed) gets the first one's reply.
+    A second look at the same options (another seed) gets the first one's reply: their rows go by what is asked, not by the seed.
     """
 
     def __init__(self, replies: Mapping[str, dict] | None) -> None:
@@ -86,11 +86,12 @@ class _Replies:
         if "question" in request:
             return {"top": TOP[0]}
         body = {name: request[name] for name in request if name not in ("address", "model")}
+        key = value_hash({name: body[name] for name in body if name != "seed" or "top_logprobs" not in body})
         if self.replies is None:
             with self._lock:
-                self.wanted.setdefault(value_hash(body), body)
+                self.wanted.setdefault(key, body)
             raise Unanswered(_LATER)
-        if (reply := self.replies.get(value_hash(body))) is None:
+        if (reply := self.replies.get(key)) is None:
             raise Unanswered("vLLM gave no answer to this row")
         if reply.get("error"):
             raise Unanswered(f"vLLM: {reply['error']}")

@@ -53,7 +53,9 @@ def _judged(claim: pd.Series, evidence: Mapping | None) -> Finding:
 
 
 def _decided(shares: Mapping[str, float], ours: str, reason: str) -> Finding:
-    """By shares of resamples, one a year: all above `SURE`, one below 1 - `SURE`, or open."""
+    """By shares of resamples, one a year: all above `SURE`, one below 1 - `SURE`, or open; not tested without any."""
+    if not shares:
+        return Finding("not measured", UNTESTED, f"a tier has no card in this run; {COMMAND} would test it")
     worst = min(shares.values())
     verdict = REPRODUCED if worst >= SURE else NOT_REPRODUCED if worst <= 1 - SURE else CLOSE
     return Finding(ours, verdict, reason, MEASURED)
@@ -87,7 +89,7 @@ def every_state(claim: pd.Series, ev: Mapping) -> Finding:
 
 def leftward(claim: pd.Series, ev: Mapping) -> Finding:
     """Narratives vote further left than the census cards of the same people, in 2016 and in 2020."""
-    steps = {year: ev["drift"][year] for year in ("2016", "2020")}
+    steps = {year: ev["drift"][year] for year in ("2016", "2020") if year in ev["drift"]}
     shown = ", ".join(f"{year} {step['change']:+.3f}" for year, step in steps.items())
     return _decided({year: step["rises"] for year, step in steps.items()}, shown, "the census card is the baseline of the difference")
 

@@ -9,7 +9,7 @@ from ..files import parse_json
 from ..prompts import chat
 from ..world.questions import SCALES, label_set
 from .reading import MOST_CHARACTERS, Place, kind_of, slug_of
-from .survey_format import MOST_OPTIONS, OPTION_KINDS
+from .survey_format import MOST_OPTIONS, OPTION_KINDS, label_text
 from .tables import number_in
 
 _NOT_SUBSTANCE = {
@@ -66,13 +66,20 @@ def item_options(row: Mapping, at: Place) -> list[dict]:
         at.error("options", f"must be a list, or one text with | between the options, not {kind_of(given)}")
         return []
     options = [_option(value, place, at) for place, value in enumerate(_coded(listed), start=1)]
-    if all(re.fullmatch(r"-?\d{1,4}", o["label"]) for o in options) and not any(isinstance(value, dict) for value in listed):
-        options = [o | {"code": o["label"]} for o in options]  # the steps of a rating are their own codes
+    options = options if any(isinstance(value, dict) for value in listed) else _step_codes(options)
     if codes := listed_parts(row.get("codes"), "codes", at):
         if len(codes) != len(options):
             at.error("codes", f"{len(codes)} codes for {len(options)} options")
         options = [o | {"code": one_line(code)} for o, code in zip(options, codes, strict=False)]
     return _with_kinds(options, row.get("option_kinds"), at)
+
+
+def _step_codes(options: list[dict]) -> list[dict]:
+    """The steps of a rating ("0" to "10") are their own codes; "don't know" beside them gets a code that is no number. Other options stay as they are."""
+    steps = [bool(re.fullmatch(r"-?\d{1,4}", o["label"])) for o in options]
+    if sum(steps) < 2 or not all(step or non_substance(o["label"]) for step, o in zip(steps, options, strict=True)):
+        return options
+    return [o | {"code": o["label"] if step else slug_of(o["label"]) or "none"} for step, o in zip(steps, options, strict=True)]
 
 
 def listed_parts(value: object, name: str, at: Place) -> list:
@@ -108,26 +115,30 @@ def _coded(listed: list) -> list:
 
 def _option(value: object, place: int, at: Place) -> dict:
     """One option: a text, a number, or an object with label, code and kind."""
-    where, code, kind = f"options[{place - 1}]", str(place), ""
+    where, code, kind, said = f"options[{place - 1}]", str(place), "", isinstance(value, dict) and "kind" in value
     if isinstance(value, dict):
         code, kind = str(value.get("code", value.get("value", place))), value.get("kind", "")
         value = value.get("label", value.get("text"))
-    label = cell_text(value, where, "option", at).replace(" / ", "/")
+    label = label_text(cell_text(value, where, "option", at))
     if kind not in OPTION_KINDS:
         at.error(where, f"unknown kind {quoted(kind)}; choose from {', '.join(OPTION_KINDS[1:])}")
-    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else ""}
+    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else "", "said": said}
 
 
 def _with_kinds(options: list[dict], said: object, at: Place) -> list[dict]:
-    """Mark the options that are no answer in substance: those that `said` names (labels or codes), else those with a usual wording. "none" marks none."""
+    """Mark the options that are no answer in substance: those that `said` names (labels or codes), else those with a usual wording. "none" marks none.
+
+    An option that says its own kind keeps it, "" too.
+    """
+    own = [option.pop("said") for option in options]
     if isinstance(said, str) and slug_of(said) in ("none", "no"):
         return options
     named = {str(s).casefold() for s in listed_parts(said, "option_kinds", at)}
     if unknown := named - {o["label"].casefold() for o in options} - {o["code"].casefold() for o in options}:
         at.error("option_kinds", f"{quoted(min(unknown))} is no option of this item")
     marked = []
-    for option in options:
-        usual = non_substance(option["label"])
+    for option, is_said in zip(options, own, strict=True):
+        usual = "" if is_said else non_substance(option["label"])
         chosen = (usual or "dont_know") if {option["label"].casefold(), option["code"].casefold()} & named else "" if named else usual
         if chosen and not option["kind"]:
             at.note(f"option {quoted(option['label'])} read as {chosen}: no answer in substance")

@@ -20,8 +20,8 @@ from .header_rows import header_rows_note, without_header_rows
 from .item_options import plain_text
 from .reading import MOST_CHARACTERS, Place, clean, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
-from .survey_format import ONE_OPTION_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, shaped
-from .tables import number_in, read_rows
+from .survey_format import ONE_OPTION_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, label_text, shaped
+from .tables import number_in, read_rows, uses_decimal_comma
 
 PEOPLE_NAMES = {  # ours -> how others call it
     "persona_id": ("respondent_id", "participant_id", "user_id", "uuid", "id", "person_id", "caseid", "case_id", "respondent", "response_id", "responseid"),
@@ -67,7 +67,7 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
 
     Args: questionnaire: its items' ids name columns of own answers. mapping: of `parse_map`; a name that is none of `PEOPLE_NAMES` and no item becomes an
         attribute of the card. need_cards: False for people who are not asked here: without attributes they are "a respondent".
-    Raises: InputError that lists every error with file, line and field.
+    Raises: InputError that lists every error with file, line and field; also if some people have a weight (or a unit) and others none.
     """
     path, mapping = Path(path), mapping or {}
     if not path.is_file():
@@ -83,13 +83,29 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
     if header_lines:
         at.note(header_rows_note(header_lines))
     columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping)
-    check_map(mapping, list(columns.places))
+    if need_cards:  # else these people stand beside others, whose columns the map may name
+        check_map(mapping, list(columns.places))
+    for name, (kind, _) in columns.places.items():
+        if kind == "answer" and name not in mapping and (slug_of(name) in CARD_NAMES or slug_of(name) in MORE_ATTRIBUTES):
+            at.note(f"column {quoted(name)} is called as a question: read as the people's own answers, and on no card (--map NAME=other_name: on the card)")
     people = _People(columns, {item.id: item for item in questionnaire.items} if questionnaire else {}, at, need_cards)
+    people.comma = any(uses_decimal_comma(row.get(name)) for name, place in columns.places.items() if place == ("ours", "weight") for _, row in rows)
     for at.line, row in rows:
         people.add(row)
+    for name in ("weight", "unit"):
+        lacking = [row["id"] for row in people.rows if row[name] is None]
+        if 0 < len(lacking) < len(people.rows):
+            at.line = 0
+            at.error(name, f"{len(lacking):,} of {len(people.rows):,} people have none ({quoted(lacking[0])}, ...); give everybody one, or drop the column")
     if at.errors:
         raise InputError(problems=at.errors)
     return People(frame=people.frame(), source=path.name, sha256=file_hash(path), not_used=tuple(columns.unused.items()), notes=tuple(at.notes.items()))
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a file of people; [] for one that cannot be read (`read_people` says why)."""
+    rows, problems = read_rows(path) if path.is_file() else ([], [])
+    return [] if problems else list(dict.fromkeys(name for _, row in without_header_rows(rows)[0] if isinstance(row, dict) for name in row))
 
 
 @dataclass(frozen=True)
@@ -111,10 +127,10 @@ def _columns(names: Sequence[str], questionnaire: Questionnaire | None, mapping:
             place = ("ours", ours) if ours in PEOPLE_NAMES else ("answer", items[ours]) if ours in items else ("attribute", ours)
         elif slug in _NAMES and _NAMES[slug] not in taken:
             place = ("ours", _NAMES[slug])
+        elif ours in items or ours.casefold() in items:  # also one that is called as an attribute: an answer may never enter a prompt
+            place = ("answer", items.get(ours, items.get(ours.casefold())))
         elif slug in CARD_NAMES or slug in MORE_ATTRIBUTES:
             place = ("attribute", slug)
-        elif ours in items or ours.casefold() in items:
-            place = ("answer", items.get(ours, items.get(ours.casefold())))
         else:
             unused[name] = "no column that is read; --map NAME=attribute puts it into the card"
             places[name] = ("unused", name)
@@ -131,6 +147,7 @@ class _People:
 
     def __init__(self, columns: _Columns, items: Mapping[str, Item], at: Place, need_cards: bool):
         self.columns, self.items, self.at, self.rows, self.seen, self.need_cards = columns, items, at, [], {}, need_cards
+        self.comma = False  # whether weights have decimal commas
 
     def add(self, row: Mapping) -> None:
         """One person: id, card, weight, unit, own answers."""
@@ -145,12 +162,12 @@ class _People:
             at.error("persona", f"{len(persona):,} characters; at most {MOST_CHARACTERS['persona']:,}")
             return
         card = read_persona(persona, beside, at) if self.need_cards or persona or beside else "a respondent"
-        person_id = one_line(ours["persona_id"]) if ours.get("persona_id") not in (None, "") else f"row-{at.line}"
+        person_id = one_line(ours["persona_id"]) if ours.get("persona_id") not in (None, "") else f"{'row' if self.need_cards else 'other'}-{at.line}"
         if ours.get("persona_id") in (None, ""):
             at.note("people without an id: called by their line")
         if (first := self.seen.setdefault(person_id, at.line)) != at.line:
             at.error("persona_id", f"{quoted(person_id)} is already in line {first}")
-        weight = number_in(ours.get("weight"))
+        weight = number_in(ours["weight"].replace(",", ".") if self.comma and isinstance(ours.get("weight"), str) else ours.get("weight"))
         if ours.get("weight") not in (None, "") and (weight is None or weight < 0):
             at.error("weight", f"{quoted(ours['weight'])} is no weight (a number of 0 or more)")
         if len(at.errors) == before:
@@ -163,7 +180,10 @@ class _People:
         ours, beside, answers = {}, {}, {}
         for name, value in row.items():
             kind, place = self.columns.places[name]
-            if value in (None, "") or says_missing(value):
+            if value in (None, ""):
+                continue
+            if says_missing(value) and not (kind == "answer" and is_option(value, self.items[place])):
+                self.at.note(f"{place} {quoted(value.strip())} read as missing")
                 continue
             if kind == "ours":
                 ours[place] = value
@@ -184,9 +204,10 @@ def own_answer(value: object, item: Item) -> str | None:
     """What a person answered, in words: the label of a code or label (of several: joined by |), else the text; None for an empty cell."""
     text = one_line(plain_text(value)) if not isinstance(value, list) else "|".join(map(str, value))
     text = text.removesuffix(".0") if isinstance(value, float) else text
+    text = label_text(text) if item.labels else text
     if not text:
         return None
-    known = {code: label for code, label in zip(item.codes, item.labels, strict=True)} | {label.casefold(): label for label in item.labels}
+    known = _known(item)
     if item.kind in ONE_OPTION_KINDS:
         return known.get(text, known.get(text.casefold(), text))
     if item.labels:
@@ -195,6 +216,17 @@ def own_answer(value: object, item: Item) -> str | None:
         ]
         return "|".join(known.get(part, known.get(part.casefold(), part)) for part in parts)
     return text
+
+
+def _known(item: Item) -> dict[str, str]:
+    """What may be written for an option, a code or a label in small letters -> its label."""
+    return {code: label for code, label in zip(item.codes, item.labels, strict=True)} | {label.casefold(): label for label in item.labels}
+
+
+def is_option(value: str, item: Item) -> bool:
+    """Whether a text is a label or a code of the item."""
+    known, text = _known(item), label_text(value.strip())
+    return text in known or text.casefold() in known
 
 
 def unread_answers(people: People, questionnaire: Questionnaire) -> dict[str, int]:

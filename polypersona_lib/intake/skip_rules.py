@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, quoted
-from .survey_format import Item
+from .survey_format import Item, label_text
 from .tables import number_in
 
 Said = Mapping[str, Sequence[str]]
@@ -159,6 +159,7 @@ class _Reader:
         if not item.labels or not value:
             return value
         known = {label.casefold(): code for label, code in zip(item.labels, item.codes, strict=True)} | {code: code for code in item.codes}
+        value = label_text(value)
         if value not in known and value.casefold() not in known:
             raise NotUnderstood(f"{quoted(value)} is no option of {quoted(item.id)}; its codes are {', '.join(map(quoted, item.codes[:12]))}")
         return known.get(value, known.get(value.casefold()))

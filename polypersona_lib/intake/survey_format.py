@@ -26,6 +26,11 @@ MOST_OPTIONS = 60
 _HINTS = {"multiple": "Name all that apply.", "ranking": "Rank all of them, the first one first, separated by commas."}
 
 
+def label_text(text: str) -> str:
+    """A text as an option's label has it: " / " separates the options of a prompt, so a label holds none."""
+    return text.replace(" / ", "/")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item(Question):
     """One item of a questionnaire. It serves wherever a `Question` does; `type` follows from `kind`, `options` are those of which an answer takes one.
@@ -150,10 +155,8 @@ class Questionnaire:
 
 
 def item_to_dict(item: Item) -> dict:
-    """An item as JSON holds it: what says nothing is left out, options are objects with label, code and, where it is one, kind."""
-    options = [
-        {"label": label, "code": code} | ({"kind": kind} if kind else {}) for label, code, kind in zip(item.labels, item.codes, item.option_kinds, strict=True)
-    ]
+    """An item as JSON holds it: what says nothing is left out, options are objects with label, code and kind ("": an answer in substance)."""
+    options = [{"label": label, "code": code, "kind": kind} for label, code, kind in zip(item.labels, item.codes, item.option_kinds, strict=True)]
     unsaid = {f.name: f.default for f in fields(Item)}
     plain = {name: getattr(item, name) for name in ("domain", "construct", "instrument", "battery", "variant", "negated", "key", "asked_if", "least", "most")}
     said = {name: value for name, value in plain.items() if value != unsaid[name]}

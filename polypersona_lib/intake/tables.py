@@ -5,8 +5,8 @@ Nothing in a file is believed: a workbook is a zip file whose unpacked size is l
 
 import csv
 import io
-import math
 import re
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -70,16 +70,21 @@ def _delimiter(text: str) -> tuple[str, str, int]:
 
 
 def number_in(text: object) -> float | None:
-    """The number that a cell holds, with a decimal point or a decimal comma ("3,5"); None for anything else. "1,000" is a thousand."""
+    """The number that a cell holds, with a decimal point or a decimal comma ("3,5", "0,875"); None for anything else. "1,000" is a thousand."""
     if isinstance(text, bool) or text is None:
         return None
     if isinstance(text, int | float):
-        return float(text) if math.isfinite(text) else None
+        return float(text) if abs(text) <= sys.float_info.max else None
     plain = str(text).strip().replace("\u2212", "-")
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", plain, flags=re.ASCII):
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", plain, flags=re.ASCII):
         return float(plain.replace(",", ""))
     whole = re.fullmatch(r"[+-]?(\d{1,15}([.,]\d{0,15})?|[.,]\d{1,15})(e[+-]?\d{1,2})?", plain, flags=re.ASCII | re.IGNORECASE)
     return float(plain.replace(",", ".")) if whole else None
+
+
+def uses_decimal_comma(text: object) -> bool:
+    """Whether a cell can only be a number with a decimal comma: "1,25", "0,875", not "1,250"."""
+    return isinstance(text, str) and bool(re.fullmatch(r"\s*[+-]?(0?,\d+|0,\d*|\d+,(\d{1,2}|\d{4,}))\s*", text, flags=re.ASCII))
 
 
 def read_workbook(path: Path) -> tuple[dict[str, list[Row]], list[Problem]]:

@@ -51,16 +51,20 @@ def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
 
 
 def draw(logits, u, temperature, top_p):
-    """Token ids (rows,) of logits (rows, vocabulary) by inverting the cumulative distribution of the nucleus (at most `NUCLEUS` tokens where top_p < 1)."""
+    """Token ids (rows,) of logits (rows, vocabulary) by inverting the cumulative distribution of the nucleus (at most `NUCLEUS` tokens where top_p < 1).
+
+    Row by row: neither the token nor the way to it depends on the other rows.
+    """
     import torch
 
-    mass = torch.softmax(logits / temperature.clamp(min=1e-4)[:, None], dim=-1)
-    if bool((top_p >= 1).all()):
+    mass, cut = torch.softmax(logits / temperature.clamp(min=1e-4)[:, None], dim=-1), top_p < 1
+    if not cut.any():
         return _invert(mass, u)
-    mass, order = mass.topk(min(NUCLEUS, mass.shape[-1]), dim=-1)
-    before = mass.cumsum(-1) - mass
-    mass = torch.where(before < top_p[:, None], mass, torch.zeros_like(mass))
-    return order.gather(1, _invert(mass, u)[:, None])[:, 0]
+    largest, order = mass.topk(min(NUCLEUS, mass.shape[-1]), dim=-1)
+    before = largest.cumsum(-1) - largest
+    nucleus = torch.where(before < top_p[:, None], largest, torch.zeros_like(largest))
+    chosen = order.gather(1, _invert(nucleus, u)[:, None])[:, 0]
+    return chosen if cut.all() else torch.where(cut, chosen, _invert(mass, u))
 
 
 def _invert(mass, u):
@@ -185,6 +189,15 @@ def _label_logprobs(model, prompts: _Prompts, labels: list[list[list[int]]]) -> 
     return [total.double().cpu().numpy() for total in totals]
 
 
+def _apart(shares: np.ndarray, labels: list[list[int]]) -> np.ndarray:
+    """Probabilities of labels as answers that exclude each other: one that goes on to a longer label ("Agree strongly") is not the shorter one ("Agree")."""
+    own = shares.copy()
+    for i in sorted(range(len(labels)), key=lambda i: -len(labels[i])):
+        longer = [k for k, label in enumerate(labels) if len(label) > len(labels[i]) and label[: len(labels[i])] == labels[i]]
+        own[i] = max(0.0, own[i] - own[longer].sum()) if longer else own[i]
+    return own
+
+
 def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options: bool = False, begun: str = "", label: str = "", watch=None) -> pd.DataFrame:
     """Answer every row of `frame` (columns id, messages, options).
 
@@ -219,8 +232,8 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
             read = _read(model, *asked, tokenizer.pad_token_id, room=max(longest, behind) + 1)
             if with_options:
                 for i, logs in zip(batch, _label_logprobs(model, read, [labels[i] for i in batch]), strict=True):
-                    shares = np.exp(logs - logs.max())
-                    probabilities[i], mass[i] = shares / shares.sum(), min(1.0, float(np.exp(logs).sum()))
+                    shares = _apart(np.exp(logs - logs.max()), labels[i])
+                    probabilities[i], mass[i] = shares / shares.sum(), min(1.0, float(np.exp(logs.max()) * shares.sum()))
             streams = np.stack([uniforms(draws.seed, ids[i], longest + 1) for i in batch])
             look = None if watch is None else lambda answers, rows=batch: watch(dict(zip(rows, answers, strict=True)))
             for i, tokens in zip(batch, _sample(model, tokenizer, read, settings, streams, look), strict=True):

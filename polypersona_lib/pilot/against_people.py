@@ -63,9 +63,10 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
 
 
 def _alignments(given: np.ndarray, truth: np.ndarray, sizes: np.ndarray, answered: np.ndarray) -> np.ndarray:
-    """Alignment of each draw of one side or of both, (draws, items); NaN where a side did not answer."""
-    given, truth = np.broadcast_arrays(np.nan_to_num(given), np.nan_to_num(truth))
-    return np.where(answered, compare_distributions(given, truth, sizes)["alignment"], np.nan)
+    """Alignment of each draw of one side or of both, (draws, items); NaN where a side did not answer, or not in this draw."""
+    given, truth = np.broadcast_arrays(given, truth)
+    known = answered & np.isfinite(given).all(-1) & np.isfinite(truth).all(-1)
+    return np.where(known, compare_distributions(np.nan_to_num(given), np.nan_to_num(truth), sizes)["alignment"], np.nan)
 
 
 def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
@@ -162,11 +163,11 @@ def _powered(panel: Panel, humans: Panel, inside: pd.Series | None, *, seed: int
     place, place_real = ({p: i for i, p in enumerate(s.people)} for s in (simulated, real))
     rows, rows_others, rows_real = [place[p] for p in labelled], [place[p] for p in others], [place_real[p] for p in labelled]
     said, true, lines = simulated.positions()[0], real.true_positions()[rows_real], []
-    weights, weights_others = (None if s.weights is None else s.weights[r] for s, r in ((real, rows_real), (simulated, rows_others)))
+    drawn = {"design": (real, rows_real), "design_others": (simulated, rows_others)}
     for j in np.flatnonzero(ordered(simulated.items)):
         known, known_others = np.isfinite(true[:, j]) & np.isfinite(said[rows, j]), np.isfinite(said[rows_others, j])
-        designs = {name: rectification.Design(weights=None if w is None else w[k])
-                   for name, w, k in (("design", weights, known), ("design_others", weights_others, known_others))}  # fmt: skip
+        designs = {name: rectification.Design(weights=_part(drawn[name][0].weights, drawn[name][1], k), clusters=_part(drawn[name][0].units, drawn[name][1], k))
+                   for name, k in (("design", known), ("design_others", known_others))}  # fmt: skip
         groups = [None, None] if inside is None else [inside.loc[labelled].to_numpy()[known], inside.loc[others].to_numpy()[known_others]]
         values = true[known, j], said[rows, j][known], said[rows_others, j][known_others]
         if line := _estimate(values, designs, groups):
@@ -175,10 +176,16 @@ def _powered(panel: Panel, humans: Panel, inside: pd.Series | None, *, seed: int
     return _powered_frame(lines)
 
 
+def _part(values: np.ndarray | None, rows: list[int], known: np.ndarray) -> np.ndarray | None:
+    """The values (weights, units) of some people, of those who are known."""
+    return None if values is None else values[rows][known]
+
+
 def _estimate(values: tuple, designs: dict, groups: list) -> dict | None:
-    """One prediction-powered estimate and the labelled people's own; None with too few people for either."""
+    """One prediction-powered estimate and the labelled people's own; None with too few people, or clusters of them, for either."""
     sizes = [len(values[0]), len(values[2])] if groups[0] is None else [min(g.sum(), (~g).sum()) for g in groups]
-    if min(sizes) < rectification.FEWEST:
+    clusters = [len(np.unique(design.clusters)) for design in designs.values() if design.clusters is not None]
+    if min(*sizes, *clusters) < rectification.FEWEST:
         return None
     if groups[0] is None:
         made = rectification.rectified_mean(*values, **designs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from ..errors import InputError
 from . import against_people, item_measures, scale_measures
 from .panel import Panel, attributes_of, human_panel, items_with_options, read_panel
 from .wording import CHECKS, labelled_items, wording_error_rates, wording_flags
@@ -82,7 +83,12 @@ def _everybody(material: Material) -> pd.DataFrame:
 def _humans(material: Material) -> Panel | None:
     if material.humans is None or not material.human_answers:
         return None
-    return human_panel(material.human_answers, material.items, material.humans, system="real people")
+    panel = human_panel(material.human_answers, material.items, material.humans, system="real people")
+    if (there := int(panel.sheet.answered.any(axis=1).sum())) < 2:
+        raise InputError(
+            f"real people: {there} gave an answer that is an option of a question; two or more are needed (labels or codes, as in the questionnaire)"
+        )
+    return panel
 
 
 def _wording(material: Material) -> pd.DataFrame:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..ask.asking import ASK_MODES, WANTED, AskPlan
-from ..ask.command import ask_systems, people_of, plan_of, reading_lines
+from ..ask.asking import ASK_MODES, WANTED, AskPlan, check_seed
+from ..ask.command import CENSUS, ask_systems, people_of, plan_of, reading_lines
 from ..ask.output import write_output
 from ..ask.shards import open_folder
 from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, one_line, quoted
 from ..files import replacing
-from ..intake.column_map import parse_map, split_map
-from ..intake.people_file import People, read_people
+from ..intake.column_map import check_map, parse_map, split_map
+from ..intake.people_file import People, column_names, read_people
 from ..intake.questionnaire_file import read_questionnaire
 from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
 from ..models.answer_budget import Budget, add_limits, read_limits
@@ -128,15 +128,26 @@ def _given(options: argparse.Namespace) -> tuple[Questionnaire, People]:
         return survey_questionnaire(survey), People(frame=frame, source=f"{options.survey}, {len(frame)} respondents")
     if not options.questions or not options.people:
         raise InputError("--questions and --people: give both, or --survey NAME, or the folder of an earlier ask with --answers")
-    questions_map, people_map = split_map(parse_map(options.map))
-    questionnaire = read_questionnaire(options.questions, mapping=questions_map)
-    return questionnaire, people_of(options.people, questionnaire=questionnaire, mapping=people_map, seed=options.seed)
+    questionnaire = read_questionnaire(options.questions, mapping=split_map(parse_map(options.map))[0])
+    mapping = _people_map(options)
+    if options.human and not options.people.startswith(CENSUS):  # both files share the map: an entry must be a column of one of them
+        files = [column_names(Path(name)) for name in (options.people, options.human)]
+        check_map(mapping, list(dict.fromkeys([*files[0], *files[1]])))
+        mapping = {theirs: ours for theirs, ours in mapping.items() if theirs in files[0]}
+    return questionnaire, people_of(options.people, questionnaire=questionnaire, mapping=mapping, seed=options.seed)
+
+
+def _people_map(options: argparse.Namespace) -> dict[str, str]:
+    """The part of --map that names columns of people."""
+    return split_map(parse_map(options.map))[1]
 
 
 def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: pd.DataFrame) -> tuple[pd.DataFrame | None, dict | None]:
     """(real people, what each answered): of --human, of --survey, or of the people themselves if their file holds answers."""
     if options.human:
-        humans = read_people(options.human, questionnaire=questionnaire, mapping=split_map(parse_map(options.map))[1], need_cards=False).frame
+        if not options.people or options.people.startswith(CENSUS):
+            check_map(_people_map(options), column_names(Path(options.human)))
+        humans = read_people(options.human, questionnaire=questionnaire, mapping=_people_map(options), need_cards=False).frame
         if not humans["own_answers"].notna().any():
             raise InputError(
                 f"--human {quoted(options.human, 80)}: no column is named as a question; the ids are {', '.join(list(questionnaire.bank)[:6])}, ..."
@@ -203,6 +214,10 @@ def main(argv: list[str]) -> int:
 
 
 def _checked_report(options: argparse.Namespace) -> None:
+    try:
+        check_seed(options.seed)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     if not 0 < options.difference < 1 or options.changed < 0 or options.sample < 1:
         raise InputError("--difference lies between 0 and 1; --changed is 0 or more; --sample is 1 or more")
     report_of(options)

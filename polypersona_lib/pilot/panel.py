@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, quoted
-from ..intake.survey_format import Item
+from ..intake.survey_format import Item, label_text
 from ..survey.sheet import MISSING, Sheet
 
 COUNTS = ("asked", "answered", "skipped", "failed", "unread", "refused", "off_scale")
@@ -105,7 +105,10 @@ def _shares(sums: np.ndarray) -> np.ndarray:
 
 def _sheet(probs: np.ndarray, closed: list, people: pd.DataFrame, truth: np.ndarray) -> Sheet:
     items = tuple(in_substance(item) for item in closed)
-    known = {name: people[name] for name in ("weight", "unit") if name in people and people[name].notna().all()}
+    known = {name: people[name] for name in ("weight", "unit") if name in people and people[name].notna().any()}
+    for name, values in known.items():
+        if values.isna().any():
+            raise InputError(f"{values.isna().sum():,} of {len(values):,} people have no {name}: give everybody one, or drop the column")
     return Sheet(
         people=tuple(people["persona_id"]), items=items, probs=probs, truth=truth, theta=np.full((len(people), len({i.construct for i in items})), np.nan),
         weights=known["weight"].to_numpy(dtype=float) if "weight" in known else None,
@@ -144,7 +147,7 @@ def own_options(own: Mapping[str, Mapping], closed: Sequence, people: Sequence[s
 
 
 def _fold(value: object) -> str:
-    text = " ".join(str(value).split()).casefold()
+    text = label_text(" ".join(str(value).split())).casefold()
     return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
 
 
@@ -158,10 +161,13 @@ def _readings(item) -> dict[str, int | str]:
 
 def _counts(answers: pd.DataFrame, items: Sequence, refused: Mapping[str, float]) -> pd.DataFrame:
     """See `Panel.counts`."""
-    closed = {item.id for item in items if item.options}
+    kind = answers["question_id"].map({item.id: getattr(item, "kind", "likert" if item.options else "open") for item in items})
+    read = {"number": answers["value"].notna(), "multiple": answers["chosen"].notna(), "ranking": answers["chosen"].notna()}
+    given = answers["option"].notna() | answers["option_probs"].notna() | kind.eq("open")
+    for name, there in read.items():
+        given |= kind.eq(name) & there
     asked = answers.assign(
-        skipped=answers["status"].eq("skipped"), failed=answers["status"].eq("failed"),
-        given=answers["option"].notna() | answers["option_probs"].notna() | ~answers["question_id"].isin(closed),
+        skipped=answers["status"].eq("skipped"), failed=answers["status"].eq("failed"), given=given,
         mass=answers["option_mass"].astype(float),
     )  # fmt: skip
     rows = {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..intake.survey_format import PEOPLE_COLUMNS, Item, Questionnaire, shaped
+from ..intake.survey_format import PEOPLE_COLUMNS, Questionnaire, shaped
 from ..prompts import chat
 from .panel import MOST_LEVELS
 
@@ -15,9 +15,11 @@ CHANGED = 20  # people who are asked again for each attribute
 
 def with_paraphrases(questionnaire: Questionnaire) -> Questionnaire:
     """The questionnaire with each paraphrase of a closed item as an item of its own (id and "~1", "~2", ...), a `variant` of the item."""
-    items: list[Item] = list(questionnaire.items)
+    items, known = list(questionnaire.items), set(questionnaire.bank)
     for item in questionnaire.items:
         for number, text in enumerate(item.paraphrases if item.options else (), start=1):
+            if f"{item.id}~{number}" in known or not text.strip():  # the questionnaire of an earlier pilot holds them already
+                continue
             own = {"id": f"{item.id}~{number}", "text": text, "variant": item.variant or item.id, "paraphrases": (), "battery": "", "asked_if": item.asked_if,
                    "order": len(items)}  # fmt: skip
             items.append(replace(item, **own))

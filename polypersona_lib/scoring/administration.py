@@ -15,6 +15,8 @@ from ..world.personas import fresh_personas
 from ..world.questions import DOMAINS, load_questions
 from ..world.respondents import Speaker
 
+_RESAMPLES = 500  # resamples of the personas for the means over items, as `survey.distributions` draws them
+
 
 def questionnaire(count: int, seed: int) -> pd.DataFrame:
     """The closed items x `count` fresh personas: id, persona, persona_id, question_id, domain, options, messages, truth, theta.
@@ -72,7 +74,8 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     """Scores of one system's administration.
 
     Returns: (metric, value, lo, hi, n) for `stance_acc`, `truth_prob`, `log_loss`, `stance_qwk` (five-point items), `alignment`, `sd_ratio`,
-        `entropy_ratio` (means over items) and `ece`; and the calibration table (confidence, accuracy, n). Intervals are 95 %, clustered by persona.
+        `entropy_ratio` (means over items) and `ece`; and the calibration table (confidence, accuracy, n). Intervals are 95 %, personas resampled, the items
+        stay; n counts answers, of the means over items the personas.
     """
     people, truth, probs = answered["persona_id"], answered["truth"].to_numpy(), answered["option_probs"]
     hit = _hits(answered)
@@ -81,7 +84,7 @@ def score(answered: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     five = np.array([len(p) == 5 for p in probs]) & ~_undecided(answered)
     if five.any():
         rows.append({"metric": "stance_qwk", **_kappa(answered[five], seed)})
-    rows += _means(pd.DataFrame([_item(group) for _, group in answered.groupby("question_id", sort=True)]), None, seed)
+    rows += _distribution_means(answered, seed)
     curve = _calibration(np.array([p.max() for p in probs]), hit)
     error = float((curve["n"] * (curve["confidence"] - curve["accuracy"]).abs()).sum() / curve["n"].sum())
     return pd.DataFrame([*rows, {"metric": "ece", "value": error, "lo": np.nan, "hi": np.nan, "n": len(hit)}]), curve
@@ -130,16 +133,33 @@ def _hits(answered: pd.DataFrame) -> np.ndarray:
 def _means(columns: dict | pd.DataFrame, clusters, seed: int) -> list[dict]:
     """One row a column: metric, value, lo, hi, n."""
     table = pd.DataFrame({name: np.asarray(values, dtype=float) for name, values in columns.items()})
-    means = resampling.bootstrap_means(table, clusters=None if clusters is None else list(clusters), seed=seed)
+    means = resampling.bootstrap_means(table, clusters=list(clusters), seed=seed)
     return means.rename(columns={"mean": "value"}).rename_axis("metric").reset_index().to_dict("records")
 
 
-def _item(group: pd.DataFrame) -> dict:
-    """How one item's mean option probabilities compare with the respondents' shares."""
-    model = np.stack(group["option_probs"].to_list()).mean(0)
-    people = np.bincount(group["truth"], minlength=len(model)) / len(group)
-    compared = stats.compare_distributions(model, people, len(model))
-    return {name: float(compared[name]) for name in ("alignment", "sd_ratio", "entropy_ratio")}
+def _distribution_means(answered: pd.DataFrame, seed: int) -> list[dict]:
+    """How each item's mean option probabilities compare with the respondents' shares: the mean over items, as rows metric, value, lo, hi, n (personas)."""
+    who, place = np.unique(answered["persona_id"].astype(str), return_inverse=True)
+    times = np.vstack([np.ones(len(who)), resampling.drawn_units(len(who), n_boot=_RESAMPLES, seed=seed)])
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("alignment", "sd_ratio", "entropy_ratio")}
+    for _, rows in answered.assign(place=place).groupby("question_id", sort=True):
+        weights, probs = times[:, rows["place"]], np.stack(rows["option_probs"].to_list())
+        total = weights.sum(1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            model, people = weights @ probs / total, weights @ np.eye(probs.shape[1])[rows["truth"].to_numpy()] / total
+        there = np.flatnonzero(total[:, 0] > 0)  # a resample may hold nobody who answered this item
+        compared = stats.compare_distributions(model[there], people[there], probs.shape[1])
+        for name, values in found.items():
+            values.append(np.full(len(times), np.nan))
+            values[-1][there] = compared[name]
+    rows = []
+    for name, values in found.items():
+        draws = np.nanmean(values, axis=0)
+        lo, hi = resampling.interval(draws[1:], units=len(who), around=draws[0])
+        rows.append(
+            {"metric": name, "value": float(draws[0]), "lo": max(0.0, float(lo)), "hi": float(min(hi, 1.0 if name == "alignment" else hi)), "n": len(who)}
+        )
+    return rows
 
 
 def _calibration(confidence: np.ndarray, hit: np.ndarray) -> pd.DataFrame:

@@ -107,7 +107,8 @@ class _Notes:
 def _rows_mark(run: RunConfig, parts: dict[str, pd.DataFrame]) -> str:
     """Equal if and only if the rows that are answered, and the way they are asked, are."""
     manner = ([asdict(s) for s in (*SAMPLING.values(), ADMINISTRATION)], PROMPT_VERSION, run.settings.administered)
-    return fingerprint(dataset.data_hash({k: parts[k] for k in dataset.SPLITS}), manner)
+    told = [column for column in ("persona_id", "question_id", "question_type", "options") if column in parts["test"]]  # kept beside the answers
+    return fingerprint(dataset.data_hash({k: parts[k] for k in dataset.SPLITS}), manner, parts["test"][told].astype(str).to_numpy().tolist())
 
 
 def _jobs(run: RunConfig, parts: dict[str, pd.DataFrame]) -> list[_Job]:

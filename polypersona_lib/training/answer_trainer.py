@@ -5,6 +5,7 @@ their prefix is computed once) and the loss (LM head on answer positions only).
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..progress import track
 from ..prompts.chat import Encoded
 from ..registry import ModelSpec
 from . import checkpoints
-from .batches import answer_loss, persona_batches
+from .batches import answer_loss, process_batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Plan:
     Attributes:
         spec: the family. recipe: the recipe. rows: the encoded train rows. pad_id: the tokenizer's padding token.
         log: folder of the TensorBoard log. on_epoch: called in every process with (model, epoch from 1, Trainer state) after each epoch.
-        work: folder for sealed checkpoints of this `configuration` (see `checkpoints`); None: no checkpoints.
+        work: folder for sealed checkpoints of this `configuration` (see `checkpoints`); None: no checkpoints. seconds: how long this training took so far.
     """
 
     spec: ModelSpec
@@ -41,16 +42,17 @@ class Plan:
     on_epoch: Callable = lambda model, epoch, state: None
     work: Path | None = None
     configuration: dict = field(default_factory=dict)
+    seconds: Callable[[], float] = time.perf_counter
 
     @property
     def batches(self) -> int:
-        """Micro-batches of one epoch, over all processes."""
-        return math.ceil(len(self.rows) / self.recipe.micro_batch)
+        """Micro-batches of one epoch in each process."""
+        return len(process_batches(self.rows, self.recipe, 1, 0))
 
     @property
     def epoch_steps(self) -> int:
         """Optimizer steps of one epoch."""
-        return math.ceil(self.batches / self.recipe.processes / self.recipe.accumulation)
+        return math.ceil(self.batches / self.recipe.accumulation)
 
 
 def meet() -> None:
@@ -60,18 +62,19 @@ def meet() -> None:
 
 
 class PersonaSampler:
-    """Batch sampler that reshuffles in every epoch (counted from 1)."""
+    """Batch sampler of this process that reshuffles in every epoch (counted from 1)."""
 
     drop_last = False
 
     def __init__(self, plan: Plan):
-        self.plan, self.epoch, self.batch_size = plan, 1, plan.recipe.micro_batch
+        self.plan, self.epoch, self.batch_size, self.batches = plan, 1, plan.recipe.micro_batch, plan.batches
 
     def __len__(self):
-        return self.plan.batches
+        return self.batches
 
     def __iter__(self):
-        return iter(persona_batches(self.plan.rows, self.batch_size, self.plan.recipe.seed, self.epoch))
+        process = processes.get_rank() if processes.is_available() and processes.is_initialized() else 0
+        return iter(process_batches(self.plan.rows, self.plan.recipe, self.epoch, process))
 
 
 class AnswerModel(torch.nn.Module):
@@ -95,8 +98,7 @@ class AnswerTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the loss is divided by the tokens of the whole effective batch already
 
     def get_train_dataloader(self):
-        data = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=lambda numbers: {"rows": numbers})
-        return data if self.args.world_size == 1 else self.accelerator.prepare(data)
+        return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=lambda numbers: {"rows": numbers})
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
@@ -134,7 +136,7 @@ class EpochCallback(TrainerCallback):
             self.bar.update(state.global_step)
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self.sampler.epoch = int(state.epoch) + 1
+        self.sampler.epoch = int(state.epoch + 1e-6) + 1
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar:
@@ -147,6 +149,7 @@ class EpochCallback(TrainerCallback):
         meet()
         if args.should_save:
             work = self.plan.work
+            checkpoints.keep_seconds(work / "writing" / f"checkpoint-{state.global_step}", self.plan.seconds())
             checkpoints.seal(work / "writing" / f"checkpoint-{state.global_step}", work / f"step-{state.global_step:06d}", self.plan.configuration)
         meet()
 

@@ -30,6 +30,20 @@ def persona_batches(rows: list[chat.Encoded], size: int, seed: int, epoch: int) 
     return batches
 
 
+def process_batches(rows: list[chat.Encoded], recipe: TrainSpec, epoch: int, process: int) -> list[list[int]]:
+    """What one of several processes is given in an epoch: its part of each batch of all processes, so that all have equally many and every row comes once.
+
+    In one process these are `persona_batches`. A last batch with fewer rows than processes joins the one before it in the epoch.
+    """
+    wholes = persona_batches(rows, recipe.micro_batch * recipe.processes, recipe.seed, epoch)
+    short = next((place for place, whole in enumerate(wholes) if len(whole) < recipe.processes), None)
+    if short is not None and len(wholes) > 1:
+        left = wholes.pop(short)
+        wholes[max(short - 1, 0)] += left
+    edges = [[len(whole) * part // recipe.processes for part in (process, process + 1)] for whole in wholes]
+    return [whole[start:end] for whole, (start, end) in zip(wholes, edges, strict=True)]
+
+
 def answer_loss(model, rows: list[chat.Encoded], pad_id: int, *, shared: bool, items=None):
     """Cross-entropy of the answers' tokens (prompt tokens carry no loss), averaged over them or divided by `items`."""
     import torch.nn.functional as F
@@ -67,7 +81,8 @@ def throughput(rows: list[chat.Encoded], recipe: TrainSpec, seconds: float) -> d
         prefixes once a batch) and `computed_per_s`; `padded_tokens` (the same batches padded to their longest row, nothing shared); `mean_row_tokens`.
     """
     tokens = sum(len(r.ids) for r in rows) * recipe.epochs
-    batches = [[rows[i] for i in b] for e in range(1, recipe.epochs + 1) for b in persona_batches(rows, recipe.micro_batch, recipe.seed, e)]
+    parts = [process_batches(rows, recipe, e, process) for e in range(1, recipe.epochs + 1) for process in range(recipe.processes)]
+    batches = [[rows[i] for i in b] for part in parts for b in part]
     computed = sum(computed_positions(batch, shared=recipe.shared_prefix) for batch in batches)
     return {
         "tokens": tokens, "tokens_per_s": round(tokens / seconds), "computed_positions": computed, "computed_per_s": round(computed / seconds),

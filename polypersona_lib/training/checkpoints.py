@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..files import replace_folder, sha256
 
-SEAL = "sealed.json"
+SEAL, SECONDS = "sealed.json", "seconds.json"
 SAVE_EVERY = 50  # optimizer steps between two checkpoints; one more after each epoch
 _KEPT = 2
 
@@ -22,6 +22,17 @@ def seal(written: Path, folder: Path, configuration: dict) -> None:
     replace_folder(written, folder)
     for old in sorted(folder.parent.glob("step-*"))[:-_KEPT]:
         shutil.rmtree(old)
+
+
+def keep_seconds(written: Path, seconds: float) -> None:
+    """Note in a checkpoint how long the training took so far, earlier starts included."""
+    (written / SECONDS).write_text(json.dumps(round(seconds, 1)), encoding="utf-8")
+
+
+def seconds_before(checkpoint: Path | None) -> float:
+    """How long a training took up to its checkpoint; 0 without one (older checkpoints do not say)."""
+    path = None if checkpoint is None else checkpoint / SECONDS
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path and path.is_file() else 0.0
 
 
 def newest(work: Path, configuration: dict) -> tuple[Path | None, list[str]]:

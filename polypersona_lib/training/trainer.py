@@ -76,12 +76,14 @@ def fine_tune(job: Job) -> None:
     torch.manual_seed(recipe.seed)
     rows, held_out = (encode_rows(tokenizer, job.parts[part]) for part in ("train", "validation"))
     start = _start(job, tokenizer, first=first)
+    began -= checkpoints.seconds_before(start.checkpoint)  # what earlier starts took counts too
     base, packed = _frozen_base(job)
     untuned = validation_loss(base, held_out, tokenizer.pad_token_id)
     model = add_lora(base, job.spec, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, seed=recipe.seed)
     plan = Plan(
         spec=job.spec, recipe=recipe, rows=rows, pad_id=tokenizer.pad_token_id, log=job.run.paths.results / "tensorboard" / job.spec.key,
         on_epoch=partial(_end_epoch, job, tokenizer, held_out), work=job.work, configuration=start.configuration,
+        seconds=lambda: time.perf_counter() - began,
     )  # fmt: skip
     trainer = trainer_of(model, plan)
     if not first:

@@ -204,3 +204,25 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(files, capsys, monkey
 def test_a_table_that_does_not_fit_names_its_line(files, capsys, row, message):
     (files / "t.csv").write_text(f"question_id,option,probability\n{row}\n")
     assert ask(files) == 2 and message in capsys.readouterr().err
+
+
+def test_another_limit_of_the_context_is_another_run(files, capsys):
+    assert ask(files, "--context", "60") == 0 and ask(files, "--context", "4096") == 2
+    assert "differs in context" in capsys.readouterr().err
+
+
+def test_no_variable_is_lost_whatever_items_are_called(tmp_path):
+    """Item "q1_1" beside option 1 of "q1", and items called as the table's own columns."""
+    import pyreadstat
+
+    items = "q1,Which?,multiple,A|B|C\nq1_1,How many?,number,\nrepeat,Again?,yes_no,No|Yes\nsystem,Which?,open,\n"
+    (tmp_path / "q.csv").write_text(f"id,text,kind,options\n{items}")
+    (tmp_path / "p.csv").write_text("persona_id,age\na,30\nb,40\n")
+    (tmp_path / "t.csv").write_text("question_id,option,probability\nrepeat,Yes,1\n")
+    assert ask(tmp_path) == 0
+    table, meta = pyreadstat.read_sav(tmp_path / "out" / "answers.sav")
+    assert len(meta.column_names) == len(set(meta.column_names)) == 3 + 3 + 1 + 1 + 1
+    said = json.loads((tmp_path / "out" / "record.json").read_text())["variables"]
+    assert set(said) == {"q1 = 1", "q1 = 2", "q1 = 3", "q1_1", "repeat", "system"} and len(set(said.values())) == 6
+    assert table["repeat"].tolist() == [0, 0] and meta.variable_value_labels[said["repeat"]] == {1.0: "No", 2.0: "Yes"}
+    assert table[said["repeat"]].tolist() == [2.0, 2.0] and len(pd.read_csv(tmp_path / "out" / "answers_wide.csv").columns) == len(meta.column_names)

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polypersona_lib.ask import asking
+from polypersona_lib.ask import asking, shards
 from polypersona_lib.ask.answer_readings import named_options, number_said, read_reply
 from polypersona_lib.ask.asking import AskPlan, Room, ask_people, drawn, row_id
 from polypersona_lib.intake.people_file import people_frame
 from polypersona_lib.intake.survey_format import ANSWER_COLUMNS, Item, Questionnaire
+from polypersona_lib.models.answer_budget import NOT_ASKED
 from polypersona_lib.models.answerers import OptionShares, TableAnswerer, Written
 
 WORK = Item(id="work", text="Do you work?", kind="yes_no", labels=("No", "Yes"), codes=("n", "y"), order=0)
@@ -182,3 +183,22 @@ def test_options_are_named_in_the_order_of_their_mention():
 def test_a_plan_that_cannot_be_says_so(fields):
     with pytest.raises(ValueError):
         AskPlan(**fields)
+
+
+def test_words_that_were_never_asked_for_are_asked_when_the_run_goes_on():
+    """Probabilities came before the budget ended, words did not: the row says so, and its part is not done."""
+
+    class Spent(Stub):
+        def write(self, prompts, sampling):
+            return [Written("", reason=f"{NOT_ASKED}: the budget is spent")] * len(prompts)
+
+    answers, _ = ask(Spent(), wanted="both", survey=Questionnaire(title="t", items=(MOOD,)))
+    assert answers["status"].eq("ok").all() and answers["reason"].str.startswith(f"no words: {NOT_ASKED}").all() and shards.waits(answers)
+    whole, _ = ask(wanted="both", survey=Questionnaire(title="t", items=(MOOD,)))
+    assert not shards.waits(whole)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(ValueError, match="--seed must be a whole number"):
+        AskPlan(seed=seed)

@@ -192,7 +192,7 @@ def test_vllm_gets_the_rows_and_seeds_that_a_server_gets(run):
     assert len(rows) == len({row["key"] for row in rows}) == 7 * (2 * 2 + 1) == rows[0]["of"]
     assert {json.dumps({**{k: v for k, v in body.items() if v is not None}, "model": ""}, sort_keys=True) for body in bodies} <= sent
     assert len({body["seed"] for body in bodies}) == len(bodies)
-    assert rows == requests(run) and {r["key"] for r in rows}.isdisjoint({r["key"] for r in requests(run, AskPlan(seed=7))})
+    assert rows == requests(run) and {r["body"] for r in rows}.isdisjoint({r["body"] for r in requests(run, AskPlan(seed=7))})
 
 
 def vllm_says(row: dict, weights: dict[str, float]) -> dict:
@@ -222,6 +222,17 @@ def test_replies_of_vllm_become_the_answers_of_their_rows(run):
     assert all(probs == pytest.approx([0.25, 0.75], abs=1e-6) for probs in work["option_probs"])
     failed = frame[frame["status"] == "failed"]
     assert failed["reason"].tolist() == ["vLLM: ValueError: too long"] and len(frame) == 21
+
+
+def test_vllm_is_not_asked_twice_where_two_options_begin_alike(run):
+    """The branch "A little" stays open, so a server would be asked again with another seed; vLLM's first reply has to do."""
+    questionnaire, people, replies = run[1], run[2], {}
+    for row in requests(run):
+        asked = vllm_rows.to_vllm(row)
+        said = vllm_says(asked, {"A": 0.4, "Fully": 0.5, "Yes": 0.3, "No": 0.3})
+        replies[row["key"]] = json.loads(vllm_rows.to_reply(said)["reply"])
+    frame = vllm_rows.block_frame(people, questionnaire, AskPlan(), None, replies, "vllm-toy")
+    assert frame[frame["question_id"] == "trust"]["status"].eq("ok").all()
 
 
 def test_what_vllm_does_not_answer_says_so(run):

@@ -8,7 +8,10 @@ import pytest
 
 from polypersona_lib.errors import InputError
 from polypersona_lib.intake.people_file import card_of_row, own_answer, read_people, unread_answers
+from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.intake.skip_rules import read_rule
 from polypersona_lib.intake.survey_format import Item, Questionnaire, schemas
+from polypersona_lib.pilot.panel import human_panel
 
 TRUST = Item(id="trust", text="Do you trust them?", kind="likert", labels=("No", "A bit", "Yes"), codes=("1", "2", "3"))
 NEWS = Item(id="news", text="Which?", kind="multiple", labels=("Paper", "Radio"), codes=("p", "r"))
@@ -100,3 +103,60 @@ def test_broken_files_get_their_line(tmp_path, name, content, message):
 def test_codes_labels_and_words_become_answers():
     assert [own_answer(v, TRUST) for v in ("2", 2, 2.0, "a bit", " Yes ", "other", "")] == ["A bit", "A bit", "A bit", "A bit", "Yes", "other", None]
     assert own_answer("p,r", NEWS) == own_answer(["p", "r"], NEWS) == own_answer("Paper|Radio", NEWS) == "Paper|Radio"
+
+
+def test_a_column_that_is_a_question_and_an_attribute_is_an_answer(tmp_path):
+    """What a person answered may never enter a prompt, whatever the question is called."""
+    party = Questionnaire(title="t", items=(Item(id="party", text="Your party?", kind="single", labels=("Democrat.", "Republican.")),))
+    (tmp_path / "p.csv").write_text("persona_id,age,Party\na,40,Democrat.\n")
+    read = read_people(tmp_path / "p.csv", questionnaire=party)
+    assert "Democrat" not in read.frame["persona"][0] and json.loads(read.frame["own_answers"][0]) == {"party": "Democrat."}
+    assert any("read as the people's own answers" in note for note, _ in read.notes)
+    mapped = read_people(tmp_path / "p.csv", questionnaire=party, mapping={"Party": "membership"})
+    assert "Democrat" in mapped.frame["persona"][0] and mapped.frame["own_answers"].isna().all()
+
+
+def test_none_is_an_answer_where_it_is_an_option_and_noted_where_it_is_not(tmp_path):
+    survey = Questionnaire(title="t", items=(Item(id="cars", text="How many?", kind="single", labels=("None", "One", "Two")),))
+    (tmp_path / "p.csv").write_text("persona_id,age,religion,cars\na,40,None,None\nb,41,Jewish,nan\n")
+    read = read_people(tmp_path / "p.csv", questionnaire=survey)
+    assert json.loads(read.frame["own_answers"][0]) == {"cars": "None"} and read.frame["own_answers"].isna()[1]
+    assert dict(read.notes)["religion 'None' read as missing"] == 1 and dict(read.notes)["cars 'nan' read as missing"] == 1
+
+
+def test_a_label_with_a_slash_is_one_label_everywhere(tmp_path):
+    """A prompt separates options by " / ", so a label loses the blanks; the people's answers lose them too."""
+    (tmp_path / "q.csv").write_text("id,text,kind,options\nrace,Which?,single,White|Black / African American\nwhy,Why?,open,\n")
+    survey = read_questionnaire(tmp_path / "q.csv")
+    (tmp_path / "p.csv").write_text("persona_id,age,race\na,40,Black / African American\n")
+    read = read_people(tmp_path / "p.csv", questionnaire=survey)
+    assert not unread_answers(read, survey) and json.loads(read.frame["own_answers"][0])["race"] == survey.items[0].labels[1]
+    assert human_panel({"a": {"race": "black / african american"}}, survey.items, read.frame).sheet.truth.tolist() == [[1]]
+    rule = read_rule("${race} = 'Black / African American'", survey.bank)
+    assert rule.holds({"race": ["2"]}) and not rule.holds({"race": ["1"]})
+
+
+@pytest.mark.parametrize("column", ["weight", "unit"])
+def test_a_weight_or_a_unit_is_everybodys_or_nobodys(tmp_path, column):
+    with pytest.raises(InputError, match=rf"{column}: 1 of 3 people have none \('b', ...\)"):
+        people(tmp_path, "p.csv", f"persona_id,age,{column}\na,40,1\nb,41,\nc,42,2\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "weights"),
+    [(("0,875", "1,25"), [0.875, 1.25]), (("1,125", "0,5"), [1.125, 0.5]), (("1,250", "2,000"), [1250.0, 2000.0]), (("0.875", "1"), [0.875, 1.0])],
+)
+def test_decimal_commas_of_weights(tmp_path, cells, weights):
+    """Three decimals look like a thousand; another cell of the column, or a leading zero, says that they are none."""
+    content = "persona_id;age;weight\n" + "".join(f"p{n};40;{cell}\n" for n, cell in enumerate(cells))
+    assert people(tmp_path, "p.csv", content).frame["weight"].tolist() == weights
+
+
+def test_a_number_too_large_for_a_weight_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="is no weight"):
+        people(tmp_path, "p.jsonl", '{"persona_id": "a", "age": 4, "weight": 1' + "0" * 400 + "}\n")
+
+
+def test_people_without_ids_of_two_files_are_different_people(tmp_path):
+    ids = [people(tmp_path, "p.csv", "age,trust\n41,2\n30,1\n", need_cards=cards).frame["persona_id"].tolist() for cards in (True, False)]
+    assert not set(ids[0]) & set(ids[1])

@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polypersona_lib.ask.labelled_files import option_values
 from polypersona_lib.intake import survey_format
+from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.intake.skip_rules import read_rule
 from polypersona_lib.intake.survey_format import ANSWER_COLUMNS, ITEM_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, questionnaire_json, shaped
 from polypersona_lib.paths import DATA
 from polypersona_lib.survey.sheet import sheet_of
@@ -91,3 +94,23 @@ def test_a_written_questionnaire_and_its_rows_fit_the_schemas():
     jsonschema.validate(whole, survey_format.schemas()["questionnaire.schema.json"])
     assert whole["items"][0]["options"][3] == {"label": "Don't know", "code": "9", "kind": "dont_know"}
     assert set(survey_format.schemas()["answers.schema.json"]["properties"]) == {c.name for c in ANSWER_COLUMNS}
+
+
+def test_an_option_keeps_the_kind_it_was_given_when_the_file_is_read_again(tmp_path):
+    """`questionnaire.json` is what `pilot` reads: "Not sure" that counts as an answer still does, and one that does not still does not."""
+    for said, kinds in (("none", ("", "", "")), ("", ("", "", "dont_know"))):
+        (tmp_path / "q.csv").write_text(f"id,text,kind,options,option_kinds\nq,Well?,single,Yes|No|Not sure,{said}\n")
+        first = read_questionnaire(tmp_path / "q.csv")
+        (tmp_path / "questionnaire.json").write_text(questionnaire_json(first))
+        assert first.items[0].option_kinds == kinds == read_questionnaire(tmp_path / "questionnaire.json").items[0].option_kinds
+        assert read_questionnaire(tmp_path / "questionnaire.json").items == first.items
+
+
+def test_the_steps_of_a_rating_keep_their_numbers_beside_dont_know(tmp_path):
+    steps = "|".join(map(str, range(11)))
+    (tmp_path / "q.csv").write_text(f"id,text,kind,options,asked_if\nnps,How likely?,rating,{steps}|Don't know,\nwhy,Why?,open,,nps >= 9\n")
+    item, why = read_questionnaire(tmp_path / "q.csv").items
+    assert item.codes == (*map(str, range(11)), "don_t_know") and item.option_kinds[-1] == "dont_know"
+    rule = read_rule(why.asked_if, {"nps": item})
+    assert [rule.holds({"nps": [code]}) for code in ("8", "9", "10", "don_t_know")] == [False, True, True, False]
+    assert option_values(item) == [*map(float, range(11)), 11.0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from polypersona_lib.models import generation
 from polypersona_lib.models.generation import draw
 
 
@@ -39,3 +41,20 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     taken = draw(chances.log().expand(1000, 4), u, torch.ones(1000), torch.ones(1000))
     assert torch.bincount(taken, minlength=4).tolist() == [500, 0, 300, 200]
+
+
+def test_a_token_does_not_depend_on_how_the_rows_beside_it_are_drawn():
+    """Rows with and without a nucleus in one batch get what each gets alone."""
+    generator = torch.Generator().manual_seed(3)
+    logits, u = torch.randn(40, 700, generator=generator) * 3, torch.rand(40, generator=generator, dtype=torch.float64)
+    temperature, top_p = torch.ones(40), torch.where(torch.arange(40) % 2 == 0, 1.0, 0.9)
+    alone = [draw(logits[i : i + 1], u[i : i + 1], temperature[i : i + 1], top_p[i : i + 1]).item() for i in range(40)]
+    assert draw(logits, u, temperature, top_p).tolist() == alone
+
+
+def test_a_label_that_begins_another_one_is_not_counted_with_it():
+    """Tokens 1 ("Agree"), 1 2 ("Agree strongly"), 1 2 3, 4 ("Disagree"): the shares of the shorter ones hold those of the longer."""
+    own = generation._apart(np.array([0.7, 0.5, 0.1, 0.3]), [[1], [1, 2], [1, 2, 3], [4]])
+    assert own == pytest.approx([0.2, 0.4, 0.1, 0.3]) and own.sum() == pytest.approx(1.0)
+    assert generation._apart(np.array([0.7, 0.3]), [[1], [2]]).tolist() == [0.7, 0.3]
+    assert (generation._apart(np.array([0.1, 0.1 + 1e-12]), [[1], [1, 2]]) >= 0).all(), "rounding makes no share negative"

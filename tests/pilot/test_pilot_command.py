@@ -113,3 +113,25 @@ def test_a_survey_as_questionnaire_and_people_holds_its_own_answers():
     panel = human_panel(own, questionnaire.items, people)
     rows = [list(few.people.index).index(p) for p in people["persona_id"]]
     assert (panel.sheet.truth == few.answers[rows]).all() and len(questionnaire.items) == len(survey.items) and people["weight"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("persona_id,open\nlib-01,Strongly agree\n", "real people: 1 gave an answer that is an option of a question"),
+        ("persona_id,open\na,purple\nb,green\n", "real people: 0 gave an answer that is an option of a question"),
+    ],
+)
+def test_real_answers_that_are_too_few_or_none_are_one_line(asked, tmp_path, capsys, content, said):
+    (tmp_path / "h.csv").write_text(content)
+    assert command.main(["--answers", str(asked), "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_map_may_name_a_column_of_either_file(tmp_path, capsys):
+    human = (EXAMPLES / "library_answers.csv").read_text().replace("open", "Question 1", 1)
+    (tmp_path / "h.csv").write_text(human)
+    given = [*ASK, "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o")]
+    assert command.main([*given, "--map", "Question 1=open"]) == 0
+    assert command.main([*given, "--map", "Question 9=open"]) == 2 and "no column 'Question 9'; did you mean 'Question 1'?" in capsys.readouterr().err
+    assert command.main([*ASK, "--seed", "-1", "--out", str(tmp_path / "p")]) == 2 and "--seed must be" in capsys.readouterr().err

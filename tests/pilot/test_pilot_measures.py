@@ -1,14 +1,17 @@
 """The pilot's measures on planted faults: each fault is seen, its size is right, and what is in order is not accused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import planted_survey as planted
 import pytest
 
 from polypersona_lib.errors import InputError
-from polypersona_lib.intake.survey_format import Item
+from polypersona_lib.intake.survey_format import Item, Questionnaire
 from polypersona_lib.pilot import item_measures, scale_measures
 from polypersona_lib.pilot.panel import attributes_of, human_panel, in_substance, read_panel
+from polypersona_lib.pilot.plan import with_paraphrases
 from polypersona_lib.scoring.administration import questionnaire
 from polypersona_lib.survey.sheet import sheet_of
 from polypersona_lib.world.questions import load_questions
@@ -156,3 +159,26 @@ def test_false_alarms_on_the_bank_and_its_simulated_people():
     np.testing.assert_array_equal(panel.sheet.truth, sheet.truth)
     table, (_, items) = item_measures.item_table(panel), scale_measures.scale_tables(panel)
     assert len(table) == 47 and (table["at_end"] != "").sum() <= 1 and not items["keyed_wrong"].any()
+
+
+def test_a_refused_number_and_a_choice_of_nothing_are_unread():
+    items = (Item(id="n", text="How many?", kind="number"), Item(id="m", text="Which?", kind="multiple", labels=("A", "B")), Item(id="o", text="Why?"))
+    people = planted.people_frame(2)
+    rows = planted.answers_of(planted.table_answerer(), (planted.agree_item("n", "Children need food."),), people)
+    rows = pd.concat([rows.assign(question_id=item.id, option=pd.NA, option_probs=None, answer="I would rather not say") for item in items], ignore_index=True)
+    rows["value"] = [7.0, np.nan, *[np.nan] * 4]
+    rows["chosen"] = [None, None, [0], None, None, None]
+    counts = read_panel(rows, items, people).counts
+    assert counts["answered"].tolist() == [1, 1, 2] and counts["unread"].tolist() == [1, 1, 0]
+
+
+def test_weights_of_some_people_are_refused(plain):
+    people = PEOPLE.assign(weight=[None, *[1.0] * (len(PEOPLE) - 1)])
+    with pytest.raises(InputError, match=r"1 of \d+ people have no weight"):
+        read_panel(planted.answers_of(planted.table_answerer(), ITEMS[:2], PEOPLE), ITEMS, people)
+
+
+def test_paraphrases_that_are_items_already_are_not_asked_twice():
+    base = planted.agree_item("a", "Children need food.")
+    whole = with_paraphrases(Questionnaire(title="t", items=(replace(base, paraphrases=("Food is good for children.", " ")),)))
+    assert [item.id for item in whole.items] == ["a", "a~1"] == [item.id for item in with_paraphrases(whole).items]

@@ -1,6 +1,7 @@
 """What a simulation is worth beside real people: known answers at both ends, on planted people and on the survey of 538 with its real answers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -94,3 +95,32 @@ def test_attributes_are_groups_and_never_names_or_words():
     frame = pd.DataFrame({"persona_id": [f"p{i}" for i in range(41)], "card": [*map(json.dumps, cards), json.dumps("a person in words")]})
     made = attributes_of(frame)
     assert list(made) == ["age", "sex", "same"] and made.loc["p40"].tolist() == ["not said"] * 3 and made["age"].nunique() == 4
+
+
+def test_intervals_beside_real_people_count_whole_households(real):
+    """Twins of everybody in one household each: the interval is that of half as many people, not narrower."""
+    own, labelled = of_survey(range(120), system="themselves"), of_survey(range(60))
+    sheets = []
+    for panel in (own, labelled):
+        sheet = panel.sheet
+        twice = np.repeat(np.arange(len(sheet.people)), 2)
+        doubled = sheet.of(twice)
+        names = tuple(f"{person}-{n % 2}" for n, person in enumerate(doubled.people))
+        sheets.append([Panel(system=panel.system, sheet=replace(doubled, people=names, units=units), counts=panel.counts) for units in (None, twice)])
+    alone, clustered = (against.powered_means(sheets[0][k], sheets[1][k]).set_index("question_id") for k in (0, 1))
+    width = [(table["alone_hi"] - table["alone_lo"]).median() for table in (alone, clustered)]
+    assert width[1] == pytest.approx(width[0] * np.sqrt(2), rel=0.1)
+    few = replace(sheets[1][1].sheet, units=np.zeros(len(sheets[1][1].sheet.people), dtype=int))
+    assert against.powered_means(sheets[0][1], Panel(system="x", sheet=few, counts=own.counts)).empty, "one cluster has no standard error"
+
+
+def test_draws_that_hold_nobody_who_answered_leave_the_interval(real):
+    """An item that 3 of 200 answered: a resample without them is no answer, and no distance of 1 from everything."""
+    rare, item = real.sheet.of(np.arange(200)), 0
+    probs, truth = rare.probs.copy(), rare.truth.copy()
+    gone = np.flatnonzero(probs[:, item].any(-1))[6:]
+    probs[gone, item], truth[gone, item] = 0, -1
+    humans = Panel(system="people", sheet=replace(rare, probs=probs, truth=truth), counts=real.counts)
+    whole, by_item = against.alignment_tables(of_survey(range(200, 260), system="s"), humans)
+    line = by_item[(by_item["system"] == "s") & (by_item["question_id"] == rare.items[item].id)].iloc[0]
+    assert np.isfinite(line["alignment"]) and line["lo"] > 0.3 and np.isfinite(whole["alignment"]).all()

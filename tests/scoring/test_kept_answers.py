@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from polypersona_lib import files
+from polypersona_lib import files, paths
 from polypersona_lib.config import RunConfig
 from polypersona_lib.scoring import answering
+from polypersona_lib.world import dataset
 
 JOB, CONTROLS = answering._Job("phi-2", "mark"), answering._Job("controls", "own")
 
@@ -47,3 +48,14 @@ def test_notes_of_an_earlier_version_have_no_hashes(run):
     assert answering._Notes(run).holds(JOB)
     (run.paths.results / "administration" / "phi-2.parquet").unlink()
     assert not answering._Notes(run).holds(JOB)
+
+
+@pytest.mark.parametrize("column", ["persona_id", "question_id", "question_type"])
+def test_rows_of_another_person_or_type_are_answered_again(tmp_path, column):
+    """Their files hold these columns, and scores are read from there."""
+    run = RunConfig(profile="smoke", out=str(tmp_path))
+    parts = {part: dataset.read_split(paths.DATASET / "paper", part).head(4) for part in dataset.SPLITS}
+    before = answering._rows_mark(run, parts)
+    assert before == answering._rows_mark(run, parts)
+    changed = parts | {"test": parts["test"].assign(**{column: "another"})}
+    assert dataset.data_hash(changed) == dataset.data_hash(parts) and answering._rows_mark(run, changed) != before

@@ -1,6 +1,7 @@
 """The bias study as jobs: people that fit the time, files that are whole, nothing asked twice; and what a planted world says in words."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pytest
 
 from polypersona_lib import locate
 from polypersona_lib.config import RunConfig
-from polypersona_lib.studies.bias import findings, jobs, plan
+from polypersona_lib.errors import InputError
+from polypersona_lib.studies.bias import findings, item_bank, jobs, plan, tier_effects
 from polypersona_lib.studies.bias.plan import BOUNDS, StudyPlan, plan_for, study_people
 from polypersona_lib.studies.bias.planted import PLANTED
 
@@ -124,3 +126,52 @@ def test_the_template_fills_in_real_people():
     tv = marginals(made.probs).groupby("attribute")["tv"].first()
     assert tv.max() < 0.25 and tv.mean() < 0.13, "real respondents' attributes are near real people's"
     assert np.isfinite(tv).all()
+
+
+def test_rows_that_a_budget_left_out_are_asked_when_the_run_goes_on(planted_run):
+    study, made = jobs.BiasStudy(planted_run), []
+
+    def frame(reason):
+        made.append(reason)
+        return pd.DataFrame({"probs": [None, [0.5, 0.5]], "reason": [reason, ""]})
+
+    study.keep("x", [1], lambda: frame("not asked: 3 of 3 requests were sent"))
+    study.keep("x", [1], lambda: frame("the server has no logprobs"))
+    study.keep("x", [1], lambda: frame("never"))
+    assert made == ["not asked: 3 of 3 requests were sent", "the server has no logprobs"], "another missing answer stays as it is"
+
+
+def test_another_server_or_another_wording_is_another_answer(tmp_path):
+    first, second = (jobs.BiasStudy(RunConfig(profile="bias", out=str(tmp_path), models=f"server:http://127.0.0.1:{port}/v1#m")) for port in (8001, 8002))
+    (system,) = {server.system for server in first.run.servers}
+    assert first.identity(system) != second.identity(system) and "#m" in first.identity(system)
+    items = item_bank.respondent_items()
+    other = [replace(items[0], text=items[0].text + " Please."), *items[1:]]
+    assert jobs._asked(items) != jobs._asked(other) and [i.id for i in items] == [i.id for i in other]
+
+
+def test_a_plan_is_never_made_from_answers_that_failed(planted_run, monkeypatch):
+    study = jobs.BiasStudy(planted_run)
+    study.simulators = ["server-m"]
+    monkeypatch.setattr(study, "identity", lambda system: system)
+    monkeypatch.setattr(study, "answerer", lambda system: None)
+    monkeypatch.setattr(study, "cards", lambda *a: None)
+    monkeypatch.setattr(study, "answers", lambda *a, **k: pd.DataFrame({"probs": [None, [1.0]], "reason": ["no route", ""]}))
+    with pytest.raises(InputError, match=r"server-m: 1 of the first 2 answers are missing \(no route\)"):
+        study.plan()
+    assert not (study.folder / "plan.json").exists()
+
+
+def test_tiers_are_compared_item_by_item():
+    """Items that a tier left unanswered leave the other side too: no answer moved, so nothing differs."""
+    rows = [
+        {"simulator": "s", "generator": "g", "family": "policy", "persona_id": f"p{n}", "state": f"S{n}", "tier": tier, "item": item, "score": score}
+        for n in range(12) for tier in ("meta", "descriptive") for item, score in (("left", 0.9), ("right", 0.1)) if (tier, item) != ("descriptive", "right")
+    ]  # fmt: skip
+    line = tier_effects.tier_differences(pd.DataFrame(rows), seed=1).iloc[0]
+    assert line["mean"] == 0 and line["n"] == 12 and line["lost"] == 0 and line["verdict"] == "no difference"
+
+
+def test_the_bias_study_takes_no_data(tmp_path):
+    with pytest.raises(ValueError, match="--data: the bias study"):
+        RunConfig(profile="bias", data=str(tmp_path))

@@ -117,6 +117,15 @@ def test_the_mean_over_items_is_the_one_of_the_evaluation(sheets):
         assert value(ours, level="all", metric=metric) == pytest.approx(theirs[metric], abs=1e-5)
 
 
+def test_the_evaluation_resamples_people_as_the_distributions_do(sheets):
+    """One number, one interval: personas are drawn and the items stay, in `scores/administration.csv` and in `distributions.csv`."""
+    ours = by_domain({"x": sheets["tinyllama-1.1b"]}, n_boot=500, seed=42).query("level == 'all' and source == 'probabilities'").set_index("metric")
+    theirs = administration.score(sheets["tinyllama-1.1b"], seed=42)[0].set_index("metric")
+    for metric in ("alignment", "sd_ratio", "entropy_ratio"):
+        assert theirs.loc[metric, ["value", "lo", "hi"]].tolist() == pytest.approx(ours.loc[metric, ["value", "lo", "hi"]].tolist(), abs=1e-6)
+        assert theirs.loc[metric, "n"] == sheets["tinyllama-1.1b"]["persona_id"].nunique()
+
+
 def test_the_order_of_rows_does_not_matter_and_gaps_are_refused(sheets):
     sheet = sheets["oracle_card"]
     mixed = sheet.sample(frac=1, random_state=3)

@@ -77,3 +77,14 @@ def test_a_record_of_an_earlier_version_names_no_hash_of_itself_and_counts(train
     path, folders = trained
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "record_hash"}))
     assert records.finished(path, "mark", folders)["model"] == "phi-2"
+
+
+def test_a_training_that_goes_on_counts_the_time_of_earlier_starts(tmp_path):
+    written = tmp_path / "writing"
+    written.mkdir()
+    checkpoints.keep_seconds(written, 1234.56)
+    checkpoints.seal(written, tmp_path / "step-000010", {"a": 1})
+    found, _ = checkpoints.newest(tmp_path, {"a": 1})
+    assert checkpoints.seconds_before(found) == 1234.6 and checkpoints.seconds_before(None) == 0
+    (found / checkpoints.SECONDS).unlink()
+    assert checkpoints.seconds_before(found) == 0, "a checkpoint of an earlier version does not say"

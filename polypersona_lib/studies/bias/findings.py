@@ -260,7 +260,8 @@ def _grid_sentence(table: pd.DataFrame) -> str:
 def evidence(made: BiasFindings) -> dict:
     """What the ledger of the second paper's claims judges (`claims/catch_ledger`): plain numbers of the main simulator and generator, states resampled.
 
-    `meta_best`: year -> share of the resamples in which census cards align best. `drift`: year -> step from census card to narrative. `sweep`: tier -> states
+    `meta_best`: year -> share of the resamples in which census cards align best. `drift`: year -> step from census card to narrative (these and `trend_falls`
+    are empty if a tier has no card). `sweep`: tier -> states
     that vote Democratic in the latest year, of how many. `tone`: measure -> trend and means by tier. `hardship`, `words`: shares of texts by tier.
     """
     (simulator, generator), t, seed = made.main, made.tables, made.gathered.seed
@@ -269,6 +270,8 @@ def evidence(made: BiasFindings) -> dict:
     best, drift, falls = {}, {}, {}
     for year in YEARS:
         shares = bias_measures.state_shares(votes, year)[simulator, generator]
+        if not set(TIER_LADDER) <= set(shares):  # without a single narrative nothing can be said of the order of the tiers
+            continue
         gap = 1 - shares[list(TIER_LADDER)].sub(democratic_share(year)[shares.index], axis=0).abs()
         best[year] = tier_effects.first_is_highest(gap, clusters=gap.index, seed=seed)
         drift[year] = tier_effects.steps(shares[["meta", "descriptive"]], clusters=shares.index, seed=seed)[_STEP].to_dict("records")[0]

@@ -15,7 +15,8 @@ import pandas as pd
 
 from ... import files, paths
 from ...config import PROFILES, RunConfig
-from ...models.answer_budget import AnswerCache, Budget, answers_folder, read_limits
+from ...errors import InputError
+from ...models.answer_budget import NOT_ASKED, AnswerCache, Budget, answers_folder, read_limits
 from ...models.answerers import Answerer, LocalAnswerer
 from ...models.server_answerer import ServerAnswerer
 from ...models.weights import begun_by, is_twin, weights_identity
@@ -57,6 +58,16 @@ def cast(run: RunConfig) -> tuple[list[str], list[str]]:
     return [*systems, NO_MODEL], systems
 
 
+def _waits(frame: pd.DataFrame) -> bool:
+    """Whether rows of a kept job were never asked, because a budget was spent: they are asked when the run goes on."""
+    return "reason" in frame and bool(frame["reason"].fillna("").str.contains(NOT_ASKED).any())
+
+
+def _asked(items: Sequence) -> list:
+    """What of the items an answer depends on."""
+    return [(item.id, item.text, list(item.options)) for item in items]
+
+
 class BiasStudy:
     """One run of the study: loads whoever answers when first needed and keeps every finished job."""
 
@@ -91,7 +102,9 @@ class BiasStudy:
 
     def identity(self, system: str) -> str:
         """Equal if and only if the same weights answer, in the same way."""
-        if system in (PLANTED, NO_MODEL) or any(s.system == system for s in self.run.servers):
+        if server := next((s for s in self.run.servers if s.system == system), None):
+            return f"{server.address}#{server.model}"
+        if system in (PLANTED, NO_MODEL):
             return system
         spec = get_spec(model_of(system))
         adapter = None if is_untuned(system) else adapter_of(self.run, spec.key)
@@ -103,7 +116,7 @@ class BiasStudy:
     def keep(self, name: str, parts: Sequence, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The frame of the job `name`: from its file if that was made with equal `parts`, else made now and written whole. `attrs["seconds"]`: what it took."""
         path, mark = self.folder / f"{name}.parquet", files.fingerprint(STUDY_VERSION, PROMPT_VERSION, self.run.seed, *parts)
-        if (frame := files.kept_frame(path)) is not None and frame.attrs.get("mark") == mark:
+        if (frame := files.kept_frame(path)) is not None and frame.attrs.get("mark") == mark and not _waits(frame):
             self.kept += 1
             return frame
         began = time.monotonic()
@@ -149,7 +162,7 @@ class BiasStudy:
                 for family in families:
                     asked = own[own["tier"] == tier]
                     name = f"answers/{simulator}--{generator}--{tier}--{family}--{shard:02d}"
-                    mark = [self.identity(simulator), asked["text"].tolist(), [i.id for i in family_items(family)]]
+                    mark = [self.identity(simulator), asked["text"].tolist(), _asked(family_items(family))]
                     make = lambda asked=asked, family=family: simulation.ask_cards(self.answerer(simulator), asked, family_items(family))  # noqa: E731
                     parts.append(self.keep(name, mark, make))
         return pd.concat(parts, ignore_index=True).assign(simulator=simulator, generator=generator)
@@ -167,6 +180,9 @@ class BiasStudy:
         self.answerer(main)  # loading is no part of the measured time
         self.cards(self.generators[0], SHARD)
         measured = self.answers(main, self.generators[0], SHARD, tiers=("objective",), families=("elections",))
+        if measured["probs"].isna().any():
+            raise InputError(f"{main}: {measured['probs'].isna().sum()} of the first {len(measured)} answers are missing "
+                             f"({next(filter(None, measured['reason']), 'no reason given')}); nothing is planned from that")  # fmt: skip
         stored = pd.read_parquet(self.folder / f"answers/{main}--{self.generators[0]}--objective--elections--00.parquet").attrs["seconds"]
         slow = [s for s in self.simulators if any(v.system == s for v in self.run.servers) or not is_twin(get_spec(model_of(s)), self.run.settings.scale)]
         made = plan_for(stored / len(measured), len(slow) * len(self.generators), len(slow))
@@ -176,7 +192,7 @@ class BiasStudy:
     def priors(self) -> pd.DataFrame:
         """What each simulator says to every item for nobody: simulator, item, card, probs."""
         items = [item for item in bank().values()]
-        mark = [i.id for i in items]
+        mark = _asked(items)
         made = [self.keep(f"prior/{s}", [self.identity(s), mark], lambda s=s: simulation.ask_prior(self.answerer(s), items)) for s in self.simulators]
         return pd.concat([frame.assign(simulator=s) for s, frame in zip(self.simulators, made, strict=True)], ignore_index=True)
 
@@ -193,7 +209,7 @@ class BiasStudy:
     def respondents(self, plan: StudyPlan) -> dict[str, pd.DataFrame]:
         """Simulator -> its answers as real respondents (cards without politics)."""
         cards, items = simulation.respondent_cards(plan.respondents, seed=self.run.seed), respondent_items()
-        return {s: self.keep(f"respondents/{s}", [self.identity(s), cards["persona_id"].tolist(), [i.id for i in items]],
+        return {s: self.keep(f"respondents/{s}", [self.identity(s), cards["persona_id"].tolist(), _asked(items)],
                              lambda s=s: simulation.ask_cards(self.answerer(s), cards, items)) for s in self.simulators}  # fmt: skip
 
     def gather(self) -> Gathered:

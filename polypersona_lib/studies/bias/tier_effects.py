@@ -25,20 +25,22 @@ def person_scores(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def tier_differences(answers: pd.DataFrame, *, seed: int, base: str = "meta") -> pd.DataFrame:
-    """Every tier minus `base`, the same people: simulator, generator, family, tier, mean, lo, hi, n (people), lost (lack the card), p, p_holm, verdict.
+    """Every tier minus `base`, same people and items: simulator, generator, family, tier, mean, lo, hi, n (people), lost (lack the card), p, p_holm, verdict.
 
     Units are states. p: sign-flip permutation of whole states; Holm over all rows. `verdict`: "no difference" (p_holm above .05), "small" (below .03), "left",
     "right" or, for everyday items, "more", "less".
     """
-    wide = person_scores(answers).pivot_table(index=["simulator", "generator", "family", "persona_id", "state"], columns="tier", values="score").reset_index()
+    who = ["simulator", "generator", "family", "persona_id", "state"]
+    wide = answers.pivot_table(index=[*who, "item"], columns="tier", values="score").reset_index()  # item by item: a missing answer leaves both sides
     rows = []
     for (simulator, generator, family), part in wide.groupby(["simulator", "generator", "family"], sort=False):
         for tier in [t for t in tier_order(part.columns) if t != base and part[t].notna().any() and base in part]:
-            both = part[part[tier].notna() & part[base].notna()]
-            gap = (both[tier] - both[base]).to_numpy()
+            gaps = (part[tier] - part[base]).groupby([part["persona_id"], part["state"]], sort=False).mean()
+            both = gaps.dropna().rename("gap").reset_index()
+            gap = both["gap"].to_numpy()
             line = resampling.bootstrap_mean(gap, clusters=list(both["state"]), seed=seed)
             p = resampling.permutation_p(gap[:, None], clusters=list(both["state"]), seed=seed)[0] if len(gap) else np.nan
-            lost = int(part[base].notna().sum() - len(both))
+            lost = int(part.loc[part[base].notna(), "persona_id"].nunique() - len(both))
             rows.append({"simulator": simulator, "generator": generator, "family": family, "tier": tier, **line, "lost": lost, "p": p})
     table = pd.DataFrame(rows, columns=["simulator", "generator", "family", "tier", "mean", "lo", "hi", "n", "lost", "p"])
     table["p_holm"] = resampling.holm(table["p"])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError, one_line, quoted
-from ...files import sha256, write_atomically
+from ...files import parse_json, sha256, write_atomically
 from .probe_set import ITEMS, probe_hash, probes
 
 BASELINE_FORMAT = "polypersona drift baseline 1"
@@ -47,7 +47,7 @@ def read_baseline(path: Path) -> Baseline:
     """The baseline of a JSON file. Raises InputError, one line, if it is missing, damaged, of another kind, or of other probes."""
     answers = answers_path(path)
     try:
-        told = json.loads(path.read_bytes())
+        told = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no baseline here; write one with --update") from None
     except (OSError, ValueError) as error:

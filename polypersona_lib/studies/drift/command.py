@@ -17,7 +17,7 @@ from ...prompts import chat
 from ...registry import PAPER_TARGETS, GgufFile, ModelSpec, get_spec, is_model
 from ...systems import is_untuned, model_of
 from .baseline import Baseline, answers_path, read_baseline, write_baseline
-from .monitor import compare, report_lines
+from .monitor import MOST_MISSING, compare, report_lines
 from .probe_set import ask_probes, probe_hash
 
 TUNED_IN = ("small", "nano", "shipped")  # results folders that are looked through for the adapter of a registered model
@@ -111,8 +111,8 @@ def run_drift(path: Path, *, models: str = "", update: bool = False, say: Callab
     with tempfile.TemporaryDirectory() as folder:
         answerer, told = open_model(entry, Path(folder))
         now = observe(answerer, told, entry)
-    if now.answers["probs"].isna().all():
-        raise InputError(f"none of {len(now.answers)} probes has an answer ({next(filter(None, now.answers['reason']), 'no reason given')})")
+    if (lost := now.answers["probs"].isna()).mean() > MOST_MISSING:  # neither a comparison nor a baseline
+        raise InputError(f"{lost.sum()} of {len(lost)} probes have no answer ({next(filter(None, now.answers['reason']), 'no reason given')})")
     status = 0
     if old is not None:
         try:

@@ -223,7 +223,25 @@ def test_the_command_writes_compares_and_updates(tmp_path):
     assert drift(path, Sampled(table(), 1), update=True)[1].startswith("not compared: ")
 
 
+def test_a_model_that_hardly_answers_replaces_no_baseline(tmp_path):
+    path = tmp_path / "x.json"
+    drift(path, table(), update=True)
+    before = path.read_bytes(), path.with_suffix(".parquet").read_bytes()
+
+    class Dies:
+        name = "dies"
+
+        def option_probabilities(self, prompts, options):
+            replies = table().option_probabilities(prompts, options)
+            return [reply if n < 5 else OptionShares(None, reason="the server stopped answering") for n, reply in enumerate(replies)]
+
+    with pytest.raises(InputError, match=r"probes have no answer \(the server stopped answering\)"):
+        drift(path, Dies(), update=True)
+    assert before == (path.read_bytes(), path.with_suffix(".parquet").read_bytes())
+
+
 DAMAGE = {
+    "too deep": (lambda p: p.write_text("[" * 100_000), "is no baseline"),
     "missing": (lambda p: p.unlink(), "no baseline here"),
     "no json": (lambda p: p.write_bytes(b"\xff\x00 nothing"), "is no baseline"),
     "a list": (lambda p: p.write_text("[1]"), "of this version"),
