@@ -19,7 +19,7 @@ from ..config import RunConfig
 from ..files import write_atomically
 from ..models.weights import pack_adapter
 from ..records import load_runs
-from ..systems import system_kind, system_label, system_order
+from ..systems import CONTROLS, system_kind, system_label, system_order
 
 FOLDERS = ("tables", "scores", "preds", "administration", "runs", "adapters")
 FILES = ("claims.csv", "summary.json", "report.html")
@@ -37,6 +37,7 @@ _SMALL_SCORES = {
     "bleu": "BLEU", "rouge1": "ROUGE-1", "bertscore_f1": "BERTScore", "stance_acc": "stance", "swap_gap_rouge1_content": "swap gap on content",
     "readable": "readable", "nats_over_reference": "nats over reference",
 }  # fmt: skip
+_SMALL_CONTROLS = ("persona_blind", "resample", "oracle_card")
 _SMALL_HEAD = "**SmolLM2-135M, a real language model, by the paper's recipe** (`./run_all.sh small`; our data, so no score is the paper's):"
 
 
@@ -107,8 +108,9 @@ def readme_table(results: Path) -> str:
 
 
 def small_table(results: Path) -> str:
-    """The real model's scores beside the controls, as Markdown: one row a system, models first; from `scores/systems.csv` of the run `small`."""
+    """The real model's scores beside three controls, as Markdown: one row a system, models first; from `scores/systems.csv` of the run `small`."""
     systems = pd.read_csv(results / "scores" / "systems.csv")
+    systems = systems[~systems["system"].isin(CONTROLS) | systems["system"].isin(_SMALL_CONTROLS)]
     wide = systems[systems["metric"].isin(_SMALL_SCORES)].pivot(index="system", columns="metric", values="value")
     order = sorted(wide.index, key=lambda system: (system_kind(system) not in ("untuned", "tuned"), system_order(system)))
     shown = wide.reindex(index=order, columns=[m for m in _SMALL_SCORES if m in wide]).rename(columns=_SMALL_SCORES)

@@ -54,7 +54,9 @@ def adapter_card(run: RunConfig, spec: ModelSpec, recipe: TrainSpec, identity: d
     )  # fmt: skip
     base_model = None if nano else spec.hub_id or None  # the hub takes its own ids alone here
     tags = ["lora", "qlora", "survey-simulation", run.profile]
-    return _with_metadata(text, base_model=base_model, library_name="peft", license="apache-2.0" if nano else "other", tags=tags)
+    known = "Apache-2.0" if nano else spec.licence
+    licence = known.lower() if known in ("Apache-2.0", "MIT") else "other"  # the hub's own word for all further ones
+    return _with_metadata(text, base_model=base_model, library_name="peft", license=licence, tags=tags)
 
 
 def twin_card(spec: ModelSpec, facts: dict) -> str:
