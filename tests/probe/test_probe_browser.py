@@ -42,6 +42,7 @@ class WithTwins(StubGenerator):
     def __getattr__(self, name):  # a user's own panel is asked of real nano twins
         return getattr(self.twins, name)
 page = Page(Interviewer(run, load_parts(run), WithTwins()))
+page.models.family.value = "tinyllama-1.1b"  # quick, and there whichever adapters are published
 """
 
 

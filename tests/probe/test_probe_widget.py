@@ -33,9 +33,19 @@ def parts():
 @pytest.fixture
 def make(parts, tmp_path):
     def make(**options):
-        return Page(Interviewer(RunConfig(out=str(tmp_path)), parts, StubGenerator(**options)))
+        """The page of a twin: whichever adapters are published."""
+        page = Page(Interviewer(RunConfig(out=str(tmp_path)), parts, StubGenerator(**options)))
+        page.models.family.value = BASE.key
+        return page
 
     return make
+
+
+def test_a_real_model_with_a_published_adapter_speaks_first(parts, tmp_path, monkeypatch):
+    run = RunConfig(out=str(tmp_path))
+    assert Page(Interviewer(run, parts, StubGenerator())).models.family.value == "smollm2-135m"
+    monkeypatch.setattr(paths, "PUBLISHED_ADAPTERS", tmp_path / "nothing")
+    assert Page(Interviewer(run, parts, StubGenerator())).models.family.value != "smollm2-135m", "without one a twin, which is tuned"
 
 
 def press(page, bar, name, wait=True):
@@ -518,7 +528,7 @@ def executed(tmp_path_factory):
     parameters.source = parameters.source.replace('out = ""', f"out = {str(tmp_path_factory.mktemp('out'))!r}")
     use = "for name in ('Ask', 'Ask'):\n    page.answers.bar.buttons[name].click()\n    page.worker.thread.join()\n    print(page.answers.bar.status.value)"
     notebook.cells.insert(-1, nbformat.v4.new_code_cell(use, id="use"))
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(paths.NOTEBOOKS)}}, store_widget_state=True).execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(paths.NOTEBOOKS)}}, store_widget_state=True).execute()
     return notebook
 
 

@@ -154,8 +154,8 @@ def test_clustered_intervals_are_wider_where_states_differ_and_agree_with_regres
     rng = np.random.default_rng(3)
     states = np.repeat([f"s{i}" for i in range(50)], 6)
     gap = 0.05 + np.repeat(rng.normal(0, 0.08, 50), 6) + rng.normal(0, 0.02, 300)
-    rows = [{"simulator": "x", "generator": "y", "family": "elections", "tier": t, "persona_id": f"p{i}", "state": s, "score": 0.5 + g * (t == "objective")}
-            for i, (s, g) in enumerate(zip(states, gap, strict=True)) for t in ("meta", "objective")]  # fmt: skip
+    rows = [{"simulator": "x", "generator": "y", "family": "elections", "tier": t, "persona_id": f"p{i}", "state": s, "item": "q",
+             "score": 0.5 + g * (t == "objective")} for i, (s, g) in enumerate(zip(states, gap, strict=True)) for t in ("meta", "objective")]  # fmt: skip
     own = tier_effects.tier_differences(pd.DataFrame(rows), seed=1).iloc[0]
     fit = sm.OLS(gap, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": np.unique(states, return_inverse=True)[1]})
     assert own["mean"] == pytest.approx(gap.mean()) and (own["hi"] - own["lo"]) / 2 == pytest.approx(1.96 * fit.bse[0], rel=0.12)
