@@ -10,7 +10,7 @@ from .. import resampling
 from ..cells import Estimate
 from ..claims.evidence import BUILT_TO_MATCH, CLOSE, MEASURED, NOT_REPRODUCED, REPRODUCED, SOURCE, TRIVIAL, UNTESTED
 from ..scoring.fidelity_measures import BLOCKS, tuning_in_words
-from ..systems import system_kind, system_label, system_order, untuned
+from ..systems import model_of, system_kind, system_label, system_order, untuned
 from .parts import TYPE_LABELS
 from .score_tables import metric_labels, row_head, score_cell
 
@@ -137,6 +137,7 @@ def _findings_say(findings: pd.DataFrame, keys: Sequence[str], scale: str) -> st
     rows = findings[kinds.isin(["tuned", "untuned"])].assign(kind=kinds)
     if not (rows["severity"] == "problem").any():
         return "No problem was found that must be explained before the scores are used."
+    keys = {*keys, *map(model_of, rows["system"])}  # a published real model beside the run's own counts too
     lines: dict[bool, list[str]] = {True: [], False: []}
     for (severity, _), part in rows.groupby(["severity", "id"], sort=False):
         tuned = sorted(part.loc[part["kind"] == "tuned", "system"].unique(), key=system_order)

@@ -88,6 +88,7 @@ def context(run: RunConfig) -> dict:
     studies = [] if run.data else [paths.run_paths(ASIDE["07"], run.out)]  # the ablations know the embedded data alone
     drawn = captions.figures(run.paths.figures, *(study.figures for study in studies), spoken=spoken)
     return {
+        "beside": [model_name(key, scale) for key in shown if key not in keys],
         "run": {"name": run.name, "profile": run.profile, "scale": scale, "data": run.data and Path(run.data).name, "split": run.split, "seed": run.seed},
         "facts": parts.what_ran(run, records, dataset), "models": parts.trained_models(records, scale),
         "verdicts": parts.verdict_rows(ledger), "claims": ledger, **_tables([results, *(study.results for study in studies)]),

@@ -9,6 +9,7 @@ from known_bad import CONSTANT, build
 
 from polypersona_lib import paths
 from polypersona_lib.prompts import chat
+from polypersona_lib.registry import MODELS
 from polypersona_lib.scoring import diagnosis, metric_table, metrics, option_labels, readability, swap
 from polypersona_lib.scoring.answer_files import load_predictions, predictions_frame
 from polypersona_lib.scoring.option_labels import read_option
@@ -118,12 +119,13 @@ def test_healthy_systems_are_not_accused(shipped):
     tuned = {s for s in systems if f"{s}--base" in systems}
     swaps = scores[scores["metric"].isin(diagnosis.SWAPS)].pivot(index="system", columns="metric", values="lo").loc[sorted(tuned)]
     ignores = set(swaps.index[(swaps <= 0).all(axis=1)])  # whose swap gaps all include zero: to these the finding is no accusation but true
-    assert len(tuned) == 7 and set(problems) & tuned == ignores, problems
+    assert len(tuned) == len(MODELS) + 1 and set(problems) & tuned == ignores, problems  # the twins, and SmolLM2 through its published adapter
     assert all(problems[system] == {"persona_blind"} for system in ignores)
     for floor, ids in {"persona_blind": {"others_answers", "alike", "persona_blind"}, "majority": {"others_answers", "alike", "persona_blind"}}.items():
         assert ids <= problems[floor]
     assert "persona_blind" in problems["uniform"]
-    assert all(ids <= {"persona_blind"} for s, ids in problems.items() if s.endswith("--base"))
+    assert all(ids <= {"persona_blind"} for s, ids in problems.items() if s.endswith("--base") and s != "smollm2-135m--base")
+    assert problems["smollm2-135m--base"] >= {"persona_blind", "echo", "cut_off"}, "a chat model that was not tuned repeats the prompt and finds no end"
 
 
 # --- single rules --------------------------------------------------------------------------------------------------------------
