@@ -138,6 +138,8 @@ def test_rows_that_a_budget_left_out_are_asked_when_the_run_goes_on(planted_run)
     study.keep("x", [1], lambda: frame("not asked: 3 of 3 requests were sent"))
     study.keep("x", [1], lambda: frame("the server has no logprobs"))
     study.keep("x", [1], lambda: frame("never"))
+    assert jobs._waits(pd.DataFrame({"probs": [None, None], "reason": ["the server stopped answering", "no card"]})), "nobody was answered"
+    assert not jobs._waits(pd.DataFrame({"probs": [None], "reason": ["no card"]})) and not jobs._waits(pd.DataFrame({"item": ["x"], "probs": [None]}))
     assert made == ["not asked: 3 of 3 requests were sent", "the server has no logprobs"], "another missing answer stays as it is"
 
 
@@ -156,8 +158,8 @@ def test_a_plan_is_never_made_from_answers_that_failed(planted_run, monkeypatch)
     monkeypatch.setattr(study, "identity", lambda system: system)
     monkeypatch.setattr(study, "answerer", lambda system: None)
     monkeypatch.setattr(study, "cards", lambda *a: None)
-    monkeypatch.setattr(study, "answers", lambda *a, **k: pd.DataFrame({"probs": [None, [1.0]], "reason": ["no route", ""]}))
-    with pytest.raises(InputError, match=r"server-m: 1 of the first 2 answers are missing \(no route\)"):
+    monkeypatch.setattr(study, "answers", lambda *a, **k: pd.DataFrame({"probs": [None, None, [1.0]], "reason": ["no route", "no route", ""]}))
+    with pytest.raises(InputError, match=r"server-m: 2 of the first 3 answers are missing \(no route\)"):
         study.plan()
     assert not (study.folder / "plan.json").exists()
 

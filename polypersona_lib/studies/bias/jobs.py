@@ -59,8 +59,11 @@ def cast(run: RunConfig) -> tuple[list[str], list[str]]:
 
 
 def _waits(frame: pd.DataFrame) -> bool:
-    """Whether rows of a kept job were never asked, because a budget was spent: they are asked when the run goes on."""
-    return "reason" in frame and bool(frame["reason"].fillna("").str.contains(NOT_ASKED).any())
+    """Whether a kept job is asked again when the run goes on: some rows were never sent, because a budget was spent, or nobody who has a card was answered."""
+    if not {"probs", "reason"} <= set(frame):
+        return False
+    there = frame[frame["reason"].fillna("") != "no card"]
+    return bool(there["reason"].fillna("").str.contains(NOT_ASKED).any()) or (len(there) > 0 and bool(there["probs"].isna().all()))
 
 
 def _asked(items: Sequence) -> list:
@@ -180,7 +183,7 @@ class BiasStudy:
         self.answerer(main)  # loading is no part of the measured time
         self.cards(self.generators[0], SHARD)
         measured = self.answers(main, self.generators[0], SHARD, tiers=("objective",), families=("elections",))
-        if measured["probs"].isna().any():
+        if _waits(measured) or measured["probs"].isna().mean() > 0.5:
             raise InputError(f"{main}: {measured['probs'].isna().sum()} of the first {len(measured)} answers are missing "
                              f"({next(filter(None, measured['reason']), 'no reason given')}); nothing is planned from that")  # fmt: skip
         stored = pd.read_parquet(self.folder / f"answers/{main}--{self.generators[0]}--objective--elections--00.parquet").attrs["seconds"]
