@@ -36,7 +36,7 @@ def _occupations() -> tuple[str, ...]:
 
 
 def against_card(text: str, card: dict | str) -> list[str]:
-    """What a text says of its speaker against the card: "age", "gender", "work", each once; [] for a card in words, of which no attribute is known.
+    """What a text says of its speaker against the card: "age", "gender", "work", each once; [] for a card in words, which has no attributes.
 
     Only plain statements in the first person are read ("I'm 34", "as a nurse", "I'm a mother"): a contradiction in other words passes.
     """

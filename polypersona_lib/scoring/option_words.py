@@ -98,7 +98,7 @@ def canonical_number(text: str) -> str:
 
 
 def _spelled(word: str) -> list[str]:
-    """The words that one match stands for."""
+    """The words of one match."""
     if word[-1].isdigit() or (word[-1] == "k" and word[-2:-1].isdigit()):
         return [canonical_number(word)]
     if word in "+%":
