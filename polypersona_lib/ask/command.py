@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--models", required=True, metavar="A,B", help="KEY, KEY--base, FOLDER, FILE.gguf, HUB_ID, server:URL#NAME, vllm:NAME, table:FILE")
     parser.add_argument("--mode", choices=ASK_MODES, default="single", help="each question alone, or one conversation a person (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=1, metavar="K", help="ask everybody so often (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=1, metavar="K", help="how many times everybody is asked (default %(default)s)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of all random numbers (default %(default)s)")
     parser.add_argument("--closed", choices=WANTED, default=WANTED[0], help="closed questions give option probabilities, words, or both (default %(default)s)")
     parser.add_argument("--one-order", action="store_true", help="ask closed questions in the listed order alone: half the work, and the order effect stays in")

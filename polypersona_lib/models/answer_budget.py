@@ -40,7 +40,7 @@ class Limits:
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """The options of a command that may ask servers."""
-    parser.add_argument("--max-requests", default="", metavar="N", help="ask servers at most so often, retries included; what they answered is kept")
+    parser.add_argument("--max-requests", default="", metavar="N", help="most requests to servers, retries included; what they answered is kept")
     parser.add_argument("--budget-usd", default="", metavar="X", help="stop asking servers before they cost more; needs --prices")
     parser.add_argument("--prices", default="", metavar="IN,OUT", help="a server's prices in dollars per million tokens read and written")
 

@@ -164,10 +164,15 @@ def real_politics(people: pd.DataFrame, education: pd.Series, *, seed: int = 42)
     for persona_id in people.index:
         near = ((columns, cells[columns].get(asked[columns][persona_id], ())) for columns in _MATCHES)
         columns, fits = next((columns, fits) for columns, fits in near if len(fits) >= _DONORS)
-        u = np.random.default_rng([seed, zlib.crc32(str(persona_id).encode())]).random()
-        donor = donors.iloc[fits[np.searchsorted(weights[fits].cumsum() / weights[fits].sum(), u, side="right").clip(max=len(fits) - 1)]]
+        donor = donors.iloc[drawn_donor(fits, weights, str(persona_id), seed=seed)]
         rows.append({"ideology": donor["ideology"], "party": donor["party"], "matched": ", ".join(columns) or "everybody"})
     return pd.DataFrame(rows, index=people.index)
+
+
+def drawn_donor(fits: np.ndarray, weights: np.ndarray, person: str, *, seed: int) -> int:
+    """One of the rows `fits`, drawn by their survey weights with this person's own random number: whoever else is drawn for changes nothing."""
+    u = np.random.default_rng([seed, zlib.crc32(person.encode())]).random()
+    return int(fits[np.searchsorted(weights[fits].cumsum() / weights[fits].sum(), u, side="right").clip(max=len(fits) - 1)])
 
 
 def _keys(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:

@@ -1,7 +1,5 @@
 """A respondent of a human survey as a persona card, and the groups that respondents belong to. Only what they said: nothing is drawn, guessed or filled in."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from ..survey.subgroups import BANDS, region_of
@@ -50,11 +48,6 @@ def _description(said: dict, politics: bool) -> str:
 def human_cards(survey: HumanSurvey, *, politics: bool = False) -> list[dict]:
     """The cards of all respondents, in the survey's order."""
     return [card_of(survey, persona_id, politics=politics) for persona_id in survey.people.index]
-
-
-def absent_fields(cards: Sequence[dict]) -> dict[str, int]:
-    """How many of the cards lack each of `CARD_FIELDS`; beside every number that rests on the cards."""
-    return {field: sum(field not in card for card in cards) for field in CARD_FIELDS}
 
 
 def human_groups(survey: HumanSurvey) -> pd.DataFrame:

@@ -83,12 +83,6 @@ def democratic_share(year: int) -> pd.Series:
     return votes[f"dem_{year}"] / (votes[f"dem_{year}"] + votes[f"rep_{year}"])
 
 
-def national_share(year: int) -> float:
-    """The Democratic share of the two-party vote of all states together."""
-    dem, rep = (state_votes()[f"{party}_{year}"].sum() for party in ("dem", "rep"))
-    return float(dem / (dem + rep))
-
-
 def state_alignment(predicted: pd.Series | float, year: int) -> pd.Series:
     """1 - |predicted - true Democratic share| of each state that is predicted (index: name); a number predicts the same everywhere.
 

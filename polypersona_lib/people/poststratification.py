@@ -67,11 +67,6 @@ def lean(predicted: pd.Series, year: int) -> float:
     return float((predicted - democratic_share(year)[predicted.index]).mean())
 
 
-def states_right(predicted: pd.Series, year: int) -> int:
-    """In how many of the predicted states the predicted winner is the true one."""
-    return int((np.sign(predicted - 0.5) == np.sign(democratic_share(year)[predicted.index] - 0.5)).sum())
-
-
 def associations(table: pd.DataFrame, columns: Sequence[str], *, weights: str = "n") -> pd.DataFrame:
     """Cramér's V of each pair of columns: how far a joint distribution is from the product of its marginals (0: not at all). Columns a, b, v.
 

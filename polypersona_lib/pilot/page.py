@@ -21,7 +21,7 @@ CANNOT = (
     "It cannot tell what any population thinks, how many would refuse, break off or misread in the field, or how long people need.",
     "It cannot show that an item is good. It can only show faults that a program trips over too; real people have others.",
     "A program has no fatigue, no interviewer and no memory of the last grid unless the questionnaire was asked as one conversation.",
-    "Simulated people differ less than real ones, so reliabilities, group sizes and effects here are no estimates for the field.",
+    "Simulated people often differ less than real ones, so reliabilities, group sizes and effects here are no estimates for the field.",
     "Ask people: cognitive interviews for the wording, a pilot sample for the numbers.",
 )
 WORDS = (
@@ -37,7 +37,7 @@ WORDS = (
     ("Prediction-powered", "Real answers corrected by a simulation that answered for the same people and for others (Angelopoulos et al. 2023). The interval "
      "stays valid if the simulation is useless; then nothing is gained."),
     ("Effective sample size", "How many real people alone would give an interval of this width."),
-    ("Reading ease", "Flesch's formula, 100 plain, 0 hard, syllables estimated by groups of vowels; English only."),
+    ("Reading ease", "Flesch's formula: 100 is easy, 0 is hard. Syllables are estimated by groups of vowels; English only."),
 )  # fmt: skip
 
 

@@ -168,7 +168,7 @@ class QuestionnaireSection:
         worker.on_change(self._take_own, inputs.question.own)
         worker.on_change(self._take_file, self.upload, bar=self.bar)
         self._list_files()
-        head = widgets.HTML("<h2>6. A whole questionnaire</h2><p>Put to the model and adapter chosen in section 3, every answer with the seed set there.</p>")
+        head = widgets.HTML("<h2>6. A whole questionnaire</h2><p>The model, the adapter and the seed are those of section 3.</p>")
         choices, files = row(self.people, self.count, self.scope), row(self.export_name, self.files, self.upload)
         self.children = [head, choices, self.plan, files, self.bar.box, self.progress, self.links, self.shown, self.summary, self.table.box]
 

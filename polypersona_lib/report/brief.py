@@ -73,7 +73,7 @@ def opening(ledger: list[dict], scale: str) -> list[tuple[str, str]]:
     places = Counter(c["verdict"] for c in said["rank"] if scale != "small" or c["verdict"] != UNTESTED)
     if places:
         counts = ", ".join(f"{verdict} {places[verdict]}" for verdict in (REPRODUCED, NOT_REPRODUCED, CLOSE))
-        here.append(f"{places.total()} places among the seven models: {counts} (in an order by lot, one first place in seven is right)")
+        here.append(f"{places.total()} places among the seven models: {counts} (in a random order, one place in seven is right)")
     size = said["on_par"] + said["beats_larger"]
     untested = [c for c in size if c["verdict"] == UNTESTED]
     absent = []

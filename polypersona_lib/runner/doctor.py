@@ -22,7 +22,7 @@ from ..locate import ASIDE
 from ..registry import MODELS, REAL_MODELS, get_spec
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
-DISK_GB, RAM_GB = 2, {"sessions": 5, "small": 6}  # free memory for a run; 4 for every other profile
+DISK_GB, RAM_GB = 2, {"nano": 6, "bias": 6, "sessions": 5, "small": 8}  # free memory for a run; 4 for every other profile
 NEEDED = ("psutil", "pandas", "torch", "transformers", "peft", "papermill", "jupyterlab")  # one of them absent: no set-up was made for this Python
 HUB_GB = 2.1  # bytes a parameter on disk: 16-bit weights and the files beside them
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")

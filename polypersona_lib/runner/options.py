@@ -12,10 +12,10 @@ GUIDE = f"""\
 profiles:
   smoke      two nano twins on 200 records: does everything work here? Minutes
   small      SmolLM2-135M, a real language model, by the paper's recipe: about three hours on 2 cores
-  nano       all seven families as nano twins, all records: 25 minutes on 2 cores, no GPU
-  ablations  what LoRA and 4 bits cost (notebook 07), one twin: 26 minutes
+  nano       all seven families as nano twins, and SmolLM2, all records: half an hour on 2 cores, no GPU
+  ablations  what LoRA and 4 bits cost (notebook 07), one twin: 17 minutes
   sessions   the same personas asked again (notebook 11), after nano: 25 minutes
-  bias       census people, cards from bare facts to narratives, SmolLM2 answers (notebook 12): 30 minutes
+  bias       census people, cards from bare facts to narratives, SmolLM2 answers (notebooks 12, 13): 27 minutes
   paper      the hub models in 4 bits: hours, a 24 GB GPU and their weights
 
 models:
@@ -49,12 +49,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("profile", nargs="?", choices=tuple(PROFILES), help="see below; default: paper with a CUDA GPU, else nano")
     parser.add_argument("--from", dest="first", default="", metavar="NN", help="start at this notebook; the ones before it must have been run")
     parser.add_argument("--only", default="", metavar="NN", help="run this notebook only; the ones before it must have been run")
-    parser.add_argument("--force", action="store_true", help="run again what has not changed, too")
+    parser.add_argument("--force", action="store_true", help="also run again what has not changed")
     parser.add_argument("--split", default="paper", choices=("paper", "grouped"), help="rows as in the paper, or no persona in two splits")
     parser.add_argument("--faults", default="stop", choices=("stop", "neutralise", "drop"), help="chat markers, leaks: stop, defuse, or drop rows")
     parser.add_argument("--data", default="", metavar="DIR", help="another data set instead of the embedded one")
     parser.add_argument("--out", default="", metavar="DIR", help="put results/ and figures/ here instead of the project folder")
-    parser.add_argument("--seed", type=int, default=42, metavar="N", help="of training and sampling (default 42)")
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="of everything that is drawn: people, answers, training (default 42)")
     parser.add_argument("--models", default="", metavar="A,B", help="only these models: keys, folders, servers (see below)")
     parser.add_argument("--filter", default="", metavar="K", help="the tuned models draw up to K answers a row and keep the first that passes (own rows)")
     add_limits(parser)

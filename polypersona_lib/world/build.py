@@ -164,13 +164,13 @@ def card(frame, source: str) -> str:
         + f"""# PolyPersona, embedded world
 
 {len(frame):,} simulated survey answers, {frame["persona"].nunique()} personas, {frame["question"].nunique()} questions, ten domains ({kinds}).
-It stands in for the data of *PolyPersona: Persona-Grounded LLM for Synthetic Survey Responses* (arXiv 2512.14562), which are not public: every
-count the paper states is met, no sentence is the paper's. Personas:
-{"PersonaHub texts (" + md_text(Path(source).name) + ")" if source else "drawn from documented distributions"}.
+It stands in for the data of *PolyPersona: Persona-Grounded LLM for Synthetic Survey Responses* (arXiv 2512.14562), which are not public: it meets
+every count of the paper that can be met, and no sentence is the paper's.
+Personas: {"PersonaHub texts (" + md_text(Path(source).name) + ")" if source else "drawn from documented distributions"}.
 
-**No human answered any of these questions.** Answers are realised from an item-response model over attitudes that mostly follow from the card, and from
+**No human answered any of these questions.** Answers are drawn from an item-response model over attitudes that mostly follow from the card, and from
 sentences written for this project, in the words of the card's country. Style follows from the card in length, hedging, warmth and choice of reason; a
-turn of phrase ("I guess", listed in `turns_of_phrase.yaml`) falls on one answer in thirteen, whoever speaks. Use them to test methods whose truth must
+turn of phrase ("I guess", listed in `turns_of_phrase.yaml`) falls on one answer in thirteen, whoever the speaker. Use them to test methods whose truth must
 be known; never as survey data. This is version {dataset.DATA_VERSION} of the data; `CHANGELOG.md` says what changed.
 
 Columns: `id`, `messages` (system, user, assistant), `persona` (JSON), `domain`, `question`, `question_type`, `reference`, `meta` (JSON: `persona_id`,

@@ -126,6 +126,17 @@ def test_the_template_fills_in_real_people():
     tv = marginals(made.probs).groupby("attribute")["tv"].first()
     assert tv.max() < 0.25 and tv.mean() < 0.13, "real respondents' attributes are near real people's"
     assert np.isfinite(tv).all()
+    part = template_filled(people.iloc[50:60], seed=1)
+    assert part.values.equals(made.values.iloc[50:60]), "a person's attributes do not depend on who else is filled in"
+    assert not part.values[list(SUBJECTIVE)].reset_index(drop=True).equals(made.values[list(SUBJECTIVE)].iloc[:10].reset_index(drop=True))
+
+
+def test_donors_are_drawn_by_their_weights():
+    from polypersona_lib.people.card_tiers import drawn_donor
+
+    fits, weights = np.array([1, 3, 4]), np.array([9.0, 1.0, 9.0, 3.0, 0.0])
+    drawn = pd.Series([drawn_donor(fits, weights, f"p{n}", seed=2) for n in range(4000)]).value_counts(normalize=True)
+    assert set(drawn.index) == {1, 3} and abs(drawn[3] - 0.75) < 0.025
 
 
 def test_rows_that_a_budget_left_out_are_asked_when_the_run_goes_on(planted_run):

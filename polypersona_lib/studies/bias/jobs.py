@@ -30,7 +30,7 @@ from .plan import GRID_TIERS, MOST, SHARD, SMOKE_PLAN, Gathered, StudyPlan, plan
 from .planted import PLANTED, planted_world
 from .tier_writer import Filled, cards_of, fill, template_filled
 
-STUDY_VERSION = "1"
+STUDY_VERSION = "2"
 NO_MODEL = "template"
 
 

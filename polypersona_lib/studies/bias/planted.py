@@ -19,11 +19,6 @@ def card_text(messages: Messages) -> str:
     return messages[-1]["content"].split("\n", 1)[0].removeprefix("Persona: ")
 
 
-def is_story(text: str) -> bool:
-    """Whether a card is a narrative: it has a verb of a sentence about somebody, which a card of facts has not."""
-    return text.startswith(("This is ", "Meet "))
-
-
 class PlantedAnswerer(TableAnswerer):
     """Says the liberal options with probability `share` plus what `shift` says of the card; items that lean to no side get equal shares.
 

@@ -19,6 +19,7 @@ from ...people.card_tiers import (
     TIERS,
     card_of_tier,
     census_card,
+    drawn_donor,
     real_politics,
     real_values,
     template_story,
@@ -124,14 +125,14 @@ def cards_of(people: pd.DataFrame, filled: Filled, *, tiers: Sequence[str] = tup
 
 
 def template_filled(people: pd.DataFrame, *, seed: int) -> Filled:
-    """Cards that no model filled in: every person has the attributes of one real respondent of the same race and age (CES 2018), and a template's narrative."""
+    """Cards that no model filled in: the attributes of one real respondent of the same race and age (CES 2018, by its weights), and a template's narrative."""
     names = list(tier_attributes())
     donors = real_values(names).dropna(subset=names)
-    rng, rows, cells = np.random.default_rng(seed), [], donors.groupby(["race", "age_band"]).indices
-    for _, person in people.iterrows():
+    weights, rows, cells = donors["weight"].to_numpy(dtype=float), [], donors.groupby(["race", "age_band"]).indices
+    for name, person in people.iterrows():
         fits = cells.get((person["race"], person["age_band"]), np.arange(len(donors)))
-        rows.append(donors.iloc[rng.choice(fits)][names])
-    values = pd.DataFrame(rows).set_axis(people.index)
+        rows.append(drawn_donor(fits, weights, f"{name}|template", seed=seed))
+    values = donors.iloc[rows][names].set_axis(people.index)
     real = real_politics(people, values["education"], seed=seed)
     values = values.join(real.rename(columns={"ideology": "real_ideology", "party": "real_party"}))
     sure = {n: [(np.array(tier_attributes()[n].options) == v).astype(float) for v in values[n]] for n in names}
