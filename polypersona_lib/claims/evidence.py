@@ -34,7 +34,7 @@ BASES = (BUILT, MEASURED, SOURCE, TEXT, NOTHING)
 """What a verdict rests on. By construction: we built the data, chose the setting or wrote the step so that it holds."""
 PAPER_RUN = "./run_all.sh paper"
 DRAWS, SURE = 2000, 0.975
-"""An order is decided if it holds in at least this share of the resamples of the test rows, or fails in as many."""
+"""An order is decided if it holds in at least this share of the resamples of the test's people, or fails in as many."""
 
 LARGER = tuple(key for key, spec in MODELS.items() if spec.parameters > 5e9)
 
@@ -144,19 +144,21 @@ class Evidence:
         return scores
 
     def resampled(self, metrics: Iterable[str], domain: str = DASH) -> np.ndarray | None:
-        """Means of all seven models over the same resamples of test rows (of a domain), shape (DRAWS, models, metrics); None without row scores of them all."""
+        """Means of all seven models over the same resamples of the people of the test (of a domain), shape (DRAWS, models, metrics); None without all rows."""
         metrics = list(metrics)
-        if self.rows is None or not {*metrics, "system", "id", "status", "domain"} <= set(self.rows):
+        if self.rows is None or not {*metrics, "system", "id", "persona_id", "status", "domain"} <= set(self.rows):
             return None
         part = self.rows[self.rows["system"].isin(MODELS) & (self.rows["status"] == "ok") & ((domain == DASH) | (self.rows["domain"] == domain))]
-        wide = part.pivot(index="id", columns="system", values=metrics)
+        wide = part.pivot(index=["persona_id", "id"], columns="system", values=metrics)
         wanted = pd.MultiIndex.from_tuples([(m, key) for key in MODELS for m in metrics])
         if not len(part) or not set(wanted) <= set(wide.columns):
             return None
         values = wide[wanted].to_numpy(dtype=float)
         known = np.isfinite(values)
         seed = resampling.SEED + (list(DOMAINS).index(domain) + 1 if domain in DOMAINS else 0)
-        sums = resampling.resampled_sums(np.hstack([np.where(known, values, 0.0), known]), n_boot=DRAWS, seed=seed)
+        person = np.unique(wide.index.get_level_values("persona_id").astype(str), return_inverse=True)[1]
+        by_person = np.stack([np.bincount(person, weights=column) for column in np.hstack([np.where(known, values, 0.0), known]).T], axis=1)
+        sums = resampling.resampled_sums(by_person, n_boot=DRAWS, seed=seed)
         with np.errstate(invalid="ignore", divide="ignore"):
             means = sums[:, : values.shape[1]] / sums[:, values.shape[1] :]
         return means.reshape(DRAWS, len(MODELS), len(metrics))
@@ -166,7 +168,7 @@ class Evidence:
         if held is None:
             return Finding(ours, verdict(holds), reason, MEASURED)
         share = float(np.mean(held))
-        reason = f"holds in {100 * share:.1f} % of {DRAWS:,} resamples of the test rows. {reason}"
+        reason = f"holds in {100 * share:.1f} % of {DRAWS:,} resamples of the test's people. {reason}"
         if 1 - SURE < share < SURE:
             return self.undecided(ours, reason)
         return Finding(ours, verdict(share >= SURE), reason, MEASURED)

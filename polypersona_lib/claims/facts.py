@@ -86,13 +86,14 @@ def run_facts(runs: Sequence[dict]) -> dict:
 
 
 def domain_scores(rows: pd.DataFrame, *, metrics: Sequence[str] = DOMAIN_METRICS, seed: int = resampling.SEED) -> pd.DataFrame:
-    """Means of `rows` (scores/rows.parquet) by system and domain, failed rows left out: system, metric, domain, value, lo, hi (95 % bootstrap), n."""
+    """Means of `rows` (scores/rows.parquet) by system and domain, failed rows left out: system, metric, domain, value, lo, hi, n (95 %, people resampled)."""
     alive = rows[rows["status"] == "ok"] if "status" in rows else rows
     wanted = [m for m in metrics if m in alive]
     lines = []
     for (system, domain), part in alive.groupby(["system", "domain"], sort=True):
-        means = resampling.bootstrap_means(part[wanted], n_boot=1000, seed=seed).rename(columns={"mean": "value"}).rename_axis("metric").reset_index()
-        lines.append(means.assign(system=system, domain=domain))
+        people = part["persona_id"] if "persona_id" in part else None
+        means = resampling.bootstrap_means(part[wanted], clusters=people, n_boot=1000, seed=seed).rename(columns={"mean": "value"})
+        lines.append(means.rename_axis("metric").reset_index().assign(system=system, domain=domain))
     columns = ["system", "metric", "domain", "value", "lo", "hi", "n"]
     return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 

@@ -63,7 +63,7 @@ def judge(claims: pd.DataFrame, facts: dict, scores: pd.DataFrame, profile: Prof
         facts: `dataset_facts(parts, source=...) | run_facts(runs)`; what is missing leaves its claims untested.
         scores: columns system, metric, value, and, if known, lo, hi, domain (see `all_scores`); may be empty.
         profile: `run.settings`, the profile actually run.
-        rows: `scores/rows.parquet`; with it an order must hold in nearly all resamples of the test rows, without it the means decide.
+        rows: `scores/rows.parquet`; with it an order must hold in nearly all resamples of the test's people, without it the means decide.
     Raises: ValueError naming the claim without a known rule, or whose rule returns a blank, an unknown verdict or an unknown basis.
     """
     for key, test in zip(claims["id"], claims["test"], strict=True):

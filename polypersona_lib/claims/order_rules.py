@@ -1,6 +1,6 @@
 """Verdict rules for orders and shapes: places among the seven models, comparisons of small and large, patterns over domains.
 
-A rule needs the scores of all its models. It decides only if the order holds, or fails, in nearly all resamples of the test rows (`Evidence.decide`):
+A rule needs the scores of all its models. It decides only if the order holds, or fails, in nearly all resamples of the test's people (`Evidence.decide`):
 on 357 rows most places of seven close models are noise. Every reason says what the order of nano twins can show. They cannot show what is about *size*:
 all twins have one size.
 """

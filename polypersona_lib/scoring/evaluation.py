@@ -53,7 +53,7 @@ def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, read
         status=preds["status"], length_chars=preds["prediction"].str.len(), n_options=[np.nan if o is None else len(o) for o in options],
         **{c: in_common_order(options, preds[c]) for c in ("chosen", "target")},
         pair_in_train=[p in seen for p in zip(preds["persona_id"], preds["question_id"], strict=True)],
-        **{c: swapped[c] for c in swapped if c.startswith(("swap_", "n_others"))}, **read,
+        **{c: swapped[c] for c in swapped if c.startswith(("swap_", "n_"))}, **read,
     )  # fmt: skip
 
 

@@ -116,6 +116,8 @@ def ladder_rows(table: pd.DataFrame) -> pd.DataFrame:
         best, width = top.iloc[0], part["ceiling"] - part["floor"]
         told = bool((best["lo"] > best["floor"] and width.min() > 0) or (best["hi"] < best["floor"] and width.max() < 0))
         scaled = {c: (part[c] - part["floor"]) / width if told else np.nan for c in ("value", "lo", "hi")}
+        if told and width.max() < 0:  # the less, the better: the ends change places
+            scaled |= {"lo": scaled["hi"], "hi": scaled["lo"]}
         rows.append(part[["metric", "system", "n", "floor", "ceiling"]].assign(label=name, told=told, raw=part["value"], **scaled))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["metric", "label", "system", "value", "lo", "hi", "floor", "ceiling", "told"])
 

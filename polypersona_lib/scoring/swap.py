@@ -109,6 +109,12 @@ def _compared(own: np.ndarray, other: np.ndarray, weights: np.ndarray) -> tuple[
     return ((own - other) * weights).sum(axis=1), (ahead * weights).sum(axis=1)
 
 
+def _counted(own: np.ndarray, other: np.ndarray, others: np.ndarray, kind: str) -> dict[str, np.ndarray]:
+    """How many of the other references the answer fits less than its own, and how many as well: what picks among several are reckoned from."""
+    below, up_to = (((other < own + edge) & others).sum(axis=1) for edge in (-_TIE, _TIE))
+    return {f"n_below_{kind}": below.astype(float), f"n_level_{kind}": (up_to - below).astype(float)}
+
+
 def _labels(rows: pd.DataFrame, column: str) -> np.ndarray:
     """The label of the option whose position `column` holds ("": none, None: an open row); the position itself where the rows name no options.
 
@@ -126,11 +132,15 @@ def _question_scores(rows: pd.DataFrame, tables: dict, encoder: Encoder | None) 
     others = people[:, None] != people[None, :]
     found, weights = {"n_others": others.sum(axis=1).astype(float)}, _balanced(others)
     for mask, sparse in tables.items():
-        found[f"swap_gap_rouge1{mask}"], found[f"swap_auc_rouge1{mask}"] = _compared(*_overlap(*sparse), weights)
+        fit = _overlap(*sparse)
+        found[f"swap_gap_rouge1{mask}"], found[f"swap_auc_rouge1{mask}"] = _compared(*fit, weights)
+        found |= {} if mask else _counted(*fit, others, "rouge1")
     if encoder is not None:
         answers, references = (encoder.embed(rows[c].astype(str)) for c in ("prediction", "reference"))
         cosine = np.clip(answers @ references.T, 0, 1).astype(float)
-        found["swap_gap_semantic"], found["swap_auc_semantic"] = _compared(np.diag(cosine)[:, None], cosine, weights)
+        fit = np.diag(cosine)[:, None], cosine
+        found["swap_gap_semantic"], found["swap_auc_semantic"] = _compared(*fit, weights)
+        found |= _counted(*fit, others, "semantic")
     if "chosen" in rows and "target" in rows:
         said, own = (_labels(rows, c) for c in ("chosen", "target"))
         closed = np.array([s is not None and bool(o) for s, o in zip(said, own, strict=True)])
@@ -170,9 +180,10 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
         phrases: turns of phrase that "_content" takes out; without any it equals "_masked".
         semantic: also compare embeddings of the whole texts (masked texts would be others for every pair of people).
     Returns:
-        One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), and swap_gap_* in [-1, 1] /
-        swap_auc_* in [0, 1] for rouge1, rouge1_masked, rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else
-        answered, or (option) no option is known for the reference.
+        One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), n_below_* and n_level_* (how many of
+        them it fits less than the own one, and as well) for rouge1 and semantic, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for rouge1, rouge1_masked,
+        rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else answered, or (option) no option is known for the
+        reference.
     """
     rows = preds.reset_index(drop=True)[answered(preds)]
     known = frozenset(tuple(word for word, _ in stemmed_words(phrase)) for phrase in phrases)

@@ -60,7 +60,8 @@ def _words(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
         for system, grams_of in by_system.items():
             sets = (np.concatenate([grams_of.get(ids[i], nothing) for i in order])[:size] for order in orders)
             values = np.array([len(np.unique(part)) / size if size else np.nan for part in sets])
-            value, spread = values.mean(), Z * values.std(ddof=1)
+            all_grams = sum(map(len, grams_of.values()))  # samples of half of them spread like the standard error, smaller ones more (`subsampled`)
+            value, spread = values.mean(), Z * values.std(ddof=1) * np.sqrt(size / max(all_grams - size, 1))
             line = {"system": system, "metric": f"distinct{n}", "value": value, "lo": max(value - spread, 0.0), "hi": min(value + spread, 1.0)}
             lines.append(line | {"n": len(grams_of), "size": size})
     return pd.DataFrame(lines)

@@ -102,6 +102,7 @@ def test_distances_of_cards_that_know_no_joint(people, filled):
     ("She lost her job and cannot afford rent.", {"Q11_1", "Q11_5"}), ("He has no chronic illness.", set()), ("He is not unemployed.", set()),
     ("He was never laid off.", set()), ("She is without work and has diabetes.", {"Q10_3", "Q10_2"}), ("Free of debt, he sails.", set()),
     ("They were evicted.", {"Q10_4"}), ("She uses a wheelchair.", {"Q10_1"}), ("An illustrious billing.", set()), ("", set()),
+    ("She has no children. Unemployed since May.", {"Q10_3"}), ("She never complains; cancer took her father.", {"Q10_2"}),
 ])  # fmt: skip
 def test_hardship_has_a_guard_against_negation(text, named):
     assert persona_text.hardship(text) == named
@@ -142,10 +143,17 @@ WOMAN = {"age": 43, "gender": "woman", "state": "Virginia", "race": "Black"}
 @pytest.mark.parametrize(("text", "found"), [
     ("A 43-year-old African American woman from Virginia.", (1, 1, 1, 1)), ("He is 60 years old and white, from West Virginia.", (-1, -1, -1, -1)),
     ("In her forties, she works.", (1, 1, 0, 0)), ("In his 60s.", (-1, -1, 0, 0)), ("They like 43 things.", (0, 0, 0, 0)),
-    ("She was 44 years old; her husband is Black.", (1, 1, 0, 1)),
+    ("She was 44 years old; her husband is Black.", (1, 1, 0, 1)), ("Mandy, 43, Black, of the USA.", (1, 0, 0, 1)),
+    ("Black among White and White and White neighbours.", (0, 0, 0, 1)),
 ])  # fmt: skip
 def test_facts_kept_and_contradicted(text, found):
     assert tuple(persona_text.facts(text, WOMAN)[name] for name in ("age", "gender", "state", "race")) == found
+
+
+def test_a_race_without_words_enters_no_share(people):
+    cards = pd.DataFrame({"persona_id": ["a", "b"], "tier": "template", "text": ["A 43-year-old Black woman from Virginia.", "A woman."]})
+    table = persona_text.fact_table(cards, pd.DataFrame([WOMAN, WOMAN | {"race": "Other"}], index=["a", "b"])).set_index("fact")
+    assert table.loc["race", ["kept", "n"]].tolist() == [1, 1] and table.loc["gender", ["kept", "n"]].tolist() == [1, 2]
 
 
 def test_planted_stories_keep_three_facts(people, filled):

@@ -15,7 +15,7 @@ from polypersona_lib import locate, paths
 from polypersona_lib.config import RunConfig
 from polypersona_lib.figures import style
 from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
-from polypersona_lib.scoring import answer_files
+from polypersona_lib.scoring import answer_files, swap
 from polypersona_lib.scoring import fidelity_measures as measures
 from polypersona_lib.studies.fidelity import attribute_probes as probes
 from polypersona_lib.studies.fidelity import effects, measuring, sheet_scores, views
@@ -144,14 +144,22 @@ def test_pick_rate_is_the_share_of_all_draws(wins, ties, lost, k):
     drawn = list(combinations(others, k - 1))
     expected = np.mean([0 if "above" in d else 1 / (1 + d.count("level")) for d in drawn])
     assert pick_rate(np.array([wins]), np.array([ties]), np.array([len(others)]), k)[0] == pytest.approx(expected)
-    auc = np.array([(wins + ties / 2) / len(others)])
-    if ties < 2:
-        assert text.picked(auc, np.array([len(others)]), k)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 9])
+def test_a_pick_by_words_is_a_draw_for_who_answers_everybody_alike(levels):
+    """Nine people's references fit the one answer in so many different ways: each is picked as often as it should be, all together one in k."""
+    rows = pd.DataFrame({"id": [f"r{i}" for i in range(9)], "persona_id": [f"p{i}" for i in range(9)], "persona": "", "question_id": "own"})
+    references = [" ".join(["parks", *["other"] * (i % levels)]) for i in range(9)]
+    scored = swap.swap_scores(rows.assign(prediction="parks", reference=references), semantic=False).assign(system="x")
+    scored = scored.assign(swap_auc_semantic=np.nan, n_below_semantic=np.nan, n_level_semantic=np.nan)
+    lines = {line["detail"]: line["value"] for line in measuring.picks_by_text(scored.assign(n_others=8.0), 1) if line["metric"] == "pick_words"}
+    assert lines == {f"k={k}": pytest.approx(1 / k, abs=1e-12) for k in measures.PICKS if k <= 9}
 
 
 def test_too_few_candidates_are_no_number():
     assert np.isnan(pick_rate(np.array([2]), np.array([0]), np.array([3]), 5)[0])
-    assert np.isnan(text.picked(np.array([np.nan, 1.0]), np.array([4, 0]), 2)).all()
+    assert np.isnan(pick_rate(np.array([0]), np.array([0]), np.array([0]), 2)[0])
 
 
 @pytest.mark.parametrize("k", [2, 5])

@@ -48,7 +48,7 @@ def _interval(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], s
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
-    return sums[:, 0] / sums[:, 1]
+    return sums[:, 0] / sums[:, -1]
 
 
 # --- elections ------------------------------------------------------------------------------------------------------------------------
@@ -78,11 +78,11 @@ def elections(answers: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 
 def _election(shares: pd.Series, true: pd.Series, year: int, seed: int) -> dict:
     true = true[shares.index]
-    floor, ceiling = float((1 - (true - 0.5).abs()).mean()), ceiling_of_votes(year, list(shares.index))
+    floor, ceiling = 1 - (true - 0.5).abs(), ceiling_of_votes(year, list(shares.index))
     ones, states = np.ones(len(shares)), shares.index
-    gap = np.column_stack([1 - (shares - true).abs(), ones])
-    line = _interval(gap, _mean, states, seed, "alignment") | {"floor": floor, "ceiling": ceiling}
-    line |= _interval(gap, lambda s: skill(_mean(s), floor, ceiling), states, seed, "skill")
+    three = np.column_stack([1 - (shares - true).abs(), floor, ceiling, ones])  # of the same states in every resample
+    line = _interval(three, _mean, states, seed, "alignment") | {"floor": float(floor.mean()), "ceiling": float(ceiling.mean())}
+    line |= _interval(three, lambda s: skill(*(s[:, :3] / s[:, 3:]).T), states, seed, "skill")
     line |= _interval(np.column_stack([shares - true, ones]), _mean, states, seed, "lean")
     line |= {"states_left": int((shares > 0.5).sum()), "states_right_winner": int((np.sign(shares - 0.5) == np.sign(true - 0.5)).sum()), "states": len(shares)}
     spread = shares.std(ddof=0)
@@ -94,10 +94,10 @@ def _people(answers: pd.DataFrame, cell: tuple, year: int) -> dict:
     return {"people": len(own), "sd_people": float(own.std(ddof=0))}
 
 
-def ceiling_of_votes(year: int, states: list[str], *, people: int = CEILING_PEOPLE, seeds: int = 20) -> float:
-    """Mean alignment of `people` real voters drawn from each state."""
+def ceiling_of_votes(year: int, states: list[str], *, people: int = CEILING_PEOPLE, seeds: int = 20) -> pd.Series:
+    """Alignment of `people` real voters drawn from each state, mean over draws (index: state)."""
     true = democratic_share(year)[states]
-    return float(np.mean([(1 - (voted(true, people=people, seed=seed) - true).abs()).mean() for seed in range(seeds)]))
+    return sum(1 - (voted(true, people=people, seed=seed) - true).abs() for seed in range(seeds)) / seeds
 
 
 def frame_lean() -> dict[str, float]:
@@ -123,8 +123,8 @@ def item_alignment(answers: pd.DataFrame, family: str, *, seed: int) -> pd.DataF
     rows = []
     for cell, part in answers[(answers["family"] == family) & answers["score"].notna()].groupby(CELLS, sort=False):
         items = [i for i in bank() if i in set(part["item"])]
-        floor, ceiling = _item_bounds(family, items)
         sums, states = _item_sums(part, family, items)
+        floor, ceiling = _item_bounds(family, items, sums)
         line = _interval(sums, lambda s, items=items: _item_statistic(s, items), states, seed, "alignment")
         line |= {"floor": floor, "ceiling": ceiling, "skill": skill(line["alignment"], floor, ceiling), "items": len(items)}
         if family == "policy":
@@ -174,15 +174,15 @@ def _lean_statistic(sums: np.ndarray, items: list[str]) -> np.ndarray:
     return ((model - true) * (leans > 0)).sum(-1).mean(axis=1)
 
 
-def _item_bounds(family: str, items: list[str]) -> tuple[float, float]:
-    """(alignment of a uniform answerer, of one half of the real people with the other half)."""
+def _item_bounds(family: str, items: list[str], sums: np.ndarray) -> tuple[float, float]:
+    """(alignment of a uniform answerer with the same real people, of one half of the real people with the other half)."""
     sizes = [len(bank()[i].options) for i in items]
+    _, true = _shares(sums.sum(0, keepdims=True), items)
+    flat = (np.arange(true.shape[2]) < np.array(sizes)[:, None]) / np.array(sizes)[:, None]
+    floor = float(compare_distributions(flat[None], true, sizes)["alignment"].mean())
     if family == "everyday":
-        shares = hospital_shares()
-        floors = [compare_distributions(np.full((51, 3), 1 / 3), shares.xs(i.partition(".")[2], level="measure").to_numpy(), 3)["alignment"] for i in items]
-        return float(np.mean(floors)), 1.0
+        return floor, 1.0
     sheet = load_survey("ces_2018").sheet()
     sheet = sheet.in_order(items)
-    whole, parts = answer_shares(sheet), [answer_shares(sheet, people=half) for half in halves(len(sheet.people))]
-    flat = (np.arange(whole.shape[1]) < np.array(sizes)[:, None]) / np.array(sizes)[:, None]
-    return tuple(float(compare_distributions(p, q, sizes)["alignment"].mean()) for p, q in ((flat, whole), (parts[0], parts[1])))
+    parts = [answer_shares(sheet, people=half) for half in halves(len(sheet.people))]
+    return floor, float(compare_distributions(*parts, sizes)["alignment"].mean())

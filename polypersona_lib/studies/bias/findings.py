@@ -156,6 +156,9 @@ def _grid(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
 # --- real respondents --------------------------------------------------------------------------------------------------------------------
 
 
+_DRAW = "~"  # between the name of a reference that is drawn several times and the number of the draw
+
+
 @lru_cache(maxsize=4)
 def _references(seed: int) -> dict[str, Sheet]:
     """The half of the poll that no baseline was made from, answered by each baseline and upper bound: the dozen items."""
@@ -165,35 +168,40 @@ def _references(seed: int) -> dict[str, Sheet]:
     other, sheet, seen = whole.of(from_half), whole.of(to_half), baselines.seen_columns(survey)
     made = {"uniform": baselines.uniform(sheet), "most frequent": baselines.most_frequent(sheet, other)}
     made["demographics"] = baselines.regression(sheet, other, seen=seen[to_half], seen_other=seen[from_half])
-    return made | {"100 people": baselines.people_resampled(sheet, other, n=100, seed=seed), "other half": baselines.other_half(sheet, other)}
+    made |= {f"100 people{_DRAW}{k}": baselines.people_resampled(sheet, other, n=100, seed=seed + k) for k in range(20)}
+    return made | {"other half": baselines.other_half(sheet, other)}
 
 
 def _of_respondents(answers: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
-    """(respondents) alignment, hit rate and log score of each simulator beside the baselines on the same items; (gaps) how far groups of people lie apart."""
+    """(respondents) alignment, hit rate and log score of each simulator beside the baselines on the same items ("100 people": mean of twenty such surveys);
+    (gaps) how far groups of people lie apart."""
     ids, whole = [q.id for q in respondent_items()], _references(seed)
     sheets = {s: respondent_sheet(part).in_order(ids) for s, part in answers.groupby("simulator", sort=False)}
     place = {person: i for i, person in enumerate(whole["uniform"].people)}
     asked = np.array([place[p] for p in next(iter(sheets.values())).people])
-    every = whole | {f"{name} (same people)": sheet.of(asked) for name, sheet in whole.items()} | sheets
-    table = baselines.baseline_table(every)
-    table["people"] = [len(sheet.people) for sheet in every.values()]
+    every = whole | {"{} (same people){}{}".format(*name.partition(_DRAW)): sheet.of(asked) for name, sheet in whole.items()} | sheets
+    table = baselines.baseline_table(every).groupby(lambda name: name.partition(_DRAW)[0], sort=False).mean()
+    sizes = {name.partition(_DRAW)[0]: len(sheet.people) for name, sheet in every.items()}
+    table["people"] = [sizes[name] for name in table.index]
     table.loc[list(sheets), "missing"] = [sheet.missing()["answers"] for sheet in sheets.values()]
-    gaps = pd.concat([_gaps(s, sheet) for s, sheet in sheets.items()], ignore_index=True)
+    gaps = pd.concat([_gaps(s, sheet, whole["uniform"]) for s, sheet in sheets.items()], ignore_index=True)
     return {"respondents": table.rename_axis("system").reset_index(), "gaps": gaps}
 
 
-def _gaps(system: str, sheet: Sheet) -> pd.DataFrame:
-    """Mean over items of the largest minus the smallest group mean (positions 0-1) of the simulated answers, beside the same people's own, by variable."""
-    people = load_survey("nonvoters_2020").people.loc[list(sheet.people)]
-    simulated, own, rows = sheet.positions()[0], sheet.true_positions(), []
+def _gaps(system: str, sheet: Sheet, whole: Sheet) -> pd.DataFrame:
+    """Mean over items of the largest minus the smallest group mean (positions 0-1), by variable: of the simulated answers (expected positions, without
+    noise), and of the real answers of all people of `whole`, weighted: those of fifty would lie as far apart by luck."""
+    seen, rows = load_survey("nonvoters_2020").people.loc[list(whole.people)], []
     for variable in ("party", "race", "age", "education", "gender"):
-        groups = people[variable].astype(object) if variable != "age" else pd.cut(people["age"], [0, 44, 200]).astype(str)
+        groups = seen[variable].astype(object) if variable != "age" else pd.cut(seen["age"], [0, 44, 200]).astype(str)
         groups = groups.where(groups.isin(["Democrat", "Republican"])) if variable == "party" else groups
-        kept = [g for g, n in groups.value_counts().items() if n >= 8]
+        mine = groups.loc[list(sheet.people)]
+        kept = [g for g, n in mine.value_counts().items() if n >= 8]
         if len(kept) > 1:
-            means = [np.stack([np.nanmean(values[(groups == g).to_numpy()], axis=0) for g in kept]) for values in (simulated, own)]
-            wide = [float(np.mean(m.max(axis=0) - m.min(axis=0))) for m in means]
-            rows.append({"simulator": system, "variable": variable, "simulated": wide[0], "people": wide[1], "groups": len(kept)})
+            means = np.stack([np.nanmean(sheet.positions()[0][(mine == g).to_numpy()], axis=0) for g in kept])
+            people = baselines.group_gaps(whole, groups.where(groups.isin(kept)).to_frame(variable))[variable]
+            wide = float(np.mean(means.max(axis=0) - means.min(axis=0)))
+            rows.append({"simulator": system, "variable": variable, "simulated": wide, "people": people, "groups": len(kept)})
     return pd.DataFrame(rows, columns=["simulator", "variable", "simulated", "people", "groups"])
 
 

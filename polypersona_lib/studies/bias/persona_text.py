@@ -65,6 +65,7 @@ HARDSHIPS = {  # event of the 538/Ipsos poll -> words that say so
     "Q11_1": r"lost (?:his|her|their|my|a|the) jobs?|laid off|job loss|(?:was|got|been) fired", "Q11_5": "|".join(_MONEY),
 }  # fmt: skip
 _NOT = re.compile(r"(?:\b(?:not?|never|without|nor|free of|free from|any)\b|n't\b)(?:\W+\w+){0,2}\W*$", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!?;]")
 _SAYS_ITSELF = re.compile(r"(?:without (?:a job|work))", re.IGNORECASE)
 
 
@@ -73,7 +74,7 @@ def hardship(text: str) -> set[str]:
     named = set()
     for event, words in HARDSHIPS.items():
         for match in re.finditer(rf"\b(?:{words})\b", text, re.IGNORECASE):
-            if _SAYS_ITSELF.fullmatch(match[0]) or not _NOT.search(text[: match.start()][-40:]):
+            if _SAYS_ITSELF.fullmatch(match[0]) or not _NOT.search(_SENTENCE_END.split(text[: match.start()][-40:])[-1]):
                 named.add(event)
     return named
 
@@ -141,27 +142,36 @@ _DECADE = re.compile(rf"\b(?:in|of) (?:his|her|their|the) (?:early |mid[- ]?|lat
 _TENS = {"twenties": 20, "thirties": 30, "forties": 40, "fifties": 50, "sixties": 60, "seventies": 70, "eighties": 80}
 
 
-def facts(text: str, person: Mapping) -> dict[str, int]:
-    """What became of a person's four census facts in a text: 1 kept, -1 contradicted, 0 not mentioned (age, gender, state, race).
+def facts(text: str, person: Mapping) -> dict[str, float]:
+    """What became of a person's four census facts in a text: 1 kept, -1 contradicted, 0 not mentioned (age, gender, state, race), NaN where no words could say.
 
-    Rules of ours: an age may differ by a year or be named by its decade; a fact and its contradiction in one text count as kept if the own is named. Gender
-    goes by the more frequent words of a woman or a man. A race that is "Other" has no words and is never found.
+    Rules of ours: an age may differ by a year, be named by its decade or stand between commas; age, state and race count as kept if the own is named, whatever
+    else is. Gender goes by the more frequent words of a woman or a man. A race that is "Other" has no words (NaN).
     """
-    return {"age": _age_fact(text, int(person["age"])), "gender": _more(text, _SEXES, person["gender"]), "state": _state(text, person["state"]),
-            "race": _more(text, _RACES, person["race"])}  # fmt: skip
+    race = _race(text, person["race"]) if person["race"] in _RACES else float("nan")
+    return {"age": _age_fact(text, int(person["age"])), "gender": _gender(text, person["gender"]), "state": _state(text, person["state"]), "race": race}
 
 
 def _age_fact(text: str, age: int) -> int:
     ages = [int(next(filter(None, match.groups()))) for match in _AGE.finditer(text)]
     decades = [_TENS.get(match[1].lower()) or int(match[1][:2]) for match in _DECADE.finditer(text)]
-    own = any(abs(a - age) <= 1 for a in ages) or any(d <= age < d + 10 for d in decades)
+    own = any(abs(a - age) <= 1 for a in ages) or any(d <= age < d + 10 for d in decades) or re.search(rf",\s*{age}\s*(?:,|\.|$)", text)
     return 1 if own else -1 if ages or decades else 0
 
 
-def _more(text: str, words: Mapping[str, str], own: str) -> int:
-    counts = {name: len(re.findall(rf"\b(?:{pattern})\b", text, re.IGNORECASE)) for name, pattern in words.items()}
-    mine, other = counts.get(own, 0), max((n for name, n in counts.items() if name != own), default=0)
+def _said(text: str, words: Mapping[str, str]) -> dict[str, int]:
+    return {name: len(re.findall(rf"\b(?:{pattern})\b", text, re.IGNORECASE)) for name, pattern in words.items()}
+
+
+def _gender(text: str, own: str) -> int:
+    counts = _said(text, _SEXES)
+    mine, other = counts.get(own, 0), max(n for name, n in counts.items() if name != own)
     return 1 if mine and mine >= other else -1 if other else 0
+
+
+def _race(text: str, own: str) -> int:
+    counts = _said(text, _RACES)
+    return 1 if counts[own] else -1 if any(counts.values()) else 0
 
 
 def _state(text: str, own: str) -> int:
@@ -170,9 +180,9 @@ def _state(text: str, own: str) -> int:
 
 
 def fact_table(cards: pd.DataFrame, people: pd.DataFrame, *, tiers: Sequence[str] = ("descriptive", "template")) -> pd.DataFrame:
-    """Share of narratives that keep and that contradict each fact: columns tier, fact, kept, contradicted, n (texts)."""
+    """Share of narratives that keep and that contradict each fact: columns tier, fact, kept, contradicted, n (texts of people whose fact has words)."""
     there = cards[(cards["text"] != "") & cards["tier"].isin(list(tiers))]
     rows = [{"tier": row.tier, **facts(row.text, people.loc[row.persona_id])} for row in there.itertuples()]
     long = pd.DataFrame(rows, columns=["tier", "age", "gender", "state", "race"]).melt("tier", var_name="fact", value_name="is")
     grouped = long.groupby(["tier", "fact"], sort=False)["is"]
-    return grouped.agg(kept=lambda v: (v == 1).mean(), contradicted=lambda v: (v == -1).mean(), n="size").reset_index()
+    return grouped.agg(kept=lambda v: (v.dropna() == 1).mean(), contradicted=lambda v: (v.dropna() == -1).mean(), n="count").reset_index()

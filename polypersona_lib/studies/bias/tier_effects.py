@@ -59,7 +59,7 @@ def steps(values: pd.DataFrame, *, clusters: Iterable, seed: int) -> pd.DataFram
     """Whether a measure goes one way from column to column: for each step its mean change, and the share of the resamples in which it rises.
 
     Args: values: one row a person or state, columns in order; rows that lack one are left out. clusters: the state of each row.
-    Returns: step ("meta > objective"), change, rises (share of resamples), holds ("rises", "falls" or "open": neither in `STEP_SHARE` of them), n.
+    Returns: step ("meta > objective"), change, rises (share of resamples), holds ("rises", "falls" or "open": neither in `STEP_SHARE`, more for few states), n.
     """
     known = values.notna().all(axis=1).to_numpy()
     table, states = values[known].to_numpy(dtype=float), np.array(list(clusters), dtype=object)[known]
@@ -69,7 +69,8 @@ def steps(values: pd.DataFrame, *, clusters: Iterable, seed: int) -> pd.DataFram
     draws = resampling.resampled_sums(sums, seed=seed)
     rises, falls = (draws > 1e-12).mean(axis=0), (draws < -1e-12).mean(axis=0)
     names = [f"{a} > {b}" for a, b in zip(values.columns[:-1], values.columns[1:], strict=True)]
-    holds = ["rises" if up >= STEP_SHARE else "falls" if down >= STEP_SHARE else "open" for up, down in zip(rises, falls, strict=True)]
+    least = max(STEP_SHARE, resampling.quantiles(len(sums))[1]) if len(sums) > 1 else np.inf  # few states: as far out as an interval of theirs
+    holds = ["rises" if up >= least else "falls" if down >= least else "open" for up, down in zip(rises, falls, strict=True)]
     return pd.DataFrame({"step": names, "change": changes.mean(axis=0), "rises": rises, "holds": holds, "n": len(table)})
 
 

@@ -24,7 +24,7 @@ from ...world.respondents import option_probabilities, true_attitude
 from . import attribute_probes as probes
 from . import effects, sheet_scores
 from . import text_scores as text
-from .candidates import Candidates, Stat
+from .candidates import Candidates, Stat, pick_rate
 from .sheet_scores import stat_draws, stat_estimate, sum_ratio
 
 PROBE_PEOPLE, PROBE_PENALTY = 400, 50.0
@@ -65,9 +65,9 @@ def picks_by_text(rows: pd.DataFrame, seed: int) -> list[dict]:
     lines = []
     for metric, score in (("pick_meaning", "semantic"), ("pick_words", "rouge1")):
         for system, part in rows.groupby("system", sort=False):
-            others, auc = part["n_others"].fillna(0).to_numpy(dtype=int), part[f"swap_auc_{score}"].to_numpy()
+            below, level, others = (part[c].fillna(0).to_numpy(dtype=int) for c in (f"n_below_{score}", f"n_level_{score}", "n_others"))
             for k in PICKS:
-                rate = _mean(text.picked(auc, others, k), part, seed, compared=(metric, f"k={k}") in COMPARED)
+                rate = _mean(pick_rate(below, level, others, k), part, seed, compared=(metric, f"k={k}") in COMPARED)
                 lines += [measure_line(metric, f"k={k}", system, rate, rate["n"], 1 / k)] if rate["n"] else []
     return lines
 

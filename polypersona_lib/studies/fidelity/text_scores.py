@@ -14,19 +14,10 @@ import pandas as pd
 from ...scoring.encoder import Encoder, load_encoder
 from ...scoring.fidelity_measures import GRAMS, PICKS, TRUTH, measure_line
 from . import attribute_probes as probes
-from .candidates import Candidates, pick_rate
+from .candidates import Candidates
 from .sheet_scores import stat_estimate
 
 _MOST_EMBEDDED, _PENALTY, _LEAST_TEXTS = 119, 1.0, 50
-
-
-def picked(auc: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
-    """How often the own reference is the one of k that the answer is most like, from the share of other references that are less like it.
-
-    Args: auc: the swap control's `swap_auc_*` (equal ones count half), others: how many were compared. NaN with fewer than k - 1.
-    """
-    twice = np.rint(2 * np.nan_to_num(auc) * others).astype(int)  # an odd number: a tie
-    return np.where(np.isfinite(auc), pick_rate(twice // 2, twice % 2, others, k), np.nan)
 
 
 class WordingProbe:
