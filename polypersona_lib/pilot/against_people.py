@@ -70,7 +70,7 @@ def _alignments(given: np.ndarray, truth: np.ndarray, sizes: np.ndarray, answere
 
 
 def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
-    """A row an item: question_id, simulated and people (weighted means on 0-1), gap with interval (both resampled), sd_ratio (simulated over people's)."""
+    """A row an item: question_id, simulated and people_mean (weighted means on 0-1), gap with interval (both resampled), sd_ratio (simulated over people's)."""
     simulated, real = common_sheets(panel, humans)
     draws, spreads = [], []
     for number, sheet in enumerate((simulated, real)):
@@ -81,8 +81,8 @@ def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
     gap, lo, hi = bounded_interval(draws[0] - draws[1], min(simulated.n_units, real.n_units), (-1, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(spreads[1] > 1e-9, spreads[0] / spreads[1], np.nan)
-    return pd.DataFrame({"system": panel.system, "question_id": [q.id for q in simulated.items], "simulated": draws[0][0], "people": draws[1][0], "gap": gap,
-                         "lo": lo, "hi": hi, "sd_ratio": ratio})  # fmt: skip
+    return pd.DataFrame({"system": panel.system, "question_id": [q.id for q in simulated.items], "simulated": draws[0][0], "people_mean": draws[1][0],
+                         "gap": gap, "lo": lo, "hi": hi, "sd_ratio": ratio})  # fmt: skip
 
 
 def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed: int = 42) -> pd.DataFrame:

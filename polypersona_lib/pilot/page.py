@@ -245,6 +245,8 @@ _NUMBERS = {  # column of `items` -> what its row is called, its form and its in
     "gain": ("Effective over real sample size", ".2f", None),
 }  # fmt: skip
 
+_APART = {"people_needed": ("sd",), "powered_means": ("lo", "hi", "mean", "n", "simulated")}  # columns that mean something else in an earlier table
+
 
 def _numbers(question: str, tables: Mapping[str, pd.DataFrame]) -> dict:
     """Rows `_NUMBERS`, a column a system; rows that no system has are left out."""
@@ -262,13 +264,15 @@ def _numbers(question: str, tables: Mapping[str, pd.DataFrame]) -> dict:
 
 
 def _of_item(question: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, dict]:
-    """System -> everything that is known of its answers to one item."""
+    """System -> everything that is known of its answers to one item. No table may overwrite what another one says."""
     own: dict[str, dict] = {}
     for name in ("items", "counts", "people_needed", "gaps", "powered_means"):
         table = tables.get(name)
         for row in table[table["question_id"] == question].to_dict("records") if table is not None else ():
-            taken = ("lo", "hi", "mean", "n") if name == "powered_means" else ()
-            own.setdefault(row["system"], {}).update({k: v for k, v in row.items() if k not in taken})
+            said, known = {k: v for k, v in row.items() if k not in _APART.get(name, ())}, own.setdefault(row["system"], {})
+            if twice := sorted(known.keys() & said.keys() - {"system", "question_id"}):
+                raise ValueError(f"two tables of the pilot say {', '.join(twice)} of one item: rename a column of {name}")
+            known.update(said)
     for row in own.values():
         row["unread"] = row.get("unread", 0) + row.get("failed", 0)
     aligned = tables.get("alignment_by_item")
