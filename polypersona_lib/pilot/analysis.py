@@ -55,7 +55,7 @@ def run_pilot(material: Material) -> Pilot:
     if not items_with_options(material.items):
         tables = {"wording": _wording(material), "counts": _together([_counts(p) for p in panels])}
         return Pilot(material=material, tables=tables, findings=objections(tables))
-    humans, attributes = _humans(material), attributes_of(_everybody(material))
+    humans, attributes = real_panel(material.items, material.humans, material.human_answers), attributes_of(_everybody(material))
     parts = [_own_tables(p, material, attributes) for p in panels]
     if humans is not None:
         parts += [_own_tables(humans, material, attributes)]
@@ -80,10 +80,11 @@ def _everybody(material: Material) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).drop_duplicates("persona_id")
 
 
-def _humans(material: Material) -> Panel | None:
-    if material.humans is None or not material.human_answers:
+def real_panel(items: tuple, humans: pd.DataFrame | None, own: Mapping[str, Mapping] | None) -> Panel | None:
+    """The real people of a `Material` as a panel; None without them. Raises InputError if fewer than two gave an answer that can be read."""
+    if humans is None or not own:
         return None
-    panel = human_panel(material.human_answers, material.items, material.humans, system="real people")
+    panel = human_panel(own, items, humans, system="real people")
     if (there := int(panel.sheet.answered.any(axis=1).sum())) < 2:
         raise InputError(
             f"real people: {there} gave an answer that is an option of a question; two or more are needed (labels or codes, as in the questionnaire)"

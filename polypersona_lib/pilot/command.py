@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from ..intake.questionnaire_file import read_questionnaire
 from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
 from ..models.answer_budget import Budget, add_limits, read_limits
 from ..people.human_surveys import load_survey
-from .analysis import Material, Pilot, run_pilot
+from .analysis import Material, Pilot, real_panel, run_pilot
 from .human_survey import survey_people, survey_questionnaire
 from .page import write_pilot
+from .panel import items_with_options
 from .plan import CHANGED, changed_people, with_paraphrases
 
 ASKED, CHANGED_FOLDER, CHANGES = "ask", "ask_changed", "changes.parquet"
@@ -36,14 +38,17 @@ def report_of(options: argparse.Namespace) -> Path:
     out = Path(options.out).expanduser()
     if options.answers:
         folder = _ask_folder(Path(options.answers).expanduser())
+        questionnaire, people, answers = read_asked(folder)
+        real = real_people(options, questionnaire, people)
     else:
-        folder = _ask(options, out)
-    questionnaire, people, answers = read_asked(folder)
-    humans, own = _humans(options, questionnaire, people)
+        questionnaire, asked = _given(options)
+        real = real_people(options, questionnaire, asked.frame)
+        folder = _ask(options, out, questionnaire, asked)
+        questionnaire, people, answers = read_asked(folder)
     material = Material(items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people),
-                        humans=humans, human_answers=own, difference=options.difference, seed=options.seed)  # fmt: skip
+                        humans=real.frame, human_answers=real.answers, difference=options.difference, seed=options.seed)  # fmt: skip
     pilot = run_pilot(material)
-    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.")
+    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.", real=real.lines)
     _say(pilot, page)
     return page
 
@@ -81,11 +86,8 @@ def _changed(folder: Path, people: pd.DataFrame) -> dict:
     return {"changed_answers": read_asked(folder)[2], "changes": changes}
 
 
-def _ask(options: argparse.Namespace, out: Path) -> Path:
+def _ask(options: argparse.Namespace, out: Path, questionnaire: Questionnaire, people: People) -> Path:
     """Ask everybody everything, then some of them again with one attribute changed. Returns the folder of the first."""
-    questionnaire, people = _given(options)
-    if options.mode == "single":
-        questionnaire = with_paraphrases(questionnaire)
     try:
         plan = AskPlan(mode=options.mode, repeats=options.repeats, seed=options.seed, wanted=options.closed)
         budget = Budget(read_limits([options.max_requests, options.budget_usd, options.prices]))
@@ -96,30 +98,36 @@ def _ask(options: argparse.Namespace, out: Path) -> Path:
     rows = (len(people.frame) + len(changed)) * len(questionnaire.items)
     print(f"{len(questionnaire.items)} questions and wordings, {len(people.frame):,} people, {len(changed):,} with one attribute changed: "
           f"{rows:,} answers of each model", flush=True)  # fmt: skip
-    for line in reading_lines(questionnaire, people):
-        print(line)
+    read = reading_lines(questionnaire, people)
+    print(*read, sep="\n", end="\n" if read else "", flush=True)
     for address in dict.fromkeys(who.address for who in systems if who.address):
         print(f"{address} gets the cards of all these people and all questions")
-    _asked(out / ASKED, questionnaire, people, systems, plan)
+    _asked(out / ASKED, questionnaire, people, systems, plan, said=read)
     if len(changed):
-        _asked(out / CHANGED_FOLDER, questionnaire, replace(people, frame=changed), systems, plan)
+        _asked(out / CHANGED_FOLDER, questionnaire, replace(people, frame=changed), systems, plan, said=read)
         with replacing(out / CHANGED_FOLDER / CHANGES) as new:
             changes.to_parquet(new, index=False)
     return out / ASKED
 
 
-def _asked(folder: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan) -> None:
-    """One folder of answers, as `ask` writes it; one that is there already goes on."""
+def _asked(folder: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, said: Sequence[str] = ()) -> None:
+    """One folder of answers, as `ask` writes it; one that is there already goes on. `said`: lines that were printed before."""
     record = plan_of(questionnaire, people, systems, plan)
     open_folder(folder, record)
     answers = ask_systems(folder, questionnaire, people, systems, plan)
     told = {"systems": [who.label for who in systems], "addresses": [who.address for who in systems if who.address]}
     for line in write_output(folder, answers, questionnaire, people, record | told):
-        print(line)
+        if line not in said:
+            print(line)
 
 
 def _given(options: argparse.Namespace) -> tuple[Questionnaire, People]:
-    """The questionnaire and the people of the options. Raises InputError if something is missing."""
+    """The questionnaire, with its paraphrases unless it is asked as one conversation, and the people. Raises InputError if something is missing."""
+    questionnaire, people = _given_files(options)
+    return with_paraphrases(questionnaire) if options.mode == "single" else questionnaire, people
+
+
+def _given_files(options: argparse.Namespace) -> tuple[Questionnaire, People]:
     if not options.models:
         raise InputError("--models: name who answers, or give the folder of an earlier ask with --answers")
     if options.survey:
@@ -142,12 +150,26 @@ def _people_map(options: argparse.Namespace) -> dict[str, str]:
     return split_map(parse_map(options.map))[1]
 
 
-def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: pd.DataFrame) -> tuple[pd.DataFrame | None, dict | None]:
-    """(real people, what each answered): of --human, of --survey, or of the people themselves if their file holds answers."""
+@dataclass(frozen=True, kw_only=True)
+class RealPeople:
+    """`frame` and `answers`: as `humans` and `human_answers` of `Material`, None without any. `lines`: what was read of them, and who is paired."""
+
+    frame: pd.DataFrame | None = None
+    answers: dict | None = None
+    lines: tuple[str, ...] = ()
+
+
+def real_people(options: argparse.Namespace, questionnaire: Questionnaire, people: pd.DataFrame) -> RealPeople:
+    """The real people of --human, of --survey, or the people themselves if their file holds answers; read, and told, before anybody is asked.
+
+    Raises: InputError for a file that cannot be read, and for fewer than two people with an answer.
+    """
+    lines: list[str] = []
     if options.human:
         if not options.people or options.people.startswith(CENSUS):
             check_map(_people_map(options), column_names(Path(options.human)))
-        humans = read_people(options.human, questionnaire=questionnaire, mapping=_people_map(options), need_cards=False).frame
+        given = read_people(options.human, questionnaire=questionnaire, mapping=_people_map(options), need_cards=False)
+        humans, lines = given.frame, reading_lines(replace(questionnaire, notes=(), not_used=()), given, who="real people")
         if not humans["own_answers"].notna().any():
             raise InputError(
                 f"--human {quoted(options.human, 80)}: no column is named as a question; the ids are {', '.join(list(questionnaire.bank)[:6])}, ..."
@@ -158,8 +180,22 @@ def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: p
         humans = people
     asked = humans[humans["own_answers"].notna()].reset_index(drop=True)
     if asked.empty:
-        return None, None
-    return asked, {p: json.loads(own) for p, own in zip(asked["persona_id"], asked["own_answers"], strict=True)}
+        return RealPeople()
+    own = {p: json.loads(said) for p, said in zip(asked["persona_id"], asked["own_answers"], strict=True)}
+    if items_with_options(questionnaire.items):
+        real_panel(questionnaire.items, asked, own)
+    lines.append(_pairing(asked, people))
+    print(*lines, sep="\n", flush=True)
+    return RealPeople(frame=asked, answers=own, lines=tuple(lines))
+
+
+def _pairing(asked: pd.DataFrame, people: pd.DataFrame) -> str:
+    """How many of the real people are simulated, too."""
+    both = int(asked["persona_id"].isin(people["persona_id"]).sum())
+    said = f"real people: {len(asked):,} with answers, {both:,} of them simulated too (the same persona_id), {len(asked) - both:,} not"
+    if both:
+        return said
+    return f"{said}. Nobody is paired: theirs are called {quoted(asked['persona_id'].iloc[0])}, ..., the simulated {quoted(people['persona_id'].iloc[0])}, ..."
 
 
 # --- the command ---------------------------------------------------------------------------------------------------------------------------------

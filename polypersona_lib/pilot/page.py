@@ -41,11 +41,15 @@ WORDS = (
 )  # fmt: skip
 
 
-def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "") -> Path:
-    """Write `pilot.html` and `tables/*.csv` into `folder`; returns the page's path. `source`: who was asked, in words."""
+def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "", real: Sequence[str] = ()) -> Path:
+    """Write `pilot.html` and `tables/*.csv` into `folder`; returns the page's path.
+
+    Args: source: who was asked, in words. real: what was read of the real people, and what was not.
+    """
     for name, table in (pilot.tables | {"findings": pilot.findings}).items():
         write_atomically(folder / "tables" / f"{name}.csv", csv_of(table))
-    write_atomically(folder / "pilot.html", rendered("pilot.html.j2", page_values(pilot, title=title, source=source), folder=Path(__file__).parent))
+    values = page_values(pilot, title=title, source=source) | {"real": list(real)}
+    write_atomically(folder / "pilot.html", rendered("pilot.html.j2", values, folder=Path(__file__).parent))
     return folder / "pilot.html"
 
 

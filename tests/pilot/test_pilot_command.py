@@ -135,3 +135,39 @@ def test_the_map_may_name_a_column_of_either_file(tmp_path, capsys):
     assert command.main([*given, "--map", "Question 1=open"]) == 0
     assert command.main([*given, "--map", "Question 9=open"]) == 2 and "no column 'Question 9'; did you mean 'Question 1'?" in capsys.readouterr().err
     assert command.main([*ASK, "--seed", "-1", "--out", str(tmp_path / "p")]) == 2 and "--seed must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        ("persona_id,weight,open\na,-1,Agree\nb,1,Agree\n", "is no weight"),
+        ("persona_id,weight,opne\na,1,Agree\nb,1,Agree\n", "no column is named as a question"),
+        ("persona_id,open\na,purple\nb,green\n", "real people: 0 gave an answer that is an option of a question"),
+    ],
+)
+def test_bad_real_answers_are_said_before_anybody_is_asked(tmp_path, capsys, content, said):
+    if content:
+        (tmp_path / "h.csv").write_text(content, encoding="utf-8")
+    assert command.main([*ASK, "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_what_is_not_read_of_the_real_answers_is_said_first_and_stands_on_the_page(tmp_path, capsys):
+    (tmp_path / "h.csv").write_text("persona_id,opne,open,visit\nr01,Agree,Agree,Yes\nr02,Agree,Agre,No\nx9,Agree,Disagree,Yes\n", encoding="utf-8")
+    people = tmp_path / "p.csv"
+    people.write_text("persona_id,age,gender,shoe_size\nr01,68,woman,38\nr02,72,man,44\nr03,20,man,43\nr04,33,woman,39\n", encoding="utf-8")
+    given = [*ASK, "--people", str(people), "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o"), "--changed", "0"]
+    assert command.main(given) == 0
+    printed, page = capsys.readouterr().out, (tmp_path / "o" / "pilot.html").read_text(encoding="utf-8")
+    lines = ["not used of the real people: 'opne' (", "the real people's own answers that are no option of their item: 'open' 1",
+             "real people: 3 with answers, 2 of them simulated too (the same persona_id), 1 not"]  # fmt: skip
+    for line in lines:
+        assert printed.index(line) < printed.index(" asked") and line.replace("'", "&#39;") in page
+    assert printed.count("not used of the people: 'shoe_size'") == 1 and printed.index("'shoe_size'") < printed.index(" asked")
+
+
+def test_strangers_are_told_apart_by_their_ids(asked, tmp_path, capsys):
+    (tmp_path / "h.csv").write_text("persona_id,open\nR_1,Agree\nR_2,Disagree\n", encoding="utf-8")
+    assert command.main(["--answers", str(asked), "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o")]) == 0
+    assert "Nobody is paired: theirs are called 'R_1', ..., the simulated 'r01', ..." in capsys.readouterr().out
