@@ -9,6 +9,7 @@ import pandas as pd
 
 from .. import rectification
 from ..people import human_baselines
+from ..resampling import interval
 from ..stats import compare_distributions
 from ..survey.distributions import bounded_interval
 from ..survey.sheet import Sheet
@@ -33,6 +34,9 @@ def common_sheets(panel: Panel, humans: Panel) -> tuple[Sheet, Sheet]:
 def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(a row a system with the mean over items, a row a system and item): system, [question_id,] alignment, lo, hi, n (people behind the answers).
 
+    The first also: over, over_lo, over_hi: alignment less that of the better of the two baselines, an interval of the paired difference (the baseline's own
+    distance from the people is as uncertain as the simulation's); NaN for baselines and samples.
+
     Systems: the simulation, `UNIFORM`, `MOST_FREQUENT`, as many real people as were simulated (mean of `RESAMPLES` samples, whose interval
     holds 95 % of single samples), `OTHER_HALF`. Other intervals resample the people compared with, and the simulated ones.
     Alignment is 1 - Wasserstein distance / range; options without an order count as listed.
@@ -50,7 +54,7 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
         f"{n} real people": (np.stack([human_baselines.people_resampled(half, other, n=n, seed=s).probs[0] for s in rng_seeds]), n),
         OTHER_HALF: (human_baselines.other_half(half, other).probs[:1], len(first)),
     }
-    whole, by_item = [], []
+    whole, by_item, all_draws = [], [], {}
     for system, (given, people) in rivals.items():
         samples = system == f"{n} real people"
         draws = _alignments(given, truth[:1] if samples else truth, half.sizes, answered)
@@ -59,7 +63,19 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
         by_item.append(pd.DataFrame({"system": system, "question_id": [q.id for q in half.items], "alignment": value, "lo": lo, "hi": hi, "n": people}))
         value, lo, hi = map(float, bounded_interval(np.nanmean(draws[:, answered], axis=1), half.n_units, (0, 1)))
         whole.append({"system": system, "alignment": value, "lo": lo, "hi": hi, "n": people, "items": int(answered.sum())})
+        all_draws[system] = draws[:, answered]
+    floor = all_draws[best_baseline(pd.DataFrame(whole))]
+    for line in whole:
+        if line["system"] in (panel.system, OTHER_HALF):
+            over = np.nanmean(all_draws[line["system"]] - floor, axis=1)
+            lo, hi = interval(over[1:], units=half.n_units)  # percentiles: a difference of distances has kinks, at which its spread says too little
+            line |= {"over": float(over[0]), "over_lo": float(min(lo, over[0])), "over_hi": float(max(hi, over[0]))}
     return pd.DataFrame(whole), pd.concat(by_item, ignore_index=True)
+
+
+def best_baseline(alignment: pd.DataFrame) -> str:
+    """The baseline without a model that comes nearer to the people, of the first table of `alignment_tables`."""
+    return str(alignment.set_index("system").loc[[UNIFORM, MOST_FREQUENT], "alignment"].idxmax())
 
 
 def _alignments(given: np.ndarray, truth: np.ndarray, sizes: np.ndarray, answered: np.ndarray) -> np.ndarray:
@@ -222,13 +238,13 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) 
     Args: alignment: the first table of `alignment_tables`. powered: `powered_means`, may be empty.
     """
     rows = alignment.set_index("system")
-    own, floors = rows.loc[system], rows.loc[[UNIFORM, MOST_FREQUENT], "alignment"]
-    floor, people = floors.max(), rows.loc[f"{int(own['n'])} real people", "alignment"]
-    better = "lies above" if own["lo"] > floor else "lies below" if own["hi"] < floor else "cannot be told from"
+    own, baseline = rows.loc[system], best_baseline(alignment)
+    floor, people = rows.loc[baseline, "alignment"], rows.loc[f"{int(own['n'])} real people", "alignment"]
+    better = "lies above" if own["over_lo"] > 0 else "lies below" if own["over_hi"] < 0 else "cannot be told from"
     gain = mean_gain(powered)
-    useful = own["lo"] > floor, gain >= GAIN
+    useful = own["over_lo"] > 0, gain >= GAIN
     opening = {(True, True): "Worth something here", (True, False): "Of little worth here", (False, True): "Worth something only beside real answers"}
-    stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({floors.idxmax()}, {floor:.3f}), "
+    stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({baseline}, {floor:.3f}), "
                 f"where {int(own['n'])} real people reach {people:.3f}")  # fmt: skip
     return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered)}."
 

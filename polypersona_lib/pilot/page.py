@@ -178,13 +178,14 @@ def _whole(pilot: Pilot) -> dict:
 def _people(tables: Mapping[str, pd.DataFrame]) -> dict:
     """The tables beside real people."""
     ends, powered = (
-        {"alignment": ("lo", "hi"), "error": ("lo", "hi"), "mean": ("lo", "hi"), "alone": ("alone_lo", "alone_hi")},
+        {"alignment": ("lo", "hi"), "over": ("over_lo", "over_hi"), "error": ("lo", "hi"), "mean": ("lo", "hi"), "alone": ("alone_lo", "alone_hi")},
         "No prediction-powered numbers.",
     )
     means = {"question_id": "Item", "system": "System", "alone": "Real people alone", "mean": "With the simulation", "simulated": "Simulation alone",
              "n": "Real people", "effective_n": "Effective sample size"}  # fmt: skip
     return {
-        "alignment": _from(tables.get("alignment"), {"system": "Answers", "alignment": "Alignment", "n": "People behind them", "items": "Items"}, "None.",
+        "alignment": _from(tables.get("alignment"), {"system": "Answers", "alignment": "Alignment", "over": "Less the best baseline", "n": "People behind them",
+                                                         "items": "Items"}, "None.",
                            intervals=ends, form=".3f"),
         "groups": _from(tables.get("groups"), {"variable": "Attribute", "group": "Group", "system": "System", "error": "Distance",
                                                "ignoring": "If everybody stood for the group", "n_simulated": "Simulated", "n_people": "Real", "note": "Note"},
