@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..resampling import bootstrap_means
+from ..resampling import resample
 from ..survey import reliability
 from ..survey.distributions import bounded_interval
 from ..survey.sheet import Sheet
@@ -206,7 +206,7 @@ def sensitivity(panel: Panel, changed: Panel, changes: pd.DataFrame, *, seed: in
     """Which attribute moves the answer: the same person with one attribute changed, paired. A row an attribute and item, then one of all items.
 
     Args: panel: answers of the people as they are. changed: of the changed ones. changes: persona_id (in `changed`), of (in `panel`), attribute.
-    Returns: system, attribute, question_id ("all items" at the end), moved (total variation distance of the two answers' probabilities, mean over people)
+    Returns: system, attribute, question_id ("all items" at the end), moved (total variation distance of the two answers' probabilities, weighted mean)
         with interval, shift (mean change on 0-1; its direction depends on which values were put in), n pairs. An item that no attribute moves does not read
         the card. With probabilities counted from few samples `moved` is above 0 by chance.
     """
@@ -228,10 +228,24 @@ def _moved(sheet: Sheet, people: pd.Series, attribute: str, distance: np.ndarray
     columns = [q.id for q in sheet.items]
     frame = pd.DataFrame(distance, columns=columns)
     frame["all items"] = frame.mean(axis=1)
-    means = bootstrap_means(frame, clusters=list(people), n_boot=BOOTSTRAPS, seed=seed)
-    moves = pd.DataFrame(shift, columns=columns).assign(**{"all items": np.nan}).mean()
-    return [{"attribute": attribute, "question_id": name, "moved": row["mean"], "lo": row["lo"], "hi": row["hi"], "shift": moves[name], "n": int(row["n"])}
-            for name, row in means.iterrows()]  # fmt: skip
+    moves = pd.DataFrame(shift, columns=columns).assign(**{"all items": np.nan})
+    place, lines = {p: i for i, p in enumerate(sheet.people)}, []
+    weights = np.ones(len(people)) if sheet.weights is None else sheet.weights[[place[p] for p in people]]
+    for name in frame:
+        moved, weighed = _weighted(frame[name], weights, people, seed), weights * moves[name].notna()
+        shifted = float((weighed * moves[name].fillna(0)).sum() / weighed.sum()) if weighed.any() else np.nan
+        ends = {"moved": float(moved["value"]), "lo": float(moved["lo"]), "hi": float(moved["hi"])}
+        lines.append({"attribute": attribute, "question_id": name, **ends, "shift": shifted, "n": moved["n"]})
+    return lines
+
+
+def _weighted(values: pd.Series, weights: np.ndarray, people: pd.Series, seed: int) -> dict:
+    """The weighted mean of the values that are known, with its interval over people (`resampling.resample`)."""
+    known = values.notna().to_numpy()
+    if not weights[known].any():
+        return {"value": np.nan, "lo": np.nan, "hi": np.nan, "n": int(known.sum())}
+    rows = np.column_stack([weights * values.fillna(0), weights])[known]
+    return resample(rows, lambda sums: sums[:, 0] / sums[:, 1], clusters=list(people[known]), n_boot=BOOTSTRAPS, seed=seed)
 
 
 def by_respondent(panel: Panel) -> pd.DataFrame:
