@@ -199,9 +199,9 @@ def _part(values: np.ndarray | None, rows: list[int], known: np.ndarray) -> np.n
 
 def _estimate(values: tuple, designs: dict, groups: list) -> dict | None:
     """One prediction-powered estimate and the labelled people's own; None with too few people, or clusters of them, for either."""
-    sizes = [len(values[0]), len(values[2])] if groups[0] is None else [min(g.sum(), (~g).sum()) for g in groups]
-    clusters = [len(np.unique(design.clusters)) for design in designs.values() if design.clusters is not None]
-    if min(*sizes, *clusters) < rectification.FEWEST:
+    sides = [np.ones((1, len(v)), dtype=bool) if g is None else np.stack([g, ~g]) for v, g in zip((values[0], values[2]), groups, strict=True)]
+    sizes = [side.sum() if d.clusters is None else len(np.unique(d.clusters[side])) for d, both in zip(designs.values(), sides, strict=True) for side in both]
+    if min(sizes) < rectification.FEWEST:
         return None
     if groups[0] is None:
         made = rectification.rectified_mean(*values, **designs)
@@ -242,8 +242,11 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) 
     floor, people = rows.loc[baseline, "alignment"], rows.loc[f"{int(own['n'])} real people", "alignment"]
     better = "lies above" if own["over_lo"] > 0 else "lies below" if own["over_hi"] < 0 else "cannot be told from"
     gain = mean_gain(powered)
-    useful = own["over_lo"] > 0, gain >= GAIN
-    opening = {(True, True): "Worth something here", (True, False): "Of little worth here", (False, True): "Worth something only beside real answers"}
+    useful = bool(own["over_lo"] > 0), bool(gain >= GAIN) if np.isfinite(gain) else None
+    opening = {
+        (True, True): "Worth something here", (True, False): "Of little worth here", (False, True): "Worth something only beside real answers",
+        (True, None): "Worth something as a stand-in here", (False, None): "Not worth anything as a stand-in here",
+    }  # fmt: skip
     stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({baseline}, {floor:.3f}), "
                 f"where {int(own['n'])} real people reach {people:.3f}")  # fmt: skip
     return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered)}."
@@ -251,7 +254,8 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) 
 
 def _beside(gain: float, powered: pd.DataFrame) -> str:
     if not np.isfinite(gain):
-        return "what it adds to real answers is unknown, because too few people were both asked and simulated"
+        why = "too few people were both asked and simulated" if powered.empty else "the people who were both asked and simulated gave the same answers"
+        return f"what it adds to real answers is unknown, because {why}"
     n = powered["n"].median()
     if gain < GAIN:
         return f"beside {n:.0f} real people it adds nothing (effective sample size {gain * n:.0f})"

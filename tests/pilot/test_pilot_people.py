@@ -142,3 +142,15 @@ def test_a_simulation_as_near_as_the_baseline_is_hardly_ever_told_from_it(monkey
         told += "cannot be told from" not in against.worth_sentence("sim", table, pd.DataFrame({"gain": []}))
         assert table.set_index("system")["over"].notna().sum() == 2
     assert told <= 6
+
+
+def test_an_unknown_gain_has_its_own_opening():
+    alignment = pd.DataFrame({"system": ["sim", against.UNIFORM, against.MOST_FREQUENT, "9 real people"], "alignment": [0.9, 0.8, 0.7, 0.95], "n": [9, 0, 9, 9],
+                              "over": [0.1, *[np.nan] * 3], "over_lo": [0.05, *[np.nan] * 3], "over_hi": [0.2, *[np.nan] * 3]})  # fmt: skip
+    nobody, same = pd.DataFrame({"gain": []}), pd.DataFrame({"gain": [np.nan], "n": [9]})
+    assert against.worth_sentence("sim", alignment, nobody).startswith("Worth something as a stand-in here: its alignment of 0.900 lies above")
+    below = alignment.assign(over_lo=-0.2, over_hi=-0.1)
+    said = against.worth_sentence("sim", below, same)
+    assert said.startswith("Not worth anything as a stand-in here") and said.endswith(
+        "is unknown, because the people who were both asked and simulated gave the same answers."
+    )
