@@ -61,13 +61,13 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
         draws = np.concatenate([draws.mean(0, keepdims=True), draws]) if samples else draws
         value, lo, hi = bounded_interval(draws, half.n_units, (0, 1))
         by_item.append(pd.DataFrame({"system": system, "question_id": [q.id for q in half.items], "alignment": value, "lo": lo, "hi": hi, "n": people}))
-        value, lo, hi = map(float, bounded_interval(np.nanmean(draws[:, answered], axis=1), half.n_units, (0, 1)))
+        value, lo, hi = map(float, bounded_interval(_over_items(draws[:, answered]), half.n_units, (0, 1)))
         whole.append({"system": system, "alignment": value, "lo": lo, "hi": hi, "n": people, "items": int(answered.sum())})
         all_draws[system] = draws[:, answered]
     floor = all_draws[best_baseline(pd.DataFrame(whole))]
     for line in whole:
         if line["system"] in (panel.system, OTHER_HALF):
-            over = np.nanmean(all_draws[line["system"]] - floor, axis=1)
+            over = _over_items(all_draws[line["system"]] - floor)
             lo, hi = interval(over[1:], units=half.n_units)  # percentiles: a difference of distances has kinks, at which its spread says too little
             line |= {"over": float(over[0]), "over_lo": float(min(lo, over[0])), "over_hi": float(max(hi, over[0]))}
     return pd.DataFrame(whole), pd.concat(by_item, ignore_index=True)
@@ -83,6 +83,13 @@ def _alignments(given: np.ndarray, truth: np.ndarray, sizes: np.ndarray, answere
     given, truth = np.broadcast_arrays(given, truth)
     known = answered & np.isfinite(given).all(-1) & np.isfinite(truth).all(-1)
     return np.where(known, compare_distributions(np.nan_to_num(given), np.nan_to_num(truth), sizes)["alignment"], np.nan)
+
+
+def _over_items(draws: np.ndarray) -> np.ndarray:
+    """Mean over the items that are known in each draw, (draws, items) -> (draws,); NaN for a draw without any."""
+    known = np.isfinite(draws)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, draws, 0).sum(1) / known.sum(1)
 
 
 def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
@@ -121,8 +128,8 @@ def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed:
                 lines.append(about | {"note": "too few"})
                 continue
             means = [mean_draws(weights * within, values) for (values, weights, _), within in zip(parts, inside, strict=True)]
-            error, lo, hi = map(float, bounded_interval(np.nanmean(np.abs(means[0] - means[1]), axis=1), min(i.sum() for i in inside), (0, 1)))
-            ignoring = float(np.nanmean(np.abs(everybody[0] - means[1][0])))
+            error, lo, hi = map(float, bounded_interval(_over_items(np.abs(means[0] - means[1])), min(i.sum() for i in inside), (0, 1)))
+            ignoring = float(_over_items(np.abs(everybody[:1] - means[1][:1]))[0])
             lines.append(about | {"error": error, "lo": lo, "hi": hi, "ignoring": ignoring, "note": ""})
     return pd.DataFrame(lines, columns=["system", "variable", "group", "n_simulated", "n_people", "error", "lo", "hi", "ignoring", "note"])
 
@@ -200,7 +207,10 @@ def _part(values: np.ndarray | None, rows: list[int], known: np.ndarray) -> np.n
 def _estimate(values: tuple, designs: dict, groups: list) -> dict | None:
     """One prediction-powered estimate and the labelled people's own; None with too few people, or clusters of them, for either."""
     sides = [np.ones((1, len(v)), dtype=bool) if g is None else np.stack([g, ~g]) for v, g in zip((values[0], values[2]), groups, strict=True)]
-    sizes = [side.sum() if d.clusters is None else len(np.unique(d.clusters[side])) for d, both in zip(designs.values(), sides, strict=True) for side in both]
+    sizes = []
+    for design, both in zip(designs.values(), sides, strict=True):
+        counted = both if design.weights is None else both & (design.weights > 0)
+        sizes += [side.sum() if design.clusters is None else len(np.unique(design.clusters[side])) for side in counted]
     if min(sizes) < rectification.FEWEST:
         return None
     if groups[0] is None:

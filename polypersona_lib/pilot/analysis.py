@@ -81,9 +81,13 @@ def _everybody(material: Material) -> pd.DataFrame:
 
 
 def real_panel(items: tuple, humans: pd.DataFrame | None, own: Mapping[str, Mapping] | None) -> Panel | None:
-    """The real people of a `Material` as a panel; None without them. Raises InputError if fewer than two gave an answer that can be read."""
+    """The real people of a `Material` as a panel, without those whose weight is 0; None without any.
+
+    Raises: InputError if fewer than two gave an answer that can be read.
+    """
     if humans is None or not own:
         return None
+    humans = humans[humans["weight"].isna() | (humans["weight"] > 0)] if humans["weight"].any() else humans
     panel = human_panel(own, items, humans, system="real people")
     if (there := int(panel.sheet.answered.any(axis=1).sum())) < 2:
         raise InputError(

@@ -184,6 +184,8 @@ def real_people(options: argparse.Namespace, questionnaire: Questionnaire, peopl
     own = {p: json.loads(said) for p, said in zip(asked["persona_id"], asked["own_answers"], strict=True)}
     if items_with_options(questionnaire.items):
         real_panel(questionnaire.items, asked, own)
+    if nothing := int((asked["weight"] == 0).sum()):
+        lines.append(f"real people: {nothing:,} have the weight 0 and count nowhere")
     lines.append(_pairing(asked, people))
     print(*lines, sep="\n", flush=True)
     return RealPeople(frame=asked, answers=own, lines=tuple(lines))

@@ -109,6 +109,8 @@ def _sheet(probs: np.ndarray, closed: list, people: pd.DataFrame, truth: np.ndar
     for name, values in known.items():
         if values.isna().any():
             raise InputError(f"{values.isna().sum():,} of {len(values):,} people have no {name}: give everybody one, or drop the column")
+    if "weight" in known and (there := int((known["weight"].astype(float) > 0).sum())) < min(2, len(people)):
+        raise InputError(f"{there:,} of {len(people):,} people have a weight above 0: two or more are needed, or drop the column weight")
     return Sheet(
         people=tuple(people["persona_id"]), items=items, probs=probs, truth=truth, theta=np.full((len(people), len({i.construct for i in items})), np.nan),
         weights=known["weight"].to_numpy(dtype=float) if "weight" in known else None,

@@ -8,8 +8,10 @@ import pandas as pd
 import planted_survey as planted
 import pytest
 
+from polypersona_lib.errors import InputError
 from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.pilot import against_people as against
+from polypersona_lib.pilot.analysis import Material, run_pilot
 from polypersona_lib.pilot.panel import Panel, attributes_of, human_panel, read_panel
 
 
@@ -154,3 +156,20 @@ def test_an_unknown_gain_has_its_own_opening():
     assert said.startswith("Not worth anything as a stand-in here") and said.endswith(
         "is unknown, because the people who were both asked and simulated gave the same answers."
     )
+
+
+@pytest.mark.parametrize(("count", "weight"), [(2, [None] * 2), (12, [1.0, 0.0, 0.0] * 4)])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_two_people_and_weights_of_zero_give_numbers_without_warnings(count, weight):
+    items, people = planted.questionnaire(), planted.people_frame(count).assign(weight=weight)
+    answers = planted.answers_of(planted.table_answerer(), items, people)
+    own = {p: {item.id: planted.AGREE[(k + j) % 5] for j, item in enumerate(items)} for k, p in enumerate(people["persona_id"])}
+    made = run_pilot(Material(items=items, people=people, answers=answers, humans=people, human_answers=own))
+    real = made.tables["items"].query("system == 'real people'")
+    assert set(real["n"]) == {2 if count == 2 else 4} and np.isfinite(made.tables["alignment"]["alignment"]).all()
+
+
+def test_weights_that_leave_one_person_are_refused():
+    people = planted.people_frame(3).assign(weight=[1.0, 0.0, 0.0])
+    with pytest.raises(InputError, match="1 of 3 people have a weight above 0"):
+        read_panel(planted.answers_of(planted.table_answerer(), planted.questionnaire()[:1], people), planted.questionnaire()[:1], people)
