@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ class Material:
         items: of the questionnaire, other wordings among them. people: `PEOPLE_COLUMNS`. answers: `ANSWER_COLUMNS`, of one system or more.
         changed_answers, changes: answers of people with one attribute changed, and who they are (persona_id, of, attribute); None if nobody was asked.
         humans, human_answers: real people (as `people`), and persona_id -> item id -> what they answered; None without them.
-        difference: what is to be seen, on a scale of 0 to 1.
+        difference: what is to be seen, on a scale of 0 to 1. labels: system -> its name for readers, where it is another one.
     """
 
     items: tuple
@@ -37,6 +37,7 @@ class Material:
     human_answers: Mapping[str, Mapping] | None = None
     difference: float = 0.1
     seed: int = 42
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,17 @@ class Pilot:
     tables: dict[str, pd.DataFrame]
     findings: pd.DataFrame
     worth: dict[str, str] = field(default_factory=dict)
+
+    def labelled(self) -> Pilot:
+        """The same for readers: systems by their names (`Material.labels`), so that a small twin is not taken for the model it is called after."""
+        names = self.material.labels
+
+        def named(table: pd.DataFrame) -> pd.DataFrame:
+            return table.assign(**{c: [names.get(s, s) for s in table[c]] for c in ("system", "compared") if c in table})
+
+        tables = {name: named(table) for name, table in self.tables.items()}
+        worth = {names.get(system, system): sentence for system, sentence in self.worth.items()}
+        return Pilot(material=replace(self.material, answers=named(self.material.answers)), tables=tables, findings=named(self.findings), worth=worth)
 
 
 def run_pilot(material: Material) -> Pilot:

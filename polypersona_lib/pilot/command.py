@@ -12,11 +12,11 @@ import pandas as pd
 from ..ask.asking import ASK_MODES, WANTED, AskPlan, check_seed
 from ..ask.command import CENSUS, ask_systems, people_of, plan_of, reading_lines
 from ..ask.output import write_output
-from ..ask.shards import open_folder
+from ..ask.shards import PLAN, open_folder
 from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, one_line, quoted
-from ..files import replacing
+from ..files import read_json, replacing
 from ..intake.column_map import check_map, parse_map, split_map
 from ..intake.people_file import People, column_names, read_people
 from ..intake.questionnaire_file import read_questionnaire
@@ -28,6 +28,7 @@ from .human_survey import survey_people, survey_questionnaire
 from .page import write_pilot
 from .panel import items_with_options
 from .plan import CHANGED, changed_people, with_paraphrases
+from .scale_measures import yes_first
 
 ASKED, CHANGED_FOLDER, CHANGES = "ask", "ask_changed", "changes.parquet"
 MOST_FINDINGS = 12  # that are printed; the page has all
@@ -36,24 +37,36 @@ MOST_FINDINGS = 12  # that are printed; the page has all
 def report_of(options: argparse.Namespace) -> Path:
     """Ask (or read what was asked), measure, write the page. Returns the page's path. Raises InputError."""
     out = Path(options.out).expanduser()
+    _check_folder(out)
     if options.answers:
         folder = _ask_folder(Path(options.answers).expanduser())
         questionnaire, people, answers = read_asked(folder)
-        real = real_people(options, questionnaire, people)
     else:
-        questionnaire, asked = _given(options)
-        real = real_people(options, questionnaire, asked.frame)
-        folder = _ask(options, out, questionnaire, asked)
+        questionnaire, given = _given(options)
+        people = given.frame
+    notes, real = _descending(questionnaire), real_people(options, questionnaire, people)
+    if not options.answers:
+        folder = _ask(options, out, questionnaire, given)
         questionnaire, people, answers = read_asked(folder)
-    material = Material(items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people),
-                        humans=real.frame, human_answers=real.answers, difference=options.difference, seed=options.seed)  # fmt: skip
+    material = Material(
+        items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people), humans=real.frame,
+        human_answers=real.answers, difference=options.difference, seed=options.seed, labels=_labels(folder, answers),
+    )  # fmt: skip
     pilot = run_pilot(material)
-    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.", real=real.lines)
+    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.", notes=[*notes, *real.lines])
     _say(pilot, page)
     return page
 
 
 # --- what was asked ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _check_folder(out: Path) -> None:
+    """Raises InputError for a folder with files of which none is a pilot's."""
+    if out.is_file():
+        raise InputError(f"{out}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in ("pilot.html", f"{ASKED}/{PLAN}")):
+        raise InputError(f"{out}: holds other files; name a new folder with --out")
 
 
 def _ask_folder(given: Path) -> Path:
@@ -74,6 +87,13 @@ def read_asked(folder: Path) -> tuple[Questionnaire, pd.DataFrame, pd.DataFrame]
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / name}: cannot be read ({one_line(error)[:120]}); ask again into another folder") from None
     return questionnaire, *frames
+
+
+def _labels(folder: Path, answers: pd.DataFrame) -> dict[str, str]:
+    """System -> its name for readers, as the record of the folder has it; {} without a record."""
+    record = read_json(folder / "record.json")
+    systems, labels = list(record.get("models", ())) or list(dict.fromkeys(answers["system"])), list(record.get("systems", ()))
+    return dict(zip(systems, labels, strict=True)) if len(systems) == len(set(labels)) == len(labels) else {}
 
 
 def _changed(folder: Path, people: pd.DataFrame) -> dict:
@@ -150,6 +170,18 @@ def _people_map(options: argparse.Namespace) -> dict[str, str]:
     return split_map(parse_map(options.map))[1]
 
 
+def _descending(questionnaire: Questionnaire) -> list[str]:
+    """A line on items whose options run from agreement to disagreement; it is printed, too."""
+    ids = [item.id for item in questionnaire.items if getattr(item, "ordered", True) is not False and yes_first(item)]
+    if not ids:
+        return []
+    named = ", ".join(map(quoted, ids[:6])) + ", ..." * (len(ids) > 6)
+    where = f"{len(ids):,} of {len(questionnaire.items):,} items ({named})"
+    line = f"options run from agreement to disagreement in {where}: the first counts as the lowest, so a high mean is disagreement"
+    print(line)
+    return [line]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RealPeople:
     """`frame` and `answers`: as `humans` and `human_answers` of `Material`, None without any. `lines`: what was read of them, and who is paired."""
@@ -205,6 +237,7 @@ def _pairing(asked: pd.DataFrame, people: pd.DataFrame) -> str:
 
 def _say(pilot: Pilot, page: Path) -> None:
     """What the page says first."""
+    pilot = pilot.labelled()
     for sentence in pilot.worth.values():
         print(sentence)
     for row in pilot.findings.head(MOST_FINDINGS).itertuples():
@@ -242,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _HELP = """the folder holds pilot.html, tables/*.csv and the answers (ask/, ask_changed/).
 columns that say more about an instrument: construct, key, battery, variant, negated,
-  paraphrases. the same persona_id in --people and --human pairs real and simulated answers.
+  paraphrases. options: the lowest first. the same persona_id in --people and --human pairs real and simulated answers.
 """
 
 

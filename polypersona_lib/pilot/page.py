@@ -40,15 +40,23 @@ WORDS = (
     ("Reading ease", "Flesch's formula: 100 is easy, 0 is hard. Syllables are estimated by groups of vowels; English only."),
 )  # fmt: skip
 
+TABLES = frozenset(
+    "acquiescence alignment alignment_by_item counts findings gaps grids groups items people_needed powered_differences powered_means respondents "
+    "scale_items scales sensitivity shares wording wording_error_rates wordings".split()
+)
 
-def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "", real: Sequence[str] = ()) -> Path:
+
+def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "", notes: Sequence[str] = ()) -> Path:
     """Write `pilot.html` and `tables/*.csv` into `folder`; returns the page's path.
 
-    Args: source: who was asked, in words. real: what was read of the real people, and what was not.
+    Args: source: who was asked, in words. notes: what was read of the questionnaire and the real people, and what was not.
     """
-    for name, table in (pilot.tables | {"findings": pilot.findings}).items():
+    made = pilot.tables | {"findings": pilot.findings}
+    for name in TABLES - made.keys():  # of an earlier pilot in this folder: beside the new page it would be taken for this one's
+        (folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
+    for name, table in made.items():
         write_atomically(folder / "tables" / f"{name}.csv", csv_of(table))
-    values = page_values(pilot, title=title, source=source) | {"real": list(real)}
+    values = page_values(pilot.labelled(), title=title, source=source) | {"notes": list(notes)}
     write_atomically(folder / "pilot.html", rendered("pilot.html.j2", values, folder=Path(__file__).parent))
     return folder / "pilot.html"
 
@@ -74,7 +82,8 @@ def page_values(pilot: Pilot, *, title: str, source: str = "") -> dict:
         "title": title, "lead": f"{said}{humans}. {source}".strip(), "cannot": CANNOT, "worth": pilot.worth,
         "contents": [("worth", "What it was worth"), ("look", "What needs a second look"), ("whole", "As a whole"), ("items", "Item by item"),
                      ("rates", "Error rates"), ("words", "Words")],
-        "items": items, "findings": _flags(pilot.findings[pilot.findings["question_id"] == ""], rates), "whole": _whole(pilot), "words": WORDS,
+        "items": items, "named": sum(bool(item["flags"]) for item in items),
+        "findings": _flags(pilot.findings[pilot.findings["question_id"] == ""], rates), "whole": _whole(pilot), "words": WORDS,
         "held_out": len(labelled_items("test")), "powered_note": _powered_note(tables), "made": f"Made by polypersona_lib pilot from {title}. {CANNOT[0]}",
         "item_note": f"“People needed” is each of two groups' size for a difference of {material.difference:g} of the scale to be seen in {POWER:.0%} of "
                      f"studies (two-sided t test, {ALPHA:.0%}), times the design effect; “at most” if half choose one end and half the other.",

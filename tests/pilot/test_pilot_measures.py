@@ -231,3 +231,27 @@ def test_a_changed_attribute_counts_people_by_their_weights():
     plain, weighted = (scale_measures.sensitivity(likert_panel(before, weight=w), changed, changes).set_index("question_id") for w in (None, weight))
     assert weighted["moved"].tolist() == pytest.approx((plain["moved"] * 4 * 0.75).tolist()) and plain.loc["q", "shift"] == pytest.approx(0.15)
     assert weighted.loc["q", "shift"] == pytest.approx(0.6 * 18 / 24) and set(weighted["n"]) == {8}
+
+
+@pytest.mark.parametrize(("options", "first"), [(planted.AGREE, False), (planted.AGREE[::-1], True), (("Yes", "No"), True), (("No", "Yes"), False),
+                                                (("Never", "Always"), False), (("Not at all", "Disagree"), False)])  # fmt: skip
+def test_the_labels_say_which_end_agrees(options, first):
+    item = Item(id="q", text="Well?", kind="likert", labels=tuple(options))
+    assert scale_measures.yes_first(item) == first
+
+
+@pytest.mark.parametrize(("labels", "seen"), [(planted.AGREE, -0.5), (planted.AGREE[::-1], -0.5)])
+def test_disagreement_with_everything_is_no_yes_whatever_the_order_of_the_options(labels, seen):
+    items = [planted.agree_item("a", "Open?", variant="v"), planted.agree_item("b", "Closed?", variant="v", negated=True)]
+    items = [replace(item, labels=labels) for item in items]
+    own = {f"p{i}": {"a": "Strongly disagree", "b": "Strongly disagree"} for i in range(9)}
+    table = scale_measures.acquiescence_table(human_panel(own, items, pd.DataFrame({"persona_id": list(own)})))
+    assert table["acquiescence"].tolist() == [seen, seen] and not table["acquiescent"].any()
+
+
+def test_an_item_that_hangs_together_with_nothing_has_no_wrong_key():
+    """A correlation a little below 0, and exactly known: below 0 it is, and no reason to doubt a key."""
+    near = np.array([[[1, 0.5, -0.03], [0.5, 1, -0.03], [-0.03, -0.03, 1]]]).repeat(9, axis=0)
+    assert scale_measures._keyed_wrong(near, 100) == set()
+    against = np.array([[[1, 0.5, -0.3], [0.5, 1, -0.3], [-0.3, -0.3, 1]]]).repeat(9, axis=0)
+    assert scale_measures._keyed_wrong(against, 100) == {2}

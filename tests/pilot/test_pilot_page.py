@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -141,3 +142,9 @@ def test_no_table_overwrites_what_another_one_says_of_an_item(pilot):
     assert row[1:] == [f"{needed[column['name']]:,.0f}" for column in cells["columns"][1:]] and needed.min() > 50
     with pytest.raises(ValueError, match="say people of one item: rename a column of gaps"):
         pilot_page._numbers("trust1", pilot.tables | {"gaps": pilot.tables["gaps"].rename(columns={"people_mean": "people"})})
+
+
+def test_a_page_without_an_objection_to_the_whole_says_where_the_others_stand(pilot, tmp_path):
+    own = pilot.findings[pilot.findings["question_id"] != ""]
+    text = Page(write_pilot(replace(pilot, findings=own), tmp_path, title="t").read_text(encoding="utf-8")).text
+    assert f"No detector objects to the questionnaire as a whole; {own['question_id'].nunique()} of 13 items are named in their own sections below." in text

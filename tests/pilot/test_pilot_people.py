@@ -97,6 +97,7 @@ def test_attributes_are_groups_and_never_names_or_words():
     frame = pd.DataFrame({"persona_id": [f"p{i}" for i in range(41)], "card": [*map(json.dumps, cards), json.dumps("a person in words")]})
     made = attributes_of(frame)
     assert list(made) == ["age", "sex", "same"] and made.loc["p40"].tolist() == ["not said"] * 3 and made["age"].nunique() == 4
+    assert set(made["age"]) == {"20–33", "34–46", "47–59", "not said"}
 
 
 def test_intervals_beside_real_people_count_whole_households(real):
