@@ -18,7 +18,7 @@ from .panel import Panel
 
 FEWEST_IN_GRID = 4  # items with one list of options, from which on the same option down the list says something
 BY_CHANCE = 0.01  # a respondent who would answer like this more often by chance is not named
-AGAINST = 0.1  # item-rest correlation below minus this, from which on a key is doubted: one near 0 says that an item hangs together with nothing
+RUNS_AGAINST = 0.1  # item-rest correlation below minus this, from which on a key is doubted: one near 0 says that an item hangs together with nothing
 _YES, _NO = re.compile(r"(?:(?:strongly|fully|totally|completely) )?agree\b|(?:yes|true)\b", re.I), re.compile(r".*\bdisagree\b|(?:no|false)\b", re.I)
 ACQUIESCENT = 0.05  # of the scale: agreement with an item and its negation together, above the middle
 
@@ -157,7 +157,7 @@ def scale_tables(panel: Panel, *, seed: int = 42) -> tuple[pd.DataFrame, pd.Data
 
     Returns: first system, construct, items, reversed, n, left_out, alpha with alpha_lo and alpha_hi, omega. Then system, construct, question_id, key,
         item_rest (correlation of the item with the sum of the others) with interval, alpha_without (alpha of the others), keyed_wrong: its correlation is
-        below -`AGAINST`, clearly below 0 (interval), and so it stays when worse items of the scale are turned first.
+        below -`RUNS_AGAINST`, clearly below 0 (interval), and so it stays when worse items of the scale are turned first.
     """
     weights, summary, lines = panel.sheet.draws(n_boot=BOOTSTRAPS, seed=seed), [], []
     mean, var = panel.sheet.positions()
@@ -205,7 +205,7 @@ def _keyed_wrong(covariance: np.ndarray, units: int) -> set[int]:
         if not np.isfinite(value).any():
             break
         worst = int(np.nanargmin(value))
-        if not (value[worst] < -AGAINST and hi[worst] < 0) or worst in wrong:
+        if not (value[worst] < -RUNS_AGAINST and hi[worst] < 0) or worst in wrong:
             break
         wrong.add(worst)
         turned[:, worst], turned[:, :, worst] = -turned[:, worst], -turned[:, :, worst]

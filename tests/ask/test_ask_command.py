@@ -243,3 +243,11 @@ def test_the_next_command_is_one_that_works(files, capsys):
     assert ask(files, "--out", f"{files}/bare") == 0
     assert f"next: python -m polypersona_lib pilot --answers {files}/bare" in capsys.readouterr().out
     assert main(["pilot", "--answers", f"{files}/bare", "--out", f"{files}/report"]) == 0
+
+
+def test_score_says_that_it_does_not_weigh(files, capsys):
+    assert ask(files) == 0 and main(["score", f"{files}/out"]) == 0
+    assert "weights: the people have some, and no score uses them" in " ".join(capsys.readouterr().out.split())
+    (files / "p.csv").write_text("id,age,gender,trust\na,20,man,1\nb,30,woman,2\n")
+    assert ask(files, "--out", f"{files}/bare") == 0 and main(["score", f"{files}/bare"]) == 0
+    assert "weights:" not in capsys.readouterr().out
