@@ -48,7 +48,7 @@ def rectified_mean(truth, predicted, others, *, design: Design = SIMPLE, design_
         others: what it said of people who were not asked, from the same population, shape (..., N). Leading axes are separate estimates.
         design, design_others: how both groups were drawn. power: of the simulator, 0 (the labelled people alone) or more; None estimates it.
     Returns: `value`, `lo`, `hi`, `se`, `power`, `alone` and `se_alone` (the labelled people without the simulator), `effective_n` (how many labelled people
-        alone would have this standard error), shape (...) each, and `n`, `n_others`.
+        alone would have this standard error; NaN if they all say the same), shape (...) each, and `n`, `n_others`.
     Raises: InputError for too few people, lengths that differ, what is no number, or weights that are none.
     """
     return _rectified(truth, predicted, others, (design, design_others), (None, None), power)
@@ -57,7 +57,10 @@ def rectified_mean(truth, predicted, others, *, design: Design = SIMPLE, design_
 def rectified_difference(
     truth, predicted, others, *, group, group_others, design: Design = SIMPLE, design_others: Design = SIMPLE, power: float | None = None
 ) -> dict:
-    """The mean of a group minus that of everybody else; otherwise as `rectified_mean`. Args: group, group_others: who is in it, bool, (n,) and (N,)."""
+    """The mean of a group minus that of everybody else; otherwise as `rectified_mean`. Args: group, group_others: who is in it, bool, (n,) and (N,).
+
+    Each side has its own m / (m - 1), and the interval the degrees of freedom of Welch and Satterthwaite: a small group is covered as often as a large one.
+    """
     return _rectified(truth, predicted, others, (design, design_others), (group, group_others), power)
 
 
@@ -88,9 +91,12 @@ def _rectified(truth, predicted, others, designs, groups, power, *, shared: bool
     error = own - power[..., None] * said
     variance, units = _covariance(error, error, designs[0])
     se, value = np.sqrt(variance + power**2 * spread_others), mean - power * (guess - guess_others)
-    half = stats.t.ppf((1 + LEVEL) / 2, max(units - 2, 1)) * se
+    freedom = max(units - 2, 1)
+    if groups[0] is not None:
+        freedom = _welch([(error, designs[0], groups[0], 2), (power[..., None] * said_others, designs[1], groups[1], 1)])
+    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * se
     with np.errstate(invalid="ignore", divide="ignore"):
-        effective = np.where(se > 0, truth.shape[-1] * alone[0] / se**2, np.inf)
+        effective = np.where(alone[0] > (1e-9 * (1 + np.abs(mean))) ** 2, np.where(se > 0, truth.shape[-1] * alone[0] / se**2, np.inf), np.nan)
     return {
         "value": value, "lo": value - half, "hi": value + half, "se": se, "power": power, "alone": mean, "se_alone": np.sqrt(alone[0]),
         "effective_n": effective, "n": truth.shape[-1], "n_others": others.shape[-1],
@@ -106,7 +112,24 @@ def _parts(values: np.ndarray, design: Design, group, name: str) -> tuple[np.nda
     if inside.shape != weights.shape or min((weights[inside] > 0).sum(), (weights[~inside] > 0).sum()) < 2:
         raise InputError(f"{name}: a difference needs two people or more with a weight on both sides, and one entry for each of {len(weights)} people")
     (mean_in, part_in), (mean_out, part_out) = _mean(values, weights * inside), _mean(values, weights * ~inside)
-    return mean_in - mean_out, part_in - part_out
+    whole = _drawn(weights >= 0, design)  # `_covariance` takes whole / (whole - 1) for both sides together
+    own = [np.sqrt(m / (m - 1) * (whole - 1) / whole) for m in (_drawn((weights > 0) & side, design) for side in (inside, ~inside))]
+    return mean_in - mean_out, own[0] * part_in - own[1] * part_out
+
+
+def _drawn(people: np.ndarray, design: Design) -> int:
+    """How many people, or clusters of them, are among `people` (bool); at least 2, so that one alone has a spread of 0 and no infinite one."""
+    return max(2, int(people.sum()) if design.clusters is None else len(set(np.asarray(design.clusters)[people].astype(str).tolist())))
+
+
+def _welch(sides: list[tuple]) -> np.ndarray:
+    """Degrees of freedom of a sum of variances, (...): sides are (parts, design, group, what is taken from the number of people or clusters of each side)."""
+    total, squares = 0.0, 0.0
+    for parts, design, group, lost in sides:
+        for inside in (np.asarray(group, dtype=bool), ~np.asarray(group, dtype=bool)):
+            variance, size = _covariance(parts * inside, parts * inside, design)[0], _drawn(inside & (design.weight(len(inside)) > 0), design)
+            total, squares = total + variance, squares + variance**2 / max(size - lost, 1)
+    return np.where(squares > 0, total**2 / np.where(squares > 0, squares, 1), 1)
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

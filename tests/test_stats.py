@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -267,3 +268,21 @@ def test_agreement_on_answers_of_people_is_that_of_other_packages():
         found = resampling.bootstrap_kappa(answers[a], answers[b], n_boot=200)  # from counts; `quadratic_kappa` is scikit-learn's
         assert found["mean"] == pytest.approx(wanted, abs=1e-6) and found["lo"] < wanted < found["hi"]
         assert resampling.quadratic_kappa(answers[a], answers[b]) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("people", [2, 3, 4])
+def test_two_to_four_people_are_covered_as_often_as_many(people):
+    """Percentiles end at the largest value and cover 50, 75 and 88 times in 100."""
+    values = np.random.default_rng(people).normal(size=(people, 2000))
+    found = resampling.bootstrap_means(values, n_boot=400)
+    assert 0.93 <= ((found["lo"] <= 0) & (found["hi"] >= 0)).mean() <= 0.97
+    half = scipy_stats.t.ppf(0.975, people - 1) * values.std(axis=0, ddof=1) / np.sqrt(people)
+    assert (found["hi"] - found["lo"]).mean() / 2 == pytest.approx(half.mean(), rel=0.06)
+
+
+def test_two_people_who_agree_have_an_interval_without_width_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draws = np.array([[0.5, 1.0], [0.5, 2.0], [0.5, 3.0]])
+        ends = [resampling.interval(draws, units=2, around=around) for around in (None, draws[0])]
+    assert all(end[:, 0].tolist() == [0.5, 0.5] and np.isfinite(end).all() for end in ends)

@@ -20,7 +20,7 @@ from ..models.answer_budget import Budget, add_limits, read_limits
 from ..progress import track
 from ..prompts.chat import PROMPT_VERSION
 from .asking import ASK_MODES, WANTED, AskPlan, ask_people
-from .output import write_output
+from .output import input_lines, write_output
 from .ray_engine import RayOptions, ask_on_ray, import_ray, ray_options
 from .scale_shards import write_scaled
 from .shards import SHARD_PEOPLE, answers_in_parts, asked_line, blocks, open_folder
@@ -125,8 +125,8 @@ def run_ask(options: argparse.Namespace) -> Path:
     workers = ready_engine(options)
     goes_on = open_folder(out, record)
     print(f"{len(questionnaire.items)} questions, {len(people.frame):,} people, {plan.repeats} x; {'goes on in' if goes_on else 'writes to'} {out}", flush=True)
-    for line in reading_lines(questionnaire, people):
-        print(line)
+    read = reading_lines(questionnaire, people)
+    print(*read, sep="\n", end="\n" if read else "", flush=True)
 
     if workers is None:
         answers = ask_systems(out, questionnaire, people, systems, plan, size=options.block)
@@ -135,8 +135,9 @@ def run_ask(options: argparse.Namespace) -> Path:
         told = ask_on_ray(out, questionnaire, people.frame, systems, plan, size=options.block, budget=budget, options=workers)
         whole = record | record_of(questionnaire, people, systems, budget) | {"ray": asdict(workers)}
         lines = write_scaled(out, questionnaire, people, whole, told, size=options.block)
-    print("\n".join(lines))
-    print(f"answers: {out}; next: python -m polypersona_lib score {out}")
+    print("\n".join(line for line in lines if line not in read))
+    scored = people.frame["own_answers"].notna().any()  # score compares with the people's own answers
+    print(f"answers: {out}; next: python -m polypersona_lib {'score' if scored else 'pilot --answers'} {out}")
     return out
 
 
@@ -164,14 +165,14 @@ def record_of(questionnaire: Questionnaire, people: People, systems: list[Who], 
     }  # fmt: skip
 
 
-def reading_lines(questionnaire: Questionnaire, people: People) -> list[str]:
-    """What was recognised, in at most a few lines."""
+def reading_lines(questionnaire: Questionnaire, people: People, *, who: str = "people") -> list[str]:
+    """What was recognised, and what is not used or cannot be read, in at most a few lines. `who`: the people, in words."""
     lines = []
-    for what, notes in (("questions", questionnaire.notes), ("people", people.notes)):
+    for what, notes in (("questions", questionnaire.notes), (who, people.notes)):
         if notes:
             shown = "; ".join(f"{note} ({n:,} x)" for note, n in notes[:8])
             lines.append(f"{what}: {shown}" + (f"; and {len(notes) - 8} more (record.json)" if len(notes) > 8 else ""))
-    return lines
+    return lines + input_lines(questionnaire, people, who=who)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _HELP = """a second call with the same options goes on where the first one stopped.
 columns of questions: id, text, kind (yes_no, likert, agreement, single, multiple, rating,
-  number, ranking, open), options ("No|Yes", "1=No|2=Yes", "0-10", a usual scale), codes,
+  number, ranking, open), options, lowest first ("No|Yes", "1=No|2=Yes", "0-10", a usual scale), codes,
   battery, construct, key or reversed, negated, variant, asked_if, domain, least, most
 columns of people: persona_id, persona (a text), age, gender, education, occupation, ...,
   weight, unit; a column named as a question holds the person's own answers

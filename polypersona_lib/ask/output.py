@@ -85,14 +85,20 @@ def missing_lines(told: Told, questionnaire: Questionnaire, people: People, cut:
             lines.append(f"{system}: {count['unread']:,} answers in words could not be read, or came without probabilities (column reason)")
         if count["turns_dropped"]:
             lines.append(f"{system}: in {count['turns_dropped']:,} prompts the earliest questions were left out, so that they fit (column turns_dropped)")
-    for what, not_used in (("questionnaire", questionnaire.not_used), ("people", people.not_used)):
-        if not_used:
-            lines.append(
-                f"not used of the {what}: " + "; ".join(f"{quoted(name)} ({why})" for name, why in not_used[:12]) + (" …" if len(not_used) > 12 else "")
-            )
-    if wrong := unread_answers(people, questionnaire):
-        lines.append("the people's own answers that are no option of their item: " + ", ".join(f"{quoted(i)} {n:,}" for i, n in wrong.items()))
+    lines += input_lines(questionnaire, people)
     return lines + ([f"{cut:,} labels or texts were too long for SPSS and are cut in answers.sav"] if cut else [])
+
+
+def input_lines(questionnaire: Questionnaire, people: People, *, who: str = "people") -> list[str]:
+    """Columns that are not used, and people's own answers that cannot be read: what is known before anybody is asked. `who`: the people, in words."""
+    lines = []
+    for what, not_used in (("questionnaire", questionnaire.not_used), (who, people.not_used)):
+        if not_used:
+            named = "; ".join(f"{quoted(name)} ({why})" for name, why in not_used[:12])
+            lines.append(f"not used of the {what}: {named}" + " …" * (len(not_used) > 12))
+    if wrong := unread_answers(people, questionnaire):
+        lines.append(f"the {who}'s own answers that are no option of their item: " + ", ".join(f"{quoted(i)} {n:,}" for i, n in wrong.items()))
+    return lines
 
 
 def readme(questionnaire: Questionnaire, people: People, record: Mapping, lines: Sequence[str], listed: Mapping[str, str] = ANSWER_FILES) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .. import rectification
 from ..people import human_baselines
+from ..resampling import interval
 from ..stats import compare_distributions
 from ..survey.distributions import bounded_interval
 from ..survey.sheet import Sheet
@@ -33,6 +34,9 @@ def common_sheets(panel: Panel, humans: Panel) -> tuple[Sheet, Sheet]:
 def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(a row a system with the mean over items, a row a system and item): system, [question_id,] alignment, lo, hi, n (people behind the answers).
 
+    The first also: over, over_lo, over_hi: alignment less that of the better of the two baselines, an interval of the paired difference (the baseline's own
+    distance from the people is as uncertain as the simulation's); NaN for baselines and samples.
+
     Systems: the simulation, `UNIFORM`, `MOST_FREQUENT`, as many real people as were simulated (mean of `RESAMPLES` samples, whose interval
     holds 95 % of single samples), `OTHER_HALF`. Other intervals resample the people compared with, and the simulated ones.
     Alignment is 1 - Wasserstein distance / range; options without an order count as listed.
@@ -50,16 +54,28 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
         f"{n} real people": (np.stack([human_baselines.people_resampled(half, other, n=n, seed=s).probs[0] for s in rng_seeds]), n),
         OTHER_HALF: (human_baselines.other_half(half, other).probs[:1], len(first)),
     }
-    whole, by_item = [], []
+    whole, by_item, all_draws = [], [], {}
     for system, (given, people) in rivals.items():
         samples = system == f"{n} real people"
         draws = _alignments(given, truth[:1] if samples else truth, half.sizes, answered)
         draws = np.concatenate([draws.mean(0, keepdims=True), draws]) if samples else draws
         value, lo, hi = bounded_interval(draws, half.n_units, (0, 1))
         by_item.append(pd.DataFrame({"system": system, "question_id": [q.id for q in half.items], "alignment": value, "lo": lo, "hi": hi, "n": people}))
-        value, lo, hi = map(float, bounded_interval(np.nanmean(draws[:, answered], axis=1), half.n_units, (0, 1)))
+        value, lo, hi = map(float, bounded_interval(_over_items(draws[:, answered]), half.n_units, (0, 1)))
         whole.append({"system": system, "alignment": value, "lo": lo, "hi": hi, "n": people, "items": int(answered.sum())})
+        all_draws[system] = draws[:, answered]
+    floor = all_draws[best_baseline(pd.DataFrame(whole))]
+    for line in whole:
+        if line["system"] in (panel.system, OTHER_HALF):
+            over = _over_items(all_draws[line["system"]] - floor)
+            lo, hi = interval(over[1:], units=half.n_units)  # percentiles: a difference of distances has kinks, at which its spread says too little
+            line |= {"over": float(over[0]), "over_lo": float(min(lo, over[0])), "over_hi": float(max(hi, over[0]))}
     return pd.DataFrame(whole), pd.concat(by_item, ignore_index=True)
+
+
+def best_baseline(alignment: pd.DataFrame) -> str:
+    """The baseline without a model that comes nearer to the people, of the first table of `alignment_tables`."""
+    return str(alignment.set_index("system").loc[[UNIFORM, MOST_FREQUENT], "alignment"].idxmax())
 
 
 def _alignments(given: np.ndarray, truth: np.ndarray, sizes: np.ndarray, answered: np.ndarray) -> np.ndarray:
@@ -69,8 +85,15 @@ def _alignments(given: np.ndarray, truth: np.ndarray, sizes: np.ndarray, answere
     return np.where(known, compare_distributions(np.nan_to_num(given), np.nan_to_num(truth), sizes)["alignment"], np.nan)
 
 
+def _over_items(draws: np.ndarray) -> np.ndarray:
+    """Mean over the items that are known in each draw, (draws, items) -> (draws,); NaN for a draw without any."""
+    known = np.isfinite(draws)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, draws, 0).sum(1) / known.sum(1)
+
+
 def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
-    """A row an item: question_id, simulated and people (weighted means on 0-1), gap with interval (both resampled), sd_ratio (simulated over people's)."""
+    """A row an item: question_id, simulated and people_mean (weighted means on 0-1), gap with interval (both resampled), sd_ratio (simulated over people's)."""
     simulated, real = common_sheets(panel, humans)
     draws, spreads = [], []
     for number, sheet in enumerate((simulated, real)):
@@ -81,8 +104,8 @@ def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
     gap, lo, hi = bounded_interval(draws[0] - draws[1], min(simulated.n_units, real.n_units), (-1, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(spreads[1] > 1e-9, spreads[0] / spreads[1], np.nan)
-    return pd.DataFrame({"system": panel.system, "question_id": [q.id for q in simulated.items], "simulated": draws[0][0], "people": draws[1][0], "gap": gap,
-                         "lo": lo, "hi": hi, "sd_ratio": ratio})  # fmt: skip
+    return pd.DataFrame({"system": panel.system, "question_id": [q.id for q in simulated.items], "simulated": draws[0][0], "people_mean": draws[1][0],
+                         "gap": gap, "lo": lo, "hi": hi, "sd_ratio": ratio})  # fmt: skip
 
 
 def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed: int = 42) -> pd.DataFrame:
@@ -105,8 +128,8 @@ def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed:
                 lines.append(about | {"note": "too few"})
                 continue
             means = [mean_draws(weights * within, values) for (values, weights, _), within in zip(parts, inside, strict=True)]
-            error, lo, hi = map(float, bounded_interval(np.nanmean(np.abs(means[0] - means[1]), axis=1), min(i.sum() for i in inside), (0, 1)))
-            ignoring = float(np.nanmean(np.abs(everybody[0] - means[1][0])))
+            error, lo, hi = map(float, bounded_interval(_over_items(np.abs(means[0] - means[1])), min(i.sum() for i in inside), (0, 1)))
+            ignoring = float(_over_items(np.abs(everybody[:1] - means[1][:1]))[0])
             lines.append(about | {"error": error, "lo": lo, "hi": hi, "ignoring": ignoring, "note": ""})
     return pd.DataFrame(lines, columns=["system", "variable", "group", "n_simulated", "n_people", "error", "lo", "hi", "ignoring", "note"])
 
@@ -183,9 +206,12 @@ def _part(values: np.ndarray | None, rows: list[int], known: np.ndarray) -> np.n
 
 def _estimate(values: tuple, designs: dict, groups: list) -> dict | None:
     """One prediction-powered estimate and the labelled people's own; None with too few people, or clusters of them, for either."""
-    sizes = [len(values[0]), len(values[2])] if groups[0] is None else [min(g.sum(), (~g).sum()) for g in groups]
-    clusters = [len(np.unique(design.clusters)) for design in designs.values() if design.clusters is not None]
-    if min(*sizes, *clusters) < rectification.FEWEST:
+    sides = [np.ones((1, len(v)), dtype=bool) if g is None else np.stack([g, ~g]) for v, g in zip((values[0], values[2]), groups, strict=True)]
+    sizes = []
+    for design, both in zip(designs.values(), sides, strict=True):
+        counted = both if design.weights is None else both & (design.weights > 0)
+        sizes += [side.sum() if design.clusters is None else len(np.unique(design.clusters[side])) for side in counted]
+    if min(sizes) < rectification.FEWEST:
         return None
     if groups[0] is None:
         made = rectification.rectified_mean(*values, **designs)
@@ -222,20 +248,24 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) 
     Args: alignment: the first table of `alignment_tables`. powered: `powered_means`, may be empty.
     """
     rows = alignment.set_index("system")
-    own, floors = rows.loc[system], rows.loc[[UNIFORM, MOST_FREQUENT], "alignment"]
-    floor, people = floors.max(), rows.loc[f"{int(own['n'])} real people", "alignment"]
-    better = "lies above" if own["lo"] > floor else "lies below" if own["hi"] < floor else "cannot be told from"
+    own, baseline = rows.loc[system], best_baseline(alignment)
+    floor, people = rows.loc[baseline, "alignment"], rows.loc[f"{int(own['n'])} real people", "alignment"]
+    better = "lies above" if own["over_lo"] > 0 else "lies below" if own["over_hi"] < 0 else "cannot be told from"
     gain = mean_gain(powered)
-    useful = own["lo"] > floor, gain >= GAIN
-    opening = {(True, True): "Worth something here", (True, False): "Of little worth here", (False, True): "Worth something only beside real answers"}
-    stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({floors.idxmax()}, {floor:.3f}), "
+    useful = bool(own["over_lo"] > 0), bool(gain >= GAIN) if np.isfinite(gain) else None
+    opening = {
+        (True, True): "Worth something here", (True, False): "Of little worth here", (False, True): "Worth something only beside real answers",
+        (True, None): "Worth something as a stand-in here", (False, None): "Not worth anything as a stand-in here",
+    }  # fmt: skip
+    stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({baseline}, {floor:.3f}), "
                 f"where {int(own['n'])} real people reach {people:.3f}")  # fmt: skip
     return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered)}."
 
 
 def _beside(gain: float, powered: pd.DataFrame) -> str:
     if not np.isfinite(gain):
-        return "what it adds to real answers is unknown, because too few people were both asked and simulated"
+        why = "too few people were both asked and simulated" if powered.empty else "the people who were both asked and simulated gave the same answers"
+        return f"what it adds to real answers is unknown, because {why}"
     n = powered["n"].median()
     if gain < GAIN:
         return f"beside {n:.0f} real people it adds nothing (effective sample size {gain * n:.0f})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ class Material:
         items: of the questionnaire, other wordings among them. people: `PEOPLE_COLUMNS`. answers: `ANSWER_COLUMNS`, of one system or more.
         changed_answers, changes: answers of people with one attribute changed, and who they are (persona_id, of, attribute); None if nobody was asked.
         humans, human_answers: real people (as `people`), and persona_id -> item id -> what they answered; None without them.
-        difference: what is to be seen, on a scale of 0 to 1.
+        difference: what is to be seen, on a scale of 0 to 1. labels: system -> its name for readers, where it is another one.
     """
 
     items: tuple
@@ -37,6 +37,7 @@ class Material:
     human_answers: Mapping[str, Mapping] | None = None
     difference: float = 0.1
     seed: int = 42
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,17 @@ class Pilot:
     findings: pd.DataFrame
     worth: dict[str, str] = field(default_factory=dict)
 
+    def labelled(self) -> Pilot:
+        """The same for readers: systems by their names (`Material.labels`), so that a small twin is not taken for the model it is called after."""
+        names = self.material.labels
+
+        def named(table: pd.DataFrame) -> pd.DataFrame:
+            return table.assign(**{c: [names.get(s, s) for s in table[c]] for c in ("system", "compared") if c in table})
+
+        tables = {name: named(table) for name, table in self.tables.items()}
+        worth = {names.get(system, system): sentence for system, sentence in self.worth.items()}
+        return Pilot(material=replace(self.material, answers=named(self.material.answers)), tables=tables, findings=named(self.findings), worth=worth)
+
 
 def run_pilot(material: Material) -> Pilot:
     """All measures of all systems."""
@@ -55,7 +67,7 @@ def run_pilot(material: Material) -> Pilot:
     if not items_with_options(material.items):
         tables = {"wording": _wording(material), "counts": _together([_counts(p) for p in panels])}
         return Pilot(material=material, tables=tables, findings=objections(tables))
-    humans, attributes = _humans(material), attributes_of(_everybody(material))
+    humans, attributes = real_panel(material.items, material.humans, material.human_answers), attributes_of(_everybody(material))
     parts = [_own_tables(p, material, attributes) for p in panels]
     if humans is not None:
         parts += [_own_tables(humans, material, attributes)]
@@ -80,10 +92,15 @@ def _everybody(material: Material) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).drop_duplicates("persona_id")
 
 
-def _humans(material: Material) -> Panel | None:
-    if material.humans is None or not material.human_answers:
+def real_panel(items: tuple, humans: pd.DataFrame | None, own: Mapping[str, Mapping] | None) -> Panel | None:
+    """The real people of a `Material` as a panel, without those whose weight is 0; None without any.
+
+    Raises: InputError if fewer than two gave an answer that can be read.
+    """
+    if humans is None or not own:
         return None
-    panel = human_panel(material.human_answers, material.items, material.humans, system="real people")
+    humans = humans[humans["weight"].isna() | (humans["weight"] > 0)] if humans["weight"].any() else humans
+    panel = human_panel(own, items, humans, system="real people")
     if (there := int(panel.sheet.answered.any(axis=1).sum())) < 2:
         raise InputError(
             f"real people: {there} gave an answer that is an option of a question; two or more are needed (labels or codes, as in the questionnaire)"

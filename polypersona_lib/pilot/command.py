@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,21 +12,23 @@ import pandas as pd
 from ..ask.asking import ASK_MODES, WANTED, AskPlan, check_seed
 from ..ask.command import CENSUS, ask_systems, people_of, plan_of, reading_lines
 from ..ask.output import write_output
-from ..ask.shards import open_folder
+from ..ask.shards import PLAN, open_folder
 from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, one_line, quoted
-from ..files import replacing
+from ..files import read_json, replacing
 from ..intake.column_map import check_map, parse_map, split_map
 from ..intake.people_file import People, column_names, read_people
 from ..intake.questionnaire_file import read_questionnaire
 from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
 from ..models.answer_budget import Budget, add_limits, read_limits
 from ..people.human_surveys import load_survey
-from .analysis import Material, Pilot, run_pilot
+from .analysis import Material, Pilot, real_panel, run_pilot
 from .human_survey import survey_people, survey_questionnaire
 from .page import write_pilot
+from .panel import items_with_options
 from .plan import CHANGED, changed_people, with_paraphrases
+from .scale_measures import yes_first
 
 ASKED, CHANGED_FOLDER, CHANGES = "ask", "ask_changed", "changes.parquet"
 MOST_FINDINGS = 12  # that are printed; the page has all
@@ -34,21 +37,36 @@ MOST_FINDINGS = 12  # that are printed; the page has all
 def report_of(options: argparse.Namespace) -> Path:
     """Ask (or read what was asked), measure, write the page. Returns the page's path. Raises InputError."""
     out = Path(options.out).expanduser()
+    _check_folder(out)
     if options.answers:
         folder = _ask_folder(Path(options.answers).expanduser())
+        questionnaire, people, answers = read_asked(folder)
     else:
-        folder = _ask(options, out)
-    questionnaire, people, answers = read_asked(folder)
-    humans, own = _humans(options, questionnaire, people)
-    material = Material(items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people),
-                        humans=humans, human_answers=own, difference=options.difference, seed=options.seed)  # fmt: skip
+        questionnaire, given = _given(options)
+        people = given.frame
+    notes, real = _descending(questionnaire), real_people(options, questionnaire, people)
+    if not options.answers:
+        folder = _ask(options, out, questionnaire, given)
+        questionnaire, people, answers = read_asked(folder)
+    material = Material(
+        items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people), humans=real.frame,
+        human_answers=real.answers, difference=options.difference, seed=options.seed, labels=_labels(folder, answers),
+    )  # fmt: skip
     pilot = run_pilot(material)
-    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.")
+    page = write_pilot(pilot, out, title=questionnaire.title, source=f"Answers: {len(answers):,}.", notes=[*notes, *real.lines])
     _say(pilot, page)
     return page
 
 
 # --- what was asked ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _check_folder(out: Path) -> None:
+    """Raises InputError for a folder with files of which none is a pilot's."""
+    if out.is_file():
+        raise InputError(f"{out}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in ("pilot.html", f"{ASKED}/{PLAN}")):
+        raise InputError(f"{out}: holds other files; name a new folder with --out")
 
 
 def _ask_folder(given: Path) -> Path:
@@ -71,6 +89,13 @@ def read_asked(folder: Path) -> tuple[Questionnaire, pd.DataFrame, pd.DataFrame]
     return questionnaire, *frames
 
 
+def _labels(folder: Path, answers: pd.DataFrame) -> dict[str, str]:
+    """System -> its name for readers, as the record of the folder has it; {} without a record."""
+    record = read_json(folder / "record.json")
+    systems, labels = list(record.get("models", ())) or list(dict.fromkeys(answers["system"])), list(record.get("systems", ()))
+    return dict(zip(systems, labels, strict=True)) if len(systems) == len(set(labels)) == len(labels) else {}
+
+
 def _changed(folder: Path, people: pd.DataFrame) -> dict:
     """The answers of people with one attribute changed, if they were asked and belong to these people."""
     if not (folder / CHANGES).is_file():
@@ -81,11 +106,8 @@ def _changed(folder: Path, people: pd.DataFrame) -> dict:
     return {"changed_answers": read_asked(folder)[2], "changes": changes}
 
 
-def _ask(options: argparse.Namespace, out: Path) -> Path:
+def _ask(options: argparse.Namespace, out: Path, questionnaire: Questionnaire, people: People) -> Path:
     """Ask everybody everything, then some of them again with one attribute changed. Returns the folder of the first."""
-    questionnaire, people = _given(options)
-    if options.mode == "single":
-        questionnaire = with_paraphrases(questionnaire)
     try:
         plan = AskPlan(mode=options.mode, repeats=options.repeats, seed=options.seed, wanted=options.closed)
         budget = Budget(read_limits([options.max_requests, options.budget_usd, options.prices]))
@@ -96,30 +118,36 @@ def _ask(options: argparse.Namespace, out: Path) -> Path:
     rows = (len(people.frame) + len(changed)) * len(questionnaire.items)
     print(f"{len(questionnaire.items)} questions and wordings, {len(people.frame):,} people, {len(changed):,} with one attribute changed: "
           f"{rows:,} answers of each model", flush=True)  # fmt: skip
-    for line in reading_lines(questionnaire, people):
-        print(line)
+    read = reading_lines(questionnaire, people)
+    print(*read, sep="\n", end="\n" if read else "", flush=True)
     for address in dict.fromkeys(who.address for who in systems if who.address):
         print(f"{address} gets the cards of all these people and all questions")
-    _asked(out / ASKED, questionnaire, people, systems, plan)
+    _asked(out / ASKED, questionnaire, people, systems, plan, said=read)
     if len(changed):
-        _asked(out / CHANGED_FOLDER, questionnaire, replace(people, frame=changed), systems, plan)
+        _asked(out / CHANGED_FOLDER, questionnaire, replace(people, frame=changed), systems, plan, said=read)
         with replacing(out / CHANGED_FOLDER / CHANGES) as new:
             changes.to_parquet(new, index=False)
     return out / ASKED
 
 
-def _asked(folder: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan) -> None:
-    """One folder of answers, as `ask` writes it; one that is there already goes on."""
+def _asked(folder: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, said: Sequence[str] = ()) -> None:
+    """One folder of answers, as `ask` writes it; one that is there already goes on. `said`: lines that were printed before."""
     record = plan_of(questionnaire, people, systems, plan)
     open_folder(folder, record)
     answers = ask_systems(folder, questionnaire, people, systems, plan)
     told = {"systems": [who.label for who in systems], "addresses": [who.address for who in systems if who.address]}
     for line in write_output(folder, answers, questionnaire, people, record | told):
-        print(line)
+        if line not in said:
+            print(line)
 
 
 def _given(options: argparse.Namespace) -> tuple[Questionnaire, People]:
-    """The questionnaire and the people of the options. Raises InputError if something is missing."""
+    """The questionnaire, with its paraphrases unless it is asked as one conversation, and the people. Raises InputError if something is missing."""
+    questionnaire, people = _given_files(options)
+    return with_paraphrases(questionnaire) if options.mode == "single" else questionnaire, people
+
+
+def _given_files(options: argparse.Namespace) -> tuple[Questionnaire, People]:
     if not options.models:
         raise InputError("--models: name who answers, or give the folder of an earlier ask with --answers")
     if options.survey:
@@ -142,12 +170,38 @@ def _people_map(options: argparse.Namespace) -> dict[str, str]:
     return split_map(parse_map(options.map))[1]
 
 
-def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: pd.DataFrame) -> tuple[pd.DataFrame | None, dict | None]:
-    """(real people, what each answered): of --human, of --survey, or of the people themselves if their file holds answers."""
+def _descending(questionnaire: Questionnaire) -> list[str]:
+    """A line on items whose options run from agreement to disagreement; it is printed, too."""
+    ids = [item.id for item in questionnaire.items if getattr(item, "ordered", True) is not False and yes_first(item)]
+    if not ids:
+        return []
+    named = ", ".join(map(quoted, ids[:6])) + ", ..." * (len(ids) > 6)
+    where = f"{len(ids):,} of {len(questionnaire.items):,} items ({named})"
+    line = f"options run from agreement to disagreement in {where}: the first counts as the lowest, so a high mean is disagreement"
+    print(line)
+    return [line]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealPeople:
+    """`frame` and `answers`: as `humans` and `human_answers` of `Material`, None without any. `lines`: what was read of them, and who is paired."""
+
+    frame: pd.DataFrame | None = None
+    answers: dict | None = None
+    lines: tuple[str, ...] = ()
+
+
+def real_people(options: argparse.Namespace, questionnaire: Questionnaire, people: pd.DataFrame) -> RealPeople:
+    """The real people of --human, of --survey, or the people themselves if their file holds answers; read, and told, before anybody is asked.
+
+    Raises: InputError for a file that cannot be read, and for fewer than two people with an answer.
+    """
+    lines: list[str] = []
     if options.human:
         if not options.people or options.people.startswith(CENSUS):
             check_map(_people_map(options), column_names(Path(options.human)))
-        humans = read_people(options.human, questionnaire=questionnaire, mapping=_people_map(options), need_cards=False).frame
+        given = read_people(options.human, questionnaire=questionnaire, mapping=_people_map(options), need_cards=False)
+        humans, lines = given.frame, reading_lines(replace(questionnaire, notes=(), not_used=()), given, who="real people")
         if not humans["own_answers"].notna().any():
             raise InputError(
                 f"--human {quoted(options.human, 80)}: no column is named as a question; the ids are {', '.join(list(questionnaire.bank)[:6])}, ..."
@@ -158,8 +212,24 @@ def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: p
         humans = people
     asked = humans[humans["own_answers"].notna()].reset_index(drop=True)
     if asked.empty:
-        return None, None
-    return asked, {p: json.loads(own) for p, own in zip(asked["persona_id"], asked["own_answers"], strict=True)}
+        return RealPeople()
+    own = {p: json.loads(said) for p, said in zip(asked["persona_id"], asked["own_answers"], strict=True)}
+    if items_with_options(questionnaire.items):
+        real_panel(questionnaire.items, asked, own)
+    if nothing := int((asked["weight"] == 0).sum()):
+        lines.append(f"real people: {nothing:,} have the weight 0 and count nowhere")
+    lines.append(_pairing(asked, people))
+    print(*lines, sep="\n", flush=True)
+    return RealPeople(frame=asked, answers=own, lines=tuple(lines))
+
+
+def _pairing(asked: pd.DataFrame, people: pd.DataFrame) -> str:
+    """How many of the real people are simulated, too."""
+    both = int(asked["persona_id"].isin(people["persona_id"]).sum())
+    said = f"real people: {len(asked):,} with answers, {both:,} of them simulated too (the same persona_id), {len(asked) - both:,} not"
+    if both:
+        return said
+    return f"{said}. Nobody is paired: theirs are called {quoted(asked['persona_id'].iloc[0])}, ..., the simulated {quoted(people['persona_id'].iloc[0])}, ..."
 
 
 # --- the command ---------------------------------------------------------------------------------------------------------------------------------
@@ -167,6 +237,7 @@ def _humans(options: argparse.Namespace, questionnaire: Questionnaire, people: p
 
 def _say(pilot: Pilot, page: Path) -> None:
     """What the page says first."""
+    pilot = pilot.labelled()
     for sentence in pilot.worth.values():
         print(sentence)
     for row in pilot.findings.head(MOST_FINDINGS).itertuples():
@@ -204,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _HELP = """the folder holds pilot.html, tables/*.csv and the answers (ask/, ask_changed/).
 columns that say more about an instrument: construct, key, battery, variant, negated,
-  paraphrases. the same persona_id in --people and --human pairs real and simulated answers.
+  paraphrases. options: the lowest first. the same persona_id in --people and --human pairs real and simulated answers.
 """
 
 

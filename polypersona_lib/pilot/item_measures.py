@@ -147,8 +147,9 @@ def wording_effects(panel: Panel, *, seed: int = 42) -> pd.DataFrame:
             gap = (mean[:, other] - mean[:, first])[:, None] if ordered(items)[first] else np.full((len(mean), 1), np.nan)
             spread = option_shares(panel.sheet)[0]
             shift = {name: float(value[0]) for name, value in _estimates(panel.sheet, gap, "shift", seed=seed, limits=(-1, 1)).items()}
+            both = panel.sheet.answered[:, other] & panel.sheet.answered[:, first]
             lines.append({"system": panel.system, "question_id": items[other].id, "beside": items[first].id, **shift,
-                          "moved": float(np.abs(spread[other] - spread[first]).sum() / 2), "n": int(np.isfinite(gap).sum())})  # fmt: skip
+                          "moved": float(np.abs(spread[other] - spread[first]).sum() / 2), "n": int(both.sum())})  # fmt: skip
     return pd.DataFrame(lines, columns=["system", "question_id", "beside", "shift", "shift_lo", "shift_hi", "moved", "n"])
 
 
@@ -166,10 +167,11 @@ def wordings(items: Sequence) -> dict[int, list[int]]:
 
 
 def design_effect(sheet: Sheet, *, seed: int = 42) -> np.ndarray:
-    """By how much weights and units widen each item's variance, (items,): 1 is a simple random sample; NaN where nobody differs.
+    """By how much weights and units widen each item's variance, (items,): 1 is a simple random sample; NaN where no answer differs, and with one unit.
 
-    Source: Kish 1965: 1 + squared coefficient of variation of the weights; with units the bootstrap variance of the mean (whole units resampled) over
-    that of as many single answers, which holds both.
+    Source: Kish 1965: 1 + squared coefficient of variation of the weights; with units the variance of a mean of single answers over that of as many answers
+    of a simple random sample, which holds both. The former is the bootstrap variance of the expected means (whole units resampled, times U / (U - 1)) and
+    what the draw of each single answer adds.
     """
     if sheet.units is None:
         weights = np.ones(len(sheet.people)) if sheet.weights is None else sheet.weights
@@ -178,10 +180,22 @@ def design_effect(sheet: Sheet, *, seed: int = 42) -> np.ndarray:
             warnings.simplefilter("ignore")  # an item without an answer has no weights
             return 1 + (np.nanstd(known, axis=0) / np.nanmean(known, axis=0)) ** 2
     mean, var = sheet.positions()
-    draws = mean_draws(sheet.draws(n_boot=BOOTSTRAPS, seed=seed), mean)
-    simple = np.nanvar(mean, axis=0) / sheet.answered.sum(0)
+    draws, own = mean_draws(sheet.draws(n_boot=BOOTSTRAPS, seed=seed), mean), sheet.draws(n_boot=0, seed=seed)[0][:, None] * sheet.answered
+    units, draws = sheet.n_units, np.where(np.isfinite(draws).sum(0) > 2, draws, 0)
+    if units < 2:
+        return np.full(len(sheet.items), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(simple > 1e-12, draws[1:].var(0, ddof=1) / simple, np.nan)
+        own = own / own.sum(0)
+        single = (own**2 * np.where(sheet.answered, var, 0)).sum(0)  # of the sum of drawn answers, given what each person expects
+        simple = single_variance(sheet) / sheet.answered.sum(0)
+        return np.where(simple > 1e-12, (np.nanvar(draws[1:], axis=0, ddof=1) * units / (units - 1) + single) / simple, np.nan)
+
+
+def single_variance(sheet: Sheet) -> np.ndarray:
+    """Weighted variance of single answers on 0-1, (items,): between people's expected positions and within each person's probabilities."""
+    mean, var = sheet.positions()
+    weights = sheet.draws(n_boot=0, seed=0)
+    return np.clip(mean_draws(weights, mean**2 + var)[0] - mean_draws(weights, mean)[0] ** 2, 0, None)
 
 
 def people_needed(sheet: Sheet, difference: float, *, seed: int = 42) -> pd.DataFrame:
@@ -191,10 +205,7 @@ def people_needed(sheet: Sheet, difference: float, *, seed: int = 42) -> pd.Data
         half of the people chose one end and half the other: simulated people differ too little, so the first number is often too small).
     Source: statsmodels `TTestIndPower`; times the design effect.
     """
-    mean, var = sheet.positions()
-    weights = sheet.draws(n_boot=0, seed=seed)
-    total = mean_draws(weights, mean**2 + var)[0] - mean_draws(weights, mean)[0] ** 2
-    sd, effect, scaled = np.sqrt(np.clip(total, 0, None)), design_effect(sheet, seed=seed), ordered(sheet.items)
+    sd, effect, scaled = np.sqrt(single_variance(sheet)), design_effect(sheet, seed=seed), ordered(sheet.items)
     effect_or_one = np.where(np.isfinite(effect), effect, 1.0)
     people = [_in_group(difference, s) * e if ok and s > 1e-6 else np.nan for s, e, ok in zip(sd, effect_or_one, scaled, strict=True)]
     most = _in_group(difference, 0.5)
@@ -206,6 +217,6 @@ def _in_group(difference: float, sd: float) -> float:
     """People in each of two groups of a simple random sample, at least 2."""
     from statsmodels.stats.power import TTestIndPower
 
-    if difference / sd > 3:  # two people are enough, and the solver does not converge
-        return 2.0
+    if difference / sd > 3:  # the solver does not converge
+        return next(float(n) for n in range(2, 10) if TTestIndPower().power(min(difference / sd, 10), n, ALPHA) >= POWER)
     return max(2.0, math.ceil(TTestIndPower().solve_power(effect_size=difference / sd, alpha=ALPHA, power=POWER)))

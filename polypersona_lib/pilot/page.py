@@ -40,12 +40,24 @@ WORDS = (
     ("Reading ease", "Flesch's formula: 100 is easy, 0 is hard. Syllables are estimated by groups of vowels; English only."),
 )  # fmt: skip
 
+TABLES = frozenset(
+    "acquiescence alignment alignment_by_item counts findings gaps grids groups items people_needed powered_differences powered_means respondents "
+    "scale_items scales sensitivity shares wording wording_error_rates wordings".split()
+)
 
-def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "") -> Path:
-    """Write `pilot.html` and `tables/*.csv` into `folder`; returns the page's path. `source`: who was asked, in words."""
-    for name, table in (pilot.tables | {"findings": pilot.findings}).items():
+
+def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "", notes: Sequence[str] = ()) -> Path:
+    """Write `pilot.html` and `tables/*.csv` into `folder`; returns the page's path.
+
+    Args: source: who was asked, in words. notes: what was read of the questionnaire and the real people, and what was not.
+    """
+    made = pilot.tables | {"findings": pilot.findings}
+    for name in TABLES - made.keys():  # of an earlier pilot in this folder: beside the new page it would be taken for this one's
+        (folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
+    for name, table in made.items():
         write_atomically(folder / "tables" / f"{name}.csv", csv_of(table))
-    write_atomically(folder / "pilot.html", rendered("pilot.html.j2", page_values(pilot, title=title, source=source), folder=Path(__file__).parent))
+    values = page_values(pilot.labelled(), title=title, source=source) | {"notes": list(notes)}
+    write_atomically(folder / "pilot.html", rendered("pilot.html.j2", values, folder=Path(__file__).parent))
     return folder / "pilot.html"
 
 
@@ -70,7 +82,8 @@ def page_values(pilot: Pilot, *, title: str, source: str = "") -> dict:
         "title": title, "lead": f"{said}{humans}. {source}".strip(), "cannot": CANNOT, "worth": pilot.worth,
         "contents": [("worth", "What it was worth"), ("look", "What needs a second look"), ("whole", "As a whole"), ("items", "Item by item"),
                      ("rates", "Error rates"), ("words", "Words")],
-        "items": items, "findings": _flags(pilot.findings[pilot.findings["question_id"] == ""], rates), "whole": _whole(pilot), "words": WORDS,
+        "items": items, "named": sum(bool(item["flags"]) for item in items),
+        "findings": _flags(pilot.findings[pilot.findings["question_id"] == ""], rates), "whole": _whole(pilot), "words": WORDS,
         "held_out": len(labelled_items("test")), "powered_note": _powered_note(tables), "made": f"Made by polypersona_lib pilot from {title}. {CANNOT[0]}",
         "item_note": f"“People needed” is each of two groups' size for a difference of {material.difference:g} of the scale to be seen in {POWER:.0%} of "
                      f"studies (two-sided t test, {ALPHA:.0%}), times the design effect; “at most” if half choose one end and half the other.",
@@ -174,13 +187,14 @@ def _whole(pilot: Pilot) -> dict:
 def _people(tables: Mapping[str, pd.DataFrame]) -> dict:
     """The tables beside real people."""
     ends, powered = (
-        {"alignment": ("lo", "hi"), "error": ("lo", "hi"), "mean": ("lo", "hi"), "alone": ("alone_lo", "alone_hi")},
+        {"alignment": ("lo", "hi"), "over": ("over_lo", "over_hi"), "error": ("lo", "hi"), "mean": ("lo", "hi"), "alone": ("alone_lo", "alone_hi")},
         "No prediction-powered numbers.",
     )
     means = {"question_id": "Item", "system": "System", "alone": "Real people alone", "mean": "With the simulation", "simulated": "Simulation alone",
              "n": "Real people", "effective_n": "Effective sample size"}  # fmt: skip
     return {
-        "alignment": _from(tables.get("alignment"), {"system": "Answers", "alignment": "Alignment", "n": "People behind them", "items": "Items"}, "None.",
+        "alignment": _from(tables.get("alignment"), {"system": "Answers", "alignment": "Alignment", "over": "Less the best baseline", "n": "People behind them",
+                                                         "items": "Items"}, "None.",
                            intervals=ends, form=".3f"),
         "groups": _from(tables.get("groups"), {"variable": "Attribute", "group": "Group", "system": "System", "error": "Distance",
                                                "ignoring": "If everybody stood for the group", "n_simulated": "Simulated", "n_people": "Real", "note": "Note"},
@@ -245,6 +259,8 @@ _NUMBERS = {  # column of `items` -> what its row is called, its form and its in
     "gain": ("Effective over real sample size", ".2f", None),
 }  # fmt: skip
 
+_APART = {"people_needed": ("sd",), "powered_means": ("lo", "hi", "mean", "n", "simulated")}  # columns that mean something else in an earlier table
+
 
 def _numbers(question: str, tables: Mapping[str, pd.DataFrame]) -> dict:
     """Rows `_NUMBERS`, a column a system; rows that no system has are left out."""
@@ -262,13 +278,15 @@ def _numbers(question: str, tables: Mapping[str, pd.DataFrame]) -> dict:
 
 
 def _of_item(question: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, dict]:
-    """System -> everything that is known of its answers to one item."""
+    """System -> everything that is known of its answers to one item. No table may overwrite what another one says."""
     own: dict[str, dict] = {}
     for name in ("items", "counts", "people_needed", "gaps", "powered_means"):
         table = tables.get(name)
         for row in table[table["question_id"] == question].to_dict("records") if table is not None else ():
-            taken = ("lo", "hi", "mean", "n") if name == "powered_means" else ()
-            own.setdefault(row["system"], {}).update({k: v for k, v in row.items() if k not in taken})
+            said, known = {k: v for k, v in row.items() if k not in _APART.get(name, ())}, own.setdefault(row["system"], {})
+            if twice := sorted(known.keys() & said.keys() - {"system", "question_id"}):
+                raise ValueError(f"two tables of the pilot say {', '.join(twice)} of one item: rename a column of {name}")
+            known.update(said)
     for row in own.values():
         row["unread"] = row.get("unread", 0) + row.get("failed", 0)
     aligned = tables.get("alignment_by_item")

@@ -109,6 +109,8 @@ def _sheet(probs: np.ndarray, closed: list, people: pd.DataFrame, truth: np.ndar
     for name, values in known.items():
         if values.isna().any():
             raise InputError(f"{values.isna().sum():,} of {len(values):,} people have no {name}: give everybody one, or drop the column")
+    if "weight" in known and (there := int((known["weight"].astype(float) > 0).sum())) < min(2, len(people)):
+        raise InputError(f"{there:,} of {len(people):,} people have a weight above 0: two or more are needed, or drop the column weight")
     return Sheet(
         people=tuple(people["persona_id"]), items=items, probs=probs, truth=truth, theta=np.full((len(people), len({i.construct for i in items})), np.nan),
         weights=known["weight"].to_numpy(dtype=float) if "weight" in known else None,
@@ -199,6 +201,14 @@ def human_panel(own: Mapping[str, Mapping], items: Sequence, people: pd.DataFram
     return Panel(system=system, sheet=_sheet(chosen, closed, people, truth), counts=counts)
 
 
+def _bands(numbers: pd.Series) -> pd.Series:
+    """Numbers in thirds, each named by its smallest and largest number that is there ("18–40"); None for what is no number."""
+    place = pd.qcut(numbers, 3, labels=False, duplicates="drop")
+    parts = numbers.groupby(place)
+    names = parts.min().map("{:g}".format) + "–" + parts.max().map("{:g}".format)
+    return place.map(names).astype(object).where(place.notna(), None)
+
+
 def attributes_of(people: pd.DataFrame) -> pd.DataFrame:
     """The attributes of people that make groups: index persona_id, a text column for each field of the cards with 2 to `MOST_LEVELS` values; age in bands.
 
@@ -211,7 +221,7 @@ def attributes_of(people: pd.DataFrame) -> pd.DataFrame:
         values = table[name].map(lambda v: v if isinstance(v, str | int | float | bool) and v == v else None).astype(object)
         numbers = pd.to_numeric(values, errors="coerce")
         if numbers.notna().sum() > MOST_LEVELS and numbers.nunique() > MOST_LEVELS:
-            values = pd.qcut(numbers, 3, duplicates="drop").astype(object)
+            values = _bands(numbers)
         levels = values.where(values.notna(), "not said").astype(str)
         if 2 <= levels.nunique() <= MOST_LEVELS:
             made[str(name)] = levels

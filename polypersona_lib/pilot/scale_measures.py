@@ -3,12 +3,13 @@
 Probabilities count as single answers drawn one item at a time, as in `survey.reliability`; real people's answers are the special case of probabilities 0 and 1.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from ..resampling import bootstrap_means
+from ..resampling import resample
 from ..survey import reliability
 from ..survey.distributions import bounded_interval
 from ..survey.sheet import Sheet
@@ -17,7 +18,15 @@ from .panel import Panel
 
 FEWEST_IN_GRID = 4  # items with one list of options, from which on the same option down the list says something
 BY_CHANCE = 0.01  # a respondent who would answer like this more often by chance is not named
+RUNS_AGAINST = 0.1  # item-rest correlation below minus this, from which on a key is doubted: one near 0 says that an item hangs together with nothing
+_YES, _NO = re.compile(r"(?:(?:strongly|fully|totally|completely) )?agree\b|(?:yes|true)\b", re.I), re.compile(r".*\bdisagree\b|(?:no|false)\b", re.I)
 ACQUIESCENT = 0.05  # of the scale: agreement with an item and its negation together, above the middle
+
+
+def yes_first(item) -> bool:
+    """Whether an item's options run from agreement (yes, true) to disagreement: its first option then counts as the lowest."""
+    options = [str(option).strip() for option in item.options]
+    return len(options) > 1 and bool(_YES.match(options[0]) and _NO.match(options[-1]))
 
 
 # --- yes to everything -------------------------------------------------------------------------------------------------------------------
@@ -36,15 +45,16 @@ def mirrored(items: Sequence) -> list[tuple[int, int]]:
 def acquiescence_table(panel: Panel, *, seed: int = 42) -> pd.DataFrame:
     """Agreement with an item and with its negation together: a row a pair, and one of all pairs (question_id "all pairs"); empty without negated items.
 
-    Returns: system, question_id, negation, acquiescence (mean of both positions less one half: 0 none, .5 the highest option to both) with interval,
+    Returns: system, question_id, negation, acquiescence (mean of both positions less one half: 0 none, .5 full agreement with both) with interval,
         acquiescent (at least `ACQUIESCENT` and its interval above 0), negation_r (correlation of the one with the turned other over people's means; 1: who
-        agrees with the one disagrees with the other), n. The highest option must be the one that agrees.
+        agrees with the one disagrees with the other), n. The last option is taken for the one that agrees, unless the labels say the reverse (`yes_first`).
     """
     pairs, mean = mirrored(panel.sheet.items), panel.sheet.positions()[0]
     columns = ["system", "question_id", "negation", "acquiescence", "lo", "hi", "acquiescent", "negation_r", "n"]
     if not pairs:
         return pd.DataFrame(columns=columns)
-    both = np.stack([(mean[:, a] + mean[:, b]) / 2 - 0.5 for a, b in pairs], axis=1)
+    agrees = np.where([yes_first(item) for item in panel.sheet.items], 1 - mean, mean)
+    both = np.stack([(agrees[:, a] + agrees[:, b]) / 2 - 0.5 for a, b in pairs], axis=1)
     known = np.isfinite(both)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.column_stack([both, np.where(known, both, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)])
@@ -147,7 +157,7 @@ def scale_tables(panel: Panel, *, seed: int = 42) -> tuple[pd.DataFrame, pd.Data
 
     Returns: first system, construct, items, reversed, n, left_out, alpha with alpha_lo and alpha_hi, omega. Then system, construct, question_id, key,
         item_rest (correlation of the item with the sum of the others) with interval, alpha_without (alpha of the others), keyed_wrong: its correlation is
-        clearly below 0 (interval), and so it stays when worse items of the scale are turned first.
+        below -`RUNS_AGAINST`, clearly below 0 (interval), and so it stays when worse items of the scale are turned first.
     """
     weights, summary, lines = panel.sheet.draws(n_boot=BOOTSTRAPS, seed=seed), [], []
     mean, var = panel.sheet.positions()
@@ -192,7 +202,10 @@ def _keyed_wrong(covariance: np.ndarray, units: int) -> set[int]:
     wrong, turned = set(), covariance.copy()
     while len(wrong) < covariance.shape[1] // 2:
         value, _, hi = bounded_interval(item_rest(turned), units, (-1, 1))
-        if not np.isfinite(value).any() or not hi[worst := int(np.nanargmin(value))] < 0 or worst in wrong:
+        if not np.isfinite(value).any():
+            break
+        worst = int(np.nanargmin(value))
+        if not (value[worst] < -RUNS_AGAINST and hi[worst] < 0) or worst in wrong:
             break
         wrong.add(worst)
         turned[:, worst], turned[:, :, worst] = -turned[:, worst], -turned[:, :, worst]
@@ -206,7 +219,7 @@ def sensitivity(panel: Panel, changed: Panel, changes: pd.DataFrame, *, seed: in
     """Which attribute moves the answer: the same person with one attribute changed, paired. A row an attribute and item, then one of all items.
 
     Args: panel: answers of the people as they are. changed: of the changed ones. changes: persona_id (in `changed`), of (in `panel`), attribute.
-    Returns: system, attribute, question_id ("all items" at the end), moved (total variation distance of the two answers' probabilities, mean over people)
+    Returns: system, attribute, question_id ("all items" at the end), moved (total variation distance of the two answers' probabilities, weighted mean)
         with interval, shift (mean change on 0-1; its direction depends on which values were put in), n pairs. An item that no attribute moves does not read
         the card. With probabilities counted from few samples `moved` is above 0 by chance.
     """
@@ -228,10 +241,24 @@ def _moved(sheet: Sheet, people: pd.Series, attribute: str, distance: np.ndarray
     columns = [q.id for q in sheet.items]
     frame = pd.DataFrame(distance, columns=columns)
     frame["all items"] = frame.mean(axis=1)
-    means = bootstrap_means(frame, clusters=list(people), n_boot=BOOTSTRAPS, seed=seed)
-    moves = pd.DataFrame(shift, columns=columns).assign(**{"all items": np.nan}).mean()
-    return [{"attribute": attribute, "question_id": name, "moved": row["mean"], "lo": row["lo"], "hi": row["hi"], "shift": moves[name], "n": int(row["n"])}
-            for name, row in means.iterrows()]  # fmt: skip
+    moves = pd.DataFrame(shift, columns=columns).assign(**{"all items": np.nan})
+    place, lines = {p: i for i, p in enumerate(sheet.people)}, []
+    weights = np.ones(len(people)) if sheet.weights is None else sheet.weights[[place[p] for p in people]]
+    for name in frame:
+        moved, weighed = _weighted(frame[name], weights, people, seed), weights * moves[name].notna()
+        shifted = float((weighed * moves[name].fillna(0)).sum() / weighed.sum()) if weighed.any() else np.nan
+        ends = {"moved": float(moved["value"]), "lo": float(moved["lo"]), "hi": float(moved["hi"])}
+        lines.append({"attribute": attribute, "question_id": name, **ends, "shift": shifted, "n": moved["n"]})
+    return lines
+
+
+def _weighted(values: pd.Series, weights: np.ndarray, people: pd.Series, seed: int) -> dict:
+    """The weighted mean of the values that are known, with its interval over people (`resampling.resample`)."""
+    known = values.notna().to_numpy()
+    if not weights[known].any():
+        return {"value": np.nan, "lo": np.nan, "hi": np.nan, "n": int(known.sum())}
+    rows = np.column_stack([weights * values.fillna(0), weights])[known]
+    return resample(rows, lambda sums: sums[:, 0] / sums[:, 1], clusters=list(people[known]), n_boot=BOOTSTRAPS, seed=seed)
 
 
 def by_respondent(panel: Panel) -> pd.DataFrame:

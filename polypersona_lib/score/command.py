@@ -66,10 +66,11 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
     """
     for path in (json_path, csv_path):
         _check_output(path, names)
-    errors, files = [], {}
+    errors, files, weighted = [], {}, {}
     for name in names:
         try:
-            files |= read_answers_folder(name) if Path(name).is_dir() else {name: read_predictions(name)}
+            read = read_answers_folder(name) if Path(name).is_dir() else {name: read_predictions(name)}
+            files, weighted = files | read, weighted | dict.fromkeys(read, _weights_ignored(Path(name)))
         except InputError as error:
             errors.append(str(error))
     if errors:
@@ -78,6 +79,7 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
     report, tables, scored = {"files": []}, [], {}
     for name, frame in files.items():
         lines, scored[name], notes = file_scores.score_file(frame, judge=judge, seed=seed)
+        notes["left_out"] += weighted[name]
         whole, read = lines[lines["group"] == ""], scored[name].reindex(frame["id"])[[*readability.MEASURES, "unknown_words"]].set_index(frame.index)
         missing, findings = file_scores.missing_columns(frame, whole), diagnosis.diagnose(frame.assign(**read), whole)
         printing.print_file(name, frame, lines, notes, missing, findings, unused(frame))
@@ -96,6 +98,13 @@ def run(names: list[str], *, json_path: str | None = None, csv_path: str | None 
         columns = ["file", "group", "metric", "value", "lo", "hi", "n", "n_failed", "d", "p", "p_holm"]
         _write(csv_path, pd.concat(tables).reindex(columns=columns).astype({"n_failed": "Int64"}).to_csv(index=False))
     return report
+
+
+def _weights_ignored(folder: Path) -> list[str]:
+    """A sentence if the people of a folder that `ask` wrote have weights; [] for a file, whose columns that are not used are named."""
+    if not folder.is_dir() or not pd.read_parquet(folder / "people.parquet")["weight"].notna().any():
+        return []
+    return ["weights: the people have some, and no score uses them: every answer counts once"]
 
 
 def _judge():

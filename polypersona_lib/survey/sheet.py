@@ -128,7 +128,8 @@ class Sheet:
         times = np.vstack([np.ones(self.n_units), drawn_units(self.n_units, n_boot=n_boot, seed=seed)])
         times = times if self.units is None else times[:, self.units]
         shares = times if self.weights is None else times * self.weights
-        return shares / shares.sum(1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # a sample of people without a weight has no shares
+            return shares / shares.sum(1, keepdims=True)
 
 
 def sheet_of(answered: pd.DataFrame, *, chosen: np.ndarray | None = None, bank: Mapping[str, Question] | None = None) -> Sheet:

@@ -121,6 +121,8 @@ def _target(options: argparse.Namespace) -> Path:
     folder = paths.DATASET if options.publish else options.out
     if any(p.exists() and not p.is_dir() for p in (folder, *folder.absolute().parents)):
         raise InputError(f"{folder}: is no folder; choose another one for --out")
+    if not options.publish and folder.is_dir() and any(folder.iterdir()) and not (folder / "paper" / "train.parquet").is_file():
+        raise InputError(f"{folder}: holds other files; name a new folder with --out")
     return folder
 
 

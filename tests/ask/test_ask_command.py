@@ -226,3 +226,28 @@ def test_no_variable_is_lost_whatever_items_are_called(tmp_path):
     assert set(said) == {"q1 = 1", "q1 = 2", "q1 = 3", "q1_1", "repeat", "system"} and len(set(said.values())) == 6
     assert table["repeat"].tolist() == [0, 0] and meta.variable_value_labels[said["repeat"]] == {1.0: "No", 2.0: "Yes"}
     assert table[said["repeat"]].tolist() == [2.0, 2.0] and len(pd.read_csv(tmp_path / "out" / "answers_wide.csv").columns) == len(meta.column_names)
+
+
+def test_what_is_not_read_is_said_before_anybody_is_asked_and_once(files, capsys):
+    (files / "p.csv").write_text("id,age,gender,trust,shoe_size\na,20,man,Fuly,38\nb,30,woman,Fully,40\n")
+    assert ask(files) == 0
+    printed = capsys.readouterr().out
+    for line in ("not used of the people: 'shoe_size'", "the people's own answers that are no option of their item: 'trust' 1"):
+        assert printed.count(line) == 1 and printed.index(line) < printed.index(" asked")
+
+
+def test_the_next_command_is_one_that_works(files, capsys):
+    """score needs the people's own answers; without any the pilot reads the folder."""
+    assert ask(files) == 0 and f"next: python -m polypersona_lib score {files}/out" in capsys.readouterr().out
+    (files / "p.csv").write_text("id,age,gender\na,20,man\nb,30,woman\n")
+    assert ask(files, "--out", f"{files}/bare") == 0
+    assert f"next: python -m polypersona_lib pilot --answers {files}/bare" in capsys.readouterr().out
+    assert main(["pilot", "--answers", f"{files}/bare", "--out", f"{files}/report"]) == 0
+
+
+def test_score_says_that_it_does_not_weigh(files, capsys):
+    assert ask(files) == 0 and main(["score", f"{files}/out"]) == 0
+    assert "weights: the people have some, and no score uses them" in " ".join(capsys.readouterr().out.split())
+    (files / "p.csv").write_text("id,age,gender,trust\na,20,man,1\nb,30,woman,2\n")
+    assert ask(files, "--out", f"{files}/bare") == 0 and main(["score", f"{files}/bare"]) == 0
+    assert "weights:" not in capsys.readouterr().out

@@ -107,6 +107,12 @@ def test_the_published_data_set_is_replaced_only_on_purpose(tmp_path, monkeypatc
     assert build.main(options) == 2 and message in capsys.readouterr().err and not (tmp_path / "published").exists()
 
 
+def test_a_folder_of_other_files_is_not_built_into(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert build.main(["--out", str(tmp_path)]) == 2
+    assert "holds other files; name a new folder with --out" in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+
+
 def test_publish_and_out_write_the_same_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "DATASET", tmp_path / "published")
     assert build.main(["--publish"]) == 0 and build.main(["--out", str(tmp_path / "own")]) == 0

@@ -10,6 +10,7 @@ from polypersona_lib import paths
 from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.pilot import command
 from polypersona_lib.pilot.human_survey import survey_people, survey_questionnaire
+from polypersona_lib.pilot.page import TABLES
 from polypersona_lib.pilot.panel import human_panel
 
 EXAMPLES = paths.DATA / "examples"
@@ -69,7 +70,7 @@ def test_wrong_use_is_one_line(argv, said, tmp_path, capsys):
 def test_real_answers_without_a_question_are_refused(asked, tmp_path, capsys):
     file = tmp_path / "human.csv"
     file.write_text("persona_id,weight\nr01,1\n", encoding="utf-8")
-    assert command.main(["--answers", str(asked), "--human", str(file), "--out", str(tmp_path)]) == 2
+    assert command.main(["--answers", str(asked), "--human", str(file), "--out", str(tmp_path / "o")]) == 2
     assert "no column is named as a question" in capsys.readouterr().err
 
 
@@ -77,8 +78,8 @@ def test_real_answers_need_no_cards(asked, tmp_path):
     file = tmp_path / "human.csv"
     rows = "".join(f"r{n:02d},1,{('No', 'Yes')[n % 2]},{1 + n % 5}\n" for n in range(1, 13))
     file.write_text("persona_id,weight,visit,books\n" + rows, encoding="utf-8")
-    assert command.main(["--answers", str(asked), "--human", str(file), "--out", str(tmp_path)]) == 0
-    assert set(pd.read_csv(tmp_path / "tables" / "powered_means.csv")["question_id"]) == {"visit", "books"}
+    assert command.main(["--answers", str(asked), "--human", str(file), "--out", str(tmp_path / "o")]) == 0
+    assert set(pd.read_csv(tmp_path / "o" / "tables" / "powered_means.csv")["question_id"]) == {"visit", "books"}
 
 
 def test_damaged_answers_are_one_line(asked, tmp_path, capsys):
@@ -135,3 +136,73 @@ def test_the_map_may_name_a_column_of_either_file(tmp_path, capsys):
     assert command.main([*given, "--map", "Question 1=open"]) == 0
     assert command.main([*given, "--map", "Question 9=open"]) == 2 and "no column 'Question 9'; did you mean 'Question 1'?" in capsys.readouterr().err
     assert command.main([*ASK, "--seed", "-1", "--out", str(tmp_path / "p")]) == 2 and "--seed must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        ("persona_id,weight,open\na,-1,Agree\nb,1,Agree\n", "is no weight"),
+        ("persona_id,weight,opne\na,1,Agree\nb,1,Agree\n", "no column is named as a question"),
+        ("persona_id,open\na,purple\nb,green\n", "real people: 0 gave an answer that is an option of a question"),
+    ],
+)
+def test_bad_real_answers_are_said_before_anybody_is_asked(tmp_path, capsys, content, said):
+    if content:
+        (tmp_path / "h.csv").write_text(content, encoding="utf-8")
+    assert command.main([*ASK, "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_what_is_not_read_of_the_real_answers_is_said_first_and_stands_on_the_page(tmp_path, capsys):
+    (tmp_path / "h.csv").write_text("persona_id,opne,open,visit\nr01,Agree,Agree,Yes\nr02,Agree,Agre,No\nx9,Agree,Disagree,Yes\n", encoding="utf-8")
+    people = tmp_path / "p.csv"
+    people.write_text("persona_id,age,gender,shoe_size\nr01,68,woman,38\nr02,72,man,44\nr03,20,man,43\nr04,33,woman,39\n", encoding="utf-8")
+    given = [*ASK, "--people", str(people), "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o"), "--changed", "0"]
+    assert command.main(given) == 0
+    printed, page = capsys.readouterr().out, (tmp_path / "o" / "pilot.html").read_text(encoding="utf-8")
+    lines = ["not used of the real people: 'opne' (", "the real people's own answers that are no option of their item: 'open' 1",
+             "real people: 3 with answers, 2 of them simulated too (the same persona_id), 1 not"]  # fmt: skip
+    for line in lines:
+        assert printed.index(line) < printed.index(" asked") and line.replace("'", "&#39;") in page
+    assert printed.count("not used of the people: 'shoe_size'") == 1 and printed.index("'shoe_size'") < printed.index(" asked")
+
+
+def test_strangers_are_told_apart_by_their_ids(asked, tmp_path, capsys):
+    (tmp_path / "h.csv").write_text("persona_id,open\nR_1,Agree\nR_2,Disagree\n", encoding="utf-8")
+    assert command.main(["--answers", str(asked), "--human", str(tmp_path / "h.csv"), "--out", str(tmp_path / "o")]) == 0
+    assert "Nobody is paired: theirs are called 'R_1', ..., the simulated 'r01', ..." in capsys.readouterr().out
+
+
+def test_tables_that_this_run_has_not_made_are_gone(asked, tmp_path):
+    out = tmp_path / "o"
+    for more in (HUMAN, []):
+        assert command.main(["--answers", str(asked), *more, "--out", str(out)]) == 0
+        made = {file.stem for file in (out / "tables").iterdir()}
+        assert ({"alignment", "gaps", "groups", "powered_means"} <= made) == bool(more) and "items" in made and made <= TABLES
+
+
+def test_a_folder_of_other_files_is_refused(asked, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    for out in (tmp_path, tmp_path / "thesis.txt"):
+        assert command.main(["--answers", str(asked), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "holds other files; name a new folder" in error and "is a file; name a folder" in error and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_page_calls_systems_by_their_names_and_the_tables_by_their_keys(asked):
+    page = (asked / "pilot.html").read_text(encoding="utf-8")
+    assert "answered by table library_table.csv" in page and "table-library_table" not in page
+    assert "table-library_table" in set(pd.read_csv(asked / "tables" / "findings.csv")["system"])
+
+
+def test_options_that_run_down_are_told(tmp_path, capsys):
+    """The same answers to a list in reverse: who says no to everything does not say yes."""
+    text = (EXAMPLES / "library_questionnaire.csv").read_text(encoding="utf-8")
+    up = "Strongly disagree|Disagree|Neither agree nor disagree|Agree|Strongly agree"
+    (tmp_path / "q.csv").write_text(text.replace(up, "|".join(up.split("|")[::-1])), encoding="utf-8")
+    assert command.main([*ASK, "--questions", str(tmp_path / "q.csv"), "--changed", "0", "--out", str(tmp_path / "o")]) == 0
+    printed, line = capsys.readouterr().out, "options run from agreement to disagreement in 6 of 7 items ('books', "
+    assert printed.index(line) < printed.index(" asked") and line.replace("'", "&#39;") in (tmp_path / "o" / "pilot.html").read_text(encoding="utf-8")
+    acquiescent = pd.read_csv(tmp_path / "o" / "tables" / "acquiescence.csv")
+    assert (acquiescent["acquiescence"] > 0.05).all()

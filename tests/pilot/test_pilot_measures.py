@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import planted_survey as planted
 import pytest
+from scipy.stats import binom
+from statsmodels.stats.power import TTestIndPower
 
 from polypersona_lib.errors import InputError
 from polypersona_lib.intake.survey_format import Item, Questionnaire
@@ -182,3 +184,74 @@ def test_paraphrases_that_are_items_already_are_not_asked_twice():
     base = planted.agree_item("a", "Children need food.")
     whole = with_paraphrases(Questionnaire(title="t", items=(replace(base, paraphrases=("Food is good for children.", " ")),)))
     assert [item.id for item in whole.items] == ["a", "a~1"] == [item.id for item in with_paraphrases(whole).items]
+
+
+def likert_panel(chances: np.ndarray, *, units=None, weight=None, single: bool = False):
+    """One five-point item: each person's answer is binomial with a chance, as probabilities or (`single`) as one answer of each."""
+    item, people = planted.agree_item("q", "Well?"), pd.DataFrame({"persona_id": [f"p{i:03d}" for i in range(len(chances))]})
+    for name, values in (("unit", units), ("weight", weight)):
+        people = people if values is None else people.assign(**{name: values})
+    panel = human_panel({}, (item,), people)
+    probs = np.eye(5)[np.random.default_rng(0).binomial(4, chances)] if single else binom.pmf(np.arange(5), 4, chances[:, None])
+    return replace(panel, sheet=replace(panel.sheet, probs=probs[:, None, :]))
+
+
+def test_the_design_effect_of_units_is_that_of_single_answers():
+    """40 units of 10 whose chances differ by .03: simulated, the mean of single answers has 1.13 times the variance of a simple random sample."""
+    rng, units, seen = np.random.default_rng(1), np.repeat(np.arange(40), 10).astype(str), []
+    for _ in range(6):
+        chances = np.clip(rng.normal(0.5, 0.03, 40).repeat(10) + rng.normal(0, 0.02, 400), 0, 1)
+        seen.append([item_measures.design_effect(likert_panel(chances, units=units, single=single).sheet)[0] for single in (False, True)])
+    assert np.mean(seen, axis=0) == pytest.approx([1.13, 1.13], abs=0.12)
+    whole = likert_panel(np.repeat([0.0, 1.0, 0.0, 1.0, 0.5], 8), units=np.repeat(list("abcde"), 8), single=True).sheet
+    twice = replace(whole, weights=np.repeat(2.0, 40))
+    assert item_measures.design_effect(whole)[0] > 8 and item_measures.design_effect(twice) == pytest.approx(item_measures.design_effect(whole))
+    alone = likert_panel(np.full(9, 0.5), units=["a"] * 9).sheet
+    assert np.isnan(item_measures.design_effect(alone)[0]) and item_measures.people_needed(alone, 0.1)["people"].iloc[0] > 50
+
+
+@pytest.mark.parametrize(("d", "people"), [(2.9, 4), (3.05, 4), (5, 3), (15, 2), (1e4, 2)])
+def test_people_needed_for_large_differences_reach_the_power(d, people):
+    assert item_measures._in_group(d, 1.0) == people
+    assert people == 2 or TTestIndPower().power(d, people - 1, item_measures.ALPHA) < item_measures.POWER
+
+
+def test_wordings_without_an_order_count_their_people():
+    items = [replace(planted.agree_item(name, "Which?", variant="w"), kind="single", ordered=False) for name in "ab"]
+    own = {f"p{i}": {"a": "Agree", "b": "Disagree"} if i else {"a": "Agree"} for i in range(6)}
+    row = item_measures.wording_effects(human_panel(own, items, pd.DataFrame({"persona_id": list(own)}))).iloc[0]
+    assert row["n"] == 5 and row["moved"] == 1 and np.isnan(row["shift"])
+
+
+def test_a_changed_attribute_counts_people_by_their_weights():
+    before, after = np.full(8, 0.2), np.where(np.arange(8) < 2, 0.8, 0.2)
+    weight = np.where(np.arange(8) < 2, 9.0, 1.0)
+    changed = likert_panel(after)
+    changes = pd.DataFrame({"persona_id": changed.sheet.people, "of": changed.sheet.people, "attribute": "area"})
+    plain, weighted = (scale_measures.sensitivity(likert_panel(before, weight=w), changed, changes).set_index("question_id") for w in (None, weight))
+    assert weighted["moved"].tolist() == pytest.approx((plain["moved"] * 4 * 0.75).tolist()) and plain.loc["q", "shift"] == pytest.approx(0.15)
+    assert weighted.loc["q", "shift"] == pytest.approx(0.6 * 18 / 24) and set(weighted["n"]) == {8}
+
+
+@pytest.mark.parametrize(("options", "first"), [(planted.AGREE, False), (planted.AGREE[::-1], True), (("Yes", "No"), True), (("No", "Yes"), False),
+                                                (("Never", "Always"), False), (("Not at all", "Disagree"), False)])  # fmt: skip
+def test_the_labels_say_which_end_agrees(options, first):
+    item = Item(id="q", text="Well?", kind="likert", labels=tuple(options))
+    assert scale_measures.yes_first(item) == first
+
+
+@pytest.mark.parametrize(("labels", "seen"), [(planted.AGREE, -0.5), (planted.AGREE[::-1], -0.5)])
+def test_disagreement_with_everything_is_no_yes_whatever_the_order_of_the_options(labels, seen):
+    items = [planted.agree_item("a", "Open?", variant="v"), planted.agree_item("b", "Closed?", variant="v", negated=True)]
+    items = [replace(item, labels=labels) for item in items]
+    own = {f"p{i}": {"a": "Strongly disagree", "b": "Strongly disagree"} for i in range(9)}
+    table = scale_measures.acquiescence_table(human_panel(own, items, pd.DataFrame({"persona_id": list(own)})))
+    assert table["acquiescence"].tolist() == [seen, seen] and not table["acquiescent"].any()
+
+
+def test_an_item_that_hangs_together_with_nothing_has_no_wrong_key():
+    """A correlation a little below 0, and exactly known: below 0 it is, and no reason to doubt a key."""
+    near = np.array([[[1, 0.5, -0.03], [0.5, 1, -0.03], [-0.03, -0.03, 1]]]).repeat(9, axis=0)
+    assert scale_measures._keyed_wrong(near, 100) == set()
+    against = np.array([[[1, 0.5, -0.3], [0.5, 1, -0.3], [-0.3, -0.3, 1]]]).repeat(9, axis=0)
+    assert scale_measures._keyed_wrong(against, 100) == {2}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -131,3 +132,19 @@ def test_a_zero_has_no_sign():
 def test_nobody_is_a_whole_number_and_no_share_is_a_share():
     table = pilot_page._from(pd.DataFrame({"people": [0, 12], "share": [0.0, 0.25], "none": [0.0, 0.0]}), {c: c for c in ("people", "share", "none")}, "")
     assert [[cell["text"] for cell in row] for row in table["rows"]] == [["0", "0.00", "0.00"], ["12", "0.25", "0.00"]]
+
+
+def test_no_table_overwrites_what_another_one_says_of_an_item(pilot):
+    """The page once took the real people's mean for the number of people that a difference needs."""
+    cells = pilot_page._numbers("trust1", pilot.tables)
+    row = next([cell["text"] for cell in row] for row in cells["rows"] if row[0]["text"] == "People needed in each group")
+    needed = pilot.tables["people_needed"].query("question_id == 'trust1'").set_index("system")["people"]
+    assert row[1:] == [f"{needed[column['name']]:,.0f}" for column in cells["columns"][1:]] and needed.min() > 50
+    with pytest.raises(ValueError, match="say people of one item: rename a column of gaps"):
+        pilot_page._numbers("trust1", pilot.tables | {"gaps": pilot.tables["gaps"].rename(columns={"people_mean": "people"})})
+
+
+def test_a_page_without_an_objection_to_the_whole_says_where_the_others_stand(pilot, tmp_path):
+    own = pilot.findings[pilot.findings["question_id"] != ""]
+    text = Page(write_pilot(replace(pilot, findings=own), tmp_path, title="t").read_text(encoding="utf-8")).text
+    assert f"No detector objects to the questionnaire as a whole; {own['question_id'].nunique()} of 13 items are named in their own sections below." in text

@@ -8,8 +8,10 @@ import pandas as pd
 import planted_survey as planted
 import pytest
 
+from polypersona_lib.errors import InputError
 from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.pilot import against_people as against
+from polypersona_lib.pilot.analysis import Material, run_pilot
 from polypersona_lib.pilot.panel import Panel, attributes_of, human_panel, read_panel
 
 
@@ -95,6 +97,7 @@ def test_attributes_are_groups_and_never_names_or_words():
     frame = pd.DataFrame({"persona_id": [f"p{i}" for i in range(41)], "card": [*map(json.dumps, cards), json.dumps("a person in words")]})
     made = attributes_of(frame)
     assert list(made) == ["age", "sex", "same"] and made.loc["p40"].tolist() == ["not said"] * 3 and made["age"].nunique() == 4
+    assert set(made["age"]) == {"20–33", "34–46", "47–59", "not said"}
 
 
 def test_intervals_beside_real_people_count_whole_households(real):
@@ -124,3 +127,50 @@ def test_draws_that_hold_nobody_who_answered_leave_the_interval(real):
     whole, by_item = against.alignment_tables(of_survey(range(200, 260), system="s"), humans)
     line = by_item[(by_item["system"] == "s") & (by_item["question_id"] == rare.items[item].id)].iloc[0]
     assert np.isfinite(line["alignment"]) and line["lo"] > 0.3 and np.isfinite(whole["alignment"]).all()
+
+
+def test_a_simulation_as_near_as_the_baseline_is_hardly_ever_told_from_it(monkeypatch):
+    """Truth .65, simulated .8, uniform .5: equally near. 40 surveys; against the baseline's sample value 40 % were told apart, 5 % is right."""
+    monkeypatch.setattr(against, "BOOTSTRAPS", 200)
+    monkeypatch.setattr(against, "RESAMPLES", 2)
+    rng, told = np.random.default_rng(3), 0
+    items = tuple(planted.Item(id=f"q{k}", text="Well?", kind="yes_no", labels=("No", "Yes")) for k in range(4))
+    sheet = human_panel({}, items, pd.DataFrame({"persona_id": [f"s{k}" for k in range(60)]})).sheet
+    simulated = Panel(system="sim", sheet=replace(sheet, probs=np.tile([0.8, 0.2], (60, 4, 1))), counts=pd.DataFrame())
+    for seed in range(40):
+        attitude = rng.normal(size=(120, 1))
+        chosen = np.sqrt(0.8) * attitude + np.sqrt(0.2) * rng.normal(size=(120, 4)) > 0.3853  # 35 % say yes
+        own = {f"h{i}": {item.id: ("No", "Yes")[said] for item, said in zip(items, row, strict=True)} for i, row in enumerate(chosen.astype(int))}
+        table = against.alignment_tables(simulated, human_panel(own, items, pd.DataFrame({"persona_id": list(own)})), seed=seed)[0]
+        told += "cannot be told from" not in against.worth_sentence("sim", table, pd.DataFrame({"gain": []}))
+        assert table.set_index("system")["over"].notna().sum() == 2
+    assert told <= 6
+
+
+def test_an_unknown_gain_has_its_own_opening():
+    alignment = pd.DataFrame({"system": ["sim", against.UNIFORM, against.MOST_FREQUENT, "9 real people"], "alignment": [0.9, 0.8, 0.7, 0.95], "n": [9, 0, 9, 9],
+                              "over": [0.1, *[np.nan] * 3], "over_lo": [0.05, *[np.nan] * 3], "over_hi": [0.2, *[np.nan] * 3]})  # fmt: skip
+    nobody, same = pd.DataFrame({"gain": []}), pd.DataFrame({"gain": [np.nan], "n": [9]})
+    assert against.worth_sentence("sim", alignment, nobody).startswith("Worth something as a stand-in here: its alignment of 0.900 lies above")
+    below = alignment.assign(over_lo=-0.2, over_hi=-0.1)
+    said = against.worth_sentence("sim", below, same)
+    assert said.startswith("Not worth anything as a stand-in here") and said.endswith(
+        "is unknown, because the people who were both asked and simulated gave the same answers."
+    )
+
+
+@pytest.mark.parametrize(("count", "weight"), [(2, [None] * 2), (12, [1.0, 0.0, 0.0] * 4)])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_two_people_and_weights_of_zero_give_numbers_without_warnings(count, weight):
+    items, people = planted.questionnaire(), planted.people_frame(count).assign(weight=weight)
+    answers = planted.answers_of(planted.table_answerer(), items, people)
+    own = {p: {item.id: planted.AGREE[(k + j) % 5] for j, item in enumerate(items)} for k, p in enumerate(people["persona_id"])}
+    made = run_pilot(Material(items=items, people=people, answers=answers, humans=people, human_answers=own))
+    real = made.tables["items"].query("system == 'real people'")
+    assert set(real["n"]) == {2 if count == 2 else 4} and np.isfinite(made.tables["alignment"]["alignment"]).all()
+
+
+def test_weights_that_leave_one_person_are_refused():
+    people = planted.people_frame(3).assign(weight=[1.0, 0.0, 0.0])
+    with pytest.raises(InputError, match="1 of 3 people have a weight above 0"):
+        read_panel(planted.answers_of(planted.table_answerer(), planted.questionnaire()[:1], people), planted.questionnaire()[:1], people)
