@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..world.questions import options_of
-from . import option_clauses, option_replies
+from . import option_clauses, option_numbers, option_replies
 from .option_list import OptionList, option_list
 from .option_words import Words, normal, split_words, unwrapped
 
@@ -213,7 +213,7 @@ def _sentence(options: OptionList, listed: tuple[str, ...], text: Words, start: 
     if reply is not None:
         return Reading(reply)
     number = _numbered(options, listed, text, start, end)
-    if number is not None and option_replies.number_rule(listed).kind == option_replies.VALUES:
+    if number is not None and option_numbers.number_rule(listed).kind == option_numbers.VALUES:
         return number
     said = option_clauses.read_clauses(options, text, start, end)
     if said is not None:
@@ -233,9 +233,9 @@ def _unless_more(options: OptionList, text: Words, start: int, end: int, head: i
 
 def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
     """The option that a number of the sentence takes; None if it gives none."""
-    rule = option_replies.number_rule(listed)
-    values = rule.kind == option_replies.VALUES
-    given = option_replies.numbers_given(text, start, end, spelled=values)
+    rule = option_numbers.number_rule(listed)
+    values = rule.kind == option_numbers.VALUES
+    given = option_numbers.numbers_given(text, start, end, spelled=values)
     if not values:
         given = [g for g in given if _is_rating(text, start, end, g)]
     elif given and set(text.words[start : given[0].start]) & {"not", "never", "wife", "husband", "they", "people", "he", "she"}:
@@ -249,7 +249,7 @@ def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: 
     return Reading(None, SEVERAL, named) if len(given) > 1 and named else Reading(None, OFF_THE_LIST)
 
 
-def _is_rating(text: Words, start: int, end: int, given: option_replies.Given) -> bool:
+def _is_rating(text: Words, start: int, end: int, given: option_numbers.Given) -> bool:
     """Whether a number in a list of words is a rating: alone in its clause, or behind a verb of rating."""
     words, a, b = text.words, given.start, given.end
     before = words[max(start, a - 7) : a]
