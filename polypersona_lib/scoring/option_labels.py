@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ..world.questions import options_of
-from . import option_clauses, option_numbers, option_replies
+from . import option_clauses, option_replies
 from .option_list import OptionList, option_list
+from .option_values import VALUES, number_rule
 from .option_words import Words, normal, split_words, unwrapped
 
 SEVERAL, OFF_THE_LIST, NONE_NAMED, CONTRADICTORY = "several", "off the list", "none named", "contradictory"
@@ -28,8 +29,6 @@ _LEADS = set(
     "well honestly hmm oh so um frankly personally ok okay answer response my the final rating likert scale is choice option overall q i go with "
     "for pick select would say be choose number am a an by it stance".split()
 )
-_RATED = set("rate give put score place mark call say rating choose pick select go option answer number level is likert at response".split())
-_GOES_ON = {"out", "because", "for", "on", "as", "since", "and", "but", "overall", "points", "stars", "from", "maybe", "i", "though"}
 
 
 class Reading(NamedTuple):
@@ -212,8 +211,8 @@ def _sentence(options: OptionList, listed: tuple[str, ...], text: Words, start: 
         return _unless_more(options, text, start, end, head)
     if reply is not None:
         return Reading(reply)
-    number = _numbered(options, listed, text, start, end)
-    if number is not None and option_numbers.number_rule(listed).kind == option_numbers.VALUES:
+    number = _numbered(listed, text, start, end)
+    if number is not None and number_rule(listed).kind == VALUES:
         return number
     said = option_clauses.read_clauses(options, text, start, end)
     if said is not None:
@@ -231,29 +230,14 @@ def _unless_more(options: OptionList, text: Words, start: int, end: int, head: i
     return Reading(head) if alone <= {head} else Reading(None, SEVERAL, tuple(sorted(alone | {head})))
 
 
-def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
+def _numbered(listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
     """The option that a number of the sentence takes; None if it gives none."""
-    rule = option_numbers.number_rule(listed)
-    values = rule.kind == option_numbers.VALUES
-    given = option_numbers.numbers_given(text, start, end, spelled=values)
-    if not values:
-        given = [g for g in given if _is_rating(text, start, end, g)]
-    elif given and set(text.words[start : given[0].start]) & {"not", "never", "wife", "husband", "they", "people", "he", "she"}:
-        return None
+    rule = number_rule(listed)
+    given = rule.given(text, start, end)
     if not given:
         return None
-    taken = {rule.option(g) for g in given}
+    taken = {rule.option(number, text) for number in given}
     if len(taken) == 1 and None not in taken:
         return Reading(taken.pop())
     named = tuple(sorted(option for option in taken if option is not None))
     return Reading(None, SEVERAL, named) if len(given) > 1 and named else Reading(None, OFF_THE_LIST)
-
-
-def _is_rating(text: Words, start: int, end: int, given: option_numbers.Given) -> bool:
-    """Whether a number in a list of words is a rating: alone in its clause, or behind a verb of rating."""
-    words, a, b = text.words, given.start, given.end
-    before = words[max(start, a - 7) : a]
-    ends = b >= end or text.levels[b] >= 2 or words[b] in _GOES_ON or given.top is not None
-    if not ends or {"not", "never"} & set(before):
-        return False
-    return a == start or text.levels[a] >= 2 or bool(_RATED & set(before))

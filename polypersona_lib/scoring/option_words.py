@@ -18,6 +18,8 @@ _WORD = re.compile(
     r"(?<![\w.,)-])[+-]?[$£€¥]?\d+(?:[.,]\d+)*(?:k\b)?|\d+(?:[.,]\d+)*(?:k\b)?"  # a number, with its sign where nothing stands before it
     r"|[^\W\d_]+(?:'[^\W\d_]+)*|(?<=\d)\+|(?<=\d)%|([^\w\s\x00-\x7f])\1*"  # a word, "65+", "30%", a run of one symbol
 )
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")  # "40 000"
+_TIMES = re.compile(r"(?<![\d.,])(\d{1,9}(?:[.,]\d{1,3})?)[ -]?(thousand|grand|million)\b")
 _END = re.compile(r"[.!?]['\")\]]*\s|[!?]|\n")
 _SHORT = {  # contractions that are not "n't"; a possessive ("society's") stays one word
     "i'm": "i am", "i'd": "i would", "i've": "i have", "i'll": "i will", "it's": "it is", "that's": "that is", "there's": "there is", "we're": "we are",
@@ -83,12 +85,14 @@ def normal(text: str) -> str:
 
 
 def canonical_number(text: str) -> str:
-    """A number as one spelling: "$30,000" and "30k" -> "30000", "4.0" and "4,0" -> "4", "+1" -> "1"; what is no number stays as it is."""
+    """A number as one spelling: "$30,000", "€30.000" and "30k" -> "30000", "4.0" and "4,0" -> "4", "+1" -> "1"; what is no number stays as it is."""
     digits = text.lstrip("+-$£€¥").removesuffix("k")
     if len(digits) > 15:
         return text
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
+    elif re.fullmatch(r"\d{1,3}(?:\.\d{3}){2,}|\d{1,3}\.000", digits) or ("€" in text and re.fullmatch(r"\d{1,3}\.\d{3}", digits)):
+        digits = digits.replace(".", "")
     elif re.fullmatch(r"\d+,\d+", digits):
         digits = digits.replace(",", ".")
     elif not re.fullmatch(r"\d+(?:\.\d+)?", digits):
@@ -117,9 +121,15 @@ def _level(gap: str, before: str) -> int:
     return 2 if (gap[:1] == "." and len(before) > 1) or " -" in gap or "->" in gap or "--" in gap or any(mark in gap for mark in ",;:()|/\\=[]{}!?&") else 0
 
 
+def _whole_numbers(text: str) -> str:
+    """ "40 000", "60 thousand" and "1.2 million" as one number each."""
+    text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
+    return _TIMES.sub(lambda m: f"{float(m[1].replace(',', '.')) * (1e6 if m[2] == 'million' else 1e3):.0f}", text)
+
+
 def split_words(text: str, symbols: Collection[str] = ()) -> Words:
     """`text` as `Words`. Symbols (pictographs, stars) count as words if they are in `symbols`, else as punctuation."""
-    text, words, gaps, end = normal(text), [], [], 0
+    text, words, gaps, end = _whole_numbers(normal(text)), [], [], 0
     for match in _WORD.finditer(text):
         word = match[0]
         if match[1] and word not in symbols:
