@@ -107,9 +107,9 @@ def _whole(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading
         letter = words[0]
         if options.yes is not None and options.no is not None and letter in "yn":
             return Reading(options.yes if letter == "y" else options.no)
-        place = ord(letter) - ord("a")
-        if not options.letters and letter.isascii() and letter.isalpha() and place < len(listed) and place < 12 and (letter != "i" or len(listed) > 8):
-            return Reading(place)
+        if letter != "i" or len(listed) > 8:
+            place = option_replies.lettered_option(options, letter)
+            return None if place is None else Reading(place)
     return None
 
 
@@ -169,7 +169,8 @@ def _marked(options: OptionList, listed: tuple[str, ...], text: Words) -> Readin
         colon = words[i - 1] in _MARKERS and ":" in text.gaps[i]
         verb = i > 1 and words[i - 2] in _MARKERS and words[i - 1] in ("is", "be")
         if colon or verb:
-            rest = Words(words[i:], ("", *text.gaps[i + 1 :]), (0, *text.levels[i + 1 :]))
+            sign = text.gaps[i].strip()[-1:]  # "Answer: <$30k"
+            rest = Words(words[i:], (sign if sign in "<>≤≥" else "", *text.gaps[i + 1 :]), (0, *text.levels[i + 1 :]))
             read = _whole(options, listed, rest) or _sentences(options, listed, rest)
             return read if read.option is not None else None
     return None
@@ -178,7 +179,7 @@ def _marked(options: OptionList, listed: tuple[str, ...], text: Words) -> Readin
 def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading:
     """The first sentence that is neither a question nor a filler; a bare label in the next one that differs makes it contradictory."""
     spans = text.sentences()
-    asked = [(a, b) for a, b in spans if "?" not in text.gaps[b] and (set(text.words[a:b]) - _LEADS or _is_label(options, text, a, b))]
+    asked = [(a, b) for a, b in spans if "?" not in text.gaps[b] and _says_something(options, text, a, b)]
     if not asked:
         return Reading(None, NONE_NAMED)
     start, end = asked[0]
@@ -193,6 +194,12 @@ def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Rea
         if hit and hit.end == b and hit.option not in (None, read.option) and "?" not in text.gaps[a]:
             return Reading(None, SEVERAL, tuple(sorted((read.option, hit.option))))
     return read
+
+
+def _says_something(options: OptionList, text: Words, start: int, end: int) -> bool:
+    """Whether a sentence is more than fillers: "I choose A" is, by its letter."""
+    fillers = not set(text.words[start:end]) - _LEADS
+    return not fillers or _is_label(options, text, start, end) or option_replies.letter_chosen(options, text, start, end) is not None
 
 
 def _is_label(options: OptionList, text: Words, start: int, end: int) -> bool:
@@ -219,6 +226,9 @@ def _sentence(options: OptionList, listed: tuple[str, ...], text: Words, start: 
         return Reading(None, CONTRADICTORY) if said == option_clauses.CONFLICT else Reading(said)
     if number is not None:
         return number
+    letter = option_replies.letter_chosen(options, text, start, end) if number_rule(listed).kind != VALUES else None
+    if letter is not None:
+        return Reading(letter)
     return Reading(None, option_replies.outcome_of(text, end) or NONE_NAMED)
 
 

@@ -1,4 +1,4 @@
-"""Answers that name an option without its label, "yes" and "no" in other words, and those that name none: refusals, "no opinion". Words are English only."""
+"""Answers that name an option without its label (a letter, "yes" and "no" in other words) and those that name none: refusals, "no opinion". English only."""
 
 from __future__ import annotations
 
@@ -46,6 +46,32 @@ _FOLLOWS = set(
     "i we it they that not never indeed absolutely definitely of very because since in on at for as but this there my when if always sir thanks "
     "and to with".split()
 )
+_CHOOSING = {"option", "letter", "choice", "answer", "choose", "pick", "select", "with", "is"}
+_AFTER_LETTERS = {"because", "for", "as", "since", "and", "but", "though", "if", "please"}
+_MOST_LETTERS, _MOST_WORDS = 12, 40  # options that letters name, words of a sentence in which a letter is looked for
+
+
+def lettered_option(options: OptionList, letter: str) -> int | None:
+    """The option of a letter: the one whose label brings it along, else the place in the list; None if the labels are letters themselves."""
+    if options.letters or len(letter) != 1 or not ("a" <= letter <= "z"):
+        return None
+    place = options.lettered.get(letter, -1) if options.lettered else ord(letter) - ord("a")
+    return place if 0 <= place < min(len(options.texts), _MOST_LETTERS) else None
+
+
+def letter_chosen(options: OptionList, text: Words, start: int, end: int) -> int | None:
+    """The option of the one letter that a sentence chooses ("I'd go with B", "Option D because …", "B, taxes are too high"); None for none or several."""
+    words, found, last = text.words, set(), min(end, start + _MOST_WORDS)
+    if {"not", "never", "or", "nor", "neither"} & set(words[start:last]):
+        return None
+    for i in range(start, last):
+        if len(words[i]) > 1 or not words[i].isalpha() or words[i] == "i":
+            continue
+        breaks = i + 1 == end or text.levels[i + 1] >= 2
+        chosen = (i == start and breaks) or (set(words[max(start, i - 3) : i]) & _CHOOSING and (breaks or words[i + 1] in _AFTER_LETTERS))
+        if chosen or words[i] != "a":  # an article chooses nothing
+            found.add(lettered_option(options, words[i]) if chosen else None)
+    return found.pop() if len(found) == 1 else None
 
 
 def outcome_of(text: Words, end: int) -> str | None:

@@ -16,7 +16,8 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufe0f\ufeff\U0001f3fb-\U0001f3ff]"
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # scripts that put no blank between words
 _WORD = re.compile(
     r"(?<![\w.,)-])[+-]?[$£€¥]?\d+(?:[.,]\d+)*(?:k\b)?|\d+(?:[.,]\d+)*(?:k\b)?"  # a number, with its sign where nothing stands before it
-    r"|[^\W\d_]+(?:'[^\W\d_]+)*|(?<=\d)\+|(?<=\d)%|([^\w\s\x00-\x7f])\1*"  # a word, "65+", "30%", a run of one symbol
+    r"|[^\W\d_]+(?:'[^\W\d_]+)*|(?<=\d)\+|(?<=\d)%"  # a word, "65+", "30%"
+    r"|(?P<symbol>(?<=[^\W\d_])[+#]+|(?P<sign>[^\w\s\x00-\x7f])(?P=sign)*)"  # "C++", "C#", a run of one symbol
 )
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")  # "40 000"
 _TIMES = re.compile(r"(?<![\d.,])(\d{1,9}(?:[.,]\d{1,3})?)[ -]?(thousand|grand|million)\b")
@@ -81,7 +82,7 @@ def normal(text: str) -> str:
                 latin = "a" <= letter <= "z"
             letters.append(letter)
         text = unicodedata.normalize("NFC", "".join(letters))
-    return re.sub(r"[*_`#~]", "", text).replace("e-mail", "email")
+    return re.sub(r"[*_`~]|(?<![^\W\d_])#", "", text).replace("e-mail", "email")
 
 
 def canonical_number(text: str) -> str:
@@ -132,7 +133,7 @@ def split_words(text: str, symbols: Collection[str] = ()) -> Words:
     text, words, gaps, end = _whole_numbers(normal(text)), [], [], 0
     for match in _WORD.finditer(text):
         word = match[0]
-        if match[1] and word not in symbols:
+        if match["symbol"] and word not in symbols:
             continue
         spelled = _spelled(word)
         gaps += [text[end : match.start()], *[""] * (len(spelled) - 1)]
@@ -142,9 +143,16 @@ def split_words(text: str, symbols: Collection[str] = ()) -> Words:
     return Words(tuple(words), tuple(gaps), (0, *(_level(gap, word) for gap, word in zip(gaps[1:], words, strict=True))) if words else (3,))
 
 
+def letter_of(part: Words) -> str:
+    """The letter that a label brings along ("A. Create jobs", "(b) No", "[C] Both"), "" without one."""
+    words = part.words
+    marked = len(words) > 1 and len(words[0]) == 1 and words[0].isalpha() and any(mark in part.gaps[1] for mark in ".):]")
+    return words[0] if marked else ""
+
+
 def symbols_of(text: str) -> set[str]:
     """The symbol runs of a label."""
-    return {match[0] for match in _WORD.finditer(normal(text)) if match[1]}
+    return {match[0] for match in _WORD.finditer(normal(text)) if match["symbol"]}
 
 
 def unwrapped(text: str) -> str | list[str]:

@@ -28,6 +28,8 @@ LISTS = [
     ("Important but not essential", "Essential", "Not important"), ("U.S. only superpower", "Better if another country became as powerful as U.S."),
     ("Statement #1", "Statement #2", "Neither"), ("😞", "😐", "😀"), ("★", "★★", "★★★"), ("Sí", "No"), ("同意", "不同意", "非常同意"), ("أوافق", "لا أوافق"),
     ("Stimme nicht zu", "Teils/teils", "Stimme zu"), ("Good", "Good thing", "Bad", "Bad thing"), ("Once a week", "More than once a week", "Never"),
+    ("C", "C++", "C#", "Java"), ("B) No", "A) Yes", "C) Both"), ("<$30k", "$30k-$60k", ">$60k"), ("Less than 1 hour", "1-2 hours", "More than 2 hours"),
+    ("Less than $1 million", "$1 million to $5 million", "More than $5 million"), ("LGBTQ+", "Straight"), ("A+", "A", "B"),
 ]  # fmt: skip
 
 
