@@ -2,7 +2,8 @@
 
 `reading` goes from the plainest form to the freest and stops at the first that reads: (1) what a generator wrapped as its answer (JSON, tags, the text
 behind its thoughts); (2) a label, code or letter that is the whole answer; (3) several labels and nothing else; (4) what stands behind "Answer:"; (5) a
-label at the head; (6) numbers; (7) clauses of the first sentence. Where none reads, a named reason says why. Labels beat positions, so turning the options
+label at the head; (6) numbers; (7) clauses of the first sentence; (8) a letter that is chosen. A first sentence that names nothing is left for the next, three
+sentences at most; one that the next takes back is contradictory. Where none reads, a named reason says why. Labels beat positions, so turning the options
 changes nothing in an answer that says a label; only a bare number or letter in a list of words counts places. Refusals, degrees, denials and clauses are
 English only; in other languages an answer is read if it is a label, starts with one or says "I" before one, and not read otherwise. Time is linear in the
 length of the answer.
@@ -19,6 +20,7 @@ import pandas as pd
 from ..world.questions import options_of
 from . import option_clauses, option_replies
 from .option_list import OptionList, option_list
+from .option_numbers import numbers_given
 from .option_values import VALUES, number_rule
 from .option_words import Words, normal, split_words, unwrapped
 
@@ -29,6 +31,10 @@ _LEADS = set(
     "well honestly hmm oh so um frankly personally ok okay answer response my the final rating likert scale is choice option overall q i go with "
     "for pick select would say be choose number am a an by it stance".split()
 )
+_SPEAKING = {"i", "as", "my", "overall", "so", "yes", "no"}  # how a later sentence begins that answers for the person
+_CORRECTIONS = (
+    ("actually",), ("no",), ("wait",), ("sorry",), ("i", "mean"), ("on", "second", "thought"), ("or", "rather"), ("scratch", "that"), ("correction",),
+)  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -148,16 +154,18 @@ def _several(options: OptionList, text: Words) -> Reading | None:
     while i < size:
         hit = options.match(text, i, size)
         if hit and hit.option is not None:
-            if i and not text.levels[i] and hit.option != named[-1] and text.words[i - 1] not in ("and", "or", "to", "then"):
+            if named and not text.levels[i] and hit.option != named[-1] and text.words[i - 1] not in ("and", "or", "to", "then"):
                 return None
             named.append(hit.option)
             i = hit.end
         elif named and text.words[i] in ("and", "or", "to", "then", "both", "also"):
             i += 1
+        elif (skip := _letter_head(options, text, i)) > i:  # "1. TV" and, on the next line, "2. Radio"
+            i = skip
         else:
             return None
     known = tuple(sorted(set(named)))
-    if len(known) > 1 and "?" in "".join(text.gaps):
+    if "?" in "".join(text.gaps) and (len(known) > 1 or "?" not in options.texts[known[0]]):
         return None
     return Reading(known[0]) if len(known) == 1 else Reading(None, SEVERAL, known)
 
@@ -188,12 +196,40 @@ def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Rea
         if option is not None:
             return Reading(option)
     read = _sentence(options, listed, text, start, end)
+    if read.reason == NONE_NAMED:
+        return _read_on(options, listed, text, asked[:3], read)
     if read.option is not None and len(asked) > 1:
         a, b = asked[1]
         hit = options.match(text, a, b)
         if hit and hit.end == b and hit.option not in (None, read.option) and "?" not in text.gaps[a]:
             return Reading(None, SEVERAL, tuple(sorted((read.option, hit.option))))
+        if _corrects(options, listed, text, a, b, read.option):
+            return Reading(None, CONTRADICTORY)
     return read
+
+
+def _read_on(options: OptionList, listed: tuple[str, ...], text: Words, sentences: list[tuple[int, int]], first: Reading) -> Reading:
+    """What the next sentence says that is a label or speaks for the person, while those before it name no label and no number; else `first`."""
+    values = number_rule(listed).kind == VALUES
+    for (start, end), (a, b) in zip(sentences, sentences[1:], strict=False):
+        if options.hits(text, start, end) or (values and numbers_given(text, start, end, spelled=True)):
+            return first
+        later = _sentence(options, listed, text, a, b)
+        if later.reason != NONE_NAMED:
+            literal = options.yes is None or bool(set(text.words[a:b]) & option_replies.LITERAL)  # "I do" may answer another question
+            habit = any(set(label) & option_clauses.ADVERBIAL for label in options.labels)  # "I always look at the stitching" tells of another habit
+            own = _is_label(options, text, a, b) or (text.words[a] in _SPEAKING and literal and not habit)
+            return later if own and (later.option is not None or later.reason in (option_replies.REFUSAL, option_replies.NO_OPINION)) else first
+    return first
+
+
+def _corrects(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int, option: int) -> bool:
+    """Whether a sentence begins as a correction ("Actually", "No, wait") and takes another option than `option`."""
+    i = start
+    while i < end and (size := next((len(words) for words in _CORRECTIONS if text.words[i : i + len(words)] == words), 0)):
+        i += size
+    begins = {start, i} - {end} if i > start else set()
+    return any(_sentence(options, listed, text, begin, end).option not in (None, option) for begin in begins)
 
 
 def _says_something(options: OptionList, text: Words, start: int, end: int) -> bool:

@@ -83,6 +83,7 @@ def degree_of(words: Sequence[str]) -> tuple[str, str] | None:
         return next((c for c in [*rest, *so] if c[0] == _STRONG), rest[0] if rest else (_PLAIN, ""))
     if any(degree == _NOT_AT_ALL for degree, _ in rest):
         return _NOT_AT_ALL, "at_all"
+    rest = [(degree, "very" if word == "very_much" else word) for degree, word in rest]
     if any(degree == _NOT_VERY or word == "very" for degree, word in rest):
         return _NOT_VERY, next(word for degree, word in rest if degree == _NOT_VERY or word == "very")
     return (_NOT, "not") if not rest or all(degree in (_SURE, _PROBABLE) for degree, _ in rest) else None
@@ -91,6 +92,7 @@ def degree_of(words: Sequence[str]) -> tuple[str, str] | None:
 def _parsed(words: Sequence[str]) -> Meaning | None:
     """The degree words at both ends of a label and the core between them; None if nothing or more than a core is left."""
     words = merged(words)
+    words = words[1:] if words[:2] in (["do", "not"], ["does", "not"]) else words
     first, last = 0, len(words)
     while first < last and words[first] in DEGREES:
         first += 1

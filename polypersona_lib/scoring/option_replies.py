@@ -30,21 +30,21 @@ _YES = [
 _NO = [
     w.split()
     for w in "no,nope,nah,n,not really,absolutely not,definitely not,of course not,certainly not,not at all,no way,i do not,i have not,i am not,i did not,"
-    "i would not,i could not,"
+    "i would not,i could not,i do not believe so,not anymore,not currently,not now,"
     "i can not,sadly not,unfortunately not,i am afraid not,afraid not,not any more,never,not once,not yet,probably not,i think not,i do not think so,"
     "no thanks,no thank you".split(",")
 ]
 _YES, _NO = sorted(_YES, key=len, reverse=True), sorted(_NO, key=len, reverse=True)
-_LITERAL = {"yes", "yeah", "yep", "yup", "yea", "no", "nope", "nah", "y", "n"}
+LITERAL = {"yes", "yeah", "yep", "yup", "yea", "no", "nope", "nah", "y", "n"}
 _BOTH = {("yes", "and", "no"), ("no", "and", "yes"), ("yes", "or", "no")}
 _DENIALS = {"not", "never", "no", "nobody", "none", "nothing", "nor", "neither", "hardly"}
 _LEADS = set(
     "well honestly hmm oh so um frankly personally ok okay but and think say would i answer is my the that have to go with overall actually "
-    "probably am afraid mostly most likely".split()
+    "probably am afraid mostly most likely choose select pick vote sadly unfortunately definitely absolutely usually it for me believe in opinion now".split()
 )
 _FOLLOWS = set(
     "i we it they that not never indeed absolutely definitely of very because since in on at for as but this there my when if always sir thanks "
-    "and to with".split()
+    "and to with please ma'am".split()
 )
 _CHOOSING = {"option", "letter", "choice", "answer", "choose", "pick", "select", "with", "is"}
 _AFTER_LETTERS = {"because", "for", "as", "since", "and", "but", "though", "if", "please"}
@@ -94,8 +94,8 @@ def _said(words: tuple[str, ...], a: int, b: int) -> tuple[str, bool] | None:
         for answer, phrases in (("no", _NO), ("yes", _YES)):
             for phrase in phrases:
                 j = i + len(phrase)
-                if list(words[i:j]) == phrase and j <= b and (j == b or (words[i] in _LITERAL and len(phrase) == 1 and words[j] in _FOLLOWS | {phrase[0]})):
-                    return answer, words[i] in _LITERAL and len(phrase) == 1
+                if list(words[i:j]) == phrase and j <= b and (j == b or (words[i] in LITERAL and len(phrase) == 1 and words[j] in _FOLLOWS | {phrase[0]})):
+                    return answer, words[i] in LITERAL and len(phrase) == 1
         if words[i] not in _LEADS:
             return None
         i += 1
@@ -108,13 +108,15 @@ def yes_or_no(options: OptionList, text: Words, start: int, end: int) -> int | N
     "Yes" and "no" themselves go before other words for them ("Sure, but no"); those count only at the head of a sentence that denies nothing else.
     """
     words, cuts = text.words, [start]
-    cuts += [i for i in range(start + 1, end) if text.levels[i] >= 2 or words[i] in ("but", "so", "though", "yet")]
+    cuts += [i for i in range(start + 1, end) if text.levels[i] >= 2 or words[i] in ("but", "though") or _opens(words, i)]
     clauses = list(zip(cuts, [*cuts[1:], end], strict=True))
     said = [_said(words, a, b) for a, b in clauses]
     literal = [(s[0], b - a) for s, (a, b) in zip(said, clauses, strict=True) if s and s[1]]
     if literal:
         alone = {answer for answer, size in literal if size == 1}
         if len(alone) == 2 or any(words[i : i + 3] in _BOTH for i in range(start, end)):
+            return -1
+        if any(_turns(said, words[a], k) for k, (a, _) in enumerate(clauses)):
             return -1
         answer = literal[0][0]
     else:
@@ -123,6 +125,18 @@ def yes_or_no(options: OptionList, text: Words, start: int, end: int) -> int | N
             return None
         answer = first[0]
     return options.yes if answer == "yes" else options.no
+
+
+def _opens(words: tuple[str, ...], i: int) -> bool:
+    """Whether "so" or "yet" begins a clause: not in "not yet", "I don't think so"."""
+    return words[i] in ("so", "yet") and words[i - 1] not in ("not", "think", "believe", "say", "guess", "suppose", "hope", "afraid")
+
+
+def _turns(said: list[tuple[str, bool] | None], opening: str, k: int) -> bool:
+    """Whether clause k takes the answer back that an earlier clause gave: "yes, but no", "yes, now no", "not really, but yes"."""
+    if opening not in ("but", "now", "though") or not said[k] or not said[k][1]:
+        return False
+    return any(s and s[0] != said[k][0] and (s[1] or s[0] == "no") for s in said[:k])
 
 
 def _contradicts(answer: str, words: tuple[str, ...]) -> bool:

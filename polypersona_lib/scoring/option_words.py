@@ -184,4 +184,6 @@ def _json_answer(text: str) -> str | list[str] | None:
         value = folded[keys[0]] if keys else next(iter(folded.values())) if len(folded) == 1 else None
     if isinstance(value, list):
         return [str(inner) for inner in value if isinstance(inner, str | int | float)] or None
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, str | int | float) else None
