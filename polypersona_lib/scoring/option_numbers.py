@@ -15,6 +15,7 @@ _SMALL = "zero one two three four five six seven eight nine ten eleven twelve th
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SPELLED = {word: float(n) for n, word in enumerate(_SMALL)} | {word: 10.0 * n for n, word in enumerate(_TENS, 2)}
 _TIMES = {"hundred": 100.0, "thousand": 1000.0, "grand": 1000.0, "million": 1e6}
+_LONGEST = 12  # words that one spelled number may take up
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SIZES = {  # kind of unit -> names of one unit, its size in the smallest unit of its kind
     "time": {"second seconds sec secs": 1, "minute minutes min mins": 60, "hour hours hr hrs h": 3600, "day days": 86_400, "week weeks": 604_800,
@@ -59,15 +60,15 @@ def value_of(word: str, *, spelled: bool = False) -> float | None:
     return float(word) if len(word) < 19 and _NUMBER.fullmatch(word) else None
 
 
-def _number_at(words: Sequence[str], i: int, spelled: bool) -> tuple[float, int] | None:
+def _number_at(text: Words, i: int, end: int, spelled: bool) -> tuple[float, int] | None:
     """(value, number of words) of the number that begins at word i: "7", "forty five", "two hundred thousand", "two and a half"; None for none."""
-    value = value_of(words[i], spelled=spelled) if i < len(words) else None
+    value = value_of(text.words[i], spelled=spelled) if i < end else None
     if value is None:
         return None
-    size = 1
-    if words[i] in _SPELLED:
-        value, size = _spelled_at(words[i : i + 8])
-    if tuple(words[i + size : i + size + 3]) == ("and", "a", "half"):
+    words, size = text.words[i : min(end, i + _LONGEST)], 1
+    if words[0] in _SPELLED:
+        value, size = _spelled_at(words)
+    if words[size : size + 3] == ("and", "a", "half"):
         return value + 0.5, size + 3
     return value, size
 
@@ -119,7 +120,8 @@ def numbers_given(text: Words, start: int, end: int, *, spelled: bool) -> list[G
             given.append(_bounded(Given((value,), None, i, i + 1, words[i + 1]), text, start, end))
             i += 5 if half else 2
             continue
-        found = _number_at(words[:end], i, spelled and (words[i] != "one" or not set(words[i - 1 : i]) & _NO_NUMBER)) if _may_be(words[i], spelled) else None
+        none = words[i] == "one" and set(words[i - 1 : i]) & _NO_NUMBER
+        found = None if none else _number_at(text, i, end, spelled)
         if found is None or _is_scale_talk(text, i, start):
             i += 1
             continue
@@ -128,23 +130,20 @@ def numbers_given(text: Words, start: int, end: int, *, spelled: bool) -> list[G
     return given
 
 
-def _may_be(word: str, spelled: bool) -> bool:
-    return word[-1].isdigit() or (spelled and word in _SPELLED)
-
-
 def _with_neighbours(text: Words, start: int, end: int, i: int, found: tuple[float, int], spelled: bool) -> Given:
     """The number at word i with the top, the second end, the unit and the bound that stand beside it."""
-    words, (value, size) = text.words[:end], found
+    words, (value, size) = text.words, found
     value, j = -value if i > start and words[i - 1] == "minus" else value, i + size
-    nearest, link = _number_at(words, j, spelled), words[j : j + 1]
-    top = _number_at(words, j + 2, True) if words[j : j + 2] == ("out", "of") else _number_at(words, j + 1, True) if link == ("of",) else None
+    nearest, link = _number_at(text, j, end, spelled), words[j : min(end, j + 1)]
+    out = words[j : j + 2] == ("out", "of")
+    top = _number_at(text, j + 1 + out, end, True) if out or link == ("of",) else None
     if top:
-        given = Given((value,), top[0], i, j + top[1] + (2 if link == ("out",) else 1))
+        given = Given((value,), top[0], i, j + 1 + out + top[1])
     elif nearest and text.gaps[j].strip() == "/":
         given = Given((value,), nearest[0], i, j + nearest[1])
     elif nearest and text.gaps[j] == "-":
         given = Given((value, nearest[0]), None, i, j + nearest[1])
-    elif link in (("to",), ("or",)) and text.levels[j] == 0 and (behind := _number_at(words, j + 1, spelled)) and text.levels[j + 1] == 0:
+    elif link in (("to",), ("or",)) and text.levels[j] == 0 and (behind := _number_at(text, j + 1, end, spelled)) and text.levels[j + 1] == 0:
         given = Given((value, behind[0]), None, i, j + 1 + behind[1])
     else:
         given = Given((value,), None, i, j)
