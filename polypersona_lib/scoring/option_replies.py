@@ -116,7 +116,7 @@ def yes_or_no(options: OptionList, text: Words, start: int, end: int) -> int | N
         alone = {answer for answer, size in literal if size == 1}
         if len(alone) == 2 or any(words[i : i + 3] in _BOTH for i in range(start, end)):
             return -1
-        if any(_turns(said, words[a], k) for k, (a, _) in enumerate(clauses)):
+        if any(_turns(said, words[a:b], k) for k, (a, b) in enumerate(clauses)):
             return -1
         answer = literal[0][0]
     else:
@@ -132,11 +132,12 @@ def _opens(words: tuple[str, ...], i: int) -> bool:
     return words[i] in ("so", "yet") and words[i - 1] not in ("not", "think", "believe", "say", "guess", "suppose", "hope", "afraid")
 
 
-def _turns(said: list[tuple[str, bool] | None], opening: str, k: int) -> bool:
-    """Whether clause k takes the answer back that an earlier clause gave: "yes, but no", "yes, now no", "not really, but yes"."""
-    if opening not in ("but", "now", "though") or not said[k] or not said[k][1]:
+def _turns(said: list[tuple[str, bool] | None], clause: tuple[str, ...], k: int) -> bool:
+    """Whether clause k takes an earlier answer back: "yes, but no", "yes, now no", "not really, but yes"; not "no, but yes in winter"."""
+    if clause[0] not in ("but", "now", "though") or not said[k] or not said[k][1]:
         return False
-    return any(s and s[0] != said[k][0] and (s[1] or s[0] == "no") for s in said[:k])
+    ends = clause[-1] in LITERAL
+    return any(s and s[0] != said[k][0] and (ends if s[1] else s[0] == "no") for s in said[:k])
 
 
 def _contradicts(answer: str, words: tuple[str, ...]) -> bool:
