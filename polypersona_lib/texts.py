@@ -31,7 +31,11 @@ _ENGLISH = frozenset(
 _SPELLED = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _ENOUGH_KNOWN = 0.70  # share of the words that must be known, or the text is in another language: German and Spanish answers have .1 to .6
 _CLITICS = ("'s", "'d", "'ll", "'re", "'ve", "'m", "n't")
-_TYPED = frozenset("alot btw etc idk im imo ive tbh uk usa".split())  # common in typed English, in neither list
+_TYPED = frozenset("alot asap btw didnt doesnt dont etc idk im imho imo ive lol meds tbh thats thx uk usa".split())  # common in typed English, in neither list
+_SHARED = frozenset("of is was we has have but all will for i do one are can not what who had its".split())  # words of other languages too, or of names
+_FUNCTION_WORDS = (_ENGLISH | set("to she he them him could should more our at".split())) - _SHARED
+_FEW_ENGLISH = 0.15  # share of function words below which a text is not English: English answers have .2 and more, German, French or Spanish ones 0
+_ENOUGH_COUNTED = 6  # words of a text, before it is called foreign
 _ENOUGH_WORDS = 8  # of a text in Latin letters, before a lack of English function words says something
 
 
@@ -50,10 +54,15 @@ def spaced(text: str) -> str:
     return text if text.isascii() else _ONE_CHARACTER.sub(r" \g<0> ", text)
 
 
+def _other_letters(text: str) -> bool:
+    """Whether most letters are not Latin ones."""
+    letters = [c for c in text if c.isalpha()]
+    return bool(letters) and sum(c < "\u0250" for c in letters) < len(letters) / 2
+
+
 def looks_english(text: str) -> bool | None:
     """Whether a text has English function words; None if it is too short to tell, False if most of its letters are not Latin ones."""
-    letters = [c for c in text if c.isalpha()]
-    if letters and sum(c < "\u0250" for c in letters) < len(letters) / 2:
+    if _other_letters(text):
         return False
     words = text.lower().replace("\u2019", "'").split()
     return None if len(words) < _ENOUGH_WORDS else any(word.strip('.,;:!?"()') in _ENGLISH for word in words)
@@ -173,9 +182,14 @@ def used_by_two(people: Iterable[str], texts: Iterable[str]) -> frozenset[str]:
 
 
 def is_foreign(text: str, vocabulary: frozenset[str] = frozenset()) -> bool:
-    """Whether most words are neither English nor in `vocabulary`."""
+    """Whether most words are neither English nor in `vocabulary` and few are English function words; non-words among "the", "and", "they" are no language."""
     strange, count = _unlisted(text)
-    return bool(count) and len(strange - vocabulary) > (1 - _ENOUGH_KNOWN) * count
+    if _other_letters(text):
+        return bool(strange - vocabulary)
+    if count < _ENOUGH_COUNTED or len(strange - vocabulary) <= (1 - _ENOUGH_KNOWN) * count:
+        return False
+    words = folded_words(text)
+    return sum(word in _FUNCTION_WORDS for word in words) < _FEW_ENGLISH * len(words)
 
 
 def unknown_words(row: dict, vocabulary: frozenset[str]) -> frozenset[str] | None:

@@ -15,7 +15,7 @@ import pandas as pd
 from .. import resampling
 from ..errors import quoted
 from ..prompts import chat
-from ..texts import sentences, spaced
+from ..texts import is_foreign, sentences, spaced
 from . import metric_table, metrics, readability
 from .option_labels import read_option
 
@@ -121,7 +121,12 @@ def _texts(rows: list[dict]) -> list[_Finding]:
     shares = [_known_share(r["prediction"], vocabulary) for r in rows]
     judged = [s < KNOWN for s in shares if s == s]
     text = f"{{share}} of the answers look like another language: less than {percent(KNOWN)} of their letters stand in words that the references use"
-    return findings + (_counted("language", judged, FOREIGN, text, "rouge1", floor=FOREIGN) if len(vocabulary) >= ENOUGH_WORDS else [])
+    if len(vocabulary) >= ENOUGH_WORDS and (found := _counted("language", judged, FOREIGN, text, "rouge1", floor=FOREIGN)):
+        return findings + found
+    theirs = np.mean([is_foreign(r["reference"]) for r in rows])  # references in another language: answers in it are as they should be
+    foreign = [is_foreign(r["prediction"]) for r in rows] if theirs < FOREIGN else []
+    text = "{share} of the answers are in another language: few of their words are English"
+    return findings + _counted("language", foreign, FOREIGN, text, "rouge1", floor=FOREIGN)
 
 
 def _shapes(rows: list[dict]) -> list[_Finding]:

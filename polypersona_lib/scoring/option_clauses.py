@@ -19,6 +19,7 @@ _FILL = set(
     "well honestly hmm oh so um uh frankly personally ok okay overall actually basically just only still also now today currently indeed truly firmly "
     "perhaps maybe then "
     "really simply certainly definitely probably usually absolutely for sure please and yes yeah like course of altogether thanks therefore hence "
+    "respectfully reluctantly grudgingly "
     "thus finally firmly "
     "clearly obviously generally mostly even tbh imo imho lol haha honest".split()
 )
@@ -55,11 +56,17 @@ _LINKS = set(
     "personally honestly".split()
 )
 _AFTER = _FILL | set("i think say guess suppose would believe feel am so indeed too then this that it these days there of it".split())
-_ADVERBIAL = {"never", "rarely", "seldom", "sometimes", "often", "usually", "always", "occasionally", "frequently"}
+ADVERBIAL = {"never", "rarely", "seldom", "sometimes", "often", "usually", "always", "occasionally", "frequently"}
+_OMITS = set("miss missed skip skipped forget forgot fail failed avoid avoided refuse refused stop stopped leave not".split())  # "I never miss it"
+_WISHES = (["want", "to"], ["like", "to"], ["love", "to"])  # "I'd like to agree"
+_NOTHING = {"nothing", "neither", "none", "nobody", "few", "little", "nowhere"}  # "I agree with nothing here"
+_ANSWERS = {"answer", "choice", "pick", "response", "view", "opinion", "vote", "rating"}  # "Agree is my answer"
+_MOODS = {"feeling", "feelings", "impression", "experience", "verdict", "mood"}  # "my overall feeling is satisfied"
 _FEELINGS = {"agree", "satisfied", "approve", "favor", "happy", "concerned", "worried", "interested", "comfortable", "confident", "support", "trust"}
 _MOST_LABELS, _MOST_WORDS = 8, 60  # of one clause that are looked at, which keeps long texts linear
 _OBJECTS = {"with", "it", "this", "that", "them", "the", "statement", "idea", "point", "view", "here"}
 _CLOSES = ([], ["and"], ["without"], ["in"], ["on"])
+_JOINED = (("or",), ("and",), ("nor",), (), ("to",), ("with",), ("for",), ("as", "well", "as"))  # what stands between two labels that are named together
 _ARTICLES = {"a", "an", "the", "my", "no"}
 
 
@@ -97,10 +104,15 @@ def read_clauses(options: OptionList, text: Words, start: int, end: int) -> int 
             within.append(hits[k])
             k += 1
         unreal = follows and text.words[follows[0]] in ("if", "were", "unless") and _is_conditional(text.words[a:b])
-        statement = None if unreal else _clause(options, text, a, b, within)
+        if text.words[a] == "otherwise" and statements and {hit.option for hit in within} - {s.option for s in statements}:
+            return CONFLICT
+        sequel = text.words[a] == "then" and hits[0].start < a  # "first jobs, then taxes"
+        statement = None if unreal or sequel else _clause(options, text, a, b, within)
         beside = statement and a > start and (statement.rank == _USED or (text.words[a] == "but" and statement.rank % 1))
         (qualified if beside else statements).extend([statement] if statement else [])  # "Constantly, it never stops", "sometimes, but not that often"
     top = max((s.rank for s in statements), default=0)
+    if top == _PAST and len(hits) > len(statements) + len(qualified):
+        return None  # "I was satisfied, but since March dissatisfied"
     said = {s.option for s in [*statements, *(qualified if top == _USED else [])] if s.rank == top}
     return None if said <= {_DENIED} else said.pop() if len(said) == 1 else CONFLICT
 
@@ -116,13 +128,21 @@ def _clause(options: OptionList, text: Words, a: int, b: int, hits: list[Hit]) -
     if words[a] in _SUBORDINATE and not any(hit.start == a for hit in hits):
         return None
     for hit, later in zip(hits[:_MOST_LABELS], [*hits[1:], None], strict=False):
-        if later and later.option != hit.option and words[hit.end : later.start] in (("or",), ("and",), ("nor",), (), ("to",), ("as", "well", "as")):
+        if later and later.option != hit.option and words[hit.end : later.start] in _JOINED:
             joined = _neither(options, words[a : hit.start], words[hit.end : later.start])
             return Statement(CONFLICT if joined is None else joined, _BARE)
         statement = _stated(options, text, a, b, hit)
         if statement:
-            return statement
+            return Statement(CONFLICT, statement.rank) if _goes_on(text, hit, later, statement.option) else statement
     return None
+
+
+def _goes_on(text: Words, hit: Hit, later: Hit | None, option: int) -> bool:
+    """Whether "and" joins another label to the one that is stated ("satisfied with the nurse and dissatisfied with the food")."""
+    if later is None or later.option in (None, option):
+        return False
+    between = set(text.words[hit.end : later.start])
+    return "and" in between and not between & ({"that", "i"} | _OTHERS - {"some", "others"})
 
 
 def _neither(options: OptionList, before: tuple[str, ...], between: tuple[str, ...]) -> int | None:
@@ -141,13 +161,15 @@ def _stated(options: OptionList, text: Words, a: int, b: int, hit: Hit) -> State
     if frame is None:
         return None
     rank, degrees = frame
-    adverb = text.words[hit.start] in _ADVERBIAL and hit.end - hit.start == 1
+    adverb = text.words[hit.start] in ADVERBIAL and hit.end - hit.start == 1
     knows = text.words[hit.end - 1] == "know"
     trailing = _trailing(before, merged(after), adverb, rank, hit, knows)
     if trailing is None:
         return None
     option = _with_degrees(options, hit, text.words[hit.start : hit.end], [*degrees, *trailing])
     if option is None:
+        return None
+    if adverb and set(after[:1]) & _OMITS:
         return None
     rest = [word for word in merged(after) if word not in DEGREES and word not in _AFTER]
     if rank == _BARE and rest:
@@ -179,16 +201,19 @@ def _frame(before: list[str], hit: Hit) -> tuple[int, list[str]] | None:
     tail, head = tail[len(tail) - known :], tail[: len(tail) - known]
     degrees = denied + [word for word in tail if word in DEGREES or word in ("almost", "nearly", "practically", "virtually")]
     past = bool(_PASSED & set(tail))
+    if tail[-2:] in _WISHES:
+        return None
     if not head:
         spoken = any(word in _SPEAKER or word in ("am", "is") for word in tail)
         return (_PAST if past else _STATED if spoken and past else _BARE), degrees
-    if set(head) & _DOUBT:
+    if set(head) & _DOUBT or "hand" in head or head[:2] == ["in", "some"]:
         return None
     if head[0] in _OPENERS and not set(head) & (_OTHERS - {"some", "most"}) and "i" in tail:
         return (_PAST if past else _STATED), degrees
     described = len(head) <= 5 and tail[:1] and tail[0] in ("is", "are", "was", "were")
     of_things = hit.meaning is not None and not set(hit.meaning.stem) & _FEELINGS
-    return (_DESCRIBED, degrees) if described and (of_things or not set(head) & _OTHERS) else None
+    feeling = not set(head) & _OTHERS and (head[0] not in ("my", "the", "our") or head[-1] in _MOODS)  # not "my doctor is satisfied"
+    return (_DESCRIBED, degrees) if described and (of_things or feeling) else None
 
 
 def _understood(word: str) -> bool:
@@ -218,6 +243,10 @@ def _trailing(before: list[str], after: list[str], adverb: bool, rank: int, hit:
         return degrees
     if knows and after[0] not in _LINKS:
         return None
+    if (after[:2] == ["is", "my"] and set(after[2:3]) & _ANSWERS) or (after[:3] == ["would", "be", "my"] and set(after[3:4]) & _ANSWERS):
+        return degrees
+    if "until" in after or (rank != _DESCRIBED and after[0] in ("with", "on", "in", "about") and set(after[1:2]) & _NOTHING):
+        return None
     if after[0] in ("not", "than", "or", "nor", "no") or (after[0] == "as" and before[-1:] in (["as"], ["so"])):
         return None
     if after[0] in ("is", "was", "are", "would") and after[1:2] != ["my"]:
@@ -237,7 +266,7 @@ def _with_degrees(options: OptionList, hit: Hit, words: tuple[str, ...], degrees
     degrees = [word for word in degrees if word in DEGREES]
     if near:
         turned = {"always": "often", "never": "rarely"}.get(words[-1]) if len(words) == 1 else None
-        return next((i for i, label in enumerate(options.labels) if label == (turned,)), None) if turned else hit.option if not degrees else None
+        return next((i for i, label in enumerate(options.labels) if label == (turned,)), None) if turned else None
     degree = degree_of(degrees)
     if degree == ("plain", ""):
         return hit.option if hit.option is not None else options.meant(hit.meaning)

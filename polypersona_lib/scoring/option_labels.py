@@ -2,7 +2,8 @@
 
 `reading` goes from the plainest form to the freest and stops at the first that reads: (1) what a generator wrapped as its answer (JSON, tags, the text
 behind its thoughts); (2) a label, code or letter that is the whole answer; (3) several labels and nothing else; (4) what stands behind "Answer:"; (5) a
-label at the head; (6) numbers; (7) clauses of the first sentence. Where none reads, a named reason says why. Labels beat positions, so turning the options
+label at the head; (6) numbers; (7) clauses of the first sentence; (8) a letter that is chosen. A first sentence that names nothing is left for the next, three
+sentences at most; one that the next takes back is contradictory. Where none reads, a named reason says why. Labels beat positions, so turning the options
 changes nothing in an answer that says a label; only a bare number or letter in a list of words counts places. Refusals, degrees, denials and clauses are
 English only; in other languages an answer is read if it is a label, starts with one or says "I" before one, and not read otherwise. Time is linear in the
 length of the answer.
@@ -19,6 +20,8 @@ import pandas as pd
 from ..world.questions import options_of
 from . import option_clauses, option_replies
 from .option_list import OptionList, option_list
+from .option_numbers import numbers_given
+from .option_values import VALUES, number_rule
 from .option_words import Words, normal, split_words, unwrapped
 
 SEVERAL, OFF_THE_LIST, NONE_NAMED, CONTRADICTORY = "several", "off the list", "none named", "contradictory"
@@ -28,8 +31,10 @@ _LEADS = set(
     "well honestly hmm oh so um frankly personally ok okay answer response my the final rating likert scale is choice option overall q i go with "
     "for pick select would say be choose number am a an by it stance".split()
 )
-_RATED = set("rate give put score place mark call say rating choose pick select go option answer number level is likert at response".split())
-_GOES_ON = {"out", "because", "for", "on", "as", "since", "and", "but", "overall", "points", "stars", "from", "maybe", "i", "though"}
+_SPEAKING = {"i", "as", "my", "overall", "so", "yes", "no"}  # how a later sentence begins that answers for the person
+_CORRECTIONS = (
+    ("actually",), ("no",), ("wait",), ("sorry",), ("i", "mean"), ("on", "second", "thought"), ("or", "rather"), ("scratch", "that"), ("correction",),
+)  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -108,9 +113,9 @@ def _whole(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading
         letter = words[0]
         if options.yes is not None and options.no is not None and letter in "yn":
             return Reading(options.yes if letter == "y" else options.no)
-        place = ord(letter) - ord("a")
-        if not options.letters and letter.isascii() and letter.isalpha() and place < len(listed) and place < 12 and (letter != "i" or len(listed) > 8):
-            return Reading(place)
+        if letter != "i" or len(listed) > 8:
+            place = option_replies.lettered_option(options, letter)
+            return None if place is None else Reading(place)
     return None
 
 
@@ -149,16 +154,18 @@ def _several(options: OptionList, text: Words) -> Reading | None:
     while i < size:
         hit = options.match(text, i, size)
         if hit and hit.option is not None:
-            if i and not text.levels[i] and hit.option != named[-1] and text.words[i - 1] not in ("and", "or", "to", "then"):
+            if named and not text.levels[i] and hit.option != named[-1] and text.words[i - 1] not in ("and", "or", "to", "then"):
                 return None
             named.append(hit.option)
             i = hit.end
         elif named and text.words[i] in ("and", "or", "to", "then", "both", "also"):
             i += 1
+        elif (skip := _letter_head(options, text, i)) > i:  # "1. TV" and, on the next line, "2. Radio"
+            i = skip
         else:
             return None
     known = tuple(sorted(set(named)))
-    if len(known) > 1 and "?" in "".join(text.gaps):
+    if "?" in "".join(text.gaps) and (len(known) > 1 or "?" not in options.texts[known[0]]):
         return None
     return Reading(known[0]) if len(known) == 1 else Reading(None, SEVERAL, known)
 
@@ -170,7 +177,8 @@ def _marked(options: OptionList, listed: tuple[str, ...], text: Words) -> Readin
         colon = words[i - 1] in _MARKERS and ":" in text.gaps[i]
         verb = i > 1 and words[i - 2] in _MARKERS and words[i - 1] in ("is", "be")
         if colon or verb:
-            rest = Words(words[i:], ("", *text.gaps[i + 1 :]), (0, *text.levels[i + 1 :]))
+            sign = text.gaps[i].strip()[-1:]  # "Answer: <$30k"
+            rest = Words(words[i:], (sign if sign in "<>≤≥" else "", *text.gaps[i + 1 :]), (0, *text.levels[i + 1 :]))
             read = _whole(options, listed, rest) or _sentences(options, listed, rest)
             return read if read.option is not None else None
     return None
@@ -179,7 +187,7 @@ def _marked(options: OptionList, listed: tuple[str, ...], text: Words) -> Readin
 def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Reading:
     """The first sentence that is neither a question nor a filler; a bare label in the next one that differs makes it contradictory."""
     spans = text.sentences()
-    asked = [(a, b) for a, b in spans if "?" not in text.gaps[b] and (set(text.words[a:b]) - _LEADS or _is_label(options, text, a, b))]
+    asked = [(a, b) for a, b in spans if "?" not in text.gaps[b] and _says_something(options, text, a, b)]
     if not asked:
         return Reading(None, NONE_NAMED)
     start, end = asked[0]
@@ -188,12 +196,46 @@ def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Rea
         if option is not None:
             return Reading(option)
     read = _sentence(options, listed, text, start, end)
+    if read.reason == NONE_NAMED:
+        return _read_on(options, listed, text, asked[:3], read)
     if read.option is not None and len(asked) > 1:
         a, b = asked[1]
         hit = options.match(text, a, b)
         if hit and hit.end == b and hit.option not in (None, read.option) and "?" not in text.gaps[a]:
             return Reading(None, SEVERAL, tuple(sorted((read.option, hit.option))))
+        if _corrects(options, listed, text, a, b, read.option):
+            return Reading(None, CONTRADICTORY)
     return read
+
+
+def _read_on(options: OptionList, listed: tuple[str, ...], text: Words, sentences: list[tuple[int, int]], first: Reading) -> Reading:
+    """What the next sentence says that is a label or speaks for the person, while those before it name no label and no number; else `first`."""
+    values = number_rule(listed).kind == VALUES
+    for (start, end), (a, b) in zip(sentences, sentences[1:], strict=False):
+        if options.hits(text, start, end) or (values and numbers_given(text, start, end, spelled=True)):
+            return first
+        later = _sentence(options, listed, text, a, b)
+        if later.reason != NONE_NAMED:
+            literal = options.yes is None or bool(set(text.words[a:b]) & option_replies.LITERAL)  # "I do" may answer another question
+            habit = any(set(label) & option_clauses.ADVERBIAL for label in options.labels)  # "I always look at the stitching" tells of another habit
+            own = _is_label(options, text, a, b) or (text.words[a] in _SPEAKING and literal and not habit)
+            return later if own and (later.option is not None or later.reason in (option_replies.REFUSAL, option_replies.NO_OPINION)) else first
+    return first
+
+
+def _corrects(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int, option: int) -> bool:
+    """Whether a sentence begins as a correction ("Actually", "No, wait") and takes another option than `option`."""
+    i = start
+    while i < end and (size := next((len(words) for words in _CORRECTIONS if text.words[i : i + len(words)] == words), 0)):
+        i += size
+    begins = {start, i} - {end} if i > start else set()
+    return any(_sentence(options, listed, text, begin, end).option not in (None, option) for begin in begins)
+
+
+def _says_something(options: OptionList, text: Words, start: int, end: int) -> bool:
+    """Whether a sentence is more than fillers: "I choose A" is, by its letter."""
+    fillers = not set(text.words[start:end]) - _LEADS
+    return not fillers or _is_label(options, text, start, end) or option_replies.letter_chosen(options, text, start, end) is not None
 
 
 def _is_label(options: OptionList, text: Words, start: int, end: int) -> bool:
@@ -212,14 +254,17 @@ def _sentence(options: OptionList, listed: tuple[str, ...], text: Words, start: 
         return _unless_more(options, text, start, end, head)
     if reply is not None:
         return Reading(reply)
-    number = _numbered(options, listed, text, start, end)
-    if number is not None and option_replies.number_rule(listed).kind == option_replies.VALUES:
+    number = _numbered(listed, text, start, end)
+    if number is not None and number_rule(listed).kind == VALUES:
         return number
     said = option_clauses.read_clauses(options, text, start, end)
     if said is not None:
         return Reading(None, CONTRADICTORY) if said == option_clauses.CONFLICT else Reading(said)
     if number is not None:
         return number
+    letter = option_replies.letter_chosen(options, text, start, end) if number_rule(listed).kind != VALUES else None
+    if letter is not None:
+        return Reading(letter)
     return Reading(None, option_replies.outcome_of(text, end) or NONE_NAMED)
 
 
@@ -231,29 +276,14 @@ def _unless_more(options: OptionList, text: Words, start: int, end: int, head: i
     return Reading(head) if alone <= {head} else Reading(None, SEVERAL, tuple(sorted(alone | {head})))
 
 
-def _numbered(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
+def _numbered(listed: tuple[str, ...], text: Words, start: int, end: int) -> Reading | None:
     """The option that a number of the sentence takes; None if it gives none."""
-    rule = option_replies.number_rule(listed)
-    values = rule.kind == option_replies.VALUES
-    given = option_replies.numbers_given(text, start, end, spelled=values)
-    if not values:
-        given = [g for g in given if _is_rating(text, start, end, g)]
-    elif given and set(text.words[start : given[0].start]) & {"not", "never", "wife", "husband", "they", "people", "he", "she"}:
-        return None
+    rule = number_rule(listed)
+    given = rule.given(text, start, end)
     if not given:
         return None
-    taken = {rule.option(g) for g in given}
+    taken = {rule.option(number, text) for number in given}
     if len(taken) == 1 and None not in taken:
         return Reading(taken.pop())
     named = tuple(sorted(option for option in taken if option is not None))
     return Reading(None, SEVERAL, named) if len(given) > 1 and named else Reading(None, OFF_THE_LIST)
-
-
-def _is_rating(text: Words, start: int, end: int, given: option_replies.Given) -> bool:
-    """Whether a number in a list of words is a rating: alone in its clause, or behind a verb of rating."""
-    words, a, b = text.words, given.start, given.end
-    before = words[max(start, a - 7) : a]
-    ends = b >= end or text.levels[b] >= 2 or words[b] in _GOES_ON or given.top is not None
-    if not ends or {"not", "never"} & set(before):
-        return False
-    return a == start or text.levels[a] >= 2 or bool(_RATED & set(before))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from .option_words import Words, normal, split_words, symbols_of
+from .option_words import Words, letter_of, normal, split_words, symbols_of
 
 _STRONG, _PLAIN, _MIDDLE, _WEAK, _SURE, _PROBABLE = "strong", "plain", "middle", "weak", "sure", "probable"
 _NOT, _NOT_VERY, _NOT_AT_ALL = "not", "not very", "not at all"
@@ -83,6 +83,7 @@ def degree_of(words: Sequence[str]) -> tuple[str, str] | None:
         return next((c for c in [*rest, *so] if c[0] == _STRONG), rest[0] if rest else (_PLAIN, ""))
     if any(degree == _NOT_AT_ALL for degree, _ in rest):
         return _NOT_AT_ALL, "at_all"
+    rest = [(degree, "very" if word == "very_much" else word) for degree, word in rest]
     if any(degree == _NOT_VERY or word == "very" for degree, word in rest):
         return _NOT_VERY, next(word for degree, word in rest if degree == _NOT_VERY or word == "very")
     return (_NOT, "not") if not rest or all(degree in (_SURE, _PROBABLE) for degree, _ in rest) else None
@@ -91,6 +92,7 @@ def degree_of(words: Sequence[str]) -> tuple[str, str] | None:
 def _parsed(words: Sequence[str]) -> Meaning | None:
     """The degree words at both ends of a label and the core between them; None if nothing or more than a core is left."""
     words = merged(words)
+    words = words[1:] if words[:2] in (["do", "not"], ["does", "not"]) else words
     first, last = 0, len(words)
     while first < last and words[first] in DEGREES:
         first += 1
@@ -144,6 +146,8 @@ class OptionList:
                 self._plant(words, option, None if option is None else self.meanings[option])
         for meaning in [m for m in self.meanings if m]:
             self._plant_cores(meaning)
+        own = [letter_of(part) for part in self.parts]
+        self.lettered = {letter: i for i, letter in enumerate(own)} if all(own) and len(set(own)) == len(own) else {}
         self.letters = all(len(label) == 1 and len(label[0]) == 1 and label[0].isalpha() for label in self.labels if label)
 
     def _answers(self, word: str) -> int | None:
@@ -254,7 +258,7 @@ def _common(a: Sequence[str], b: Sequence[str]):
 
 
 def _shorter(part: Words, text: str) -> list[tuple[str, ...]]:
-    """A label without its bracket ("Both (VOL)"), without its number ("1 - Disagree"), without its article."""
+    """A label without its bracket ("Both (VOL)"), without its number ("1 - Disagree"), its article, its sign ("LGBTQ+")."""
     out, words = [], part.words
     cut = next((i for i in range(1, len(words)) if "(" in part.gaps[i]), None)
     if cut and text.rstrip().endswith(")"):
@@ -262,8 +266,10 @@ def _shorter(part: Words, text: str) -> list[tuple[str, ...]]:
     numbered = len(words) > 1 and words[0].lstrip("-").isdigit() and words[1].isalpha() and words[1] not in ("to", "or", "and", "plus")
     if numbered and (part.levels[1] or part.gaps[1] == " "):
         out.append(words[1:])
-    if len(words) > 1 and len(words[0]) == 1 and any(mark in part.gaps[1] for mark in ".):"):
+    if letter_of(part):
         out.append(words[1:])
+    if len(words) > 1 and words[-1] in ("plus", "+", "++", "#") and not part.gaps[-2] and not words[-2][-1].isdigit():
+        out.append(words[:-1])
     return out + [words[1:] for words in [words, *out] if len(words) > 1 and words[0] in ("the", "a", "an") and words[1] not in ("lot", "little", "bit", "few")]
 
 

@@ -16,8 +16,11 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufe0f\ufeff\U0001f3fb-\U0001f3ff]"
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # scripts that put no blank between words
 _WORD = re.compile(
     r"(?<![\w.,)-])[+-]?[$£€¥]?\d+(?:[.,]\d+)*(?:k\b)?|\d+(?:[.,]\d+)*(?:k\b)?"  # a number, with its sign where nothing stands before it
-    r"|[^\W\d_]+(?:'[^\W\d_]+)*|(?<=\d)\+|(?<=\d)%|([^\w\s\x00-\x7f])\1*"  # a word, "65+", "30%", a run of one symbol
+    r"|[^\W\d_]+(?:'[^\W\d_]+)*|(?<=\d)\+|(?<=\d)%"  # a word, "65+", "30%"
+    r"|(?P<symbol>(?<=[^\W\d_])[+#]+|(?P<sign>[^\w\s\x00-\x7f])(?P=sign)*)"  # "C++", "C#", a run of one symbol
 )
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")  # "40 000"
+_TIMES = re.compile(r"(?<![\d.,])(\d{1,9}(?:[.,]\d{1,3})?)[ -]?(thousand|grand|million)\b")
 _END = re.compile(r"[.!?]['\")\]]*\s|[!?]|\n")
 _SHORT = {  # contractions that are not "n't"; a possessive ("society's") stays one word
     "i'm": "i am", "i'd": "i would", "i've": "i have", "i'll": "i will", "it's": "it is", "that's": "that is", "there's": "there is", "we're": "we are",
@@ -79,16 +82,18 @@ def normal(text: str) -> str:
                 latin = "a" <= letter <= "z"
             letters.append(letter)
         text = unicodedata.normalize("NFC", "".join(letters))
-    return re.sub(r"[*_`#~]", "", text).replace("e-mail", "email")
+    return re.sub(r"[*_`~]|(?<![^\W\d_])#", "", text).replace("e-mail", "email")
 
 
 def canonical_number(text: str) -> str:
-    """A number as one spelling: "$30,000" and "30k" -> "30000", "4.0" and "4,0" -> "4", "+1" -> "1"; what is no number stays as it is."""
+    """A number as one spelling: "$30,000", "€30.000" and "30k" -> "30000", "4.0" and "4,0" -> "4", "+1" -> "1"; what is no number stays as it is."""
     digits = text.lstrip("+-$£€¥").removesuffix("k")
     if len(digits) > 15:
         return text
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
+    elif re.fullmatch(r"\d{1,3}(?:\.\d{3}){2,}|\d{1,3}\.000", digits) or ("€" in text and re.fullmatch(r"\d{1,3}\.\d{3}", digits)):
+        digits = digits.replace(".", "")
     elif re.fullmatch(r"\d+,\d+", digits):
         digits = digits.replace(",", ".")
     elif not re.fullmatch(r"\d+(?:\.\d+)?", digits):
@@ -117,12 +122,18 @@ def _level(gap: str, before: str) -> int:
     return 2 if (gap[:1] == "." and len(before) > 1) or " -" in gap or "->" in gap or "--" in gap or any(mark in gap for mark in ",;:()|/\\=[]{}!?&") else 0
 
 
+def _whole_numbers(text: str) -> str:
+    """ "40 000", "60 thousand" and "1.2 million" as one number each."""
+    text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
+    return _TIMES.sub(lambda m: f"{float(m[1].replace(',', '.')) * (1e6 if m[2] == 'million' else 1e3):.0f}", text)
+
+
 def split_words(text: str, symbols: Collection[str] = ()) -> Words:
     """`text` as `Words`. Symbols (pictographs, stars) count as words if they are in `symbols`, else as punctuation."""
-    text, words, gaps, end = normal(text), [], [], 0
+    text, words, gaps, end = _whole_numbers(normal(text)), [], [], 0
     for match in _WORD.finditer(text):
         word = match[0]
-        if match[1] and word not in symbols:
+        if match["symbol"] and word not in symbols:
             continue
         spelled = _spelled(word)
         gaps += [text[end : match.start()], *[""] * (len(spelled) - 1)]
@@ -132,9 +143,16 @@ def split_words(text: str, symbols: Collection[str] = ()) -> Words:
     return Words(tuple(words), tuple(gaps), (0, *(_level(gap, word) for gap, word in zip(gaps[1:], words, strict=True))) if words else (3,))
 
 
+def letter_of(part: Words) -> str:
+    """The letter that a label brings along ("A. Create jobs", "(b) No", "[C] Both"), "" without one."""
+    words = part.words
+    marked = len(words) > 1 and len(words[0]) == 1 and words[0].isalpha() and any(mark in part.gaps[1] for mark in ".):]")
+    return words[0] if marked else ""
+
+
 def symbols_of(text: str) -> set[str]:
     """The symbol runs of a label."""
-    return {match[0] for match in _WORD.finditer(normal(text)) if match[1]}
+    return {match[0] for match in _WORD.finditer(normal(text)) if match["symbol"]}
 
 
 def unwrapped(text: str) -> str | list[str]:
@@ -166,4 +184,6 @@ def _json_answer(text: str) -> str | list[str] | None:
         value = folded[keys[0]] if keys else next(iter(folded.values())) if len(folded) == 1 else None
     if isinstance(value, list):
         return [str(inner) for inner in value if isinstance(inner, str | int | float)] or None
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, str | int | float) else None

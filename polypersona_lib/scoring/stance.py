@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,10 +16,11 @@ from ..texts import sentiment
 from ..world.phrases import SLOT, load_phrases, parse_pattern
 from ..world.questions import load_questions
 from .encoder import load_encoder
-from .option_labels import CONTRADICTORY, SEVERAL, reading
-from .option_replies import REFUSAL
+from .option_labels import CONTRADICTORY, OFF_THE_LIST, SEVERAL, reading
+from .option_replies import NO_OPINION, REFUSAL
 from .option_words import first_sentences, plain
 
+_DECIDED = {SEVERAL, CONTRADICTORY, REFUSAL, NO_OPINION, OFF_THE_LIST}  # reasons of the label rule after which nothing is guessed
 NEAR, MARGIN, _SURE = 0.80, 0.02, 0.35  # similarity of a known sentence, its lead over another option's, probability that counts as read
 
 
@@ -33,7 +35,8 @@ class StanceReader:
 
     Three steps: the label rule; the nearest authored sentence of the same question, if it is near enough and clearly nearer than any sentence of another
     option; a logistic regression over words, word pieces and sentence embeddings, trained on the sentences of all questions with as many options, if it is sure
-    enough. Otherwise None.
+    enough and knows a word of the opening. Otherwise None; and no step guesses where the label rule found a refusal, no opinion, several options or none of
+    the list.
     Args:
         encoder: sentence encoder (default: `encoder.load_encoder()`).
         near, margin, sure: the thresholds of the steps; `evaluate_reader` prints what they buy.
@@ -66,14 +69,14 @@ class StanceReader:
         """The 0-based option of each answer, None where no stance was found; an unknown question id skips the nearest-sentence step."""
         readings = [reading(a, o) for a, o in zip(answers, options, strict=True)]
         read = [r.option for r in readings]
-        todo = [i for i, r in enumerate(readings) if r.option is None and r.reason not in (SEVERAL, CONTRADICTORY, REFUSAL) and plain(_opening(answers[i]))]
+        todo = [i for i, r in enumerate(readings) if r.option is None and r.reason not in _DECIDED and plain(_opening(answers[i]))]
         spans = {i: list(dict.fromkeys(plain(first_sentences(answers[i], n)) for n in (1, 2, 3))) for i in todo}
         self.encoder.embed(list(dict.fromkeys(span for s in spans.values() for span in s)) + [plain(_opening(answers[i])) for i in todo])
         for i in todo:
             read[i] = self._nearest(spans[i], question_ids[i])
         unread = [i for i in todo if read[i] is None]
         for size in self._models:
-            if rows := [i for i in unread if len(options[i]) == size]:
+            if rows := [i for i in unread if len(options[i]) == size and self._knows_a_word(size, plain(_opening(answers[i])))]:
                 openings = [plain(_opening(answers[i])) for i in rows]
                 for i, probabilities in zip(rows, self._probabilities(size, openings), strict=True):
                     best = int(probabilities.argmax())
@@ -90,6 +93,11 @@ class StanceReader:
         rivals = similarity[options != options[best]]
         clear = similarity[best] >= self.near and (not len(rivals) or similarity[best] - rivals.max() >= self.margin)
         return int(options[best]) if clear else None
+
+    def _knows_a_word(self, size: int, opening: str) -> bool:
+        """Whether the features know a word of an opening: one of unknown words alone would be guessed by its letters."""
+        known = dict(self._models[size][0].transformer_list)["words"].vocabulary_
+        return any(word in known for word in re.findall(r"[\w']+", opening))
 
     def _probabilities(self, size: int, openings: list[str]) -> np.ndarray:
         """P(option) of each opening and, last, P(no stance), shape (n, size + 1)."""

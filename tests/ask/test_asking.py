@@ -15,7 +15,7 @@ from polypersona_lib.models.answer_budget import NOT_ASKED
 from polypersona_lib.models.answerers import OptionShares, TableAnswerer, Written
 
 WORK = Item(id="work", text="Do you work?", kind="yes_no", labels=("No", "Yes"), codes=("n", "y"), order=0)
-HOURS = Item(id="hours", text="How many hours?", kind="number", order=1, asked_if="${work} = 'y'", least=0, most=80)
+HOURS = Item(id="hours", text="How many hours?", kind="number", order=1, asked_if="${work} = 'y'", least=0, most=8760)
 MOOD = Item(id="mood", text="How are you?", kind="likert", labels=("Bad", "Fair", "Good"), order=2)
 NEWS = Item(id="news", text="Which news?", kind="multiple", labels=("Paper", "Radio", "Internet"), codes=("p", "r", "i"), order=3)
 WHY = Item(id="why", text="Why?", order=4, asked_if="selected(${news}, 'r')")
@@ -165,15 +165,55 @@ def test_row_ids_never_collide():
         ("about ten", 10),
         ("no idea", None),
         ("50% of it", None),
+        ("On a scale from 0 to 10, I'd say 7", 7),
+        ("Since 2010, so 14 years", 14),
+        ("COVID-19 cost me 3 jobs", 3),
+        ("about 80 percent", 80),
+        ("40 000", 40_000),
+        ("€1.500", 1500),
+        ("1.2 million", 1_200_000),
+        ("twenty-five", 25),
+        ("six hundred", 600),
+        ("none", 0),
+        ("Just one.", 1),
+        ("I would one day like 3", 3),
+        ("I am not 30, I am 40", 40),
+        ("As a 45-year-old, 7", 7),
+        ("I have 2 kids, so I'd say 7", 7),
+        ("two or three", None),
+        ("3-4", None),
+        ("12:30", None),
+        ("1st", None),
+        ('{"answer": 5}', 5),
     ],
 )
 def test_the_number_that_is_said(text, number):
     assert number_said(text) == number
 
 
+NAMED = {
+    "TV but never the radio": (0,), "Not TV, only podcasts": (4,), "I don't use social media. Newspapers.": (2,), "neither TV nor radio": (), "No TV": (),
+    "Radio, not TV": (1,), "Everything except TV": (), "1, 3": (0, 2), "A and C": (0, 2), "B > A > C": (1, 0, 2),
+    "2,1,3": (1, 0, 2), "7": (), "social-media": (3,),
+    "I don't use TV, radio or podcasts": (), "First radio, then TV, last podcasts": (1, 0, 4), '["TV", "Radio"]': (0, 1), "1. Podcasts 2. TV": (4, 0),
+}  # fmt: skip
+
+
+def test_a_number_that_is_not_one_or_lies_outside_is_a_reason():
+    reasons = {text: read_reply(Item(id="n", text="?", kind="number", least=0, most=10), text) for text in ("3 or 4", "11", "no idea", "7")}
+    assert [r.reason for r in reasons.values()] == ["different numbers", "a number out of range", "no number in it", ""]
+    assert [r.value for r in reasons.values()] == [None, None, None, 7]
+
+
 def test_options_are_named_in_the_order_of_their_mention():
     labels = ("TV", "Radio", "Internet radio")
     assert named_options("Internet radio first, then tv, then radio.", labels) == (2, 0, 1)
+    media = ("TV", "Radio", "Newspapers", "Social media", "Podcasts")
+    for text, named in NAMED.items():
+        assert named_options(text, media) == named, text
+    assert named_options("看电视和广播", ("电视", "广播", "报纸")) == (0, 1) and named_options("10, 2", ("1", "2", "3", "10")) == (3, 1)
+    assert named_options("Don’t know", ("Don't know", "Café")) == (0,) and named_options("cafe", ("Don't know", "Café")) == (1,)
+    assert named_options("C#, C", ("C", "C++", "C#")) == (2, 0)
     ranking = Item(id="r", text="Rank", kind="ranking", labels=labels)
     assert read_reply(ranking, "Radio > TV").chosen == (1, 0) and read_reply(ranking, "Nothing").reason
     assert read_reply(NEWS, "The paper and the radio.").chosen == (0, 1) and read_reply(NEWS, "I refuse.").reason

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import time
 from pathlib import Path
 
@@ -28,6 +29,8 @@ LISTS = [
     ("Important but not essential", "Essential", "Not important"), ("U.S. only superpower", "Better if another country became as powerful as U.S."),
     ("Statement #1", "Statement #2", "Neither"), ("😞", "😐", "😀"), ("★", "★★", "★★★"), ("Sí", "No"), ("同意", "不同意", "非常同意"), ("أوافق", "لا أوافق"),
     ("Stimme nicht zu", "Teils/teils", "Stimme zu"), ("Good", "Good thing", "Bad", "Bad thing"), ("Once a week", "More than once a week", "Never"),
+    ("C", "C++", "C#", "Java"), ("B) No", "A) Yes", "C) Both"), ("<$30k", "$30k-$60k", ">$60k"), ("Less than 1 hour", "1-2 hours", "More than 2 hours"),
+    ("Less than $1 million", "$1 million to $5 million", "More than $5 million"), ("LGBTQ+", "Straight"), ("A+", "A", "B"),
 ]  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def test_answers_are_read_as_people_read_them():
 @pytest.mark.parametrize("row", [row for row in READINGS if len(row["options"]) > 1], ids=lambda row: row["answer"][:30])
 def test_turned_options_change_no_reading_in_words(row):
     said = row["answer"]
-    if any(c.isdigit() for c in said) or len(said.strip("()[]. ")) == 1 or any(mark in said for mark in ('"b"', "(b)", "Option")):
+    if any(c.isdigit() for c in said) or len(said.strip("()[]. ")) == 1 or '"b"' in said or re.search(r"\b[A-HJ-Z]\b|\(b\)", said):
         return  # a number or a letter counts places, and they follow the order
     options, turned = row["options"], row["options"][::-1]
     labels = [None if (k := read_option(row["answer"], way)) is None else way[k] for way in (options, turned)]
@@ -117,6 +120,10 @@ def test_turned_options_change_no_reading_in_words(row):
         ("3.5", ("1", "2", "3", "4"), Reading(None, OFF_THE_LIST)), ("She listens to me.", AGREE, Reading(None, NONE_NAMED)),
         ("", AGREE, Reading(None, NONE_NAMED)),
         ("No, yes, well...", YESNO, Reading(None, CONTRADICTORY)), ("Not dissatisfied, not satisfied.", SATISFIED, Reading(None, CONTRADICTORY)),
+        ("Agree. Actually no, disagree.", AGREE, Reading(None, CONTRADICTORY)), ("Yes, but now no.", YESNO, Reading(None, CONTRADICTORY)),
+        ("Satisfied with the nurse and dissatisfied with the food.", SATISFIED, Reading(None, CONTRADICTORY)),
+        ("2 km", ("0-1 days", "2-7 days"), Reading(None, OFF_THE_LIST)), ("I have 2 kids.", NUMBERS, Reading(None, NONE_NAMED)),
+        ("That is hard to judge. I do not know.", ("Agree", "Disagree"), Reading(None, NO_OPINION)),
         ("I do not know.", YESNO, Reading(2)), ("10", NUMBERS, Reading(10)), ("B. Lower taxes", PLACES, Reading(1)), ('{"answer": "c"}', PLACES, Reading(2)),
     ],
 )  # fmt: skip

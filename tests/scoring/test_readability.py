@@ -14,7 +14,7 @@ from polypersona_lib import paths
 from polypersona_lib.scoring import diagnosis, option_labels, readability
 from polypersona_lib.scoring.answer_files import predictions_frame
 from polypersona_lib.scoring.readability import WordOrder, measure, reason
-from polypersona_lib.texts import is_english, sentences
+from polypersona_lib.texts import is_english, is_foreign, sentences
 from polypersona_lib.world import dataset
 
 DRAWS = 10
@@ -52,7 +52,7 @@ def small(answers, pool_texts=(), **columns) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("word", "colour color organised organize neighbours theatre travelling traveling her hasn't shouldn't won't they'd mum's pyjamas "
-                                 "kids apps smartphone wifi childcare emailed okay gonna dont idk alot".split())  # fmt: skip
+                                 "kids apps smartphone wifi childcare emailed okay gonna dont idk alot thats thx meds".split())  # fmt: skip
 def test_british_american_inflected_and_typed_words_are_words(word):
     assert is_english(word)
 
@@ -94,6 +94,24 @@ def test_words_of_card_question_options_and_of_two_people_are_known():
                                     "17", "…"])  # fmt: skip
 def test_other_languages_and_no_words_are_not_measured(answer):
     assert small([answer]).drop(columns="unknown_words").isna().all(axis=None)
+
+
+@pytest.mark.parametrize("text", ["asdf jkl qwerty poiu", "Ich mag das.", "The blorf strindled and the florp knew that my grintle is from the sporvish."])
+def test_short_texts_and_non_words_among_english_ones_are_not_foreign(text):
+    assert not is_foreign(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ich bin mit dem Bus zufrieden, aber er kommt oft zu spät.",
+        "Estoy satisfecho con el servicio, pero es caro.",
+        "Je suis satisfait du service, mais il est trop cher.",
+        "Ik ben tevreden, maar de bus is in de winter altijd te laat.",
+    ],
+)
+def test_other_languages_are_foreign(text):
+    assert is_foreign(text)
 
 
 def test_failed_and_empty_answers_are_not_measured():

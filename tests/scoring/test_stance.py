@@ -99,6 +99,11 @@ def test_reader_label_first_then_nearest_sentence(reader):
     assert reader.read([], [], []) == []
 
 
+def test_reader_guesses_nothing_where_there_is_no_opinion_or_no_known_word(reader):
+    answers = ["I don't know.", "No opinion.", "It depends.", "7", "asdf qwer zxcv", "I prefer not to say."]
+    assert reader.read(answers, [SCALES["satisfaction"]] * 6, ["other"] * 6) == [None] * 6
+
+
 def test_reader_with_high_thresholds_says_none(reader):
     strict = StanceReader(encoder=reader.encoder, near=1.1, sure=1.1)
     strict._known, strict._models = reader._known, reader._models
