@@ -15,7 +15,8 @@ from .. import paths
 from ..config import device
 from ..errors import InputError, one_line, quoted
 from ..files import file_hash, sha256
-from ..intake.survey_format import Item, Questionnaire, label_text
+from ..intake.option_codes import option_named
+from ..intake.survey_format import Item, Questionnaire
 from ..intake.tables import number_in, read_rows
 from ..models.answer_budget import AnswerCache, Budget, answers_folder
 from ..models.answerers import Answerer, LocalAnswerer, TableAnswerer
@@ -190,11 +191,10 @@ def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> dict[str, li
             raise InputError(
                 f"{name}: line {line}: question_id {quoted(row.get('question_id') if isinstance(row, dict) else row)} is no item of the questionnaire"
             )
-        labels = dict(zip(item.codes, item.labels, strict=True)) | {label: label for label in item.labels}
-        label, probability = labels.get(label_text(str(row.get("option")))), number_in(row.get("probability"))
-        if label is None or probability is None or not 0 <= probability <= 1:
+        place, probability = option_named(item, row.get("option"))[0] if item.labels else None, number_in(row.get("probability"))
+        if place is None or probability is None or not 0 <= probability <= 1:
             raise InputError(f"{name}: line {line}: needs an option of {quoted(item.id)} and a probability from 0 to 1")
-        shares.setdefault(item.id, []).append((label, str(row.get("when", "")), probability))
+        shares.setdefault(item.id, []).append((item.labels[place], str(row.get("when", "")), probability))
     return shares
 
 

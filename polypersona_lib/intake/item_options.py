@@ -8,6 +8,7 @@ from ..errors import one_line, quoted
 from ..files import parse_json
 from ..prompts import chat
 from ..world.questions import SCALES, label_set
+from .option_codes import number_codes
 from .reading import MOST_CHARACTERS, Place, kind_of, slug_of
 from .survey_format import MOST_OPTIONS, OPTION_KINDS, label_text
 from .tables import number_in
@@ -66,20 +67,22 @@ def item_options(row: Mapping, at: Place) -> list[dict]:
         at.error("options", f"must be a list, or one text with | between the options, not {kind_of(given)}")
         return []
     options = [_option(value, place, at) for place, value in enumerate(_coded(listed), start=1)]
-    options = options if any(isinstance(value, dict) for value in listed) else _step_codes(options)
     if codes := listed_parts(row.get("codes"), "codes", at):
         if len(codes) != len(options):
             at.error("codes", f"{len(codes)} codes for {len(options)} options")
-        options = [o | {"code": one_line(code)} for o, code in zip(options, codes, strict=False)]
-    return _with_kinds(options, row.get("option_kinds"), at)
+        options = [o | {"code": one_line(code), "made_up": False} for o, code in zip(options, codes, strict=False)]
+    return _with_kinds(_coded_by_labels(options, at), row.get("option_kinds"), at)
 
 
-def _step_codes(options: list[dict]) -> list[dict]:
-    """The steps of a rating ("0" to "10") are their own codes; "don't know" beside them gets a code that is no number. Other options stay as they are."""
-    steps = [bool(re.fullmatch(r"-?\d{1,4}", o["label"])) for o in options]
-    if sum(steps) < 2 or not all(step or non_substance(o["label"]) for step, o in zip(steps, options, strict=True)):
+def _coded_by_labels(options: list[dict], at: Place) -> list[dict]:
+    """Options without codes take the numbers that their labels begin with; "don't know" beside them gets a code that is no number."""
+    made_up = [o["made_up"] for o in options]
+    if not all(made_up):
+        if any(made_up):
+            at.error(f"options[{made_up.index(True)}]", "has no code, but other options have; give every option a code, or none")
         return options
-    return [o | {"code": o["label"] if step else slug_of(o["label"]) or "none"} for step, o in zip(steps, options, strict=True)]
+    codes = number_codes([o["label"] for o in options], [bool(non_substance(o["label"])) for o in options])
+    return [o | {"code": code, "made_up": False} for o, code in zip(options, codes, strict=True)] if codes else options
 
 
 def listed_parts(value: object, name: str, at: Place) -> list:
@@ -115,14 +118,14 @@ def _coded(listed: list) -> list:
 
 def _option(value: object, place: int, at: Place) -> dict:
     """One option: a text, a number, or an object with label, code and kind."""
-    where, code, kind, said = f"options[{place - 1}]", str(place), "", isinstance(value, dict) and "kind" in value
+    where, code, kind, said, made_up = f"options[{place - 1}]", str(place), "", isinstance(value, dict) and "kind" in value, True
     if isinstance(value, dict):
-        code, kind = str(value.get("code", value.get("value", place))), value.get("kind", "")
+        code, kind, made_up = str(value.get("code", value.get("value", place))), value.get("kind", ""), value.get("code", value.get("value")) is None
         value = value.get("label", value.get("text"))
     label = label_text(cell_text(value, where, "option", at))
     if kind not in OPTION_KINDS:
         at.error(where, f"unknown kind {quoted(kind)}; choose from {', '.join(OPTION_KINDS[1:])}")
-    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else "", "said": said}
+    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else "", "said": said, "made_up": made_up}
 
 
 def _with_kinds(options: list[dict], said: object, at: Place) -> list[dict]:
@@ -159,7 +162,7 @@ def rating_steps(row: Mapping, at: Place) -> list[dict]:
     if not (float(least).is_integer() and float(most).is_integer() and 1 <= most - least < MOST_OPTIONS):
         at.error("least", f"a rating from {least:g} to {most:g} has no 2 to {MOST_OPTIONS} whole steps; call it a number")
         return []
-    return [{"label": str(step), "code": str(step), "kind": ""} for step in range(int(least), int(most) + 1)]
+    return [{"label": str(step), "code": str(step), "kind": "", "made_up": False} for step in range(int(least), int(most) + 1)]
 
 
 def kind_by_options(labels: Sequence[str]) -> str:

@@ -14,10 +14,9 @@ import pandas as pd
 from ..errors import InputError, quoted, safe_line
 from ..files import parse_json
 from ..prompts.chat import render_card
-from .header_rows import header_rows_note, without_header_rows
 from .reading import Place, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
-from .tables import read_rows
+from .tables import header_rows_note, read_rows, without_header_rows
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")

@@ -69,7 +69,9 @@ def items_of(rows: Sequence[tuple[int, dict]], at: Place) -> list[Item]:
             at.error("id", f"{quoted(item.id)} stands there twice; every item needs an id of its own")
             continue
         try:
-            read_rule(item.asked_if, items)
+            rule = read_rule(item.asked_if, items)
+            for reading in rule.by_place:
+                at.note(f"condition of {quoted(item.id)}: {reading}")
         except NotUnderstood as error:
             at.error("asked_if", f"condition {quoted(item.asked_if, 80)}: {error}")
         items[item.id] = item
@@ -111,7 +113,7 @@ def _settings(row: Mapping, kind: str, options: list[dict], at: Place) -> dict:
     given = row.get("paraphrases") or []
     paraphrases = [given] if isinstance(given, str) else listed_parts(given, "paraphrases", at)
     return texts | ends | {
-        "domain": domain, "labels": tuple(o["label"] for o in options), "codes": tuple(o["code"] for o in options),
+        "domain": domain, "labels": tuple(o["label"] for o in options), "codes": tuple(o["code"] for o in options if not o["made_up"]),
         "option_kinds": tuple(o["kind"] for o in options), "ordered": _flag(row.get("ordered"), "ordered", at, unsaid=None),
         "negated": bool(_flag(row.get("negated"), "negated", at)), "key": _key(row, at),
         "asked_if": str(row.get("asked_if") or "").strip(), "paraphrases": tuple(plain_text(p) for p in paraphrases),

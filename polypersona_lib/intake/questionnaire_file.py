@@ -10,13 +10,12 @@ from pathlib import Path
 from ..errors import InputError, Problem, quoted, safe_line
 from ..files import file_hash, parse_json
 from .column_map import check_map, mapped, there
-from .header_rows import header_rows_note, without_header_rows
 from .qsf import read_qsf
 from .question_rows import ITEM_FIELDS, field_name, items_of
 from .reading import Pairs, Place, kind_of, read_text, slug_of
 from .record_fields import renamed
 from .survey_format import FORMAT, Questionnaire
-from .tables import WORKBOOKS, read_rows, read_workbook
+from .tables import WORKBOOKS, header_rows_note, read_rows, read_workbook, without_header_rows
 from .xlsform import is_xlsform, xlsform_rows
 
 _ELSEWHERE = {".lss": "a LimeSurvey structure file", ".lsq": "a LimeSurvey question", ".docx": "a text document", ".pdf": "a PDF", ".sav": "an SPSS file"}

@@ -134,7 +134,7 @@ BROKEN = {  # file name, content -> part of the message
     "no key": ("q.csv", "text,key\nWell?,7\n", "q.csv:2:key: '7' is no key; 1: a high option"),
     "condition ahead": ("q.csv", "id,text,relevant\na,One?,b = 1\nb,Two?,\n", "q.csv:2:asked_if: condition 'b = 1': no item 'b' stands before this one"),
     "condition unread": ("q.csv", "id,text,relevant\na,One?,\nb,Two?,count(a) > 1\n", "q.csv:3:asked_if: condition 'count(a) > 1': no item 'count'"),
-    "condition option": ("q.csv", "id,text,options,relevant\na,One?,A|B,\nb,Two?,,a = 'C'\n", "'C' is no option of 'a'; its codes are '1', '2'"),
+    "condition option": ("q.csv", "id,text,options,relevant\na,One?,A|B,\nb,Two?,,a = 'C'\n", "'C' is no option of 'a'; its options are 'A', 'B'"),
     "piped text": ("q.csv", "text\nDo you like ${food}?\n", "q.csv:2:text: '${food}' is filled in from another answer"),
     "long text": ("q.csv", f"text\n{'a' * 1001}\n", "q.csv:2:text: 1,001 characters; at most 1,000"),
     "latin bytes": ("q.csv", b"text\ncaf\xe9?\n", "q.csv:2: not UTF-8 (byte 0xe9); save the file as UTF-8"),
