@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import InputError, one_line, quoted, safe_line
 from ..files import file_hash
 from ..prompts import chat
-from .column_map import check_map
+from .column_map import check_map, there
 from .item_options import plain_text
 from .option_codes import CODE, folded_text, option_named
 from .reading import MOST_CHARACTERS, Place, clean, says_missing, slug_of
@@ -83,9 +83,12 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
         raise InputError(problems=at.errors) if at.errors else InputError(f"{safe_line(path.name)}: holds no people")
     if header_lines:
         at.note(header_rows_note(header_lines))
-    columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping)
+    columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping, at)
     if need_cards:  # else these people stand beside others, whose columns the map may name
         check_map(mapping, list(columns.places))
+        _says_who(columns, at)
+    if at.errors:
+        raise InputError(problems=at.errors)
     for name, (kind, _) in columns.places.items():
         if kind == "answer" and name not in mapping and (slug_of(name) in CARD_NAMES or slug_of(name) in MORE_ATTRIBUTES):
             at.note(f"column {quoted(name)} is called as a question: read as the people's own answers, and on no card (--map NAME=other_name: on the card)")
@@ -94,6 +97,8 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
     for at.line, row in rows:
         people.add(row)
     at.line = 0
+    if people.rows and all(row["weight"] == 0 for row in people.rows):
+        at.error("weight", "is 0 for everybody, so nobody would count; give weights above 0, or drop the column")
     for item_id, numbers in people.by_place.items():
         numbers.report(people.items[item_id], at)
     for name in ("weight", "unit"):
@@ -103,6 +108,14 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
     if at.errors:
         raise InputError(problems=at.errors)
     return People(frame=people.frame(), source=path.name, sha256=file_hash(path), not_used=tuple(columns.unused.items()), notes=tuple(at.notes.items()))
+
+
+def _says_who(columns: "_Columns", at: Place) -> None:
+    """An error if no column is a persona or an attribute: then nobody has a card."""
+    if not any(kind == "attribute" or place == "persona" for kind, place in columns.places.values()):
+        named, example = list(columns.places), next(iter(columns.unused), "Alter")
+        at.line = 1
+        at.error("persona", f"no column is a persona or an attribute ({there(named)}); say what they are, for example --map {safe_line(example)}=age")
 
 
 def column_names(path: Path) -> list[str]:
@@ -119,11 +132,11 @@ class _Columns:
     unused: dict[str, str]
 
 
-def _columns(names: Sequence[str], questionnaire: Questionnaire | None, mapping: Mapping[str, str]) -> _Columns:
-    """What each column holds: by `--map`, by its name, else nothing that we use."""
-    items = {item.id: item.id for item in questionnaire.items} if questionnaire else {}
-    items |= {item_id.casefold(): item_id for item_id in items}
-    places, unused, taken = {}, {}, set(mapping.values())
+def _columns(names: Sequence[str], questionnaire: Questionnaire | None, mapping: Mapping[str, str], at: Place) -> _Columns:
+    """What each column holds: by `--map`, by its name, else nothing that we use. Error: two columns that are the same attribute or item."""
+    ids = [item.id for item in questionnaire.items] if questionnaire else []
+    items = {item_id.casefold(): item_id for item_id in ids} | {item_id: item_id for item_id in ids}
+    places, unused, taken = {}, {}, {ours for theirs, ours in mapping.items() if theirs in names}
     for name in names:
         ours, slug = mapping.get(name, name), slug_of(name)
         if name in mapping:
@@ -138,7 +151,14 @@ def _columns(names: Sequence[str], questionnaire: Questionnaire | None, mapping:
             unused[name] = "no column that is read; --map NAME=attribute puts it into the card"
             places[name] = ("unused", name)
             continue
-        if place[0] == "ours" and place in places.values():
+        first = next((other for other, its in places.items() if its == place), "")
+        if name not in mapping and (place[1] in taken or first in mapping):
+            place = ("unused", name)
+            unused[name] = "another column is mapped to it"
+        elif place[0] in ("answer", "attribute") and first:
+            at.line = 1
+            at.error(place[1], f"is given twice, in the columns {quoted(first)} and {quoted(name)}; drop or rename one")
+        elif place[0] == "ours" and first:
             place = ("unused", name)
             unused[name] = f"another column is read as {_NAMES.get(slug, ours)}"
         places[name] = place

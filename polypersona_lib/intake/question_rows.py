@@ -11,7 +11,7 @@ from ..world.questions import DOMAINS, SCALES
 from .item_options import cell_number, cell_text, item_options, kind_by_options, listed_parts, plain_text, rating_steps
 from .reading import Place, clean, slug_of
 from .skip_rules import NotUnderstood, read_rule
-from .survey_format import ITEM_KINDS, LISTED_KINDS, UNSAID_DOMAIN, Item
+from .survey_format import ITEM_KINDS, LISTED_KINDS, MOST_OPTIONS, UNSAID_DOMAIN, Item
 
 ITEM_FIELDS = {  # ours -> how others call it; the table that a README and `--map` refer to
     "id": ("question_id", "item_id", "qid", "name", "variable", "var", "code"),
@@ -85,11 +85,15 @@ def _item(row: Mapping, order: int, at: Place) -> Item | None:
     item_id = cell_text(row.get("id") if row.get("id") not in (None, "") else f"q{order + 1}", "id", "id", at)
     if row.get("id") in (None, ""):
         at.note("items without an id: called q1, q2, ... by their place")
+    said = _KINDS.get(slug_of(str(row.get("kind") or ""), ""))
+    if said and said not in LISTED_KINDS and row.get("codes") not in (None, "", []) and not row.get("options"):
+        at.note(f"codes of an item of kind {said} left out")
+        row = {**row, "codes": None}
     options = item_options(row, at)
     kind = _kind(row.get("kind"), [o["label"] for o in options], at)
     if kind == "rating" and not options:
         options = rating_steps(row, at)
-    if kind is None or len(at.errors) > before:
+    if kind is None or len(at.errors) > before or not _count_fits(kind, options, at):
         return None
     if kind not in LISTED_KINDS and options:
         at.note(f"options of an item of kind {kind} left out")
@@ -102,6 +106,15 @@ def _item(row: Mapping, order: int, at: Place) -> Item | None:
     except ValueError as error:
         at.error("", str(error).partition(": ")[2])
         return None
+
+
+def _count_fits(kind: str, options: list[dict], at: Place) -> bool:
+    """Whether an item has as many options as its kind needs; else there is an error."""
+    if kind in LISTED_KINDS and len(options) == 1:
+        at.error("options", f"{quoted(options[0]['label'], 80)} is one option; put | between them ({kind} needs 2 to {MOST_OPTIONS})")
+    elif kind in LISTED_KINDS and len(options) > MOST_OPTIONS:
+        at.error("options", f"{len(options):,} options; {kind} needs 2 to {MOST_OPTIONS} (many steps: call it a number, with least and most)")
+    return kind not in LISTED_KINDS or 2 <= len(options) <= MOST_OPTIONS
 
 
 def _settings(row: Mapping, kind: str, options: list[dict], at: Place) -> dict:
@@ -152,7 +165,7 @@ def _kind(said: object, labels: list[str], at: Place) -> str | None:
     kind = _KINDS[slug]
     if str(said) not in ITEM_KINDS:
         at.note(f"kind {quoted(said)} read as {kind}")
-    if kind in ("likert", "agreement", "yes_no") and not labels:
+    if kind in LISTED_KINDS and kind != "rating" and not labels:
         at.error("options", f"missing; an item of kind {kind} needs its options, or the name of a usual scale: {', '.join(SCALES)}")
         return None
     return kind_by_options(labels) if kind == "single" and str(said) != "single" else kind

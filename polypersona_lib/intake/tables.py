@@ -78,7 +78,7 @@ def number_in(text: object) -> float | None:
     plain = str(text).strip().replace("\u2212", "-")
     if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", plain, flags=re.ASCII):
         return float(plain.replace(",", ""))
-    whole = re.fullmatch(r"[+-]?(\d{1,15}([.,]\d{0,15})?|[.,]\d{1,15})(e[+-]?\d{1,2})?", plain, flags=re.ASCII | re.IGNORECASE)
+    whole = re.fullmatch(r"[+-]?(\d{1,15}([.,]\d{0,40})?|[.,]\d{1,40})(e[+-]?\d{1,2})?", plain, flags=re.ASCII | re.IGNORECASE)
     return float(plain.replace(",", ".")) if whole else None
 
 

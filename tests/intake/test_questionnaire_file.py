@@ -123,7 +123,13 @@ BROKEN = {  # file name, content -> part of the message
     "empty file": ("q.csv", "", "q.csv: holds no questions"),
     "unknown kind": ("q.csv", "text,kind\nWell?,lickert\n", "q.csv:2:kind: unknown kind 'lickert'; did you mean 'likert'?"),
     "scale without options": ("q.csv", "text,kind\nWell?,likert\n", "q.csv:2:options: missing; an item of kind likert needs its options"),
-    "one option": ("q.csv", "text,kind,options\nWell?,single,Yes\n", "q.csv:2: 1 options; single needs 2 to 60"),
+    "one option": ("q.csv", "text,kind,options\nWell?,single,Yes\n", "q.csv:2:options: 'Yes' is one option; put | between them (single needs 2 to 60)"),
+    "commas between options": ("q.csv", 'text,options\nWell?,"Car, Bus, Bike"\n', "q.csv:2:options: 'Car, Bus, Bike' is one option; put | between them"),
+    "too many options": ("q.csv", "text,kind,options\nWell?,rating,0-100\n", "q.csv:2:options: 101 options; rating needs 2 to 60"),
+    "radio without options": ("q.csv", "text,kind,options\nWell?,radio,\n", "q.csv:2:options: missing; an item of kind single needs its options"),
+    "checkbox without options": ("q.csv", "text,kind\nWell?,checkbox\n", "q.csv:2:options: missing; an item of kind multiple needs its options"),
+    "rating without ends": ("q.csv", "text,kind\nWell?,nps\n", "q.csv:2:options: missing; a rating needs its options (0-10), or its ends"),
+    "codes alone": ("q.csv", "text,values\nWell?,1|2\n", "q.csv:2:codes: stand there without options; write both into options, as 1=Yes|2=No"),
     "options alike": ("q.csv", "text,options\nWell?,Yes|yes\n", "q.csv:2: options must be different texts"),
     "two of one id": ("q.csv", "id,text\na,One?\na,Two?\n", "q.csv:3:id: 'a' stands there twice"),
     "two names of one field": ("q.csv", "text,question\nOne?,Two?\n", "'text' is given twice under different names"),
@@ -213,9 +219,37 @@ def test_usual_scales_are_recognised_in_both_orders(scale, kind):
 
 
 def test_what_is_no_answer_in_substance():
+    said = {
+        "dont_know": "DK/NA|Don't know/No opinion|Don\u00b4t know|No idea|Can't say|Unsure or don't know",
+        "refused": "Refusal|No response|Prefer not to disclose|Not stated|I'd rather not say|I would prefer not to answer|Refused/No answer",
+    }
+    assert all(non_substance(label) == kind for kind, labels in said.items() for label in labels.split("|"))
+    assert not any(map(non_substance, ("No change", "Prefer not to travel", "Yes, don't know", "Neither agree nor disagree", "Not sure about it")))
     known = {"Don't know": "dont_know", "don’t know / no opinion": "dont_know", "Prefer not to say": "refused", "Refused": "refused", "N/A": "not_applicable"}
     assert {label: non_substance(label) for label in known} == known
     assert [non_substance(label) for label in ("Undecided", "No", "Neither", "I know", "Not at all")] == [""] * 5
+
+
+def test_a_code_off_the_sequence_is_noted_unless_its_option_is_recognised(tmp_path):
+    (tmp_path / "q.csv").write_text("text,options\nOne?,1=Good|2=Bad|99=Fled|-9=Gone\nTwo?,1=Good|2=Bad|9=Refusal\nThree?,5|6|7\n")
+    notes = [note for note, _ in read_questionnaire(tmp_path / "q.csv").notes if "counts as an answer" in note]
+    assert notes == [f"option '{label}' counts as an answer though its code is {code}; if it is none, name it in option_kinds"
+                     for label, code in (("Fled", 99), ("Gone", -9))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "labels", "codes"),
+    [
+        ("Well?,rating,5-1,", "54321", "54321"),
+        ("Well?,rating,3 to 0,", "3210", "3210"),
+        ("Well?,,,1=Yes;2=No", ("Yes", "No"), "12"),
+        ("Well?,radio,,a=Yes|b=No", ("Yes", "No"), "ab"),
+    ],
+)
+def test_ranges_count_downwards_and_a_codebook_has_codes_and_labels_in_one_column(tmp_path, row, labels, codes):
+    (tmp_path / "q.csv").write_text(f"text,kind,options,values\n{row}\n")
+    (item,) = read_questionnaire(tmp_path / "q.csv").items
+    assert item.labels == tuple(labels) and item.codes == tuple(codes) and not item.made_up
 
 
 def test_markup_is_undone_and_text_with_signs_stays():
