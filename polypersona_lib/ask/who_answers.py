@@ -168,7 +168,7 @@ def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who
     rows, problems = read_rows(path)
     if problems:
         raise InputError(problems=problems)
-    shares = _shares(path.name, rows, questionnaire.bank)
+    shares, others = _shares(path.name, rows, questionnaire.bank)
     by_text = {one_line(item.asked_text): item for item in questionnaire.items}
 
     def truth(messages, options: Sequence[str]) -> np.ndarray:
@@ -179,13 +179,20 @@ def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who
         return weights / weights.sum() if weights.sum() > 0 else np.full(len(options), 1 / len(options))
 
     answerer = TableAnswerer(truth, name=f"table-{_safe(path.stem)}")
-    return Who(system=answerer.name, label=f"table {path.name}", identity=f"table {file_hash(path)}", opened=lambda: (answerer, Room(context)))
+    label = f"table {path.name}" + (f" ({others} rows of other wordings, called X~N, left out)" if others else "")
+    return Who(system=answerer.name, label=label, identity=f"table {file_hash(path)}", opened=lambda: (answerer, Room(context)))
 
 
-def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> dict[str, list[tuple[str, str, float]]]:
-    """Item -> (label, text that the persona must hold, probability). Raises InputError with the line."""
-    shares: dict[str, list] = {}
+def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> tuple[dict[str, list[tuple[str, str, float]]], int]:
+    """(item -> (label, text that the persona must hold, probability), rows left out: "X~N" is the N-th wording of item X, which `pilot` asks).
+
+    Raises: InputError with the line.
+    """
+    shares, others = {}, 0
     for line, row in rows:
+        if isinstance(row, dict) and (named := re.fullmatch(r"(.+)~\d+", str(row.get("question_id", "")))) and named[0] not in bank and named[1] in bank:
+            others += 1
+            continue
         item = bank.get(str(row.get("question_id", ""))) if isinstance(row, dict) else None
         if item is None:
             raise InputError(
@@ -195,7 +202,7 @@ def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> dict[str, li
         if place is None or probability is None or not 0 <= probability <= 1:
             raise InputError(f"{name}: line {line}: needs an option of {quoted(item.id)} and a probability from 0 to 1")
         shares.setdefault(item.id, []).append((item.labels[place], str(row.get("when", "")), probability))
-    return shares
+    return shares, others
 
 
 def _weights(rows: Sequence[tuple[str, str, float]], options: Sequence[str], persona: str) -> np.ndarray:

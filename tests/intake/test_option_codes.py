@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from polypersona_lib.ask.labelled_files import option_values
+from polypersona_lib.ask.labelled_files import missing_ranges, option_values
 from polypersona_lib.errors import InputError
 from polypersona_lib.intake.option_codes import option_named
 from polypersona_lib.intake.people_file import read_people, unread_answers
@@ -105,3 +105,24 @@ def test_several_choices_are_split_at_semicolons_and_counted_if_one_is_unread(tm
     survey, people = read(tmp_path, "p=Paper|r=Radio, local|t=TV", ["p;r", "p r", "Paper; Radio, local", "Radio, local", "p;x"], kind="multiple")
     said = [json.loads(a)["q"] for a in people.frame["own_answers"]]
     assert said == ["Paper|Radio, local"] * 3 + ["Radio, local", "Paper|x"] and unread_answers(people, survey) == {"q": 1}
+
+
+@pytest.mark.parametrize(
+    ("codes", "ranges", "left"),
+    [
+        ("1 2 7 8 9", [(7, 7), (8, 8), (9, 9)], []),
+        ("1 2 6 7 8 9", [(6, 9)], []),
+        ("1 2 -9 97 98 99", [(97, 99), (-9, -9)], []),
+        ("1 50 -9 -8 -7 99 100", [(-9, -7), (99, 99)], ["o100"]),
+        ("1 50 -9 20 60 70 80", [(60, 80), (-9, -9)], ["o20"]),
+        ("1 30 -9 20 40", [(-9, -9), (20, 20), (40, 40)], []),
+        ("1 20 30 0 10 25 40", [(0, 0), (10, 10), (25, 25)], ["o40"]),
+    ],
+)
+def test_spss_gets_a_range_and_a_value_where_three_values_are_too_few(codes, ranges, left):
+    """Options that are no answers: all codes but the first two, or of the last case all but the first three."""
+    listed = codes.split()
+    answers = 3 if codes.startswith("1 20 30") else 2
+    q = item(*(f"o{code}" for code in listed), codes=tuple(listed), option_kinds=("",) * answers + ("refused",) * (len(listed) - answers))
+    found, without = missing_ranges(q)
+    assert ([(r["lo"], r["hi"]) for r in found], without) == (ranges, left)
