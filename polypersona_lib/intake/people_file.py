@@ -22,7 +22,7 @@ from .option_codes import CODE, folded_text, option_named
 from .reading import MOST_CHARACTERS, Place, clean, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
 from .survey_format import ONE_OPTION_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, shaped
-from .tables import header_rows_note, number_in, read_rows, uses_decimal_comma, without_header_rows
+from .tables import header_rows_note, number_in, read_rows, sheets_not_used, uses_decimal_comma, without_header_rows
 
 PEOPLE_NAMES = {  # ours -> how others call it
     "persona_id": ("respondent_id", "participant_id", "user_id", "uuid", "id", "person_id", "caseid", "case_id", "respondent", "response_id", "responseid"),
@@ -107,7 +107,13 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
             at.error(name, f"{len(lacking):,} of {len(people.rows):,} people have none ({quoted(lacking[0])}, ...); give everybody one, or drop the column")
     if at.errors:
         raise InputError(problems=at.errors)
-    return People(frame=people.frame(), source=path.name, sha256=file_hash(path), not_used=tuple(columns.unused.items()), notes=tuple(at.notes.items()))
+    return People(
+        frame=people.frame(),
+        source=path.name,
+        sha256=file_hash(path),
+        not_used=tuple((sheets_not_used(path) | columns.unused).items()),
+        notes=tuple(at.notes.items()),
+    )
 
 
 def _says_who(columns: "_Columns", at: Place) -> None:

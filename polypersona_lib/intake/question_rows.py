@@ -59,11 +59,13 @@ def field_name(name: str) -> str | None:
 def items_of(rows: Sequence[tuple[int, dict]], at: Place) -> list[Item]:
     """The items of rows with our field names, in their order; what is wrong stands in `at.errors`, what was recognised in `at.notes`."""
     items: dict[str, Item] = {}
+    broken = set()  # ids of items that have an error already: conditions on them are no second one
     for at.line, row in rows:
         before = len(at.errors)
         fields = clean(row, "", at)
         item = _item(fields, len(items), at) if len(at.errors) == before else None
         if item is None:
+            broken.add(one_line(fields.get("id") or ""))
             continue
         if item.id in items:
             at.error("id", f"{quoted(item.id)} stands there twice; every item needs an id of its own")
@@ -73,7 +75,8 @@ def items_of(rows: Sequence[tuple[int, dict]], at: Place) -> list[Item]:
             for reading in rule.by_place:
                 at.note(f"condition of {quoted(item.id)}: {reading}")
         except NotUnderstood as error:
-            at.error("asked_if", f"condition {quoted(item.asked_if, 80)}: {error}")
+            if error.unknown not in broken:
+                at.error("asked_if", f"condition {quoted(item.asked_if, 80)}: {error}")
         items[item.id] = item
     return list(items.values())
 

@@ -28,7 +28,11 @@ _MOST = 2_000  # characters of a condition, and with them its depth
 
 
 class NotUnderstood(InputError):
-    """A condition that cannot be read; the message says what of it."""
+    """A condition that cannot be read; the message says what of it. `unknown`: the item that does not stand before it, if that is why."""
+
+    def __init__(self, message: str, unknown: str = ""):
+        super().__init__(message)
+        self.unknown = unknown
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ class _Reader:
         name = name.strip("${}").strip() if kind == "ref" else name
         if name not in self.before:
             near = difflib.get_close_matches(name, self.before, n=1)
-            raise NotUnderstood(f"no item {quoted(name)} stands before this one" + (f"; did you mean {quoted(near[0])}?" if near else f"; {_ALLOWED}"))
+            hint = f"did you mean {quoted(near[0])}?" if near else _ALLOWED
+            raise NotUnderstood(f"no item {quoted(name)} stands before this one; {hint}", unknown=name)
         self.needs.add(name)
         return self.before[name]
 

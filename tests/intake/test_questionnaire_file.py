@@ -255,3 +255,103 @@ def test_ranges_count_downwards_and_a_codebook_has_codes_and_labels_in_one_colum
 def test_markup_is_undone_and_text_with_signs_stays():
     assert plain_text("<p>Is 3 < 5 &amp; <b>true</b>?</p>") == "Is 3 < 5 & true?"
     assert plain_text("<style>p{}</style>a <!-- b -->c<br/>d") == "a c d"
+
+
+def two_sheets(path, hide_first=False):
+    """A workbook with a sheet Notes, then a sheet Items."""
+    from openpyxl import load_workbook
+
+    book(path, Notes=[["text"], ["Nothing?"]], Items=[["text", "options"], ["Well?", "Yes|No"]])
+    workbook = load_workbook(path)
+    workbook["Notes"].sheet_state = "hidden" if hide_first else "visible"
+    workbook.save(path)
+
+
+def test_the_first_visible_sheet_is_read_and_the_others_are_named(tmp_path):
+    two_sheets(tmp_path / "q.xlsx", hide_first=True)
+    read = read_questionnaire(tmp_path / "q.xlsx")
+    assert read.items[0].text == "Well?" and dict(read.not_used) == {"sheet Notes": "only the first visible sheet is read, 'Items'"}
+    two_sheets(tmp_path / "q.xlsx")
+    assert read_questionnaire(tmp_path / "q.xlsx").items[0].text == "Nothing?"
+
+
+def test_cells_that_are_merged_downwards_are_filled(tmp_path):
+    from openpyxl import load_workbook
+
+    book(tmp_path / "q.xlsx", Items=[["text", "options", "battery"], ["One?", "Good|Bad", "g"], ["Two?"], ["Three?"], ["Four?", "A|B"]])
+    workbook = load_workbook(tmp_path / "q.xlsx")
+    workbook["Items"].merge_cells("B2:B4")
+    workbook["Items"].merge_cells("C2:C3")
+    workbook.save(tmp_path / "q.xlsx")
+    items = read_questionnaire(tmp_path / "q.xlsx").items
+    assert [item.labels for item in items] == [("Good", "Bad")] * 3 + [("A", "B")] and [item.battery for item in items] == ["g", "g", "", ""]
+    workbook["Items"].merge_cells("A5:B5")
+    workbook.save(tmp_path / "q.xlsx")
+    assert "q.xlsx:5:Items: rows 5 to 5: 2 columns are merged into one cell; unmerge them" in error_of(tmp_path / "q.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["Well?", "Yes|No", "x"], "q.xlsx:2:Items: 3 cells but 2 columns; give every column a name in the first row"),
+        (["Well?", "=A1"], "q.xlsx:Items: the formula in B2 has no stored value; open the file in Excel and save it"),
+    ],
+)
+def test_cells_without_a_column_and_formulas_without_a_value_are_errors(tmp_path, row, message):
+    book(tmp_path / "q.xlsx", Items=[["text", "options"], row])
+    assert message in error_of(tmp_path / "q.xlsx")
+
+
+def test_an_xlsform_asks_the_stem_of_a_grid_and_names_what_it_leaves_out(tmp_path):
+    survey = [
+        ["type", "name", "label", "hint", "required", "disabled"],
+        ["begin_group", "food", "How good is", None, None, None],
+        ["select_one q", "bread", "the bread?", "Choose one", "yes", None],
+        ["select_one q", "soup", "the soup?", None, None, None],
+        ["end_group", None, None, None, None, None],
+        ["begin_group", "you", "About you", None, None, None],
+        ["integer", "age", "How old are you?", None, None, None],
+        ["text", "old", "Gone?", None, None, "yes"],
+        ["end_group", None, None, None, None, None],
+    ]
+    book(tmp_path / "q.xlsx", survey=survey, choices=[["list_name", "name", "label"], ["q", "1", "Good"], ["q", "0", "Bad"]], extra=[["a"], ["b"]])
+    read = read_questionnaire(tmp_path / "q.xlsx")
+    assert [item.text for item in read.items] == ["How good is the bread?", "How good is the soup?", "How old are you?"]
+    assert read.items[0].battery == "food" and dict(read.notes)["rows of the form that are disabled, left out"] == 1
+    assert dict(read.not_used).keys() == {"sheet extra", "column hint", "column required", "label of the group you"}
+
+
+def skipping(tmp_path, **changes):
+    """A Qualtrics survey of two blocks, q1 q2 | q3, whose first question skips."""
+    skip = {"ChoiceLocator": "q://QID1/SelectableChoice/2", "Condition": "Selected", "SkipToDestination": "ENDOFSURVEY"} | changes
+    inside = [{"Type": "Question", "QuestionID": "QID1", "SkipLogic": [skip]}, {"Type": "Question", "QuestionID": "QID2"}]
+    options = {"Looping": "Static", "RandomizeQuestions": "RandomWithXPerPage"}
+    blocks = [{"ID": "B1", "Description": "Cars", "BlockElements": inside, "Options": options},
+              {"ID": "B2", "BlockElements": [{"Type": "Question", "QuestionID": "QID3"}]}]  # fmt: skip
+    choices = {"QuestionType": "MC", "Selector": "SAVR", "Choices": {"1": {"Display": "Yes"}, "2": {"Display": "No"}}, "QuestionText": "Well?"}
+    questions = [{"Element": "SQ", "PrimaryAttribute": f"QID{n}", "Payload": choices | {"DataExportTag": f"q{n}"}} for n in (1, 2, 3)]
+    (tmp_path / "q.qsf").write_text(json.dumps({"SurveyElements": [{"Element": "BL", "Payload": blocks}, *questions]}))
+    return tmp_path / "q.qsf"
+
+
+def test_qualtrics_skips_are_conditions_of_what_follows_and_loops_are_named(tmp_path):
+    whole = read_questionnaire(skipping(tmp_path))
+    assert [item.asked_if for item in whole.items] == ["", "not(selected(${q1}, '2'))", "not(selected(${q1}, '2'))"]
+    assert dict(whole.not_used).keys() == {"loop of block Cars", "random order in block Cars"}
+    block = read_questionnaire(skipping(tmp_path, SkipToDestination="ENDOFBLOCK"))
+    assert [bool(item.asked_if) for item in block.items] == [False, True, False]
+    assert "q.qsf:q1:SkipLogic: is not understood (it skips to 'QID3')" in error_of(skipping(tmp_path, SkipToDestination="QID3"))
+
+
+def test_options_that_qualtrics_carries_forward_are_an_error(tmp_path):
+    survey = json.loads(skipping(tmp_path).read_text())
+    survey["SurveyElements"][-1]["Payload"] |= {"Choices": [], "DynamicChoices": {"Locator": "q://QID1/ChoiceGroup/SelectedChoices"}}
+    (tmp_path / "q.qsf").write_text(json.dumps(survey))
+    assert (
+        error_of(tmp_path / "q.qsf") == "q.qsf:q3:DynamicChoices: its options are carried forward from another question, which is not supported; write them out"
+    )
+
+
+def test_a_broken_item_is_no_second_error_in_conditions_on_it(tmp_path):
+    (tmp_path / "q.csv").write_text("id,text,options,asked_if\na,One?,Only,\nb,Two?,,a = 1\nc,Three?,,b = x and a = 2\n")
+    assert len(error_of(tmp_path / "q.csv").splitlines()) == 1
