@@ -78,7 +78,11 @@ def item_options(row: Mapping, at: Place) -> list[dict]:
         if len(codes) != len(options):
             at.error("codes", f"{len(codes)} codes for {len(options)} options")
         options = [o | {"code": one_line(code), "made_up": False} for o, code in zip(options, codes, strict=False)]
-    return _with_kinds(_coded_by_labels(options, at), row.get("option_kinds"), at)
+    options = _coded_by_labels(options, at)
+    steps = [number_in(o["code"]) for o in options if not o["made_up"] and re.fullmatch(r"-?\d{1,4}", o["label"])]
+    if len(steps) > 2 and steps == sorted(steps, reverse=True):
+        at.note("numbers listed from the highest down: the last option counts as the highest")
+    return _with_kinds(options, row.get("option_kinds"), at)
 
 
 def _coded_by_labels(options: list[dict], at: Place) -> list[dict]:
@@ -186,6 +190,9 @@ def rating_steps(row: Mapping, at: Place) -> list[dict]:
         at.error("options", "missing; a rating needs its options (0-10), or its ends in the columns least and most")
         return []
     least, most = (1 if least is None else least), (5 if most is None else most)
+    if least > most:
+        at.error("least", f"{least:g} is above most, {most:g}; swap them, or write {least:g}-{most:g} into options to show them downwards")
+        return []
     if not (float(least).is_integer() and float(most).is_integer() and 1 <= most - least < MOST_OPTIONS):
         at.error("least", f"a rating from {least:g} to {most:g} has no 2 to {MOST_OPTIONS} whole steps; call it a number")
         return []

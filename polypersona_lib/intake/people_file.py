@@ -16,9 +16,9 @@ import pandas as pd
 from ..errors import InputError, one_line, quoted, safe_line
 from ..files import file_hash
 from ..prompts import chat
-from .column_map import check_map, there
 from .item_options import plain_text
 from .option_codes import CODE, folded_text, option_named
+from .question_rows import check_map, there
 from .reading import MOST_CHARACTERS, Place, clean, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
 from .survey_format import ONE_OPTION_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, shaped

@@ -6,7 +6,7 @@ A row is a dict with any of `ITEM_FIELDS`. Kinds, options and "don't know" are r
 import difflib
 from collections.abc import Mapping, Sequence
 
-from ..errors import one_line, quoted
+from ..errors import InputError, one_line, quoted
 from ..world.questions import DOMAINS, SCALES
 from .item_options import cell_number, cell_text, item_options, kind_by_options, listed_parts, plain_text, rating_steps
 from .reading import Place, clean, slug_of
@@ -17,7 +17,7 @@ ITEM_FIELDS = {  # ours -> how others call it; the table that a README and `--ma
     "id": ("question_id", "item_id", "qid", "name", "variable", "var", "code"),
     "text": ("question", "question_text", "item_text", "wording", "label", "stem", "statement"),
     "kind": ("type", "question_type", "item_type", "qtype", "format", "response_type"),
-    "options": ("choices", "answers", "answer_options", "response_options", "categories", "response_categories", "labels"),
+    "options": ("value_labels", "choices", "answers", "answer_options", "response_options", "categories", "response_categories", "labels"),
     "codes": ("option_codes", "values", "option_values"),
     "option_kinds": ("nonsubstantive", "non_substantive", "missing_options", "dont_know"),
     "ordered": ("ordinal",),
@@ -172,3 +172,43 @@ def _kind(said: object, labels: list[str], at: Place) -> str | None:
         at.error("options", f"missing; an item of kind {kind} needs its options, or the name of a usual scale: {', '.join(SCALES)}")
         return None
     return kind_by_options(labels) if kind == "single" and str(said) != "single" else kind
+
+
+# --- `--map theirs=ours`: the columns of a user's files under our names
+
+
+def parse_map(pairs: Sequence[str]) -> dict[str, str]:
+    """`--map theirs=ours` options as {their column: our name}. Raises InputError for one without "=" or a column that is mapped twice."""
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.rpartition("=")
+        if not sign or not theirs.strip() or not ours.strip():
+            raise InputError(f"--map {quoted(pair)}: write their column, =, our name, for example --map Q_TEXT=text")
+        if theirs.strip() in mapping:
+            raise InputError(f"--map: the column {quoted(theirs.strip())} is mapped twice")
+        mapping[theirs.strip()] = ours.strip()
+    return mapping
+
+
+def split_map(mapping: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """`--map` of the questionnaire's columns (our name is one of `question_rows.ITEM_FIELDS`) and of the people's (any other name)."""
+    return {t: o for t, o in mapping.items() if o in ITEM_FIELDS}, {t: o for t, o in mapping.items() if o not in ITEM_FIELDS}
+
+
+def mapped(row: Mapping, mapping: Mapping[str, str]) -> dict:
+    """A row with the columns of `--map` under our names; a column that had our name already gives way to the mapped one."""
+    ours = {mapping[name]: value for name, value in row.items() if name in mapping}
+    return {name: value for name, value in row.items() if name not in mapping and name not in ours} | ours
+
+
+def check_map(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Raises InputError if `--map` names a column that no file has, with the nearest one."""
+    for theirs in mapping:
+        if theirs not in columns:
+            near = difflib.get_close_matches(theirs, columns, n=1)
+            raise InputError(f"--map: no column {quoted(theirs)}" + (f"; did you mean {quoted(near[0])}?" if near else "") + f" ({there(columns)})")
+
+
+def there(columns: Sequence[str]) -> str:
+    """What columns there are, for an error."""
+    return "columns there: " + (", ".join(map(quoted, columns[:12])) + (", …" if len(columns) > 12 else "") or "none")

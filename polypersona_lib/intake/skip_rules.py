@@ -48,12 +48,17 @@ class SkipRule:
 ALWAYS = SkipRule("", lambda said: True, frozenset())
 
 
+def says_always(text: str) -> bool:
+    """Whether a condition always holds: nothing, or what XLSForm and LimeSurvey write for it."""
+    return "".join(text.split()).casefold() in ("", "1", "true()", "true")
+
+
 def read_rule(text: str, before: Mapping[str, Item]) -> SkipRule:
     """The rule of an item's `asked_if`.
 
     Args: before: the items that stand before it, by id; a condition can look at no other. Raises: NotUnderstood.
     """
-    if not text.strip():
+    if says_always(text):
         return ALWAYS
     if len(text) > _MOST:
         raise NotUnderstood(f"{len(text):,} characters; at most {_MOST:,}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import quoted
 from .reading import Place
+from .skip_rules import says_always
 from .tables import BookSheet, Row
 
 _NO_QUESTION = (
@@ -117,7 +118,7 @@ def _questions(survey: list[Row], label: str, choices: dict[str, list[dict]], at
 def _condition(fields: Mapping) -> str:
     """The condition of a row; "true()" says nothing."""
     text = str(fields.get("relevant") or fields.get("relevance") or "").strip()
-    return "" if text.replace(" ", "").lower() in ("true()", "1") else text
+    return "" if says_always(text) else text
 
 
 def _grids(survey: list[Row]) -> set[str]:

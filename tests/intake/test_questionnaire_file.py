@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from polypersona_lib.errors import InputError
-from polypersona_lib.intake.column_map import parse_map, split_map
 from polypersona_lib.intake.item_options import kind_by_options, non_substance, plain_text
+from polypersona_lib.intake.question_rows import parse_map, split_map
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
 from polypersona_lib.intake.survey_format import questionnaire_json, schemas
 from polypersona_lib.paths import ROOT
@@ -129,6 +129,7 @@ BROKEN = {  # file name, content -> part of the message
     "radio without options": ("q.csv", "text,kind,options\nWell?,radio,\n", "q.csv:2:options: missing; an item of kind single needs its options"),
     "checkbox without options": ("q.csv", "text,kind\nWell?,checkbox\n", "q.csv:2:options: missing; an item of kind multiple needs its options"),
     "rating without ends": ("q.csv", "text,kind\nWell?,nps\n", "q.csv:2:options: missing; a rating needs its options (0-10), or its ends"),
+    "ends turned round": ("q.csv", "text,kind,min,max\nWell?,rating,5,1\n", "q.csv:2:least: 5 is above most, 1; swap them, or write 5-1 into options"),
     "codes alone": ("q.csv", "text,values\nWell?,1|2\n", "q.csv:2:codes: stand there without options; write both into options, as 1=Yes|2=No"),
     "options alike": ("q.csv", "text,options\nWell?,Yes|yes\n", "q.csv:2: options must be different texts"),
     "two of one id": ("q.csv", "id,text\na,One?\na,Two?\n", "q.csv:3:id: 'a' stands there twice"),
@@ -158,7 +159,7 @@ BROKEN = {  # file name, content -> part of the message
     "broken qsf": ("q.qsf", "{", "q.qsf: broken JSON"),
     "another json": ("q.qsf", "{}", "q.qsf: no Qualtrics survey: it has no SurveyElements"),
     "qsf without questions": ("q.qsf", '{"SurveyElements": []}', "q.qsf: holds no questions"),
-    "limesurvey": ("q.lss", "<document/>", "q.lss: is a LimeSurvey structure file; export the questionnaire as"),
+    "limesurvey": ("q.lss", "<document/>", "q.lss: is a LimeSurvey structure file; export the survey as tab-separated values (.txt)"),
 }
 
 
@@ -355,3 +356,45 @@ def test_options_that_qualtrics_carries_forward_are_an_error(tmp_path):
 def test_a_broken_item_is_no_second_error_in_conditions_on_it(tmp_path):
     (tmp_path / "q.csv").write_text("id,text,options,asked_if\na,One?,Only,\nb,Two?,,a = 1\nc,Three?,,b = x and a = 2\n")
     assert len(error_of(tmp_path / "q.csv").splitlines()) == 1
+
+
+LIMESURVEY = """class\ttype/scale\tname\trelevance\ttext\thelp\tlanguage\tother
+S\t\tsid\t1\t123456\t\ten\t
+SL\t\tsurveyls_title\t1\tMy survey\t\ten\t
+G\tG1\tOne\t1\tIntro\t\ten\t
+Q\tL\tq1\t1\t<p>How is it?</p>\tThink!\ten\tY
+A\t0\tA1\t\tGood\t\ten\t
+A\t0\tA2\t\tBad\t\ten\t
+Q\tL\tq1\t1\tWie ist es?\t\tde\tY
+Q\tF\tgrid\tq1.NAOK == "A2"\tDo you agree?\t\ten\t
+SQ\t\tSQ001\t\tI like it\t\ten\t
+SQ\t\tSQ002\t\tI hate it\t\ten\t
+A\t0\t1\t\tYes\t\ten\t
+A\t0\t0\t\tNo\t\ten\t
+G\tG2\tTwo\tq1 != "A1"\tMore\t\ten\t
+Q\tM\tnews\t1\tWhich?\t\ten\t
+SQ\t\tp\t\tPaper\t\ten\t
+SQ\t\tr\t\tRadio\t\ten\t
+Q\tN\tage\t1\tHow old?\t\ten\t
+Q\tX\tbye\t1\tThank you.\t\ten\t
+"""
+
+
+def test_limesurveys_structure_becomes_items_conditions_and_batteries(tmp_path):
+    (tmp_path / "q.txt").write_text(LIMESURVEY)
+    read = read_questionnaire(tmp_path / "q.txt")
+    assert [(item.id, item.kind, item.codes) for item in read.items] == [
+        ("q1", "single", ("A1", "A2", "-oth-")), ("grid_SQ001", "yes_no", ("1", "0")), ("grid_SQ002", "yes_no", ("1", "0")),
+        ("news", "multiple", ("p", "r")), ("age", "number", ()),
+    ]  # fmt: skip
+    assert read.title == "My survey" and read.items[1].battery == "grid" and read.items[1].text == "Do you agree? I like it"
+    assert [item.asked_if for item in read.items] == ["", *['q1 == "A2"'] * 2, *['q1 != "A1"'] * 2]
+    assert dict(read.not_used).keys() == {"language de", "column help", "bye"}
+    (tmp_path / "q.txt").write_text(LIMESURVEY.replace("Which?", "Which, {q1}?"))
+    assert error_of(tmp_path / "q.txt").startswith("q.txt:15:text: '{q1}' is filled in when the survey runs")
+
+
+@pytest.mark.parametrize("always", ["1", "true()", "TRUE"])
+def test_a_condition_that_always_holds_is_none(tmp_path, always):
+    (tmp_path / "q.csv").write_text(f"id,text,relevance\na,Well?,{always}\n")
+    assert read_questionnaire(tmp_path / "q.csv").items[0].id == "a"
