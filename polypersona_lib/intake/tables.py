@@ -21,8 +21,11 @@ TEXT_TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 WORKBOOKS = (".xlsx", ".xlsm")
 _OLD = {".xls": "an old Excel file; save it as .xlsx", ".ods": "an OpenDocument sheet; save it as .xlsx or .csv"}
 MOST_CELLS = 20_000_000  # of a sheet: one cell at its far corner makes 17 billion
-_MERGED = re.compile(rb'<mergeCell\b[^>]*\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"')
-_UNSTORED = re.compile(rb'<c\b(?![^>]*\bt="str")[^>]*\br="([A-Z]{1,3}\d{1,7})"[^>]*>\s*<f\b[^>]*(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>')
+_MERGED = re.compile(rb'<mergeCell\b[^<>]{0,200}\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"')
+_UNSTORED = re.compile(
+    rb'<c\b(?![^<>]{0,200}\bt="str")[^<>]{0,200}\br="([A-Z]{1,3}\d{1,7})"[^<>]{0,200}>'
+    rb"\s{0,99}<f\b[^<>]{0,200}(?:/>|>[^<]{0,9000}</f>)\s{0,99}(?:<v\s?/>|<v></v>)?\s{0,99}</c>"
+)
 Row = tuple[int, dict]
 
 
