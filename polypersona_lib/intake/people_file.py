@@ -86,7 +86,7 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
     columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping, at)
     if need_cards:  # else these people stand beside others, whose columns the map may name
         check_map(mapping, list(columns.places))
-        _says_who(columns, at)
+        _says_who(columns, sheets_not_used(path), at)
     if at.errors:
         raise InputError(problems=at.errors)
     for name, (kind, _) in columns.places.items():
@@ -116,12 +116,13 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
     )
 
 
-def _says_who(columns: "_Columns", at: Place) -> None:
+def _says_who(columns: "_Columns", sheets: Mapping[str, str], at: Place) -> None:
     """An error if no column is a persona or an attribute: then nobody has a card."""
     if not any(kind == "attribute" or place == "persona" for kind, place in columns.places.values()):
         named, example = list(columns.places), next(iter(columns.unused), "Alter")
         at.line = 1
-        at.error("persona", f"no column is a persona or an attribute ({there(named)}); say what they are, for example --map {safe_line(example)}=age")
+        at.error("persona", f"no column is a persona or an attribute ({there(named)}); say what they are, for example --map {safe_line(example)}=age"
+                 + (f"; not read: {', '.join(map(safe_line, list(sheets)[:5]))}" if sheets else ""))  # fmt: skip
 
 
 def column_names(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from .question_rows import ITEM_FIELDS, check_map, field_name, items_of, mapped,
 from .reading import Pairs, Place, kind_of, read_text, slug_of
 from .record_fields import renamed
 from .survey_format import FORMAT, Questionnaire
-from .tables import WORKBOOKS, first_sheet, header_rows_note, read_rows, read_workbook, without_header_rows
+from .tables import WORKBOOKS, BookSheet, header_rows_note, read_rows, read_workbook, sheets_not_used, without_header_rows
 from .xlsform import is_xlsform, xlsform_rows
 
 _ELSEWHERE = {".lss": "a LimeSurvey structure file", ".lsq": "a LimeSurvey question", ".docx": "a text document", ".pdf": "a PDF", ".sav": "an SPSS file"}
@@ -59,10 +59,10 @@ def _rows(path: Path, at: Place, mapping: Mapping[str, str]) -> tuple[str, list,
         if is_xlsform(sheets):
             at.file = f"{path.name}, sheet survey"
             return xlsform_rows(sheets, at)
-        rows, wrong, others = first_sheet(sheets)
-        at.errors += wrong
-        read, not_used = _table(rows, at, mapping)
-        return "", read, others | not_used
+        first = next(iter(sheets.values()), BookSheet([], []))
+        at.errors += first.problems
+        read, not_used = _table(first.rows, at, mapping)
+        return "", read, (sheets_not_used(path) if sheets else {}) | not_used
     if suffix in (".qsf", ".json"):
         text, problem = read_text(path)
         if problem:

@@ -9,7 +9,6 @@ import re
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +43,8 @@ def read_rows(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
         return _read_text_table(path)
     if name.endswith((*WORKBOOKS, *_OLD)):
         sheets, problems = read_workbook(path)
-        rows, wrong, _ = first_sheet(sheets)
-        return rows, problems + wrong
+        first = next(iter(sheets.values()), BookSheet([], []))
+        return first.rows, problems + first.problems
     return read_objects(path)
 
 
@@ -122,24 +121,28 @@ def read_workbook(path: Path) -> tuple[dict[str, BookSheet], list[Problem]]:
     try:
         book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
         with zipfile.ZipFile(path) as packed:
-            listed = sorted(book.worksheets, key=lambda sheet: sheet.sheet_state != "visible")
-            sheets = {sheet.title: _sheet(sheet, packed.read(sheet._worksheet_path.lstrip("/")), path.name) for sheet in listed}
+            sheets = {sheet.title: _sheet(sheet, packed.read(sheet._worksheet_path.lstrip("/")), path.name) for sheet in _in_order(book)}
         book.close()
     except Exception as error:  # the library raises what its XML and zip layers raise
         return {}, [Problem(path.name, 0, "", f"not a readable Excel workbook ({type(error).__name__}: {quoted(error, 80)})")]
     return sheets, []
 
 
-def first_sheet(sheets: Mapping[str, BookSheet]) -> tuple[list[Row], list[Problem], dict[str, str]]:
-    """(rows, what is wrong, other sheets -> why they are not used) of the first visible sheet."""
-    title = next(iter(sheets), "")
-    others = {f"sheet {other}": f"only the first visible sheet is read, {quoted(title)}" for other in sheets if other != title}
-    return (sheets[title].rows, sheets[title].problems, others) if sheets else ([], [], {})
-
-
 def sheets_not_used(path: Path) -> dict[str, str]:
-    """The sheets of a workbook that `read_rows` does not read -> why; {} for any other file."""
-    return first_sheet(read_workbook(path)[0])[2] if path.name.lower().endswith(WORKBOOKS) else {}
+    """The sheets that `read_rows` does not read -> why, of a workbook that it has read; {} for any other file."""
+    if not path.name.lower().endswith(WORKBOOKS):
+        return {}
+    from openpyxl import load_workbook
+
+    book = load_workbook(path, read_only=True, keep_links=False)
+    first, *others = [sheet.title for sheet in _in_order(book)]
+    book.close()
+    return {f"sheet {title}": f"only the first visible sheet is read, {quoted(first)}" for title in others}
+
+
+def _in_order(book) -> list:
+    """The sheets of an opened workbook, visible ones first."""
+    return sorted(book.worksheets, key=lambda sheet: sheet.sheet_state != "visible")
 
 
 def _sheet(sheet, xml: bytes, file: str) -> BookSheet:

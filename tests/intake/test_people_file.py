@@ -62,6 +62,16 @@ def test_personahub_texts_and_texts_beside_attributes(tmp_path):
     assert read.frame["persona_id"][0] == "u1" and dict(read.not_used).keys() == {"professional_persona", "zipcode"}
 
 
+def test_other_sheets_of_a_workbook_are_named(tmp_path):
+    with pd.ExcelWriter(tmp_path / "p.xlsx") as book:
+        pd.DataFrame({"var": ["q1"], "label": ["Trust"]}).to_excel(book, sheet_name="Codebook", index=False)
+        pd.DataFrame({"age": [40]}).to_excel(book, sheet_name="Data", index=False)
+    with pytest.raises(InputError, match="no column is a persona or an attribute .* --map var=age; not read: sheet Data"):
+        read_people(tmp_path / "p.xlsx")
+    read = read_people(tmp_path / "p.xlsx", mapping={"label": "age"})
+    assert dict(read.not_used)["sheet Data"] == "only the first visible sheet is read, 'Codebook'"
+
+
 def test_exports_of_survey_tools_lose_their_header_rows(tmp_path):
     text = 'ResponseId,Age,trust\nResponse ID,How old?,Trust\n"{""ImportId"":""_recordId""}","{""ImportId"":""QID1""}","{""ImportId"":""QID2""}"\nR_1,41,3\n'
     read = people(tmp_path, "p.csv", text)
