@@ -12,8 +12,8 @@ import pandas as pd
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, quoted
 from ..files import fingerprint, sha256, value_hash
-from ..intake.column_map import parse_map, split_map
 from ..intake.people_file import People, people_frame, read_people
+from ..intake.question_rows import parse_map, split_map
 from ..intake.questionnaire_file import read_questionnaire
 from ..intake.survey_format import FORMAT, Questionnaire, item_to_dict
 from ..models.answer_budget import Budget, add_limits, read_limits

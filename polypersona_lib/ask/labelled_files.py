@@ -54,6 +54,26 @@ def option_values(item: Item) -> list[float]:
     return values
 
 
+def missing_ranges(item: Item) -> tuple[list[dict], list[str]]:
+    """(user-missing values of an item, labels for which there was no room). SPSS takes three values, or a range and a value: the range may hold no answer."""
+    values = dict(zip(option_values(item), zip(item.option_kinds, item.labels, strict=True), strict=True))
+    gone = sorted(value for value, (kind, _) in values.items() if kind)
+    if len(gone) <= 3:
+        return [{"lo": value, "hi": value} for value in gone], []
+    runs = [[]]
+    for value in sorted(values):
+        if values[value][0]:
+            runs[-1].append(value)
+        elif runs[-1]:
+            runs.append([])
+    longest, *others = sorted(filter(None, runs), key=len, reverse=True)
+    if len(longest) < 3:  # three values are more than a range of two and a value, or as many
+        return [{"lo": value, "hi": value} for value in gone[:3]], [values[value][1] for value in gone[3:]]
+    rest = [value for run in others for value in run]
+    ranges = [{"lo": longest[0], "hi": longest[-1]}, *({"lo": value, "hi": value} for value in rest[:1])]
+    return ranges, [values[value][1] for value in rest[1:]]
+
+
 def wide_table(answers: pd.DataFrame, questionnaire: Questionnaire, *, labels: bool) -> pd.DataFrame:
     """One row a person, system and repetition: the columns of `_HEAD`, then the variables of each item (`questionnaire_variables`).
 
@@ -95,14 +115,15 @@ def _values(item: Item, answer, labels: bool) -> list:
 def write_sav(path: Path, answers: pd.DataFrame, questionnaire: Questionnaire, weights: Mapping[str, float]) -> dict:
     """Write an SPSS file with variable labels, value labels and user-missing values for "don't know" and "refused".
 
-    Returns: {"variables": item, or "item = option" -> variable, "cut": how many labels and texts were too long}.
+    Returns: {"variables": item, or "item = option" -> variable, "cut": how many labels and texts were too long, "not_missing": item -> labels of options
+    that are no answers in substance and valid in the file all the same}.
     """
     import pyreadstat
 
     table, cut = wide_table(answers, questionnaire, labels=False), 0
     names = questionnaire_variables(questionnaire)
     column_labels = {"persona_id": "Person", "system": "Who answered (simulated)", "repeat": "Repetition"}
-    value_labels, missing, measures = {}, {}, {}
+    value_labels, missing, measures, not_missing = {}, {}, {}, {}
     for item in questionnaire.items:
         for number, name in enumerate(item_variables(item)):
             text = item.text if name == item.id else f"{item.text} [{item.labels[number]}]"
@@ -113,8 +134,9 @@ def write_sav(path: Path, answers: pd.DataFrame, questionnaire: Questionnaire, w
             pairs = [(_cut(label, VALUE_BYTES), value) for label, value in zip(item.labels, option_values(item), strict=True)]
             value_labels[names[item.id]] = {value: label for (label, _), value in pairs}
             cut += sum(short for (_, short), _ in pairs)
-            ranges = [{"lo": option_values(item)[i], "hi": option_values(item)[i]} for i, kind in enumerate(item.option_kinds) if kind]
-            missing |= {names[item.id]: ranges[:3]} if ranges else {}
+            ranges, left = missing_ranges(item)
+            missing |= {names[item.id]: ranges} if ranges else {}
+            not_missing |= {item.id: left} if left else {}
         elif item.kind == "multiple":
             value_labels |= {names[n]: {0.0: "not named", 1.0: "named"} for n in item_variables(item)}
     for column in [names[item.id] for item in questionnaire.items if item.kind == "open"]:
@@ -134,7 +156,7 @@ def write_sav(path: Path, answers: pd.DataFrame, questionnaire: Questionnaire, w
             missing_ranges=missing,
             variable_measure=measures,
         )
-    return {"variables": names, "cut": cut}
+    return {"variables": names, "cut": cut, "not_missing": not_missing}
 
 
 def _cut(text: str, most: int) -> tuple[str, int]:

@@ -24,6 +24,7 @@ ANSWER_FILES = {
     "questionnaire.json": "what was asked", "record.json": "how, by whom, with which versions and hashes",
 }  # fmt: skip
 _SAV_NOTE = 'In `answers.sav` a skipped or missing answer is system-missing; "don\'t know" and "refused" are user-missing.\n'
+_NONE: Mapping = {}
 Told = Mapping[str, tuple[Mapping[str, int], Counter]]
 
 
@@ -39,18 +40,29 @@ def write_output(out: Path, answers: pd.DataFrame, questionnaire: Questionnaire,
     labelled = write_sav(out / "answers.sav", answers, questionnaire, weights)
     write_r_csv(out / "answers_wide.csv", answers, questionnaire)
     told = {str(system): (status_counts(rows), failed_reasons(rows)) for system, rows in answers.groupby("system", sort=False)}
-    return write_record(out, questionnaire, people, {**record, "variables": labelled["variables"]}, told, cut=labelled["cut"])
+    return write_record(out, questionnaire, people, {**record, "variables": labelled["variables"]}, told, cut=labelled["cut"], valid=labelled["not_missing"])
 
 
 def write_record(
-    out: Path, questionnaire: Questionnaire, people: People, record: Mapping, told: Told, *, cut: int = 0, files: Mapping[str, str] = ANSWER_FILES
+    out: Path,
+    questionnaire: Questionnaire,
+    people: People,
+    record: Mapping,
+    told: Told,
+    *,
+    cut: int = 0,
+    valid: Mapping = _NONE,
+    files: Mapping[str, str] = ANSWER_FILES,
 ) -> list[str]:
     """Write questionnaire.json, record.json and README.md: the run is whole when they are. Returns the lines that count what is missing.
 
-    Args: told: see `missing_lines`. cut: texts that are cut in answers.sav. files: name -> what it is, for README and hashes.
+    Args: told: see `missing_lines`. cut, valid: of `write_sav`. files: name -> what it is, for README and hashes.
     """
     write_atomically(out / "questionnaire.json", questionnaire_json(questionnaire))
     lines = missing_lines(told, questionnaire, people, cut)
+    lines += [
+        f"SPSS has no room for all missing values of {quoted(item)}: {', '.join(map(quoted, left))} are valid in answers.sav" for item, left in valid.items()
+    ]
     hashes = {name: file_hash(out / name) for name in files if (out / name).is_file() and name != "record.json"}
     counted = {system: count for system, (count, _) in told.items()}
     whole = {**record, "counts": counted, "missing": lines, "sha256": hashes, "versions": versions(), "git": git_state()}

@@ -15,7 +15,8 @@ from .. import paths
 from ..config import device
 from ..errors import InputError, one_line, quoted
 from ..files import file_hash, sha256
-from ..intake.survey_format import Item, Questionnaire, label_text
+from ..intake.option_codes import option_named
+from ..intake.survey_format import Item, Questionnaire
 from ..intake.tables import number_in, read_rows
 from ..models.answer_budget import AnswerCache, Budget, answers_folder
 from ..models.answerers import Answerer, LocalAnswerer, TableAnswerer
@@ -167,7 +168,7 @@ def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who
     rows, problems = read_rows(path)
     if problems:
         raise InputError(problems=problems)
-    shares = _shares(path.name, rows, questionnaire.bank)
+    shares, others = _shares(path.name, rows, questionnaire.bank)
     by_text = {one_line(item.asked_text): item for item in questionnaire.items}
 
     def truth(messages, options: Sequence[str]) -> np.ndarray:
@@ -178,24 +179,30 @@ def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who
         return weights / weights.sum() if weights.sum() > 0 else np.full(len(options), 1 / len(options))
 
     answerer = TableAnswerer(truth, name=f"table-{_safe(path.stem)}")
-    return Who(system=answerer.name, label=f"table {path.name}", identity=f"table {file_hash(path)}", opened=lambda: (answerer, Room(context)))
+    label = f"table {path.name}" + (f" ({others} rows of other wordings, called X~N, left out)" if others else "")
+    return Who(system=answerer.name, label=label, identity=f"table {file_hash(path)}", opened=lambda: (answerer, Room(context)))
 
 
-def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> dict[str, list[tuple[str, str, float]]]:
-    """Item -> (label, text that the persona must hold, probability). Raises InputError with the line."""
-    shares: dict[str, list] = {}
+def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> tuple[dict[str, list[tuple[str, str, float]]], int]:
+    """(item -> (label, text that the persona must hold, probability), rows left out: "X~N" is the N-th wording of item X, which `pilot` asks).
+
+    Raises: InputError with the line.
+    """
+    shares, others = {}, 0
     for line, row in rows:
+        if isinstance(row, dict) and (named := re.fullmatch(r"(.+)~\d+", str(row.get("question_id", "")))) and named[0] not in bank and named[1] in bank:
+            others += 1
+            continue
         item = bank.get(str(row.get("question_id", ""))) if isinstance(row, dict) else None
         if item is None:
             raise InputError(
                 f"{name}: line {line}: question_id {quoted(row.get('question_id') if isinstance(row, dict) else row)} is no item of the questionnaire"
             )
-        labels = dict(zip(item.codes, item.labels, strict=True)) | {label: label for label in item.labels}
-        label, probability = labels.get(label_text(str(row.get("option")))), number_in(row.get("probability"))
-        if label is None or probability is None or not 0 <= probability <= 1:
+        place, probability = option_named(item, row.get("option"))[0] if item.labels else None, number_in(row.get("probability"))
+        if place is None or probability is None or not 0 <= probability <= 1:
             raise InputError(f"{name}: line {line}: needs an option of {quoted(item.id)} and a probability from 0 to 1")
-        shares.setdefault(item.id, []).append((label, str(row.get("when", "")), probability))
-    return shares
+        shares.setdefault(item.id, []).append((item.labels[place], str(row.get("when", "")), probability))
+    return shares, others
 
 
 def _weights(rows: Sequence[tuple[str, str, float]], options: Sequence[str], persona: str) -> np.ndarray:

@@ -8,14 +8,17 @@ from ..errors import one_line, quoted
 from ..files import parse_json
 from ..prompts import chat
 from ..world.questions import SCALES, label_set
+from .option_codes import folded_text, number_codes
 from .reading import MOST_CHARACTERS, Place, kind_of, slug_of
 from .survey_format import MOST_OPTIONS, OPTION_KINDS, label_text
 from .tables import number_in
 
-_NOT_SUBSTANCE = {
-    "dont_know": r"(i )?(don'?t|do not) know( .{0,30})?|dk|not sure|unsure|no opinion|can'?t (say|choose)|cannot (say|choose)|hard to say",
-    "refused": r"refused?|refuse to answer|(i )?(would )?(prefer|rather) not( to)? (say|answer)|no answer|decline(d)? to answer|skipped",
-    "not_applicable": r"not applicable|n/?a|does(n'?t| not) apply( to me)?|no basis for (evaluation|judg.{1,8})",
+_I, _SAY = r"(i |i'd |i would |would )*", r"(say|answer|respond|reply|disclose|share|tell|reveal|state|specify|choose)( .{0,20})?"
+_NOT_SUBSTANCE = {  # of an option, or of each part of it between / , ; "or"
+    "dont_know": rf"(i )?(really )?(don'?t|do not) know(\W.{{0,40}})?|dk|not sure|unsure|no (opinion|idea)|(can'?t|cannot) {_SAY}|hard to say",
+    "refused": rf"refus(ed?|al|es)( to {_SAY})?|{_I}(prefer|rather|choose|wish) not( to)? {_SAY}|{_I}(don'?t|do not) (want|wish) to {_SAY}"
+    rf"|declined?( to {_SAY})?|no (answer|response|reply)|not (stated|answered|disclosed)|skipped",
+    "not_applicable": r"not applicable|inapplicable|n/?a|does(n'?t| not) apply( to me)?|no basis for (evaluation|judg.{1,8})",
 }
 _AGREEMENT = re.compile(r"\b(dis)?agree\b", flags=re.IGNORECASE)
 
@@ -59,6 +62,11 @@ def item_options(row: Mapping, at: Place) -> list[dict]:
     given = row.get("options")
     if given in (None, "", []):
         given = [value for name, value in row.items() if re.fullmatch(r"(?:option|choice|answer|response)[ _.-]?\d{1,2}", str(name).casefold())]
+    if not given and row.get("codes") not in (None, "", []):
+        given, row = _coded(listed_parts(row["codes"], "codes", at)), {**row, "codes": None}
+        if not all(isinstance(value, dict) for value in given):
+            at.error("codes", "stand there without options; write both into options, as 1=Yes|2=No")
+            return []
     if not given:
         return []
     listed = _split(given) if isinstance(given, str) else given
@@ -66,20 +74,26 @@ def item_options(row: Mapping, at: Place) -> list[dict]:
         at.error("options", f"must be a list, or one text with | between the options, not {kind_of(given)}")
         return []
     options = [_option(value, place, at) for place, value in enumerate(_coded(listed), start=1)]
-    options = options if any(isinstance(value, dict) for value in listed) else _step_codes(options)
     if codes := listed_parts(row.get("codes"), "codes", at):
         if len(codes) != len(options):
             at.error("codes", f"{len(codes)} codes for {len(options)} options")
-        options = [o | {"code": one_line(code)} for o, code in zip(options, codes, strict=False)]
+        options = [o | {"code": one_line(code), "made_up": False} for o, code in zip(options, codes, strict=False)]
+    options = _coded_by_labels(options, at)
+    steps = [number_in(o["code"]) for o in options if not o["made_up"] and re.fullmatch(r"-?\d{1,4}", o["label"])]
+    if len(steps) > 2 and steps == sorted(steps, reverse=True):
+        at.note("numbers listed from the highest down: the last option counts as the highest")
     return _with_kinds(options, row.get("option_kinds"), at)
 
 
-def _step_codes(options: list[dict]) -> list[dict]:
-    """The steps of a rating ("0" to "10") are their own codes; "don't know" beside them gets a code that is no number. Other options stay as they are."""
-    steps = [bool(re.fullmatch(r"-?\d{1,4}", o["label"])) for o in options]
-    if sum(steps) < 2 or not all(step or non_substance(o["label"]) for step, o in zip(steps, options, strict=True)):
+def _coded_by_labels(options: list[dict], at: Place) -> list[dict]:
+    """Options without codes take the numbers that their labels begin with; "don't know" beside them gets a code that is no number."""
+    made_up = [o["made_up"] for o in options]
+    if not all(made_up):
+        if any(made_up):
+            at.error(f"options[{made_up.index(True)}]", "has no code, but other options have; give every option a code, or none")
         return options
-    return [o | {"code": o["label"] if step else slug_of(o["label"]) or "none"} for step, o in zip(steps, options, strict=True)]
+    codes = number_codes([o["label"] for o in options], [bool(non_substance(o["label"])) for o in options])
+    return [o | {"code": code, "made_up": False} for o, code in zip(options, codes, strict=True)] if codes else options
 
 
 def listed_parts(value: object, name: str, at: Place) -> list:
@@ -91,7 +105,7 @@ def listed_parts(value: object, name: str, at: Place) -> list:
 
 
 def _split(text: str) -> list:
-    """The options in one cell: JSON, the name of a usual scale, "0-10", or a text with line ends, |, ; or " / " between them."""
+    """The options in one cell: JSON, the name of a usual scale, "0-10" (or "10-0"), or a text with line ends, |, ; or " / " between them."""
     if text.strip()[:1] == "[":
         try:
             return parse_json(text)
@@ -100,7 +114,8 @@ def _split(text: str) -> list:
     if slug_of(text) in SCALES:
         return list(SCALES[slug_of(text)])
     if steps := re.fullmatch(r"\s*(-?\d{1,3})\s*(?:-|–|to|\.\.)\s*(-?\d{1,3})\s*", text):
-        return list(range(int(steps[1]), min(int(steps[2]), int(steps[1]) + MOST_OPTIONS) + 1))
+        first, last = int(steps[1]), int(steps[2])
+        return list(range(first, last + 1) if first <= last else range(first, last - 1, -1))
     mark = next((mark for mark in ("\n", "|", ";", " / ") if mark in text.strip()), None)
     return [part.strip() for part in text.split(mark) if part.strip()] if mark else [text.strip()]
 
@@ -115,14 +130,14 @@ def _coded(listed: list) -> list:
 
 def _option(value: object, place: int, at: Place) -> dict:
     """One option: a text, a number, or an object with label, code and kind."""
-    where, code, kind, said = f"options[{place - 1}]", str(place), "", isinstance(value, dict) and "kind" in value
+    where, code, kind, said, made_up = f"options[{place - 1}]", str(place), "", isinstance(value, dict) and "kind" in value, True
     if isinstance(value, dict):
-        code, kind = str(value.get("code", value.get("value", place))), value.get("kind", "")
+        code, kind, made_up = str(value.get("code", value.get("value", place))), value.get("kind", ""), value.get("code", value.get("value")) is None
         value = value.get("label", value.get("text"))
     label = label_text(cell_text(value, where, "option", at))
     if kind not in OPTION_KINDS:
         at.error(where, f"unknown kind {quoted(kind)}; choose from {', '.join(OPTION_KINDS[1:])}")
-    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else "", "said": said}
+    return {"label": label, "code": one_line(code), "kind": kind if kind in OPTION_KINDS else "", "said": said, "made_up": made_up}
 
 
 def _with_kinds(options: list[dict], said: object, at: Place) -> list[dict]:
@@ -143,23 +158,45 @@ def _with_kinds(options: list[dict], said: object, at: Place) -> list[dict]:
         if chosen and not option["kind"]:
             at.note(f"option {quoted(option['label'])} read as {chosen}: no answer in substance")
         marked.append(option | {"kind": option["kind"] or chosen})
+        if not (is_said or chosen or named) and _off_sequence(option, options):
+            at.note(f"option {quoted(option['label'])} counts as an answer though its code is {option['code']}; if it is none, name it in option_kinds")
     return marked if any(not o["kind"] for o in marked) else options
+
+
+def _off_sequence(option: dict, options: list[dict]) -> bool:
+    """Whether a code looks like one for missing answers: negative beside codes from 0 on, or 7s, 8s or 9s behind a gap."""
+    codes = [int(o["code"]) for o in options if not o["made_up"] and re.fullmatch(r"-?\d{1,4}", o["code"]) and o is not option]
+    if option["made_up"] or option["label"] == option["code"] or len(codes) < 2 or not re.fullmatch(r"-\d{1,4}|7+|8+|9+[5-8]?", option["code"]):
+        return False
+    code = int(option["code"])
+    return min(codes) >= 0 if code < 0 else not {code - 1, code + 1} & {*codes} or code > 76
 
 
 def non_substance(label: str) -> str:
     """One of `OPTION_KINDS`: why an option with this label is no answer in substance, "" if it is one."""
-    plain = label.strip(" .!()[]").replace("’", "'").casefold()
-    return next((kind for kind, pattern in _NOT_SUBSTANCE.items() if re.fullmatch(pattern, plain)), "")
+    plain = folded_text(label).strip(" .!()[]")
+    kinds = [_non_substance(part) for part in re.split(r"\s*(?:[/,;(]|\bor\b)\s*", plain)]
+    return _non_substance(plain) or (kinds[0] if all(kinds) else "")
+
+
+def _non_substance(text: str) -> str:
+    return next((kind for kind, pattern in _NOT_SUBSTANCE.items() if re.fullmatch(pattern, text)), "")
 
 
 def rating_steps(row: Mapping, at: Place) -> list[dict]:
     """The options of a rating that only says its ends."""
     least, most = (cell_number(row.get(name), name, at) for name in ("least", "most"))
+    if least is None and most is None:
+        at.error("options", "missing; a rating needs its options (0-10), or its ends in the columns least and most")
+        return []
     least, most = (1 if least is None else least), (5 if most is None else most)
+    if least > most:
+        at.error("least", f"{least:g} is above most, {most:g}; swap them, or write {least:g}-{most:g} into options to show them downwards")
+        return []
     if not (float(least).is_integer() and float(most).is_integer() and 1 <= most - least < MOST_OPTIONS):
         at.error("least", f"a rating from {least:g} to {most:g} has no 2 to {MOST_OPTIONS} whole steps; call it a number")
         return []
-    return [{"label": str(step), "code": str(step), "kind": ""} for step in range(int(least), int(most) + 1)]
+    return [{"label": str(step), "code": str(step), "kind": "", "made_up": False} for step in range(int(least), int(most) + 1)]
 
 
 def kind_by_options(labels: Sequence[str]) -> str:

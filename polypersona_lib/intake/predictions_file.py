@@ -14,10 +14,9 @@ import pandas as pd
 from ..errors import InputError, quoted, safe_line
 from ..files import parse_json
 from ..prompts.chat import render_card
-from .header_rows import header_rows_note, without_header_rows
-from .reading import Place, says_missing, slug_of
+from .reading import MAYBE_ANSWERS, Place, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
-from .tables import read_rows
+from .tables import header_rows_note, read_rows, without_header_rows
 
 REQUIRED = ("id", "prediction", "reference")
 TEXT_FIELDS = ("persona_id", "domain", "question", "question_id", "question_type", "status")
@@ -185,14 +184,14 @@ def _frame(rows: list[dict], notes: Counter) -> pd.DataFrame:
 
 
 def _without_missing_words(row: dict, at: Place) -> dict:
-    """`row` without texts such as "nan" that stand for a missing value; each kind is noted. "None" may be an answer, and so may any option's label."""
+    """`row` without texts such as "nan" that stand for a missing value; each kind is noted. `MAYBE_ANSWERS` stay, and so does any option's label."""
     options = row["options"] if isinstance(row.get("options"), list) else ()
     for name in [n for n in _COLUMNS if n not in ("id", "options") and says_missing(row.get(n))]:
         word, answer = row[name].strip(), name in ("prediction", "reference")
         if answer and word in options:
             continue
-        if answer and word == "None":
-            at.note(f"{name} 'None' scored as an answer (if it is a missing one, leave it empty)")
+        if answer and word in MAYBE_ANSWERS:
+            at.note(f"{name} {quoted(word)} scored as an answer (if it is a missing one, leave it empty)")
         else:
             at.note(f"{name} {quoted(word)} read as missing" + (": a failed generation" if name == "prediction" else ""))
             row[name] = "" if answer else None

@@ -1,7 +1,8 @@
 """Qualtrics survey files (.qsf, JSON): questions in the order of the survey flow become rows for `question_rows`.
 
-Matrix rows become a battery. Display logic and branches become conditions if they ask for a chosen option. What is no question, or has a form that cannot
-be asked in words, is named and left out. Source: Qualtrics exports (the format is not documented by its maker); the sources in `tests/data/surveys`.
+Matrix rows become a battery. Display logic, branches and skips to an end become conditions if they ask for a chosen option. What is no question, or has
+a form that cannot be asked in words, is named and left out. Source: Qualtrics exports (the format is not documented by its maker); the sources in
+`tests/data/surveys`.
 """
 
 import re
@@ -58,14 +59,44 @@ def _order(elements: list[dict], questions: Mapping, not_used: dict[str, str], a
         elif element.get("Element") == "FL":
             flow = element.get("Payload")
     shown = list(_flow(flow, [], questions, not_used, at)) if isinstance(flow, dict) else [(name, []) for name, b in blocks.items() if b.get("Type") != "Trash"]
-    listed = []
+    listed, over = [], []
     for block, conditions in shown:
-        inside = [str(e.get("QuestionID")) for e in _listed(blocks.get(block, {}).get("BlockElements")) if isinstance(e, dict) and e.get("Type") == "Question"]
-        listed += [(question, conditions) for question in inside if question in questions]
+        _name_options(blocks.get(block, {}), not_used)
+        passed: list[str] = []
+        for element in _listed(blocks.get(block, {}).get("BlockElements")):
+            question = str(element.get("QuestionID")) if isinstance(element, dict) and element.get("Type") == "Question" else ""
+            if question in questions:
+                listed.append((question, [*conditions, *over, *passed]))
+                at.line = _tag(question, questions[question])
+                for skip in _listed(element.get("SkipLogic")):
+                    _skip(skip, questions, passed, over, at)
     listed = listed if blocks else [(question, []) for question in questions]
     for question in questions.keys() - {q for q, _ in listed}:
         not_used[_tag(question, questions[question])] = "in no block that the survey shows"
     return list({question: (question, conditions) for question, conditions in reversed(listed)}.values())[::-1]
+
+
+def _name_options(block: Mapping, not_used: dict[str, str]) -> None:
+    """Name what a block asks for beyond its questions: loops and random orders."""
+    options = block.get("Options") if isinstance(block.get("Options"), dict) else {}
+    name = str(block.get("Description") or block.get("ID"))
+    if str(options.get("Looping") or "None") not in ("None", "Off", "false", "False"):
+        not_used[f"loop of block {name}"] = "its questions are asked once"
+    if str(options.get("RandomizeQuestions") or "false") not in ("false", "False", "None", "Off"):
+        not_used[f"random order in block {name}"] = "its questions are asked in the order of the file"
+
+
+def _skip(skip: object, questions: Mapping, passed: list[str], over: list[str], at: Place) -> None:
+    """A skip to the end of the block or the survey as a condition of what follows: in `passed` of this block, in `over` of all. Errors: other skips."""
+    try:
+        place = {"LogicType": "Question", "LeftOperand": skip.get("Locator") or skip.get("ChoiceLocator"), "Operator": skip.get("Condition")}
+        chosen, to = _expression(place, questions), str(skip.get("SkipToDestination"))
+        if to not in ("ENDOFBLOCK", "ENDOFSURVEY"):
+            raise ValueError(f"it skips to {quoted(to)}")
+        (over if to == "ENDOFSURVEY" else passed).append(f"not({chosen})")
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = error if isinstance(error, ValueError) else "an unknown form"
+        at.error("SkipLogic", f"is not understood ({reason}); understood are options that are or are not selected, to the end of the block or of the survey")
 
 
 def _flow(node: Mapping, conditions: list[str], questions: Mapping, not_used: dict[str, str], at: Place) -> Iterator[tuple[str, list[str]]]:
@@ -101,6 +132,9 @@ def _rows(questions: Mapping, order: list[tuple[str, list[str]]], at: Place, not
             conditions = [*conditions, _logic(payload["DisplayLogic"], questions, "DisplayLogic", at)]
         known = [c for c in conditions if c]
         condition = known[0] if len(known) == 1 else " and ".join(f"({c})" for c in known)
+        if payload.get("DynamicChoices"):
+            at.error("DynamicChoices", "its options are carried forward from another question, which is not supported; write them out")
+            continue
         for row in _question(tag, payload, not_used):
             yield tag, row | {"asked_if": condition}
 

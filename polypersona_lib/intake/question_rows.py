@@ -6,18 +6,18 @@ A row is a dict with any of `ITEM_FIELDS`. Kinds, options and "don't know" are r
 import difflib
 from collections.abc import Mapping, Sequence
 
-from ..errors import one_line, quoted
+from ..errors import InputError, one_line, quoted
 from ..world.questions import DOMAINS, SCALES
 from .item_options import cell_number, cell_text, item_options, kind_by_options, listed_parts, plain_text, rating_steps
 from .reading import Place, clean, slug_of
 from .skip_rules import NotUnderstood, read_rule
-from .survey_format import ITEM_KINDS, LISTED_KINDS, UNSAID_DOMAIN, Item
+from .survey_format import ITEM_KINDS, LISTED_KINDS, MOST_OPTIONS, UNSAID_DOMAIN, Item
 
 ITEM_FIELDS = {  # ours -> how others call it; the table that a README and `--map` refer to
     "id": ("question_id", "item_id", "qid", "name", "variable", "var", "code"),
     "text": ("question", "question_text", "item_text", "wording", "label", "stem", "statement"),
     "kind": ("type", "question_type", "item_type", "qtype", "format", "response_type"),
-    "options": ("choices", "answers", "answer_options", "response_options", "categories", "response_categories", "labels"),
+    "options": ("value_labels", "choices", "answers", "answer_options", "response_options", "categories", "response_categories", "labels"),
     "codes": ("option_codes", "values", "option_values"),
     "option_kinds": ("nonsubstantive", "non_substantive", "missing_options", "dont_know"),
     "ordered": ("ordinal",),
@@ -59,19 +59,24 @@ def field_name(name: str) -> str | None:
 def items_of(rows: Sequence[tuple[int, dict]], at: Place) -> list[Item]:
     """The items of rows with our field names, in their order; what is wrong stands in `at.errors`, what was recognised in `at.notes`."""
     items: dict[str, Item] = {}
+    broken = set()  # ids of items that have an error already: conditions on them are no second one
     for at.line, row in rows:
         before = len(at.errors)
         fields = clean(row, "", at)
         item = _item(fields, len(items), at) if len(at.errors) == before else None
         if item is None:
+            broken.add(one_line(fields.get("id") or ""))
             continue
         if item.id in items:
             at.error("id", f"{quoted(item.id)} stands there twice; every item needs an id of its own")
             continue
         try:
-            read_rule(item.asked_if, items)
+            rule = read_rule(item.asked_if, items)
+            for reading in rule.by_place:
+                at.note(f"condition of {quoted(item.id)}: {reading}")
         except NotUnderstood as error:
-            at.error("asked_if", f"condition {quoted(item.asked_if, 80)}: {error}")
+            if error.unknown not in broken:
+                at.error("asked_if", f"condition {quoted(item.asked_if, 80)}: {error}")
         items[item.id] = item
     return list(items.values())
 
@@ -83,11 +88,15 @@ def _item(row: Mapping, order: int, at: Place) -> Item | None:
     item_id = cell_text(row.get("id") if row.get("id") not in (None, "") else f"q{order + 1}", "id", "id", at)
     if row.get("id") in (None, ""):
         at.note("items without an id: called q1, q2, ... by their place")
+    said = _KINDS.get(slug_of(str(row.get("kind") or ""), ""))
+    if said and said not in LISTED_KINDS and row.get("codes") not in (None, "", []) and not row.get("options"):
+        at.note(f"codes of an item of kind {said} left out")
+        row = {**row, "codes": None}
     options = item_options(row, at)
     kind = _kind(row.get("kind"), [o["label"] for o in options], at)
     if kind == "rating" and not options:
         options = rating_steps(row, at)
-    if kind is None or len(at.errors) > before:
+    if kind is None or len(at.errors) > before or not _count_fits(kind, options, at):
         return None
     if kind not in LISTED_KINDS and options:
         at.note(f"options of an item of kind {kind} left out")
@@ -102,6 +111,15 @@ def _item(row: Mapping, order: int, at: Place) -> Item | None:
         return None
 
 
+def _count_fits(kind: str, options: list[dict], at: Place) -> bool:
+    """Whether an item has as many options as its kind needs; else there is an error."""
+    if kind in LISTED_KINDS and len(options) == 1:
+        at.error("options", f"{quoted(options[0]['label'], 80)} is one option; put | between them ({kind} needs 2 to {MOST_OPTIONS})")
+    elif kind in LISTED_KINDS and len(options) > MOST_OPTIONS:
+        at.error("options", f"{len(options):,} options; {kind} needs 2 to {MOST_OPTIONS} (many steps: call it a number, with least and most)")
+    return kind not in LISTED_KINDS or 2 <= len(options) <= MOST_OPTIONS
+
+
 def _settings(row: Mapping, kind: str, options: list[dict], at: Place) -> dict:
     """The fields of an item beyond id, text and kind."""
     texts = {name: one_line(plain_text(row[name])) for name in ("battery", "construct", "instrument", "variant") if row.get(name) not in (None, "")}
@@ -111,7 +129,7 @@ def _settings(row: Mapping, kind: str, options: list[dict], at: Place) -> dict:
     given = row.get("paraphrases") or []
     paraphrases = [given] if isinstance(given, str) else listed_parts(given, "paraphrases", at)
     return texts | ends | {
-        "domain": domain, "labels": tuple(o["label"] for o in options), "codes": tuple(o["code"] for o in options),
+        "domain": domain, "labels": tuple(o["label"] for o in options), "codes": tuple(o["code"] for o in options if not o["made_up"]),
         "option_kinds": tuple(o["kind"] for o in options), "ordered": _flag(row.get("ordered"), "ordered", at, unsaid=None),
         "negated": bool(_flag(row.get("negated"), "negated", at)), "key": _key(row, at),
         "asked_if": str(row.get("asked_if") or "").strip(), "paraphrases": tuple(plain_text(p) for p in paraphrases),
@@ -150,7 +168,47 @@ def _kind(said: object, labels: list[str], at: Place) -> str | None:
     kind = _KINDS[slug]
     if str(said) not in ITEM_KINDS:
         at.note(f"kind {quoted(said)} read as {kind}")
-    if kind in ("likert", "agreement", "yes_no") and not labels:
+    if kind in LISTED_KINDS and kind != "rating" and not labels:
         at.error("options", f"missing; an item of kind {kind} needs its options, or the name of a usual scale: {', '.join(SCALES)}")
         return None
     return kind_by_options(labels) if kind == "single" and str(said) != "single" else kind
+
+
+# --- `--map theirs=ours`: the columns of a user's files under our names
+
+
+def parse_map(pairs: Sequence[str]) -> dict[str, str]:
+    """`--map theirs=ours` options as {their column: our name}. Raises InputError for one without "=" or a column that is mapped twice."""
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.rpartition("=")
+        if not sign or not theirs.strip() or not ours.strip():
+            raise InputError(f"--map {quoted(pair)}: write their column, =, our name, for example --map Q_TEXT=text")
+        if theirs.strip() in mapping:
+            raise InputError(f"--map: the column {quoted(theirs.strip())} is mapped twice")
+        mapping[theirs.strip()] = ours.strip()
+    return mapping
+
+
+def split_map(mapping: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """`--map` of the questionnaire's columns (our name is one of `question_rows.ITEM_FIELDS`) and of the people's (any other name)."""
+    return {t: o for t, o in mapping.items() if o in ITEM_FIELDS}, {t: o for t, o in mapping.items() if o not in ITEM_FIELDS}
+
+
+def mapped(row: Mapping, mapping: Mapping[str, str]) -> dict:
+    """A row with the columns of `--map` under our names; a column that had our name already gives way to the mapped one."""
+    ours = {mapping[name]: value for name, value in row.items() if name in mapping}
+    return {name: value for name, value in row.items() if name not in mapping and name not in ours} | ours
+
+
+def check_map(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Raises InputError if `--map` names a column that no file has, with the nearest one."""
+    for theirs in mapping:
+        if theirs not in columns:
+            near = difflib.get_close_matches(theirs, columns, n=1)
+            raise InputError(f"--map: no column {quoted(theirs)}" + (f"; did you mean {quoted(near[0])}?" if near else "") + f" ({there(columns)})")
+
+
+def there(columns: Sequence[str]) -> str:
+    """What columns there are, for an error."""
+    return "columns there: " + (", ".join(map(quoted, columns[:12])) + (", …" if len(columns) > 12 else "") or "none")

@@ -1,4 +1,5 @@
-"""A questionnaire from any file that we read: CSV, TSV, JSON lines, JSON, Parquet, an Excel table, an XLSForm, a Qualtrics survey.
+"""A questionnaire from any file that we read: CSV, TSV, JSON lines, JSON, Parquet, an Excel table, an XLSForm, a Qualtrics survey,
+LimeSurvey's tab-separated structure.
 
 All of them end in `question_rows.items_of`. Errors are listed with file, place and field; what is not used is named; what was recognised is counted.
 """
@@ -9,14 +10,13 @@ from pathlib import Path
 
 from ..errors import InputError, Problem, quoted, safe_line
 from ..files import file_hash, parse_json
-from .column_map import check_map, mapped, there
-from .header_rows import header_rows_note, without_header_rows
+from .limesurvey import is_limesurvey, limesurvey_rows
 from .qsf import read_qsf
-from .question_rows import ITEM_FIELDS, field_name, items_of
+from .question_rows import ITEM_FIELDS, check_map, field_name, items_of, mapped, there
 from .reading import Pairs, Place, kind_of, read_text, slug_of
 from .record_fields import renamed
 from .survey_format import FORMAT, Questionnaire
-from .tables import WORKBOOKS, read_rows, read_workbook
+from .tables import WORKBOOKS, BookSheet, header_rows_note, read_rows, read_workbook, sheets_not_used, without_header_rows
 from .xlsform import is_xlsform, xlsform_rows
 
 _ELSEWHERE = {".lss": "a LimeSurvey structure file", ".lsq": "a LimeSurvey question", ".docx": "a text document", ".pdf": "a PDF", ".sav": "an SPSS file"}
@@ -33,7 +33,9 @@ def read_questionnaire(path: str | Path, *, mapping: Mapping[str, str] | None = 
     if not path.is_file():
         raise InputError(f"{safe_line(path)}: " + ("is a folder; name the questionnaire's file" if path.is_dir() else "no such file"))
     if why := _ELSEWHERE.get(path.suffix.lower()):
-        raise InputError(f"{safe_line(path.name)}: is {why}; export the questionnaire as .csv, .json, .xlsx (XLSForm) or .qsf")
+        way = "write its questions into a table (.csv, .xlsx) with the columns text and options"
+        way = "export the survey as tab-separated values (.txt)" if "LimeSurvey" in why else way
+        raise InputError(f"{safe_line(path.name)}: is {why}; {way}")
     title, rows, not_used = _rows(path, at, mapping or {})
     items = items_of(rows[:MOST_ITEMS], at) if not at.errors or rows else []
     if len(rows) > MOST_ITEMS:
@@ -57,7 +59,10 @@ def _rows(path: Path, at: Place, mapping: Mapping[str, str]) -> tuple[str, list,
         if is_xlsform(sheets):
             at.file = f"{path.name}, sheet survey"
             return xlsform_rows(sheets, at)
-        return "", *_table(next(iter(sheets.values()), []), at, mapping)
+        first = next(iter(sheets.values()), BookSheet([], []))
+        at.errors += first.problems
+        read, not_used = _table(first.rows, at, mapping)
+        return "", read, (sheets_not_used(path) if sheets else {}) | not_used
     if suffix in (".qsf", ".json"):
         text, problem = read_text(path)
         if problem:
@@ -66,6 +71,8 @@ def _rows(path: Path, at: Place, mapping: Mapping[str, str]) -> tuple[str, list,
         return read_qsf(text, at) if suffix == ".qsf" else _json(text, path, at, mapping)
     rows, problems = read_rows(path)
     at.errors += problems
+    if is_limesurvey(rows):
+        return limesurvey_rows(rows, at)
     return "", *_table(rows, at, mapping)
 
 

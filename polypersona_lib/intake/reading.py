@@ -22,7 +22,8 @@ MOST_CHARACTERS = {"persona": 4_000, "question": 1_000, "reference": 8_000, "dom
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
 
-MISSING_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "#N/A", "NaT", "undefined", "None")
+MISSING_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "#N/A", "NaT", "undefined", "None", "NA", "N/A")  # "NA": R
+MAYBE_ANSWERS = ("None", "N/A")  # of these, words that people answer with: kept as a reference or a prediction, and noted
 
 
 class Pairs(dict):

@@ -12,7 +12,7 @@ from ..errors import one_line, quoted
 from ..files import parse_json
 from ..prompts import chat
 from ..world.questions import DOMAINS, TYPES
-from .reading import MOST_CHARACTERS, Pairs, Place, clean, id_field, kind_of, place_name, says_missing, slug_of, text_field
+from .reading import MAYBE_ANSWERS, MOST_CHARACTERS, Pairs, Place, clean, id_field, kind_of, place_name, says_missing, slug_of, text_field
 
 AGES = (0, 120)
 FIELD_ALIASES = {
@@ -77,9 +77,9 @@ def check_record(fields: dict, at: Place) -> dict | None:
 
 
 def _missing_word(name: str, text: str, at: Place) -> None:
-    """An error for a text such as 'nan'; "None" may be an answer, so it is only noted."""
-    if text == "None" and name == "reference":
-        at.note("reference 'None' kept as an answer; if it stands for a missing one, remove the row")
+    """An error for a text such as 'nan'; one of `MAYBE_ANSWERS` is only noted."""
+    if text in MAYBE_ANSWERS and name == "reference":
+        at.note(f"reference {quoted(text)} kept as an answer; if it stands for a missing one, remove the row")
     else:
         at.error(name, f"{quoted(text)} is how programs write a missing value; give the text, or remove the row")
 

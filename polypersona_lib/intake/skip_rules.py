@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, quoted
-from .survey_format import Item, label_text
+from .option_codes import CODE, option_named
+from .survey_format import Item
 from .tables import number_in
 
 Said = Mapping[str, Sequence[str]]
@@ -27,19 +28,29 @@ _MOST = 2_000  # characters of a condition, and with them its depth
 
 
 class NotUnderstood(InputError):
-    """A condition that cannot be read; the message says what of it."""
+    """A condition that cannot be read; the message says what of it. `unknown`: the item that does not stand before it, if that is why."""
+
+    def __init__(self, message: str, unknown: str = ""):
+        super().__init__(message)
+        self.unknown = unknown
 
 
 @dataclass(frozen=True)
 class SkipRule:
-    """A condition: `holds(said)` says whether the item is asked; `needs` are the items that it looks at."""
+    """A condition: `holds(said)` says whether the item is asked; `needs` are the items that it looks at; `by_place` says which numbers were read by place."""
 
     text: str
     holds: Callable[[Said], bool]
     needs: frozenset[str]
+    by_place: tuple[str, ...] = ()
 
 
 ALWAYS = SkipRule("", lambda said: True, frozenset())
+
+
+def says_always(text: str) -> bool:
+    """Whether a condition always holds: nothing, or what XLSForm and LimeSurvey write for it."""
+    return "".join(text.split()).casefold() in ("", "1", "true()", "true")
 
 
 def read_rule(text: str, before: Mapping[str, Item]) -> SkipRule:
@@ -47,7 +58,7 @@ def read_rule(text: str, before: Mapping[str, Item]) -> SkipRule:
 
     Args: before: the items that stand before it, by id; a condition can look at no other. Raises: NotUnderstood.
     """
-    if not text.strip():
+    if says_always(text):
         return ALWAYS
     if len(text) > _MOST:
         raise NotUnderstood(f"{len(text):,} characters; at most {_MOST:,}")
@@ -58,7 +69,7 @@ def read_rule(text: str, before: Mapping[str, Item]) -> SkipRule:
         raise NotUnderstood("too many brackets") from None
     if reader.at < len(reader.tokens):
         raise NotUnderstood(f"{quoted(reader.tokens[reader.at][1])} is not understood here")
-    return SkipRule(text, holds, frozenset(reader.needs))
+    return SkipRule(text, holds, frozenset(reader.needs), tuple(reader.by_place))
 
 
 def rules_of(items: Sequence[Item]) -> dict[str, SkipRule]:
@@ -77,7 +88,7 @@ class _Reader:
     """Reads a condition from left to right: `or` binds least, then `and`, then comparisons."""
 
     def __init__(self, text: str, before: Mapping[str, Item]):
-        self.before, self.needs, self.at, self.tokens = before, set(), 0, []
+        self.before, self.needs, self.at, self.tokens, self.by_place = before, set(), 0, [], []
         place = 0
         while place < len(text.rstrip()):
             match = _TOKEN.match(text, place)
@@ -145,7 +156,8 @@ class _Reader:
         name = name.strip("${}").strip() if kind == "ref" else name
         if name not in self.before:
             near = difflib.get_close_matches(name, self.before, n=1)
-            raise NotUnderstood(f"no item {quoted(name)} stands before this one" + (f"; did you mean {quoted(near[0])}?" if near else f"; {_ALLOWED}"))
+            hint = f"did you mean {quoted(near[0])}?" if near else _ALLOWED
+            raise NotUnderstood(f"no item {quoted(name)} stands before this one; {hint}", unknown=name)
         self.needs.add(name)
         return self.before[name]
 
@@ -158,11 +170,13 @@ class _Reader:
         value = token[1:-1] if kind == "text" else token
         if not item.labels or not value:
             return value
-        known = {label.casefold(): code for label, code in zip(item.labels, item.codes, strict=True)} | {code: code for code in item.codes}
-        value = label_text(value)
-        if value not in known and value.casefold() not in known:
-            raise NotUnderstood(f"{quoted(value)} is no option of {quoted(item.id)}; its codes are {', '.join(map(quoted, item.codes[:12]))}")
-        return known.get(value, known.get(value.casefold()))
+        place, how = option_named(item, value)
+        if place is None:
+            names = ("options", item.labels) if item.made_up else ("codes", item.codes)
+            raise NotUnderstood(f"{quoted(value)} is no option of {quoted(item.id)}; its {names[0]} are {', '.join(map(quoted, names[1][:12]))}")
+        if how == CODE and item.made_up:
+            self.by_place.append(f"{quoted(value)} read as {quoted(item.labels[place])} (option {place + 1} of {quoted(item.id)}, which has no codes)")
+        return item.codes[place]
 
     def _comparison(self, item: Item, operator: str) -> Callable[[Said], bool]:
         value = self._value(item)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..prompts import chat
 from ..world.questions import DOMAINS, Question
+from .option_codes import made_up_codes, number_codes
 
 FORMAT = "polypersona-survey/1"
 ITEM_KINDS = {  # kind -> the question type that prompts, sampling settings and scores know
@@ -37,12 +38,12 @@ class Item(Question):
 
     Args:
         kind: one of `ITEM_KINDS`. labels: the options as they are shown, lowest first where they have an order; () for open and number.
-        codes: what the source calls each option ("1", "strongly_agree"); () numbers them from 1.
+        codes: what the source calls each option ("1", "strongly_agree"); (): the numbers that the labels begin with, else `made_up` ones by place.
         option_kinds: one of `OPTION_KINDS` for each label; () if all are answers in substance.
         ordered: the options have an order (a mean of positions makes sense). None: yes, but for `single`, `multiple`, `ranking` and `open`.
         battery: what the items of one grid share, "" for an item alone. order: place in the questionnaire, from 0. variant: items with one name here are
             wordings of one question. negated: the wording is negated. asked_if: the condition under which the item is asked (`skip_rules`), "" for always.
-        least, most: the range of a number. key: -1 where a high option means less of the construct.
+        made_up: nobody gave the codes. least, most: the range of a number. key: -1 where a high option means less of the construct.
     Raises: ValueError for options, codes or kinds that do not fit each other.
     """
 
@@ -63,13 +64,16 @@ class Item(Question):
     asked_if: str = ""
     least: float | None = None
     most: float | None = None
+    made_up: bool = False
 
     def __post_init__(self) -> None:
         if problem := self._problem():
             raise ValueError(f"item {self.id!r}: {problem}")
+        numbers = () if self.codes else number_codes(self.labels, [bool(kind) for kind in self.option_kinds or ("",) * len(self.labels)])
         filled = {
             "type": ITEM_KINDS[self.kind],
-            "codes": self.codes or tuple(str(i) for i in range(1, len(self.labels) + 1)),
+            "codes": self.codes or numbers or made_up_codes(self.labels),
+            "made_up": self.made_up or bool(self.labels and not self.codes and not numbers),
             "option_kinds": self.option_kinds or ("",) * len(self.labels),
             "ordered": self.kind not in ("single", "multiple", "ranking", "open") if self.ordered is None else self.ordered,
         }
@@ -155,8 +159,9 @@ class Questionnaire:
 
 
 def item_to_dict(item: Item) -> dict:
-    """An item as JSON holds it: what says nothing is left out, options are objects with label, code and kind ("": an answer in substance)."""
-    options = [{"label": label, "code": code, "kind": kind} for label, code, kind in zip(item.labels, item.codes, item.option_kinds, strict=True)]
+    """An item as JSON holds it: what says nothing is left out, options are objects with label, code (if one was given) and kind ("": in substance)."""
+    codes = [{} if item.made_up else {"code": code} for code in item.codes]
+    options = [{"label": label} | code | {"kind": kind} for label, code, kind in zip(item.labels, codes, item.option_kinds, strict=True)]
     unsaid = {f.name: f.default for f in fields(Item)}
     plain = {name: getattr(item, name) for name in ("domain", "construct", "instrument", "battery", "variant", "negated", "key", "asked_if", "least", "most")}
     said = {name: value for name, value in plain.items() if value != unsaid[name]}

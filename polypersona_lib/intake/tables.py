@@ -9,6 +9,7 @@ import re
 import sys
 import zipfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Problem, quoted
@@ -19,17 +20,31 @@ TEXT_TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 WORKBOOKS = (".xlsx", ".xlsm")
 _OLD = {".xls": "an old Excel file; save it as .xlsx", ".ods": "an OpenDocument sheet; save it as .xlsx or .csv"}
 MOST_CELLS = 20_000_000  # of a sheet: one cell at its far corner makes 17 billion
+_MERGED = re.compile(rb'<mergeCell\b[^<>]{0,200}\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"')
+_UNSTORED = re.compile(
+    rb'<c\b(?![^<>]{0,200}\bt="str")[^<>]{0,200}\br="([A-Z]{1,3}\d{1,7})"[^<>]{0,200}>'
+    rb"\s{0,99}<f\b[^<>]{0,200}(?:/>|>[^<]{0,9000}</f>)\s{0,99}(?:<v\s?/>|<v></v>)?\s{0,99}</c>"
+)
 Row = tuple[int, dict]
 
 
+@dataclass(frozen=True)
+class BookSheet:
+    """A sheet: rows as (row number, {column: value}), empty cells left out; and what is wrong with it."""
+
+    rows: list[Row]
+    problems: list[Problem]
+
+
 def read_rows(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
-    """Every record of a file as (line, object), and what is wrong with it: `TEXT_TABLES`, the first sheet of `WORKBOOKS`, else as `read_objects`."""
+    """Every record of a file as (line, object), and what is wrong with it: `TEXT_TABLES`, the first visible sheet of `WORKBOOKS`, else as `read_objects`."""
     name = path.name.lower()
     if name.endswith(TEXT_TABLES):
         return _read_text_table(path)
     if name.endswith((*WORKBOOKS, *_OLD)):
         sheets, problems = read_workbook(path)
-        return (next(iter(sheets.values())), problems) if sheets else ([], problems)
+        first = next(iter(sheets.values()), BookSheet([], []))
+        return first.rows, problems + first.problems
     return read_objects(path)
 
 
@@ -78,7 +93,7 @@ def number_in(text: object) -> float | None:
     plain = str(text).strip().replace("\u2212", "-")
     if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", plain, flags=re.ASCII):
         return float(plain.replace(",", ""))
-    whole = re.fullmatch(r"[+-]?(\d{1,15}([.,]\d{0,15})?|[.,]\d{1,15})(e[+-]?\d{1,2})?", plain, flags=re.ASCII | re.IGNORECASE)
+    whole = re.fullmatch(r"[+-]?(\d{1,15}([.,]\d{0,40})?|[.,]\d{1,40})(e[+-]?\d{1,2})?", plain, flags=re.ASCII | re.IGNORECASE)
     return float(plain.replace(",", ".")) if whole else None
 
 
@@ -87,8 +102,8 @@ def uses_decimal_comma(text: object) -> bool:
     return isinstance(text, str) and bool(re.fullmatch(r"\s*[+-]?(0?,\d+|0,\d*|\d+,(\d{1,2}|\d{4,}))\s*", text, flags=re.ASCII))
 
 
-def read_workbook(path: Path) -> tuple[dict[str, list[Row]], list[Problem]]:
-    """The sheets of an Excel workbook: name -> rows as (row number, {column: value}), empty cells left out; and what is wrong with it.
+def read_workbook(path: Path) -> tuple[dict[str, BookSheet], list[Problem]]:
+    """The sheets of an Excel workbook by name, visible ones first, and why it cannot be read.
 
     Whole numbers are int, dates are texts (ISO 8601). Source: Office Open XML, read by openpyxl.
     """
@@ -105,34 +120,84 @@ def read_workbook(path: Path) -> tuple[dict[str, list[Row]], list[Problem]]:
 
     try:
         book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        sheets, problems = {}, []
-        for sheet in book.worksheets:
-            sheets[sheet.title], wrong = _sheet_rows(sheet, path.name)
-            problems += wrong
+        with zipfile.ZipFile(path) as packed:
+            sheets = {sheet.title: _sheet(sheet, packed.read(sheet._worksheet_path.lstrip("/")), path.name) for sheet in _in_order(book)}
         book.close()
     except Exception as error:  # the library raises what its XML and zip layers raise
         return {}, [Problem(path.name, 0, "", f"not a readable Excel workbook ({type(error).__name__}: {quoted(error, 80)})")]
-    return sheets, problems
+    return sheets, []
 
 
-def _sheet_rows(sheet, file: str) -> tuple[list[Row], list[Problem]]:
-    """The rows of one sheet; its first row that is not empty names the columns. Columns without a name and a value are left out."""
-    rows, names, left = [], None, MOST_CELLS
+def sheets_not_used(path: Path) -> dict[str, str]:
+    """The sheets that `read_rows` does not read -> why, of a workbook that it has read; {} for any other file."""
+    if not path.name.lower().endswith(WORKBOOKS):
+        return {}
+    from openpyxl import load_workbook
+
+    book = load_workbook(path, read_only=True, keep_links=False)
+    first, *others = [sheet.title for sheet in _in_order(book)]
+    book.close()
+    return {f"sheet {title}": f"only the first visible sheet is read, {quoted(first)}" for title in others}
+
+
+def _in_order(book) -> list:
+    """The sheets of an opened workbook, visible ones first."""
+    return sorted(book.worksheets, key=lambda sheet: sheet.sheet_state != "visible")
+
+
+def _sheet(sheet, xml: bytes, file: str) -> BookSheet:
+    """One sheet; its first row that is not empty names the columns. Columns without a name and a value are left out, cells merged downwards are filled.
+
+    Errors: a cell right of the last name, a formula without a stored value, cells that are merged sideways below the names.
+    """
+    rows, names, left, title = [], None, MOST_CELLS, quoted(sheet.title)[1:-1]
+    merged = sorted((_corners(ref.decode()) for ref in _MERGED.findall(xml)), reverse=True)  # the topmost last
+    open_ranges: list[list] = []
+    unstored = [cell.decode() for cell in _UNSTORED.findall(xml)]
+    problems = [Problem(file, 0, title, f"the formula in {cell} has no stored value; open the file in Excel and save it") for cell in unstored[:20]]
     sheet.reset_dimensions()  # what a sheet says of its own size need not be true
     for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
         left -= len(cells) + 1
         if left < 0:
-            return [], [Problem(file, number, sheet.title, f"more than {MOST_CELLS:,} cells up to here, empty ones counted; delete the empty ones")]
+            return BookSheet([], [Problem(file, number, title, f"more than {MOST_CELLS:,} cells up to here, empty ones counted; delete the empty ones")])
         values = [_cell(value) for value in cells]
         if names is None:
             if any(value is not None for value in values):
                 names = [str(value).strip() if value is not None else f"column {place}" for place, value in enumerate(values, start=1)]
                 if twice := [name for name, count in Counter(names).items() if count > 1]:
-                    return [], [Problem(file, number, quoted(sheet.title)[1:-1], f"the column {quoted(twice[0])} stands there twice")]
+                    return BookSheet([], [Problem(file, number, title, f"the column {quoted(twice[0])} stands there twice")])
+                merged = [area for area in merged if area[0] > number]
             continue
-        if any(value is not None for value in values):
+        problems += _filled(values, number, merged, open_ranges, file, title)
+        if any(value is not None for value in values[len(names) :]):
+            problems.append(Problem(file, number, title, f"{len(values)} cells but {len(names)} columns; give every column a name in the first row"))
+        elif any(value is not None for value in values):
             rows.append((number, {name: value for name, value in zip(names, values, strict=False) if value is not None}))
-    return rows, []
+    return BookSheet(rows, problems)
+
+
+def _corners(ref: str) -> tuple[int, int, int, int]:
+    """(first row, last row, first column, last column) of a range such as "B2:B5"."""
+    from openpyxl.utils import range_boundaries
+
+    first_column, first_row, last_column, last_row = range_boundaries(ref)
+    return first_row, last_row, first_column, last_column
+
+
+def _filled(values: list, number: int, merged: list, open_ranges: list, file: str, title: str) -> list[Problem]:
+    """Put the value of cells that are merged downwards into `values`, the row `number`, if it holds anything; ranges over several columns are errors."""
+    problems, empty = [], all(value is None for value in values)
+    while merged and merged[-1][0] <= number:
+        first, last, column, last_column = merged.pop()
+        if column != last_column:
+            problems.append(Problem(file, number, title, f"rows {first} to {last}: {last_column - column + 1} columns are merged into one cell; unmerge them"))
+        elif first == number and column <= len(values):
+            open_ranges.append([last, column - 1, values[column - 1]])
+    open_ranges[:] = [area for area in open_ranges if area[0] >= number]
+    for _, column, value in () if empty else open_ranges:
+        values += [None] * (column + 1 - len(values))
+        values[column] = value
+    return problems
 
 
 def _cell(value: object) -> object:
@@ -142,3 +207,31 @@ def _cell(value: object) -> object:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, str | int | float | bool) else value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def without_header_rows(rows: list[tuple[int, object]]) -> tuple[list[tuple[int, object]], list[int]]:
+    """The rows without those that only describe the columns, and the lines of these.
+
+    Such rows are: a row whose cells are Qualtrics' {"ImportId": ...}, and what stands above it; a first row whose id is called like its column
+    ("Response ID"); the column names again, as in files put together from several exports.
+    """
+    import_ids = [i for i, (_, row) in enumerate(rows[:3]) if isinstance(row, dict) and any(_is_import_id(v) for v in row.values())]
+    top = max(import_ids, default=-1) + 1
+    if not top and rows and isinstance(rows[0][1], dict):
+        top = int(any(_folded(k).endswith("id") and _folded(k) == _folded(v) for k, v in rows[0][1].items()))
+    gone = {i for i, (_, row) in enumerate(rows) if i < top or (isinstance(row, dict) and row and all(_folded(k) == _folded(v) for k, v in row.items()))}
+    return [row for i, row in enumerate(rows) if i not in gone], [rows[i][0] for i in sorted(gone)]
+
+
+def header_rows_note(lines: list[int]) -> str:
+    """What a report says of rows that were left out; `lines` are theirs."""
+    shown = ", ".join(map(str, lines[:5])) + (", …" if len(lines) > 5 else "")
+    return f"left out: {len(lines)} rows that only describe the columns (line {shown})"
+
+
+def _is_import_id(value: object) -> bool:
+    return (isinstance(value, str) and bool(re.match(r'\s*\{\s*"ImportId"\s*:', value))) or (isinstance(value, dict) and "ImportId" in value)
+
+
+def _folded(value: object) -> str:
+    return re.sub(r"[\W_]+", "", value.casefold()) if isinstance(value, str) else ""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import quoted
 from .reading import Place
-from .tables import Row
+from .skip_rules import says_always
+from .tables import BookSheet, Row
 
 _NO_QUESTION = (
     "note", "calculate", "hidden", "start", "end", "today", "deviceid", "phonenumber", "username", "email", "audit", "start-geopoint", "acknowledge", "trigger",
@@ -21,27 +22,47 @@ _NOT_IN_WORDS = ("geopoint", "geotrace", "geoshape", "image", "audio", "video", 
 _LISTS = {"select_one": "select_one", "select_multiple": "multiple", "rank": "ranking", "select one": "select_one", "select all that apply": "multiple"}
 _PLAIN = {"integer": "number", "int": "number", "decimal": "number", "text": "open", "string": "open"}
 _OWN_COLUMNS = ("construct", "key", "reversed", "negated", "variant", "domain", "ordered", "instrument", "paraphrases")  # ours, if the sheet has them
+_READ = (*_OWN_COLUMNS, "type", "name", "relevant", "relevance", "constraint", "parameters", "choice_filter", "disabled")  # columns, and the label
 _SIMPLE_RANGE = re.compile(r"\s*\.\s*(>=|<=)\s*(-?\d+(?:\.\d+)?)\s*(?:and\s*\.\s*(>=|<=)\s*(-?\d+(?:\.\d+)?)\s*)?")
 
 
-def is_xlsform(sheets: Mapping[str, list[Row]]) -> bool:
+def is_xlsform(sheets: Mapping[str, BookSheet]) -> bool:
     """Whether a workbook has a sheet `survey` with the column type."""
     return any(name.casefold() == "type" for _, row in _sheet(sheets, "survey") for name in row)
 
 
-def xlsform_rows(sheets: Mapping[str, list[Row]], at: Place) -> tuple[str, list[tuple[int, dict]], dict[str, str]]:
+def xlsform_rows(sheets: Mapping[str, BookSheet], at: Place) -> tuple[str, list[tuple[int, dict]], dict[str, str]]:
     """(title, rows with our field names, what is not used -> why). Errors stand in `at` with the row of the sheet."""
     settings = (_sheet(sheets, "settings") or [(0, {})])[0][1]
-    survey, language = _sheet(sheets, "survey"), str(settings.get("default_language", ""))
+    survey, language = _enabled(_sheet(sheets, "survey"), at), str(settings.get("default_language", ""))
     label, others = _label_column({name for _, row in survey for name in row}, language)
     not_used = {f"column {name}": "another language than the form's default" for name in others}
+    for name in dict.fromkeys(name for _, row in survey for name in row if name != label and name not in others):
+        if name.casefold() not in _READ:
+            not_used[f"column {name}"] = "no column that is read"
     choices = _choices(_sheet(sheets, "choices"), language)
+    for title, sheet in sheets.items():
+        if title.strip().casefold() in ("survey", "choices", "settings"):
+            at.errors += sheet.problems
+        else:
+            not_used[f"sheet {title}"] = "no sheet of an XLSForm that is read"
     rows = list(_questions(survey, label, choices, at, not_used))
     return str(settings.get("form_title") or settings.get("title") or ""), rows, not_used
 
 
-def _sheet(sheets: Mapping[str, list[Row]], name: str) -> list[Row]:
-    return next((rows for title, rows in sheets.items() if title.strip().casefold() == name), [])
+def _sheet(sheets: Mapping[str, BookSheet], name: str) -> list[Row]:
+    return next((sheet.rows for title, sheet in sheets.items() if title.strip().casefold() == name), [])
+
+
+def _enabled(survey: list[Row], at: Place) -> list[Row]:
+    """The rows without those whose column `disabled` says yes."""
+    kept = []
+    for at.line, row in survey:
+        if any(name.casefold() == "disabled" and str(value).strip().casefold() in ("yes", "true", "1", "true()") for name, value in row.items()):
+            at.note("rows of the form that are disabled, left out")
+        else:
+            kept.append((at.line, row))
+    return kept
 
 
 def _label_column(names: set[str], language: str) -> tuple[str, list[str]]:
@@ -73,7 +94,9 @@ def _questions(survey: list[Row], label: str, choices: dict[str, list[dict]], at
         if opened := re.fullmatch(r"begin[ _](group|repeat|loop).*", kind, flags=re.IGNORECASE):
             if opened[1].lower() != "group":
                 not_used[name or f"row {at.line}"] = f"begin {opened[1]}: its questions are asked once"
-            groups.append({"name": name, "relevant": _condition(fields)})
+            groups.append({"name": name, "relevant": _condition(fields), "label": str(row.get(label) or "").strip()})
+            if groups[-1]["label"] and name not in grids:
+                not_used[f"label of the group {name or f'in row {at.line}'}"] = "a heading, and no stem of a grid"
         elif re.fullmatch(r"end[ _](group|repeat|loop).*", kind, flags=re.IGNORECASE):
             if groups:
                 groups.pop()
@@ -85,6 +108,8 @@ def _questions(survey: list[Row], label: str, choices: dict[str, list[dict]], at
                 conditions = [c for c in (*(g["relevant"] for g in groups), _condition(fields)) if c]
                 asked["asked_if"] = conditions[0] if len(conditions) == 1 else " and ".join(f"({c})" for c in conditions)
                 shared = groups[-1]["name"] if groups and asked["kind"] == "select_one" and groups[-1]["name"] in grids else ""
+                if shared and groups[-1]["label"] and isinstance(asked["text"], str):
+                    asked["text"] = f"{groups[-1]['label']} {asked['text']}"  # the stem of a grid is asked with each of its lines
                 yield at.line, asked | {"battery": shared}
     if groups:
         at.error("type", f"the group {quoted(groups[-1]['name'])} is never ended")
@@ -93,7 +118,7 @@ def _questions(survey: list[Row], label: str, choices: dict[str, list[dict]], at
 def _condition(fields: Mapping) -> str:
     """The condition of a row; "true()" says nothing."""
     text = str(fields.get("relevant") or fields.get("relevance") or "").strip()
-    return "" if text.replace(" ", "").lower() in ("true()", "1") else text
+    return "" if says_always(text) else text
 
 
 def _grids(survey: list[Row]) -> set[str]:

@@ -17,8 +17,8 @@ from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, one_line, quoted
 from ..files import read_json, replacing
-from ..intake.column_map import check_map, parse_map, split_map
 from ..intake.people_file import People, column_names, read_people
+from ..intake.question_rows import check_map, parse_map, split_map
 from ..intake.questionnaire_file import read_questionnaire
 from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
 from ..models.answer_budget import Budget, add_limits, read_limits

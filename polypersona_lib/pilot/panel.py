@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, quoted
-from ..intake.survey_format import Item, label_text
+from ..intake.option_codes import option_named
+from ..intake.survey_format import Item
 from ..survey.sheet import MISSING, Sheet
 
 COUNTS = ("asked", "answered", "skipped", "failed", "unread", "refused", "off_scale")
@@ -132,33 +133,20 @@ def own_options(own: Mapping[str, Mapping], closed: Sequence, people: Sequence[s
 
     An answer is an option's label (any case) or its code. What is neither counts as `off_scale`, an option that is no answer in substance as `refused`.
     """
-    tables = [_readings(item) for item in closed]
+    substance = [places_in_substance(item) for item in closed]
     chosen, counts = np.full((len(people), len(closed)), MISSING), np.zeros((len(closed), len(COUNTS)))
     for i, person in enumerate(people):
         for j, item in enumerate(closed):
             said = own.get(person, {}).get(item.id)
             if said is None or said != said or not str(said).strip():
                 continue
-            place = tables[j].get(_fold(said), "off_scale")
+            place = option_named(item, said)[0]
             counts[j, 0] += 1
-            if isinstance(place, str):
-                counts[j, COUNTS.index(place)] += 1
+            if place in substance[j]:
+                chosen[i, j], counts[j, 1] = substance[j].index(place), counts[j, 1] + 1
             else:
-                chosen[i, j], counts[j, 1] = place, counts[j, 1] + 1
+                counts[j, COUNTS.index("off_scale" if place is None else "refused")] += 1
     return chosen, pd.DataFrame(counts, index=[item.id for item in closed], columns=list(COUNTS))
-
-
-def _fold(value: object) -> str:
-    text = label_text(" ".join(str(value).split())).casefold()
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
-
-
-def _readings(item) -> dict[str, int | str]:
-    """What may be written for each option -> its position in substance, or "refused". A label counts before a code."""
-    substance = places_in_substance(item)
-    place = {p: substance.index(p) if p in substance else "refused" for p in range(len(item.options))}
-    codes = getattr(item, "codes", ()) or tuple(str(p + 1) for p in place)
-    return {_fold(codes[p]): place[p] for p in place} | {_fold(item.options[p]): place[p] for p in place}
 
 
 def _counts(answers: pd.DataFrame, items: Sequence, refused: Mapping[str, float]) -> pd.DataFrame:

@@ -60,3 +60,11 @@ def test_a_table_with_conditions_answers_by_the_persona(tmp_path):
     answerer, _ = named([f"table:{tmp_path}/t.csv"])[0].opened()
     shares = [answerer.truth(SURVEY.items[0].messages(card), ["No", "Yes"]).round(6).tolist() for card in ("A judge.", "A nurse.")]
     assert shares == [[0.1, 0.9], [0.0, 1.0]]
+
+
+def test_the_wordings_of_a_pilots_table_are_left_out_and_counted(tmp_path):
+    (tmp_path / "t.csv").write_text("question_id,option,probability\na,Yes,1\na~1,Yes,1\na~2,No,1\n")
+    assert named([f"table:{tmp_path}/t.csv"])[0].label == "table t.csv (2 rows of other wordings, called X~N, left out)"
+    (tmp_path / "t.csv").write_text("question_id,option,probability\nb~1,Yes,1\n")
+    with pytest.raises(InputError, match="line 2: question_id 'b~1' is no item"):
+        named([f"table:{tmp_path}/t.csv"])

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from polypersona_lib.errors import safe_line
 from polypersona_lib.files import check_gguf, check_safetensors
-from polypersona_lib.intake.column_map import parse_map
 from polypersona_lib.intake.dataset_import import import_dataset
 from polypersona_lib.intake.people_file import read_people
 from polypersona_lib.intake.personahub import read_cards
 from polypersona_lib.intake.predictions_file import read_predictions
+from polypersona_lib.intake.question_rows import parse_map
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
 from polypersona_lib.intake.skip_rules import read_rule
 from polypersona_lib.intake.survey_format import Item, Questionnaire

@@ -62,6 +62,16 @@ def test_personahub_texts_and_texts_beside_attributes(tmp_path):
     assert read.frame["persona_id"][0] == "u1" and dict(read.not_used).keys() == {"professional_persona", "zipcode"}
 
 
+def test_other_sheets_of_a_workbook_are_named(tmp_path):
+    with pd.ExcelWriter(tmp_path / "p.xlsx") as book:
+        pd.DataFrame({"var": ["q1"], "label": ["Trust"]}).to_excel(book, sheet_name="Codebook", index=False)
+        pd.DataFrame({"age": [40]}).to_excel(book, sheet_name="Data", index=False)
+    with pytest.raises(InputError, match="no column is a persona or an attribute .* --map var=age; not read: sheet Data"):
+        read_people(tmp_path / "p.xlsx")
+    read = read_people(tmp_path / "p.xlsx", mapping={"label": "age"})
+    assert dict(read.not_used)["sheet Data"] == "only the first visible sheet is read, 'Codebook'"
+
+
 def test_exports_of_survey_tools_lose_their_header_rows(tmp_path):
     text = 'ResponseId,Age,trust\nResponse ID,How old?,Trust\n"{""ImportId"":""_recordId""}","{""ImportId"":""QID1""}","{""ImportId"":""QID2""}"\nR_1,41,3\n'
     read = people(tmp_path, "p.csv", text)
@@ -84,7 +94,14 @@ def test_columns_are_mapped_into_ids_cards_and_answers(tmp_path):
         ("p.csv", "id,age\na,1\na,2\n", "p.csv:3:persona_id: 'a' is already in line 2"),
         ("p.csv", "age,weight\n30,heavy\n", "p.csv:2:weight: 'heavy' is no weight"),
         ("p.csv", "age,weight\n30,-1\n", "p.csv:2:weight: '-1' is no weight"),
-        ("p.csv", "shoe\n39\n", "p.csv:2:persona: missing"),
+        (
+            "p.csv",
+            "ID,Alter\n1,39\n2,40\n",
+            "p.csv:1:persona: no column is a persona or an attribute (columns there: 'ID', 'Alter'); say what they are, for example --map Alter=age",
+        ),
+        ("p.csv", "age,Age\n30,40\n", "p.csv:1:age: is given twice, in the columns 'age' and 'Age'; drop or rename one"),
+        ("p.csv", "age,trust,Trust\n30,1,2\n", "p.csv:1:trust: is given twice, in the columns 'trust' and 'Trust'"),
+        ("p.csv", "age,weight\n30,0\n40,0.0\n", "p.csv:weight: is 0 for everybody"),
         ("p.jsonl", '["a"]\n', "p.jsonl:1: a person must be an object"),
         ("p.jsonl", '{"persona": "a"}\n{"persona"\n', "p.jsonl:2: broken JSON"),
         ("p.json", '[{"persona": "a"}', "p.json:1: broken JSON"),
@@ -136,6 +153,20 @@ def test_a_label_with_a_slash_is_one_label_everywhere(tmp_path):
     assert rule.holds({"race": ["2"]}) and not rule.holds({"race": ["1"]})
 
 
+def test_what_r_writes_for_a_missing_value_is_none_and_noted(tmp_path):
+    read = people(tmp_path, "p.csv", 'persona_id,age,gender,trust,why\na,40,NA,2,NA\nb,NA,man,NA,"N/A"\n')
+    assert [card_of_row(card) for card in read.frame["card"]] == [{"age": 40}, {"gender": "man"}]
+    assert json.loads(read.frame["own_answers"][0]) == {"trust": "A bit"} and read.frame["own_answers"].isna()[1]
+    assert dict(read.notes)["gender 'NA' read as missing"] == 1 and dict(read.notes)["why 'N/A' read as missing"] == 1
+
+
+def test_a_mapped_column_stands_before_one_that_is_called_so(tmp_path):
+    read = people(tmp_path, "p.csv", "age,alter,trust\n1,41,2\n", mapping={"alter": "age"})
+    assert card_of_row(read.frame["card"][0]) == {"age": 41} and dict(read.not_used) == {"age": "another column is mapped to it"}
+    real = people(tmp_path, "p.csv", "trust\n2\n", mapping={"Q7": "trust"}, need_cards=False)  # the map names a column of another file
+    assert json.loads(real.frame["own_answers"][0]) == {"trust": "A bit"}
+
+
 @pytest.mark.parametrize("column", ["weight", "unit"])
 def test_a_weight_or_a_unit_is_everybodys_or_nobodys(tmp_path, column):
     with pytest.raises(InputError, match=rf"{column}: 1 of 3 people have none \('b', ...\)"):
@@ -144,7 +175,14 @@ def test_a_weight_or_a_unit_is_everybodys_or_nobodys(tmp_path, column):
 
 @pytest.mark.parametrize(
     ("cells", "weights"),
-    [(("0,875", "1,25"), [0.875, 1.25]), (("1,125", "0,5"), [1.125, 0.5]), (("1,250", "2,000"), [1250.0, 2000.0]), (("0.875", "1"), [0.875, 1.0])],
+    [
+        (("0,875", "1,25"), [0.875, 1.25]),
+        (("1,125", "0,5"), [1.125, 0.5]),
+        (("1,250", "2,000"), [1250.0, 2000.0]),
+        (("0.875", "1"), [0.875, 1.0]),
+        (("0.02854972238120812", "1.0000000000000002e-05"), [0.02854972238120812, 1.0000000000000002e-05]),
+        (("0,02854972238120812", "1,5"), [0.02854972238120812, 1.5]),
+    ],
 )
 def test_decimal_commas_of_weights(tmp_path, cells, weights):
     """Three decimals look like a thousand; another cell of the column, or a leading zero, says that they are none."""

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from polypersona_lib.errors import InputError
-from polypersona_lib.intake.column_map import parse_map, split_map
 from polypersona_lib.intake.item_options import kind_by_options, non_substance, plain_text
+from polypersona_lib.intake.question_rows import parse_map, split_map
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
 from polypersona_lib.intake.survey_format import questionnaire_json, schemas
 from polypersona_lib.paths import ROOT
@@ -123,7 +123,14 @@ BROKEN = {  # file name, content -> part of the message
     "empty file": ("q.csv", "", "q.csv: holds no questions"),
     "unknown kind": ("q.csv", "text,kind\nWell?,lickert\n", "q.csv:2:kind: unknown kind 'lickert'; did you mean 'likert'?"),
     "scale without options": ("q.csv", "text,kind\nWell?,likert\n", "q.csv:2:options: missing; an item of kind likert needs its options"),
-    "one option": ("q.csv", "text,kind,options\nWell?,single,Yes\n", "q.csv:2: 1 options; single needs 2 to 60"),
+    "one option": ("q.csv", "text,kind,options\nWell?,single,Yes\n", "q.csv:2:options: 'Yes' is one option; put | between them (single needs 2 to 60)"),
+    "commas between options": ("q.csv", 'text,options\nWell?,"Car, Bus, Bike"\n', "q.csv:2:options: 'Car, Bus, Bike' is one option; put | between them"),
+    "too many options": ("q.csv", "text,kind,options\nWell?,rating,0-100\n", "q.csv:2:options: 101 options; rating needs 2 to 60"),
+    "radio without options": ("q.csv", "text,kind,options\nWell?,radio,\n", "q.csv:2:options: missing; an item of kind single needs its options"),
+    "checkbox without options": ("q.csv", "text,kind\nWell?,checkbox\n", "q.csv:2:options: missing; an item of kind multiple needs its options"),
+    "rating without ends": ("q.csv", "text,kind\nWell?,nps\n", "q.csv:2:options: missing; a rating needs its options (0-10), or its ends"),
+    "ends turned round": ("q.csv", "text,kind,min,max\nWell?,rating,5,1\n", "q.csv:2:least: 5 is above most, 1; swap them, or write 5-1 into options"),
+    "codes alone": ("q.csv", "text,values\nWell?,1|2\n", "q.csv:2:codes: stand there without options; write both into options, as 1=Yes|2=No"),
     "options alike": ("q.csv", "text,options\nWell?,Yes|yes\n", "q.csv:2: options must be different texts"),
     "two of one id": ("q.csv", "id,text\na,One?\na,Two?\n", "q.csv:3:id: 'a' stands there twice"),
     "two names of one field": ("q.csv", "text,question\nOne?,Two?\n", "'text' is given twice under different names"),
@@ -134,7 +141,7 @@ BROKEN = {  # file name, content -> part of the message
     "no key": ("q.csv", "text,key\nWell?,7\n", "q.csv:2:key: '7' is no key; 1: a high option"),
     "condition ahead": ("q.csv", "id,text,relevant\na,One?,b = 1\nb,Two?,\n", "q.csv:2:asked_if: condition 'b = 1': no item 'b' stands before this one"),
     "condition unread": ("q.csv", "id,text,relevant\na,One?,\nb,Two?,count(a) > 1\n", "q.csv:3:asked_if: condition 'count(a) > 1': no item 'count'"),
-    "condition option": ("q.csv", "id,text,options,relevant\na,One?,A|B,\nb,Two?,,a = 'C'\n", "'C' is no option of 'a'; its codes are '1', '2'"),
+    "condition option": ("q.csv", "id,text,options,relevant\na,One?,A|B,\nb,Two?,,a = 'C'\n", "'C' is no option of 'a'; its options are 'A', 'B'"),
     "piped text": ("q.csv", "text\nDo you like ${food}?\n", "q.csv:2:text: '${food}' is filled in from another answer"),
     "long text": ("q.csv", f"text\n{'a' * 1001}\n", "q.csv:2:text: 1,001 characters; at most 1,000"),
     "latin bytes": ("q.csv", b"text\ncaf\xe9?\n", "q.csv:2: not UTF-8 (byte 0xe9); save the file as UTF-8"),
@@ -152,7 +159,7 @@ BROKEN = {  # file name, content -> part of the message
     "broken qsf": ("q.qsf", "{", "q.qsf: broken JSON"),
     "another json": ("q.qsf", "{}", "q.qsf: no Qualtrics survey: it has no SurveyElements"),
     "qsf without questions": ("q.qsf", '{"SurveyElements": []}', "q.qsf: holds no questions"),
-    "limesurvey": ("q.lss", "<document/>", "q.lss: is a LimeSurvey structure file; export the questionnaire as"),
+    "limesurvey": ("q.lss", "<document/>", "q.lss: is a LimeSurvey structure file; export the survey as tab-separated values (.txt)"),
 }
 
 
@@ -213,11 +220,181 @@ def test_usual_scales_are_recognised_in_both_orders(scale, kind):
 
 
 def test_what_is_no_answer_in_substance():
+    said = {
+        "dont_know": "DK/NA|Don't know/No opinion|Don\u00b4t know|No idea|Can't say|Unsure or don't know",
+        "refused": "Refusal|No response|Prefer not to disclose|Not stated|I'd rather not say|I would prefer not to answer|Refused/No answer",
+    }
+    assert all(non_substance(label) == kind for kind, labels in said.items() for label in labels.split("|"))
+    assert not any(map(non_substance, ("No change", "Prefer not to travel", "Yes, don't know", "Neither agree nor disagree", "Not sure about it")))
     known = {"Don't know": "dont_know", "don’t know / no opinion": "dont_know", "Prefer not to say": "refused", "Refused": "refused", "N/A": "not_applicable"}
     assert {label: non_substance(label) for label in known} == known
     assert [non_substance(label) for label in ("Undecided", "No", "Neither", "I know", "Not at all")] == [""] * 5
 
 
+def test_a_code_off_the_sequence_is_noted_unless_its_option_is_recognised(tmp_path):
+    (tmp_path / "q.csv").write_text("text,options\nOne?,1=Good|2=Bad|99=Fled|-9=Gone\nTwo?,1=Good|2=Bad|9=Refusal\nThree?,5|6|7\n")
+    notes = [note for note, _ in read_questionnaire(tmp_path / "q.csv").notes if "counts as an answer" in note]
+    assert notes == [f"option '{label}' counts as an answer though its code is {code}; if it is none, name it in option_kinds"
+                     for label, code in (("Fled", 99), ("Gone", -9))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "labels", "codes"),
+    [
+        ("Well?,rating,5-1,", "54321", "54321"),
+        ("Well?,rating,3 to 0,", "3210", "3210"),
+        ("Well?,,,1=Yes;2=No", ("Yes", "No"), "12"),
+        ("Well?,radio,,a=Yes|b=No", ("Yes", "No"), "ab"),
+    ],
+)
+def test_ranges_count_downwards_and_a_codebook_has_codes_and_labels_in_one_column(tmp_path, row, labels, codes):
+    (tmp_path / "q.csv").write_text(f"text,kind,options,values\n{row}\n")
+    (item,) = read_questionnaire(tmp_path / "q.csv").items
+    assert item.labels == tuple(labels) and item.codes == tuple(codes) and not item.made_up
+
+
 def test_markup_is_undone_and_text_with_signs_stays():
     assert plain_text("<p>Is 3 < 5 &amp; <b>true</b>?</p>") == "Is 3 < 5 & true?"
     assert plain_text("<style>p{}</style>a <!-- b -->c<br/>d") == "a c d"
+
+
+def two_sheets(path, hide_first=False):
+    """A workbook with a sheet Notes, then a sheet Items."""
+    from openpyxl import load_workbook
+
+    book(path, Notes=[["text"], ["Nothing?"]], Items=[["text", "options"], ["Well?", "Yes|No"]])
+    workbook = load_workbook(path)
+    workbook["Notes"].sheet_state = "hidden" if hide_first else "visible"
+    workbook.save(path)
+
+
+def test_the_first_visible_sheet_is_read_and_the_others_are_named(tmp_path):
+    two_sheets(tmp_path / "q.xlsx", hide_first=True)
+    read = read_questionnaire(tmp_path / "q.xlsx")
+    assert read.items[0].text == "Well?" and dict(read.not_used) == {"sheet Notes": "only the first visible sheet is read, 'Items'"}
+    two_sheets(tmp_path / "q.xlsx")
+    assert read_questionnaire(tmp_path / "q.xlsx").items[0].text == "Nothing?"
+
+
+def test_cells_that_are_merged_downwards_are_filled(tmp_path):
+    from openpyxl import load_workbook
+
+    book(tmp_path / "q.xlsx", Items=[["text", "options", "battery"], ["One?", "Good|Bad", "g"], ["Two?"], ["Three?"], ["Four?", "A|B"]])
+    workbook = load_workbook(tmp_path / "q.xlsx")
+    workbook["Items"].merge_cells("B2:B4")
+    workbook["Items"].merge_cells("C2:C3")
+    workbook.save(tmp_path / "q.xlsx")
+    items = read_questionnaire(tmp_path / "q.xlsx").items
+    assert [item.labels for item in items] == [("Good", "Bad")] * 3 + [("A", "B")] and [item.battery for item in items] == ["g", "g", "", ""]
+    workbook["Items"].merge_cells("A5:B5")
+    workbook.save(tmp_path / "q.xlsx")
+    assert "q.xlsx:5:Items: rows 5 to 5: 2 columns are merged into one cell; unmerge them" in error_of(tmp_path / "q.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["Well?", "Yes|No", "x"], "q.xlsx:2:Items: 3 cells but 2 columns; give every column a name in the first row"),
+        (["Well?", "=A1"], "q.xlsx:Items: the formula in B2 has no stored value; open the file in Excel and save it"),
+    ],
+)
+def test_cells_without_a_column_and_formulas_without_a_value_are_errors(tmp_path, row, message):
+    book(tmp_path / "q.xlsx", Items=[["text", "options"], row])
+    assert message in error_of(tmp_path / "q.xlsx")
+
+
+def test_an_xlsform_asks_the_stem_of_a_grid_and_names_what_it_leaves_out(tmp_path):
+    survey = [
+        ["type", "name", "label", "hint", "required", "disabled"],
+        ["begin_group", "food", "How good is", None, None, None],
+        ["select_one q", "bread", "the bread?", "Choose one", "yes", None],
+        ["select_one q", "soup", "the soup?", None, None, None],
+        ["end_group", None, None, None, None, None],
+        ["begin_group", "you", "About you", None, None, None],
+        ["integer", "age", "How old are you?", None, None, None],
+        ["text", "old", "Gone?", None, None, "yes"],
+        ["end_group", None, None, None, None, None],
+    ]
+    book(tmp_path / "q.xlsx", survey=survey, choices=[["list_name", "name", "label"], ["q", "1", "Good"], ["q", "0", "Bad"]], extra=[["a"], ["b"]])
+    read = read_questionnaire(tmp_path / "q.xlsx")
+    assert [item.text for item in read.items] == ["How good is the bread?", "How good is the soup?", "How old are you?"]
+    assert read.items[0].battery == "food" and dict(read.notes)["rows of the form that are disabled, left out"] == 1
+    assert dict(read.not_used).keys() == {"sheet extra", "column hint", "column required", "label of the group you"}
+
+
+def skipping(tmp_path, **changes):
+    """A Qualtrics survey of two blocks, q1 q2 | q3, whose first question skips."""
+    skip = {"ChoiceLocator": "q://QID1/SelectableChoice/2", "Condition": "Selected", "SkipToDestination": "ENDOFSURVEY"} | changes
+    inside = [{"Type": "Question", "QuestionID": "QID1", "SkipLogic": [skip]}, {"Type": "Question", "QuestionID": "QID2"}]
+    options = {"Looping": "Static", "RandomizeQuestions": "RandomWithXPerPage"}
+    blocks = [{"ID": "B1", "Description": "Cars", "BlockElements": inside, "Options": options},
+              {"ID": "B2", "BlockElements": [{"Type": "Question", "QuestionID": "QID3"}]}]  # fmt: skip
+    choices = {"QuestionType": "MC", "Selector": "SAVR", "Choices": {"1": {"Display": "Yes"}, "2": {"Display": "No"}}, "QuestionText": "Well?"}
+    questions = [{"Element": "SQ", "PrimaryAttribute": f"QID{n}", "Payload": choices | {"DataExportTag": f"q{n}"}} for n in (1, 2, 3)]
+    (tmp_path / "q.qsf").write_text(json.dumps({"SurveyElements": [{"Element": "BL", "Payload": blocks}, *questions]}))
+    return tmp_path / "q.qsf"
+
+
+def test_qualtrics_skips_are_conditions_of_what_follows_and_loops_are_named(tmp_path):
+    whole = read_questionnaire(skipping(tmp_path))
+    assert [item.asked_if for item in whole.items] == ["", "not(selected(${q1}, '2'))", "not(selected(${q1}, '2'))"]
+    assert dict(whole.not_used).keys() == {"loop of block Cars", "random order in block Cars"}
+    block = read_questionnaire(skipping(tmp_path, SkipToDestination="ENDOFBLOCK"))
+    assert [bool(item.asked_if) for item in block.items] == [False, True, False]
+    assert "q.qsf:q1:SkipLogic: is not understood (it skips to 'QID3')" in error_of(skipping(tmp_path, SkipToDestination="QID3"))
+
+
+def test_options_that_qualtrics_carries_forward_are_an_error(tmp_path):
+    survey = json.loads(skipping(tmp_path).read_text())
+    survey["SurveyElements"][-1]["Payload"] |= {"Choices": [], "DynamicChoices": {"Locator": "q://QID1/ChoiceGroup/SelectedChoices"}}
+    (tmp_path / "q.qsf").write_text(json.dumps(survey))
+    assert (
+        error_of(tmp_path / "q.qsf") == "q.qsf:q3:DynamicChoices: its options are carried forward from another question, which is not supported; write them out"
+    )
+
+
+def test_a_broken_item_is_no_second_error_in_conditions_on_it(tmp_path):
+    (tmp_path / "q.csv").write_text("id,text,options,asked_if\na,One?,Only,\nb,Two?,,a = 1\nc,Three?,,b = x and a = 2\n")
+    assert len(error_of(tmp_path / "q.csv").splitlines()) == 1
+
+
+LIMESURVEY = """class\ttype/scale\tname\trelevance\ttext\thelp\tlanguage\tother
+S\t\tsid\t1\t123456\t\ten\t
+SL\t\tsurveyls_title\t1\tMy survey\t\ten\t
+G\tG1\tOne\t1\tIntro\t\ten\t
+Q\tL\tq1\t1\t<p>How is it?</p>\tThink!\ten\tY
+A\t0\tA1\t\tGood\t\ten\t
+A\t0\tA2\t\tBad\t\ten\t
+Q\tL\tq1\t1\tWie ist es?\t\tde\tY
+Q\tF\tgrid\tq1.NAOK == "A2"\tDo you agree?\t\ten\t
+SQ\t\tSQ001\t\tI like it\t\ten\t
+SQ\t\tSQ002\t\tI hate it\t\ten\t
+A\t0\t1\t\tYes\t\ten\t
+A\t0\t0\t\tNo\t\ten\t
+G\tG2\tTwo\tq1 != "A1"\tMore\t\ten\t
+Q\tM\tnews\t1\tWhich?\t\ten\t
+SQ\t\tp\t\tPaper\t\ten\t
+SQ\t\tr\t\tRadio\t\ten\t
+Q\tN\tage\t1\tHow old?\t\ten\t
+Q\tX\tbye\t1\tThank you.\t\ten\t
+"""
+
+
+def test_limesurveys_structure_becomes_items_conditions_and_batteries(tmp_path):
+    (tmp_path / "q.txt").write_text(LIMESURVEY)
+    read = read_questionnaire(tmp_path / "q.txt")
+    assert [(item.id, item.kind, item.codes) for item in read.items] == [
+        ("q1", "single", ("A1", "A2", "-oth-")), ("grid_SQ001", "yes_no", ("1", "0")), ("grid_SQ002", "yes_no", ("1", "0")),
+        ("news", "multiple", ("p", "r")), ("age", "number", ()),
+    ]  # fmt: skip
+    assert read.title == "My survey" and read.items[1].battery == "grid" and read.items[1].text == "Do you agree? I like it"
+    assert [item.asked_if for item in read.items] == ["", *['q1 == "A2"'] * 2, *['q1 != "A1"'] * 2]
+    assert dict(read.not_used).keys() == {"language de", "column help", "bye"}
+    (tmp_path / "q.txt").write_text(LIMESURVEY.replace("Which?", "Which, {q1}?"))
+    assert error_of(tmp_path / "q.txt").startswith("q.txt:15:text: '{q1}' is filled in when the survey runs")
+
+
+@pytest.mark.parametrize("always", ["1", "true()", "TRUE"])
+def test_a_condition_that_always_holds_is_none(tmp_path, always):
+    (tmp_path / "q.csv").write_text(f"id,text,relevance\na,Well?,{always}\n")
+    assert read_questionnaire(tmp_path / "q.csv").items[0].id == "a"

@@ -91,7 +91,7 @@ def test_files_are_read_by_the_readers_of_ask_and_what_was_read_is_said(make):
         ("q.csv", b"id,text,kind\na,How?,likert\n", "Not done. q.csv:2:options: missing; an item of kind likert needs its options"),
         ("q.csv", b"x" * (own_files.MOST_UPLOAD + 1), "Not done. 'q.csv': 5.0 MB, and the page takes 5 MB; larger files go through python -m"),
         ("q", b"text\nHow?\n", "Not done. 'q': has no ending"),
-        ("q.pdf", b"%PDF", "Not done. q.pdf: is a PDF; export the questionnaire as .csv"),
+        ("q.pdf", b"%PDF", "Not done. q.pdf: is a PDF; write its questions into a table (.csv, .xlsx)"),
         ("q.xlsx", b"PK no", "Not done. q.xlsx: not a readable Excel workbook"),
         ("q.csv", b"id,text,asked_if\na,How?,\nb,Why?,${a} ~ 3\n", "Not done. q.csv"),
         (f"../{HOSTILE}.csv", b"id\n1\n", "Not done. "),
