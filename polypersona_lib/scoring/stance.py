@@ -20,7 +20,8 @@ from .option_labels import CONTRADICTORY, OFF_THE_LIST, SEVERAL, reading
 from .option_replies import NO_OPINION, REFUSAL
 from .option_words import first_sentences, plain
 
-_DECIDED = {SEVERAL, CONTRADICTORY, REFUSAL, NO_OPINION, OFF_THE_LIST}  # reasons of the label rule after which nothing is guessed
+_DECIDED = {SEVERAL, CONTRADICTORY, REFUSAL}  # reasons of the label rule after which no sentence is looked for
+_NOT_GUESSED = {NO_OPINION, OFF_THE_LIST}  # after these an authored sentence may be recognised, but nothing is guessed from words
 NEAR, MARGIN, _SURE = 0.80, 0.02, 0.35  # similarity of a known sentence, its lead over another option's, probability that counts as read
 
 
@@ -35,8 +36,8 @@ class StanceReader:
 
     Three steps: the label rule; the nearest authored sentence of the same question, if it is near enough and clearly nearer than any sentence of another
     option; a logistic regression over words, word pieces and sentence embeddings, trained on the sentences of all questions with as many options, if it is sure
-    enough and knows a word of the opening. Otherwise None; and no step guesses where the label rule found a refusal, no opinion, several options or none of
-    the list.
+    enough and knows a word of the opening. Otherwise None. Where the label rule found a refusal or several options no step follows, where it found no
+    opinion or an answer off the list only the second.
     Args:
         encoder: sentence encoder (default: `encoder.load_encoder()`).
         near, margin, sure: the thresholds of the steps; `evaluate_reader` prints what they buy.
@@ -76,7 +77,11 @@ class StanceReader:
             read[i] = self._nearest(spans[i], question_ids[i])
         unread = [i for i in todo if read[i] is None]
         for size in self._models:
-            if rows := [i for i in unread if len(options[i]) == size and self._knows_a_word(size, plain(_opening(answers[i])))]:
+            if rows := [
+                i
+                for i in unread
+                if len(options[i]) == size and readings[i].reason not in _NOT_GUESSED and self._knows_a_word(size, plain(_opening(answers[i])))
+            ]:
                 openings = [plain(_opening(answers[i])) for i in rows]
                 for i, probabilities in zip(rows, self._probabilities(size, openings), strict=True):
                     best = int(probabilities.argmax())
