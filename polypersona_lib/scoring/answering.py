@@ -159,8 +159,9 @@ def _why_no_guest(spec: ModelSpec, folder: Path, data_hash: str) -> str:
 
 
 def _rows_alone(job: _Job) -> bool:
-    """Whether a system answers the test rows alone: a published adapter beside the twins, and a filter, which cannot change an option's probability."""
-    return job.adapter is not None or is_filtered(job.system)
+    """Whether a system answers the test rows alone: a published adapter beside the twins; a filter, which cannot change an option's probability; a base that
+    sees examples, whose long prompts would take longer for the questionnaire than all other answers of the run together."""
+    return job.adapter is not None or is_filtered(job.system) or bool(job.examples)
 
 
 def predict_model(
