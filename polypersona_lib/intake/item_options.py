@@ -175,7 +175,7 @@ def _off_sequence(option: dict, options: list[dict]) -> bool:
 def non_substance(label: str) -> str:
     """One of `OPTION_KINDS`: why an option with this label is no answer in substance, "" if it is one."""
     plain = folded_text(label).strip(" .!()[]")
-    kinds = [_non_substance(part) for part in re.split(r"\s*(?:[/,;(]|\bor\b)\s*", plain)]
+    kinds = [_non_substance(part.strip()) for part in re.split(r"[/,;(]|\bor\b", plain)]
     return _non_substance(plain) or (kinds[0] if all(kinds) else "")
 
 

@@ -20,10 +20,10 @@ TEXT_TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 WORKBOOKS = (".xlsx", ".xlsm")
 _OLD = {".xls": "an old Excel file; save it as .xlsx", ".ods": "an OpenDocument sheet; save it as .xlsx or .csv"}
 MOST_CELLS = 20_000_000  # of a sheet: one cell at its far corner makes 17 billion
-_MERGED = re.compile(rb'<mergeCell\b[^<>]{0,200}\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"')
+_MERGED = re.compile(r'<mergeCell\b[^<>]{0,200}\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"')
 _UNSTORED = re.compile(
-    rb'<c\b(?![^<>]{0,200}\bt="str")[^<>]{0,200}\br="([A-Z]{1,3}\d{1,7})"[^<>]{0,200}>'
-    rb"\s{0,99}<f\b[^<>]{0,200}(?:/>|>[^<]{0,9000}</f>)\s{0,99}(?:<v\s?/>|<v></v>)?\s{0,99}</c>"
+    r'<c\b(?![^<>]{0,200}\bt="str")[^<>]{0,200}\br="([A-Z]{1,3}\d{1,7})"[^<>]{0,200}>'
+    r"\s{0,99}<f\b[^<>]{0,200}(?:/>|>[^<]{0,9000}</f>)\s{0,99}(?:<v\s?/>|<v></v>)?\s{0,99}</c>"
 )
 Row = tuple[int, dict]
 
@@ -151,9 +151,10 @@ def _sheet(sheet, xml: bytes, file: str) -> BookSheet:
     Errors: a cell right of the last name, a formula without a stored value, cells that are merged sideways below the names.
     """
     rows, names, left, title = [], None, MOST_CELLS, quoted(sheet.title)[1:-1]
-    merged = sorted((_corners(ref.decode()) for ref in _MERGED.findall(xml)), reverse=True)  # the topmost last
+    markup = xml.decode("latin-1")  # names of cells are ASCII; other text is not looked at
+    merged = sorted((_corners(ref) for ref in _MERGED.findall(markup)), reverse=True)  # the topmost last
     open_ranges: list[list] = []
-    unstored = [cell.decode() for cell in _UNSTORED.findall(xml)]
+    unstored = _UNSTORED.findall(markup)
     problems = [Problem(file, 0, title, f"the formula in {cell} has no stored value; open the file in Excel and save it") for cell in unstored[:20]]
     sheet.reset_dimensions()  # what a sheet says of its own size need not be true
     for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
