@@ -42,6 +42,7 @@ SAMPLING = {  # evaluation, by question type; the paper is silent. Closed items 
 ADMINISTRATION = Sampling(1.0, 1.0, 56)  # a simulated respondent: options as often as they are probable
 NUCLEUS = 256
 _BATCH = {"cpu": 160, "cuda": 64}
+_PLACES = 64_000  # of a batch's keys and values (rows times places): prompts with examples are long, and 160 of them took 10 GB
 
 
 def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
@@ -221,6 +222,8 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
     size = _BATCH["cuda" if next(model.parameters()).is_cuda else "cpu"]
     texts, reasoned, probabilities, mass = ([empty] * len(frame) for empty in ("", False, None, float("nan")))
     ids, labels = frame["id"].tolist(), _labels(tokenizer, frame["options"], " " if begun else lead) if with_options else None
+    longest = max((len(shared) + len(rest) + s.max_tokens for (shared, rest), s in zip(prompts, draws.settings, strict=True)), default=1)
+    size = max(1, min(size, _PLACES // longest))
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     model.eval()
     with torch.no_grad():

@@ -68,7 +68,8 @@ def letter_chosen(options: OptionList, text: Words, start: int, end: int) -> int
         if len(words[i]) > 1 or not words[i].isalpha() or words[i] == "i":
             continue
         breaks = i + 1 == end or text.levels[i + 1] >= 2
-        chosen = (i == start and breaks) or (set(words[max(start, i - 3) : i]) & _CHOOSING and (breaks or words[i + 1] in _AFTER_LETTERS))
+        marks = words[i] == "a" and not options.lettered and i + 1 < len(words) and words[i + 1] not in _AFTER_LETTERS  # "A: ..." begins an answer
+        chosen = (i == start and breaks and not marks) or (set(words[max(start, i - 3) : i]) & _CHOOSING and (breaks or words[i + 1] in _AFTER_LETTERS))
         if chosen or words[i] != "a":  # an article chooses nothing
             found.add(lettered_option(options, words[i]) if chosen else None)
     return found.pop() if len(found) == 1 else None
