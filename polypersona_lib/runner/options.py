@@ -11,7 +11,7 @@ from ..systems import FILTER, is_folder
 GUIDE = f"""\
 profiles:
   smoke      two nano twins on 200 records: does everything work here? Minutes
-  small      SmolLM2-135M, a real language model, by the paper's recipe: about three hours on 2 cores
+  small      SmolLM2-135M, a real language model, by the paper's recipe: about two hours on 2 cores
   nano       all seven families as nano twins, and SmolLM2, all records: half an hour on 2 cores, no GPU
   ablations  what LoRA and 4 bits cost (notebook 07), one twin: 17 minutes
   sessions   the same personas asked again (notebook 11), after nano: 25 minutes
