@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_written_to_fails(monkeypatch):
     assert report("nano")["results"].status == doctor.FAIL and "--out DIR" in report("nano")["results"].fix
 
 
-@pytest.mark.parametrize(("profile", "enough"), [("nano", True), ("smoke", True), ("sessions", False)])
+@pytest.mark.parametrize(("profile", "enough"), [("smoke", True), ("nano", False), ("bias", False), ("sessions", False)])
 def test_every_profile_has_its_own_need_of_memory(profile, enough, monkeypatch):
     import psutil
 
