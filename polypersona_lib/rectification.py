@@ -118,7 +118,7 @@ def _parts(values: np.ndarray, design: Design, group, name: str) -> tuple[np.nda
 
 
 def _drawn(people: np.ndarray, design: Design) -> int:
-    """How many people, or clusters of them, are among `people` (bool); at least 2, so that one alone has a spread of 0 and no infinite one."""
+    """How many people, or clusters of them, are among `people` (bool); at least 2, so that the spread of one alone is 0 and not infinite."""
     return max(2, int(people.sum()) if design.clusters is None else len(set(np.asarray(design.clusters)[people].astype(str).tolist())))
 
 

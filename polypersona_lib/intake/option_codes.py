@@ -19,11 +19,11 @@ def number_codes(labels: Sequence[str], without: Sequence[bool]) -> tuple[str, .
 
     Args: without: which labels may lack a number ("don't know"); such a label's code is no number.
     """
-    found = [_NUMBER.match(label) for label in labels]
+    numbers = [_NUMBER.match(label) for label in labels]
     words = [re.sub(r"[\W_]+", "_", label.casefold()).strip("_") or "none" for label in labels]
-    codes = [match[1].replace("\u2212", "-") if match else word for match, word in zip(found, words, strict=True)]
-    all_there = all(match or may_lack for match, may_lack in zip(found, without, strict=True))
-    return tuple(codes) if all_there and sum(map(bool, found)) > 1 and len({*codes}) == len(codes) else ()
+    codes = [match[1].replace("\u2212", "-") if match else word for match, word in zip(numbers, words, strict=True)]
+    all_there = all(match or may_lack for match, may_lack in zip(numbers, without, strict=True))
+    return tuple(codes) if all_there and sum(map(bool, numbers)) > 1 and len({*codes}) == len(codes) else ()
 
 
 def made_up_codes(labels: Sequence[str]) -> tuple[str, ...]:

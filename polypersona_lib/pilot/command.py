@@ -62,7 +62,7 @@ def report_of(options: argparse.Namespace) -> Path:
 
 
 def _check_folder(out: Path) -> None:
-    """Raises InputError for a folder with files of which none is a pilot's."""
+    """Raises InputError if the folder holds files, but no pilot."""
     if out.is_file():
         raise InputError(f"{out}: is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in ("pilot.html", f"{ASKED}/{PLAN}")):

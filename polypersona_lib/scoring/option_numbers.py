@@ -15,7 +15,7 @@ _SMALL = "zero one two three four five six seven eight nine ten eleven twelve th
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SPELLED = {word: float(n) for n, word in enumerate(_SMALL)} | {word: 10.0 * n for n, word in enumerate(_TENS, 2)}
 _TIMES = {"hundred": 100.0, "thousand": 1000.0, "grand": 1000.0, "million": 1e6}
-_LONGEST = 12  # words that one spelled number may take up
+_LONGEST = 12  # most words of a number that is spelled out
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SIZES = {  # kind of unit -> names of one unit, its size in the smallest unit of its kind
     "time": {"second seconds sec secs": 1, "minute minutes min mins": 60, "hour hours hr hrs h": 3600, "day days": 86_400, "week weeks": 604_800,
