@@ -217,9 +217,12 @@ def open_run(**parameters) -> RunConfig:
 
 def prepare(run: RunConfig) -> None:
     """Quieten the libraries and fix the number of threads below paper scale, without importing any of them: many a notebook needs no PyTorch."""
+    import logging
     import warnings
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    if "POLYPERSONA_NONCE" in os.environ:  # an ipykernel that the runner ends may print a traceback as its sockets close (ipykernel's pull request 1518)
+        logging.getLogger("tornado").setLevel(logging.CRITICAL)
     if "pandas" in sys.modules:  # else a dollar sign in somebody's text begins a formula in the tables of a notebook
         sys.modules["pandas"].set_option("display.html.use_mathjax", False)
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
