@@ -46,7 +46,7 @@ READS: dict[str, tuple[str, ...]] = {
         "project:data/models",
         "project:data/humans",
     ),
-    "13": ("bias/study", "project:data/humans"),
+    "13": ("bias/study", "bias/tables", "project:data/humans"),
     "14": ("project:data/examples", "project:data/wording_labels.csv"),
     "90": (
         EARLIER,

@@ -18,7 +18,7 @@ from ...people.human_surveys import load_survey
 from ...people.places import YEARS, democratic_share
 from ...survey.sheet import Sheet
 from ...systems import system_label
-from . import bias_measures, grid, joint_distance, persona_text, tier_effects
+from . import balanced, bias_measures, grid, joint_distance, persona_text, tier_effects
 from .item_bank import respondent_items
 from .jobs import BiasStudy
 from .plan import GRID_TIERS, Gathered, load_gathered, study_people
@@ -80,7 +80,7 @@ def _write(made: BiasFindings) -> None:
 
 def tables_of(gathered: Gathered) -> dict[str, pd.DataFrame]:
     """Every table of the study: of cards failures, marginals, pairs, tone, tone_steps, hardship, words, facts, log_odds; of answers gates, elections, steps,
-    differences, items, spread, groups, yes, grid; of real respondents respondents, gaps."""
+    differences, items, spread, groups, yes, grid; of real respondents respondents, gaps; balanced: of requests that name hardships."""
     seed, frames = gathered.seed, gathered.frames
     answers = bias_measures.outcomes(frames["answers"])
     free = bias_measures.outcomes(pd.concat([
@@ -97,6 +97,7 @@ def tables_of(gathered: Gathered) -> dict[str, pd.DataFrame]:
         "items": pd.concat([bias_measures.item_alignment(a, f, seed=seed).assign(family=f, prior=k) for k, a in kinds.items() for f in ("policy", "everyday")]),
         "spread": tier_effects.spread(answers), "yes": tier_effects.yes_saying(answers, seed=seed),
         "groups": tier_effects.known_groups(main, parties_of(gathered), seed=seed), "grid": _grid(answers, seed),
+        "balanced": balanced.balanced_table(gathered),
     } | _of_respondents(frames["respondents"], seed)  # fmt: skip
 
 

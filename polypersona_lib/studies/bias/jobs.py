@@ -28,7 +28,7 @@ from . import simulation
 from .item_bank import FAMILIES, bank, family_items, respondent_items
 from .plan import GRID_TIERS, MOST, SHARD, SMOKE_PLAN, Gathered, StudyPlan, plan_for, plan_lines, study_people
 from .planted import PLANTED, planted_world
-from .tier_writer import Filled, cards_of, fill, template_filled
+from .tier_writer import EVENTS, Filled, balanced_cards, cards_of, fill, template_filled
 
 STUDY_VERSION = "2"
 NO_MODEL = "template"
@@ -170,6 +170,21 @@ class BiasStudy:
                     parts.append(self.keep(name, mark, make))
         return pd.concat(parts, ignore_index=True).assign(simulator=simulator, generator=generator)
 
+    def balanced(self, plan: StudyPlan) -> pd.DataFrame:
+        """Narratives of the main generator by the request that names real hardships, for the people of the grid, and the main simulator's votes on them: one
+        row a person and election, with the card, what was asked for and what went wrong beside the answer."""
+        generator, main, parts = self.generators[0], self.simulators[0], []
+        for shard in range(-(-plan.grid // SHARD)):
+            people = study_people(plan.grid, seed=self.run.seed).iloc[shard * SHARD : (shard + 1) * SHARD]
+            write = lambda people=people, seed=self.run.seed + shard % 3: balanced_cards(self.answerer(generator), people, seed=seed)  # noqa: E731
+            cards = self.keep(f"cards/{generator}--balanced--{shard:02d}", [self.identity(generator), list(people.index), *EVENTS.values()], write)
+            cards = cards.astype(object).where(cards.notna(), None)
+            mark = [self.identity(main), cards["card"].tolist(), _asked(family_items("elections"))]
+            ask = lambda cards=cards: simulation.ask_cards(self.answerer(main), cards, family_items("elections"))  # noqa: E731
+            answers = self.keep(f"answers/{main}--{generator}--balanced--elections--{shard:02d}", mark, ask)
+            parts.append(answers.merge(cards[["persona_id", "card", "asked", "problem"]], on="persona_id"))
+        return pd.concat(parts, ignore_index=True)
+
     # --- the plan and everything in it -----------------------------------------------------------------------------------------------
 
     def plan(self) -> StudyPlan:
@@ -221,6 +236,7 @@ class BiasStudy:
         print("\n".join(plan_lines(plan, self.generators, self.simulators)))
         gates, prior = self.gates(plan), self.priors()
         answers, respondents = self.everything(plan), pd.concat([f.assign(simulator=s) for s, f in self.respondents(plan).items()], ignore_index=True)
+        requests = self.balanced(plan)
         cards, values, counts = [], [], []
         for place, generator in enumerate(self.generators):
             own, made = self.cards(generator, plan.elections if place == 0 else plan.grid)
@@ -228,7 +244,7 @@ class BiasStudy:
             values += [f.values.join(f.probs.add_prefix("p_")).assign(generator=generator, shard=shard) for shard, f in enumerate(made)]
             counts += [f.counts.assign(generator=generator) for f in made]
         print(f"{self.asked} jobs done, {self.kept} kept from before")
-        frames = {"gates": gates, "prior": prior, "answers": answers, "respondents": respondents}
+        frames = {"gates": gates, "prior": prior, "answers": answers, "respondents": respondents, "balanced": requests}
         frames |= {
             "cards": pd.concat(cards, ignore_index=True).drop(columns="card"),
             "values": pd.concat(values),

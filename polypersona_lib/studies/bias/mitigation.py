@@ -4,20 +4,15 @@ Answers are probabilities, shape (people, items, options); options that an item 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from ...models.answerers import Prompt
 
 _LEAST = 1e-9  # the log of a probability below this is that of this one
 VOTES = {"always": 1.0, "sporadic": 0.5, "rarely or never": 0.0}  # our reading of the poll's three classes: how probably such a person votes
-EVENTS = {  # hardships of the 538/Ipsos poll -> how a request to a writer says them
-    "Q10_1": "receives disability benefits", "Q10_2": "has a chronic illness", "Q10_3": "was unemployed for more than a year",
-    "Q10_4": "was evicted last year", "Q11_1": "lost a job this year", "Q11_5": "cannot always pay the bills",
-}  # fmt: skip
 
 
 def _normalised(probs: np.ndarray) -> np.ndarray:
@@ -137,22 +132,6 @@ def with_real(
         made.append(joined.assign(**{weights: joined[weights] * joined["share"]}).drop(columns=["share", "_card"]))
         todo = todo.iloc[np.setdiff1d(np.arange(len(todo)), joined["_card"])]
     return pd.concat([m for m in made if len(m)], ignore_index=True), {name: n for name, n in kept.items() if n}
-
-
-def balanced_prompts(prompts: Sequence[Prompt], events: Sequence[Sequence[str]]) -> list[Prompt]:
-    """Requests for narratives that name what happened to each person, hardship at the rate of real people if `events` are theirs.
-
-    Args: events: of each prompt, some of `EVENTS`, drawn from real respondents like the person. None of them is asked for by name where nothing happened.
-    """
-    return [replace(p, messages=[*p.messages[:-1], p.messages[-1] | {"content": p.messages[-1]["content"] + _request(happened)}])
-            for p, happened in zip(prompts, events, strict=True)]  # fmt: skip
-
-
-def _request(happened: Sequence[str]) -> str:
-    if unknown := [event for event in happened if event not in EVENTS]:
-        raise InputError(f"unknown event {unknown[0]!r}; choose from {', '.join(EVENTS)}")
-    facts = "; ".join(EVENTS[event] for event in happened)
-    return f"\nThis person {facts}. Say so in plain words, and praise nobody." if facts else "\nInvent no hardship, and praise nobody."
 
 
 # --- who counts -----------------------------------------------------------------------------------------------------------------------------

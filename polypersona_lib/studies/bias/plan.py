@@ -67,7 +67,7 @@ def study_people(count: int, *, seed: int) -> pd.DataFrame:
 @dataclass(frozen=True)
 class Gathered:
     """All that a run of the study made, enough for every table: `frames` holds gates, prior, answers, respondents, cards (texts), values (attributes and
-    probabilities) and counts; the first generator and simulator are the main ones."""
+    probabilities), counts and balanced (narratives by another request, and the votes on them); the first generator and simulator are the main ones."""
 
     seed: int
     plan: StudyPlan
@@ -84,7 +84,7 @@ class Gathered:
         files.write_atomically(folder / "study.json", json.dumps(about, indent=1) + "\n")
 
 
-FRAMES = ("gates", "prior", "answers", "respondents", "cards", "values", "counts")
+FRAMES = ("gates", "prior", "answers", "respondents", "cards", "values", "counts", "balanced")
 
 
 def load_gathered(folder: Path) -> Gathered:

@@ -44,8 +44,14 @@ class PlantedAnswerer(TableAnswerer):
     def write(self, prompts: Sequence[Prompt], sampling: Draws) -> list[Written]:
         """See `Answerer`: an option where options are listed, else the planted story (or nothing)."""
         listed = super().write(prompts, sampling)
-        stories = [self.story(card_text(p.messages)) if self.story else "" for p in prompts]
+        stories = [self.story(card_text(p.messages)) + _asked_for(p.messages) if self.story else "" for p in prompts]
         return [said if listed_options(p.messages) else Written(story) for p, said, story in zip(prompts, listed, stories, strict=True)]
+
+
+def _asked_for(messages: Messages) -> str:
+    """The hardships that a balanced request names, as a sentence: this writer says what it is asked to say."""
+    facts = messages[-1]["content"].rpartition("\nThis person ")[2].partition(". Say so")
+    return f" This person {facts[0]}." if facts[1] else ""
 
 
 def story_of(card: str, *, seed: int = 42) -> str:

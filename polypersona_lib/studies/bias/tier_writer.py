@@ -5,15 +5,16 @@ that a small model cannot give an unreadable answer. Each person draws from its 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from ...errors import one_line
-from ...models.answerers import Answerer, Prompt, ask_in_orders
+from ...errors import InputError, one_line
+from ...models.answerers import Answerer, Prompt, Written, ask_in_orders
 from ...models.generation import Draws, Sampling, uniforms
 from ...people.card_tiers import (
+    AGE_SPANS,
     POLITICS,
     SUBJECTIVE,
     TIERS,
@@ -25,11 +26,16 @@ from ...people.card_tiers import (
     template_story,
     tier_attributes,
 )
+from ...people.human_surveys import WEIGHT, load_survey
 from ...prompts import chat
 from ...texts import WORD
 
 STORY, HOBBY = Sampling(0.8, 0.9, 90), Sampling(0.8, 0.9, 24)  # temperature and nucleus as in the paper's code; lengths fit two CPU cores
 LEAST_MASS, LEAST_WORDS = 0.1, {"story": 12, "hobby": 3}
+EVENTS = {  # hardships of the 538/Ipsos poll -> how a request to a writer says them
+    "Q10_1": "receives disability benefits", "Q10_2": "has a chronic illness", "Q10_3": "was unemployed for more than a year",
+    "Q10_4": "was evicted last year", "Q11_1": "lost a job this year", "Q11_5": "cannot always pay the bills",
+}  # fmt: skip
 _ASKED = {
     "story": "Describe this person in a few sentences: who they are, how they live, what moves them and what worries them.",
     "hobby": "What do you like to do in your free time? Answer in one short sentence.",
@@ -102,15 +108,20 @@ def _texts(answerer: Answerer, people: pd.DataFrame, values: pd.DataFrame, kind:
     problems = dict.fromkeys(("no answer", "too short", "control text"), 0)
     kept = []
     for reply in written:
-        text = one_line(reply.text)
-        problem = "no answer" if reply.reason or not text else "control text" if chat.find_control_text(text) else ""
-        problem = problem or ("too short" if len(WORD.findall(text)) < LEAST_WORDS[kind] else "")
+        problem = text_problem(kind, reply)
         if problem:
             problems[problem] += 1
-        kept.append("" if problem else text)
+        kept.append("" if problem else one_line(reply.text))
     repeated = len(kept) - len(set(kept)) - max(kept.count("") - 1, 0)
     lines = [{"what": kind, "problem": p, "n": n, "of": len(kept)} for p, n in (problems | {"same text as another person": repeated}).items()]
     return kept, lines
+
+
+def text_problem(kind: str, reply: Written) -> str:
+    """Why a written text of this kind ("story", "hobby") cannot be used: "no answer", "control text", "too short"; "" if it can."""
+    text = one_line(reply.text)
+    problem = "no answer" if reply.reason or not text else "control text" if chat.find_control_text(text) else ""
+    return problem or ("too short" if len(WORD.findall(text)) < LEAST_WORDS[kind] else "")
 
 
 def cards_of(people: pd.DataFrame, filled: Filled, *, tiers: Sequence[str] = tuple(TIERS), seed: int) -> pd.DataFrame:
@@ -139,3 +150,54 @@ def template_filled(people: pd.DataFrame, *, seed: int) -> Filled:
     stories = [template_story(person, seed=seed) for _, person in people.iterrows()]
     texts = pd.DataFrame({"story": stories, "hobby": ""}, index=people.index)
     return Filled(values, pd.DataFrame(sure, index=people.index), texts, pd.DataFrame(columns=["what", "problem", "n", "of"]))
+
+
+# --- a request that names hardship ------------------------------------------------------------------------------------------------------
+
+
+def balanced_prompts(prompts: Sequence[Prompt], events: Sequence[Sequence[str]]) -> list[Prompt]:
+    """Requests for narratives that name what happened to each person, hardship at the rate of real people if `events` are theirs.
+
+    Args: events: of each prompt, some of `EVENTS`, drawn from real respondents like the person. None of them is asked for by name where nothing happened.
+    """
+    return [replace(p, messages=[*p.messages[:-1], p.messages[-1] | {"content": p.messages[-1]["content"] + _request(happened)}])
+            for p, happened in zip(prompts, events, strict=True)]  # fmt: skip
+
+
+def _request(happened: Sequence[str]) -> str:
+    if unknown := [event for event in happened if event not in EVENTS]:
+        raise InputError(f"unknown event {unknown[0]!r}; choose from {', '.join(EVENTS)}")
+    facts = "; ".join(EVENTS[event] for event in happened)
+    return f"\nThis person {facts}. Say so in plain words, and praise nobody." if facts else "\nInvent no hardship, and praise nobody."
+
+
+def real_events(people: pd.DataFrame, *, seed: int) -> list[list[str]]:
+    """What happened to one real respondent of the 538/Ipsos poll of the same race and age band, drawn by weight, for each of these people (`draw_people`)."""
+    poll = load_survey("nonvoters_2020").people
+    bands = pd.cut(poll["age"], [0, *(last for _, last in list(AGE_SPANS.values())[:-1]), 200], labels=list(AGE_SPANS)).astype(str)
+    cells = poll.assign(band=bands, race=poll["race"].replace("other or mixed", "Other")).groupby(["race", "band"]).indices
+    happened, weights = poll[list(EVENTS)].astype("boolean").fillna(False).to_numpy(dtype=bool), poll[WEIGHT].to_numpy(dtype=float)
+    made = []
+    for name, person in people.iterrows():
+        fits = cells.get((person["race"], person["age_band"]), np.arange(len(poll)))
+        donor = drawn_donor(fits, weights, f"{name}|balanced", seed=seed)
+        made.append([event for event, own in zip(EVENTS, happened[donor], strict=True) if own])
+    return made
+
+
+def balanced_cards(answerer: Answerer, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Their narratives by the balanced request: persona_id, state, tier, card (None where none came), asked (events, comma-separated), problem."""
+    events = real_events(people, seed=seed)
+    prompts = balanced_prompts(text_prompts(people, pd.DataFrame(index=people.index), "story", seed), events)
+    written = answerer.write(prompts, Draws(seed, [STORY] * len(people)))
+    problems = [text_problem("story", reply) for reply in written]
+    cards = [None if problem else one_line(reply.text) for reply, problem in zip(written, problems, strict=True)]
+    rows = {
+        "persona_id": people.index,
+        "state": people["state"],
+        "tier": "balanced",
+        "card": cards,
+        "asked": [",".join(e) for e in events],
+        "problem": problems,
+    }
+    return pd.DataFrame(rows).reset_index(drop=True)

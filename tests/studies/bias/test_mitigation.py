@@ -7,11 +7,9 @@ import pandas as pd
 import pytest
 
 from polypersona_lib.errors import InputError
-from polypersona_lib.models.answerers import Prompt, Written
-from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.studies.bias import mitigation
 from polypersona_lib.studies.bias import mitigation_proof as proof
-from polypersona_lib.studies.bias.persona_text import hardship, human_hardship
+from polypersona_lib.studies.bias.persona_text import human_hardship
 
 
 @pytest.fixture(scope="module")
@@ -126,26 +124,6 @@ def test_real_attributes_come_from_people_alike_and_widen_where_there_are_few():
     ):
         with pytest.raises(InputError, match=message):
             mitigation.with_real(cards_, donors_, ["party"], by=["race", "age"])
-
-
-def test_a_balanced_prompt_brings_hardship_to_the_human_rate():
-    """A writer that says what it is asked to say, and else writes praise as the trial's did; events are those of real people, drawn with their weights."""
-    people = load_survey("nonvoters_2020").people
-    events = people[list(mitigation.EVENTS)].astype("boolean").fillna(False)
-    rng = np.random.default_rng(5)
-    drawn = events.iloc[rng.choice(len(people), 1500, p=people["weight"] / people["weight"].sum())]
-    prompts = [Prompt(str(i), [{"role": "user", "content": "Persona: someone.\nQuestion: Describe this person."}]) for i in range(len(drawn))]
-    asked = mitigation.balanced_prompts(prompts, [[e for e in mitigation.EVENTS if row[e]] for _, row in drawn.iterrows()])
-
-    def story(prompt: Prompt) -> Written:
-        _, mark, facts = prompt.messages[-1]["content"].partition("\nThis person ")
-        return Written("A proud member of the community." + (f" Also {facts.partition('. Say so')[0]}." if mark else ""))
-
-    rates = [np.mean([bool(hardship(story(p).text)) for p in these]) for these in (prompts, asked)]
-    assert rates[0] == 0 and rates[1] == pytest.approx(human_hardship()["any"], abs=0.04)
-    assert all(hardship(f"She {text}.") == {event} for event, text in mitigation.EVENTS.items()), "each request is read as its own event"
-    with pytest.raises(InputError, match="unknown event 'Q99'"):
-        mitigation.balanced_prompts(prompts[:1], [["Q99"]])
 
 
 def test_turnout_is_regressed_on_what_cells_and_people_share():
