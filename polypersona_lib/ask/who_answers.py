@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import paths
 from ..config import device
 from ..errors import InputError, one_line, quoted
 from ..files import file_hash, sha256
@@ -20,6 +19,7 @@ from ..intake.survey_format import Item, Questionnaire
 from ..intake.tables import number_in, read_rows
 from ..models.answer_budget import AnswerCache, Budget, answers_folder
 from ..models.answerers import Answerer, LocalAnswerer, TableAnswerer
+from ..models.published_adapters import ADAPTER_FILE, find_adapter
 from ..models.weights import Unavailable, begun_by, weights_identity
 from ..prompts import chat
 from ..registry import MODELS, PAPER_TARGETS, REAL_MODELS, GgufFile, ModelSpec, get_spec, is_model
@@ -27,7 +27,6 @@ from ..systems import is_untuned, model_of, parse_server, system_label
 from .asking import Room
 
 SERVER, TABLE, VLLM = "server:", "table:", "vllm:"
-ADAPTERS = ("small", "nano", "shipped")  # results folders that are looked through for the adapter of a registered model
 _NAMED = f"a key of the registry ({', '.join([*MODELS, *REAL_MODELS])}; with --base: untuned), a folder, a .gguf file, a hub id (owner/name), " \
          "server:URL#NAME, vllm:NAME (with --engine ray) or table:FILE"  # fmt: skip
 
@@ -102,8 +101,10 @@ def _registered(entry: str, context: int | None) -> Who:
     """A registered model: its untuned base, or tuned with the adapter of a run of this project."""
     spec, adapter = get_spec(model_of(entry)), None
     if not is_untuned(entry):
-        folders = [paths.ROOT / "results" / run / "adapters" / spec.key for run in ADAPTERS]
-        adapter = next((folder for folder in folders if (folder / "adapter_model.safetensors").is_file()), None)
+        try:
+            adapter = find_adapter(spec.key)
+        except (OSError, ValueError) as error:
+            raise InputError(f"--models {entry}: {one_line(error)}") from None
         if adapter is None:
             raise InputError(f"--models {entry}: no adapter of {spec.key} here; train it (./run_all.sh), or ask its untuned base: --models {spec.key}--base")
     return _local(spec, entry, adapter, context, label=system_label(entry, "nano"))
@@ -129,7 +130,7 @@ def _local(spec: ModelSpec, system: str, adapter: Path | None, context: int | No
         identity = weights_identity(spec, "nano")
     except (OSError, ValueError, Unavailable) as error:
         raise InputError(f"--models {system}: {one_line(error)}") from None
-    weights = f" + adapter {file_hash(adapter / 'adapter_model.safetensors')}" if adapter else ""
+    weights = f" + adapter {file_hash(adapter / ADAPTER_FILE)}" if adapter else ""
     weights += f"; its answers to closed questions begin with {begun!r}" if begun else ""
     return Who(system=system, label=label or system, identity=identity + weights, opened=opened)
 

@@ -16,8 +16,9 @@ from ..models.answer_budget import AnswerCache, Budget, answers_folder, read_lim
 from ..models.answerers import prompts_of
 from ..models.generation import Draws, respond
 from ..models.loading import import_libraries, load_tokenizer
+from ..models.published_adapters import unpack_adapter
 from ..models.server_answerer import ServerAnswerer
-from ..models.weights import is_twin, lacking, unpack_adapter
+from ..models.weights import is_twin, lacking
 from ..prompts import chat
 from ..registry import PAPERS_CHOICE, REAL_MODELS, get_spec
 from ..scoring.option_labels import read_option

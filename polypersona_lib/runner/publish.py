@@ -17,7 +17,7 @@ from .. import paths
 from ..claims.evidence import VERDICTS
 from ..config import RunConfig
 from ..files import write_atomically
-from ..models.weights import pack_adapter
+from ..models.published_adapters import pack_adapter
 from ..records import load_runs
 from ..systems import CONTROLS, system_kind, system_label, system_order
 

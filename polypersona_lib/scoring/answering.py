@@ -13,7 +13,8 @@ from ..locate import find, headless
 from ..models.adapters import load_tuned
 from ..models.generation import ADMINISTRATION, SAMPLING, Draws, generate, respond
 from ..models.loading import load_tokenizer
-from ..models.weights import PACK_HASHES, is_twin, lacking, packed_facts, unpack_adapter, weights_name
+from ..models.published_adapters import PACK_HASHES, packed_facts, unpack_adapter
+from ..models.weights import is_twin, lacking, weights_name
 from ..processes import side_by_side
 from ..prompts import chat
 from ..prompts.chat import PROMPT_VERSION

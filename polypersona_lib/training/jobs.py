@@ -18,8 +18,9 @@ from ..config import RunConfig, device
 from ..files import fingerprint
 from ..models.adapters import adapted_folder
 from ..models.loading import load_tokenizer
+from ..models.published_adapters import unpack_adapter
 from ..models.resources import Machine, fit_recipe
-from ..models.weights import Unavailable, is_twin, unpack_adapter, weights_identity
+from ..models.weights import Unavailable, is_twin, weights_identity
 from ..processes import LARGE_THREADS, side_by_side
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from polypersona_lib.ask import who_answers as who_module
 from polypersona_lib.ask.who_answers import who_answers
 from polypersona_lib.errors import InputError
 from polypersona_lib.intake.survey_format import Item, Questionnaire
+from polypersona_lib.models import published_adapters
 from polypersona_lib.models.weights import BEGUN
 
 SURVEY = Questionnaire(title="t", items=(Item(id="a", text="Well?", kind="yes_no", labels=("No", "Yes")),))
@@ -48,7 +48,7 @@ def test_what_lacks_is_one_line(model_folder, tmp_path, monkeypatch):
     (model_folder / "config.json").unlink()
     with pytest.raises(InputError, match="lacks config.json"):
         named([str(model_folder)])
-    monkeypatch.setattr(who_module, "ADAPTERS", ())
+    monkeypatch.setattr(published_adapters, "RUNS", ())
     with pytest.raises(InputError, match="no adapter of phi-2 here; train it"):
         named(["phi-2"])
     with pytest.raises(InputError, match="two of them are called 'owner-name'"):

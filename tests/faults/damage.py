@@ -53,16 +53,16 @@ def spoil_number(record: Path) -> None:
 
 def flipped_caches(bench: Bench) -> list[Seen]:
     """A bit of what the user's cache holds: an unpacked adapter, and a server's answer. Both are made anew."""
-    from polypersona_lib.models import answer_budget, weights
+    from polypersona_lib.models import answer_budget, published_adapters, weights
 
     folder, chance = bench.folder / "cache", dice(bench, "cache")
     adapter = next(path.parent for path in results(bench.whole).glob("adapters/*/adapter_model.safetensors"))
     with patch.dict(os.environ, {weights.CACHE: str(folder)}):
-        weights.pack_adapter(adapter, bench.folder / "packed" / adapter.name, {"base": "small"})
-        place = weights.unpack_adapter(bench.folder / "packed" / adapter.name)
+        published_adapters.pack_adapter(adapter, bench.folder / "packed" / adapter.name, {"base": "small"})
+        place = published_adapters.unpack_adapter(bench.folder / "packed" / adapter.name)
         whole = folder_hash(place)
         flip_bit(place / "adapter_model.safetensors", chance.random())
-        again = folder_hash(weights.unpack_adapter(bench.folder / "packed" / adapter.name))
+        again = folder_hash(published_adapters.unpack_adapter(bench.folder / "packed" / adapter.name))
         kept = answer_budget.AnswerCache(answer_budget.answers_folder())
         kept.put({"ask": 1}, {"text": "yes"})
         flip_bit(kept.path({"ask": 1}), chance.random())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from polypersona_lib import locate, paths, systems
 from polypersona_lib.config import PROFILES, RunConfig
-from polypersona_lib.models import adapters, weights
+from polypersona_lib.errors import InputError
+from polypersona_lib.models import adapters, published_adapters, weights
 from polypersona_lib.registry import get_spec
 from polypersona_lib.report import paper_tables
 from polypersona_lib.runner import publish
@@ -48,12 +50,12 @@ TWIN_NAME = "data/models/tinyllama-1.1b"
 
 
 def test_packed_and_read_back_no_weight_moves_by_more_than_half_a_step(adapter, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "PIECE_BYTES", 12_000)
-    facts = weights.pack_adapter(adapter, tmp_path / "published" / "smollm2-135m", {"base": BASE, "data_version": 2})
+    monkeypatch.setattr(published_adapters, "PIECE_BYTES", 12_000)
+    facts = published_adapters.pack_adapter(adapter, tmp_path / "published" / "smollm2-135m", {"base": BASE, "data_version": 2})
     pieces = sorted((tmp_path / "published" / "smollm2-135m").glob("*.safetensors"))
     assert len(pieces) > 2 and max(p.stat().st_size for p in pieces) < 14_000 and facts["data_version"] == 2
-    place = weights.unpack_adapter(tmp_path / "published" / "smollm2-135m")
-    assert place.name == "smollm2-135m" and place == weights.unpack_adapter(tmp_path / "published" / "smollm2-135m")
+    place = published_adapters.unpack_adapter(tmp_path / "published" / "smollm2-135m")
+    assert place.name == "smollm2-135m" and place == published_adapters.unpack_adapter(tmp_path / "published" / "smollm2-135m")
     before, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, place))
     assert before.keys() == after.keys()
     for name, weight in before.items():
@@ -71,7 +73,7 @@ def test_pieces_stay_below_the_limit_of_the_repository(adapter, tmp_path):
     """At SmolLM2's size: 4.9 million weights make more than one file, each below 4 MB."""
     big = {PLACE.format(n, "q_proj", "lora_B"): np.full((60_000, 16), 0.1, dtype=np.float32) for n in range(5)}
     save_file(big, adapter / "adapter_model.safetensors")
-    weights.pack_adapter(adapter, tmp_path / "p" / "smollm2-135m", {"base": BASE})
+    published_adapters.pack_adapter(adapter, tmp_path / "p" / "smollm2-135m", {"base": BASE})
     sizes = [p.stat().st_size for p in (tmp_path / "p" / "smollm2-135m").iterdir()]
     assert max(sizes) <= publish.MOST_BYTES and sum(s > 1_000_000 for s in sizes) >= 2
 
@@ -79,21 +81,50 @@ def test_pieces_stay_below_the_limit_of_the_repository(adapter, tmp_path):
 @pytest.mark.parametrize("name", ["adapter-8bit-1-of-1.safetensors", "adapter.json", "README.md"])
 def test_a_changed_file_is_one_line(adapter, tmp_path, name):
     folder = tmp_path / "published" / "smollm2-135m"
-    weights.pack_adapter(adapter, folder, {"base": BASE})
+    published_adapters.pack_adapter(adapter, folder, {"base": BASE})
     (folder / name).write_bytes((folder / name).read_bytes() + b" ")
     with pytest.raises(ValueError, match=rf"{name}: does not match hashes.json; restore the folder") as error:
-        weights.unpack_adapter(folder)
+        published_adapters.unpack_adapter(folder)
     assert "\n" not in str(error.value) and not list(tmp_path.glob("cache/*/*"))
 
 
 def test_another_format_and_no_adapter_are_named(adapter, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "PACK_FORMAT", 9)
-        weights.pack_adapter(adapter, tmp_path / "published" / "smollm2-135m", {"base": BASE})
+        patch.setattr(published_adapters, "PACK_FORMAT", 9)
+        published_adapters.pack_adapter(adapter, tmp_path / "published" / "smollm2-135m", {"base": BASE})
     with pytest.raises(ValueError, match="format 9, and this code reads 1"):
-        weights.unpack_adapter(tmp_path / "published" / "smollm2-135m")
+        published_adapters.unpack_adapter(tmp_path / "published" / "smollm2-135m")
     with pytest.raises(FileNotFoundError, match="run notebook 03 first"):
-        weights.pack_adapter(tmp_path, tmp_path / "x", {})
+        published_adapters.pack_adapter(tmp_path, tmp_path / "x", {})
+
+
+def test_every_command_finds_the_adapter_of_a_run_first_and_else_the_published_one(adapter, tmp_path, monkeypatch):
+    """A fresh clone has no run: `ask`, `drift` and the bias study take SmolLM2's published adapter, and say in one line if it was damaged."""
+    from polypersona_lib.ask.who_answers import who_answers
+    from polypersona_lib.intake.survey_format import Item, Questionnaire
+    from polypersona_lib.studies.bias.jobs import cast
+    from polypersona_lib.studies.drift.command import opened
+
+    survey = Questionnaire(title="t", items=(Item(id="a", text="Well?", kind="yes_no", labels=("No", "Yes")),))
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "PUBLISHED_ADAPTERS", tmp_path / "published")
+    assert published_adapters.find_adapter(SMOL.key) is None and published_adapters.find_adapter("phi-2") is None
+    with pytest.raises(InputError, match="no adapter of smollm2-135m here"):
+        who_answers(SMOL.key, survey, seed=1)
+    published_adapters.pack_adapter(adapter, tmp_path / "published" / SMOL.key, {"base": BASE})
+    place = published_adapters.find_adapter(SMOL.key)
+    assert place == published_adapters.unpack_adapter(tmp_path / "published" / SMOL.key) and published_adapters.find_adapter("phi-2") is None
+    run = RunConfig(profile="bias", models=SMOL.key, out=str(tmp_path))
+    assert cast(run)[1] == [systems.untuned(SMOL.key), SMOL.key], "the untuned base and the tuned model both answer in the bias study"
+    for name in ("nano", "small"):
+        shutil.copytree(adapter, own := tmp_path / "results" / name / "adapters" / SMOL.key)
+        assert published_adapters.find_adapter(SMOL.key) == own, "the model of `small` before the one of `nano`, and both before the published one"
+    shutil.rmtree(tmp_path / "results")
+    piece = next((tmp_path / "published" / SMOL.key).glob("adapter-8bit-*"))
+    piece.write_bytes(piece.read_bytes()[:-1])
+    for command in (lambda: who_answers(SMOL.key, survey, seed=1), lambda: opened(SMOL.key, tmp_path)):
+        with pytest.raises(InputError, match="restore the folder from the repository"):
+            command()
 
 
 # --- a guest in the nano run ---------------------------------------------------------------------------------------------------------
@@ -111,7 +142,7 @@ def published(adapter, tmp_path, monkeypatch, parts):
     monkeypatch.setattr(answering, "lacking", lambda spec: "")
 
     def put(**facts):
-        return weights.pack_adapter(adapter, tmp_path / "published" / SMOL.key,
+        return published_adapters.pack_adapter(adapter, tmp_path / "published" / SMOL.key,
                                      {"base": BASE, "data_version": dataset.DATA_VERSION, "data_hash": dataset.data_hash(parts)} | facts)  # fmt: skip
 
     return put
@@ -182,7 +213,7 @@ def test_publish_small_packs_the_adapter_and_leaves_the_nano_publication_alone(a
     shipped = tmp_path / "root" / "results" / "shipped"
     assert (shipped / "small" / "tables" / "a.txt").read_text() == "small" and (shipped / "tables" / "table2_overall.csv").read_text() == "nano"
     assert not (shipped / "small" / "adapters").exists() and (tmp_path / "root" / "figures" / "shipped" / "small" / "fig4_bleu.png").is_file()
-    facts = weights.packed_facts(tmp_path / "root" / "data" / "adapters" / SMOL.key)
+    facts = published_adapters.packed_facts(tmp_path / "root" / "data" / "adapters" / SMOL.key)
     assert (facts["base"], facts["data_version"], facts["data_hash"]) == (BASE, 2, "abc")
     readme = (tmp_path / "root" / "README.md").read_text()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("|")]

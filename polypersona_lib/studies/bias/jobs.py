@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from ... import files, paths
-from ...config import PROFILES, RunConfig
+from ...config import RunConfig
 from ...errors import InputError
 from ...models.answer_budget import NOT_ASKED, AnswerCache, Budget, answers_folder, read_limits
 from ...models.answerers import Answerer, LocalAnswerer
+from ...models.published_adapters import find_adapter
 from ...models.server_answerer import ServerAnswerer
 from ...models.weights import begun_by, is_twin, weights_identity
 from ...people.card_tiers import TIER_LADDER, TIERS, tier_attributes
@@ -35,11 +36,10 @@ NO_MODEL = "template"
 
 
 def adapter_of(run: RunConfig, key: str) -> Path | None:
-    """The folder of a model's adapter: this run's, the nano or small run's beside it, or the published one; None if it was tuned nowhere."""
-    beside = [replace(run, profile=profile).paths.results for profile in ("nano", "small") if profile in PROFILES]
-    folders = [run.paths.results, *beside, *([paths.ROOT / "results" / "shipped"] if run.name in ("bias", "nano") else [])]
-    places = [folder / "adapters" / key for folder in folders]
-    return next((place for place in places if (place / "adapter_model.safetensors").is_file()), None)
+    """The folder of a model's adapter: this run's, the small or nano run's beside it, or the published one; None if it was tuned nowhere."""
+    beside = [replace(run, profile=profile).paths.results for profile in ("small", "nano")]
+    published = [paths.ROOT / "results" / "shipped"] if run.name in ("bias", "nano") else []
+    return find_adapter(key, [run.paths.results, *beside, *published])
 
 
 def cast(run: RunConfig) -> tuple[list[str], list[str]]:

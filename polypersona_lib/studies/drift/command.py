@@ -7,11 +7,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from ... import paths
 from ...config import device
 from ...errors import InputError, exit_status, one_line, quoted
 from ...files import file_hash, value_hash
 from ...models.answerers import Answerer
+from ...models.published_adapters import ADAPTER_FILE, find_adapter
 from ...models.weights import Unavailable, weights_identity
 from ...prompts import chat
 from ...registry import PAPER_TARGETS, GgufFile, ModelSpec, get_spec, is_model
@@ -20,7 +20,6 @@ from .baseline import Baseline, answers_path, read_baseline, write_baseline
 from .monitor import MOST_MISSING, compare, report_lines
 from .probe_set import ask_probes, probe_hash
 
-TUNED_IN = ("small", "nano", "shipped")  # results folders that are looked through for the adapter of a registered model
 Opened = tuple[Answerer, Callable[[], dict[str, str]]]
 
 
@@ -42,7 +41,7 @@ def _local(entry: str) -> Opened:
 
     spec, adapter = _spec(entry)
     tokenizer, model = load_tokenizer(spec, "nano"), load_for_inference(spec, "nano", adapter, device=device())
-    weights = weights_identity(spec, "nano") + (f" + adapter {file_hash(adapter / 'adapter_model.safetensors')}" if adapter else "")
+    weights = weights_identity(spec, "nano") + (f" + adapter {file_hash(adapter / ADAPTER_FILE)}" if adapter else "")
     engine = f"transformers {version('transformers')}, torch {version('torch')}, {next(model.parameters()).dtype}, {device()}".replace("torch.", "")
     vocabulary = value_hash([sorted(tokenizer.get_vocab().items()), sorted(map(str, tokenizer.all_special_tokens))])[:16]
     told = {"weights": weights, "template": chat.template_hash(tokenizer), "tokenizer": vocabulary, "engine": engine, "sampling": "none, exact probabilities"}
@@ -55,8 +54,7 @@ def _spec(entry: str) -> tuple[ModelSpec, Path | None]:
         spec = get_spec(model_of(entry))
         if is_untuned(entry):
             return spec, None
-        folders = [paths.ROOT / "results" / run / "adapters" / spec.key for run in TUNED_IN]
-        adapter = next((folder for folder in folders if (folder / "adapter_model.safetensors").is_file()), None)
+        adapter = find_adapter(spec.key)
         if adapter is None:
             raise InputError(f"no adapter of {spec.key} here; train it (./run_all.sh), or name its untuned base: {spec.key}--base")
         return spec, adapter
