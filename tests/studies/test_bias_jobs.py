@@ -32,6 +32,16 @@ def test_the_plan_fills_the_time():
     assert "n: 50 people" in "\n".join(plan.plan_lines(hopeless, ["a"], ["b"]))
 
 
+def test_a_variable_gives_the_study_more_minutes_and_a_wrong_one_is_one_line(monkeypatch):
+    assert plan.minutes_of_asking() == plan.MINUTES
+    monkeypatch.setenv(plan.MINUTES_SET, " 60 ")
+    assert plan.minutes_of_asking() == 60 and plan_for(0.3, 6, 2, minutes=60).respondents > plan_for(0.3, 6, 2).respondents
+    for wrong in ("an hour", "0", "nan", "inf", "1e9"):
+        monkeypatch.setenv(plan.MINUTES_SET, wrong)
+        with pytest.raises(InputError, match=f"POLYPERSONA_MINUTES='?{wrong}'?: give the minutes"):
+            plan.minutes_of_asking()
+
+
 def test_people_come_from_every_state_before_any_state_has_two():
     people = study_people(100, seed=3)
     assert people["state"].iloc[:50].nunique() == 50 and (people["state"].value_counts() == 2).all()

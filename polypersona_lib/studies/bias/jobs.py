@@ -27,7 +27,7 @@ from ...registry import get_spec
 from ...systems import is_untuned, model_of, untuned
 from . import simulation
 from .item_bank import FAMILIES, bank, family_items, respondent_items
-from .plan import GRID_TIERS, MOST, SHARD, SMOKE_PLAN, Gathered, StudyPlan, plan_for, plan_lines, study_people
+from .plan import GRID_TIERS, MINUTES, MOST, SHARD, SMOKE_PLAN, Gathered, StudyPlan, minutes_of_asking, plan_for, plan_lines, study_people
 from .planted import PLANTED, planted_world
 from .tier_writer import EVENTS, Filled, balanced_cards, cards_of, fill, template_filled
 
@@ -191,7 +191,8 @@ class BiasStudy:
         """The plan of this run: kept, fixed (with a planted world), or made from the time that the first shard of the main generator and simulator takes."""
         if PLANTED in self.simulators:
             return SMOKE_PLAN
-        path, mark = self.folder / "plan.json", files.fingerprint(STUDY_VERSION, [self.identity(s) for s in self.generators], self.run.seed)
+        minutes, path = minutes_of_asking(), self.folder / "plan.json"
+        mark = files.fingerprint(STUDY_VERSION, [self.identity(s) for s in self.generators], self.run.seed, *([minutes] if minutes != MINUTES else []))
         if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["mark"] == mark:
             return StudyPlan(**known["plan"])
         main = self.simulators[0]
@@ -203,7 +204,7 @@ class BiasStudy:
                              f"({next(filter(None, measured['reason']), 'no reason given')}); nothing is planned from that")  # fmt: skip
         stored = pd.read_parquet(self.folder / f"answers/{main}--{self.generators[0]}--objective--elections--00.parquet").attrs["seconds"]
         slow = [s for s in self.simulators if any(v.system == s for v in self.run.servers) or not is_twin(get_spec(model_of(s)), self.run.settings.scale)]
-        made = plan_for(stored / len(measured), len(slow) * len(self.generators), len(slow))
+        made = plan_for(stored / len(measured), len(slow) * len(self.generators), len(slow), minutes=minutes)
         files.write_atomically(path, json.dumps({"mark": mark, "plan": asdict(made)}, indent=1) + "\n")
         return made
 

@@ -1,6 +1,7 @@
 """How many people the bias study has, who they are, and everything that one run of it gathered: plain data, no model."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ... import files
+from ...errors import InputError, quoted
 from ...people.card_tiers import TIER_LADDER, TIERS, draw_people
 from ...people.places import STATES
 
@@ -18,7 +20,7 @@ GRID_TIERS = ("subjective", "descriptive")
 TIME_SHARES = {"elections": 0.4, "opinions": 0.2, "grid": 0.25, "respondents": 0.15}
 ANSWERS = {"elections": 3 * len(TIERS) + 2 * 8, "opinions": 9 * len(TIER_LADDER), "grid": 3 * len(GRID_TIERS), "respondents": 12}  # a person (and combination)
 BOUNDS = {"elections": (50, MOST), "opinions": (SHARD, 300), "grid": (SHARD, 200), "respondents": (SHARD, 150)}
-MINUTES = 22.0  # of asking on the machine at hand; the rest of the half hour is loading, gates and tables
+MINUTES, MINUTES_SET = 22.0, "POLYPERSONA_MINUTES"  # of asking; the rest of the half hour is loading, gates, tables. The second: a variable that says another
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class StudyPlan:
 
 
 SMOKE_PLAN = StudyPlan(elections=25, opinions=25, grid=10, respondents=10, gates=6)
+
+
+def minutes_of_asking() -> float:
+    """How long a run may ask: the environment variable POLYPERSONA_MINUTES, else `MINUTES`. Raises: InputError if it holds no number from 1 to 10,000."""
+    said = os.environ.get(MINUTES_SET, "").strip()
+    try:
+        minutes = float(said or MINUTES)
+    except ValueError:
+        minutes = 0.0
+    if not 1 <= minutes <= 10_000:
+        raise InputError(f"{MINUTES_SET}={quoted(said, 20)}: give the minutes that the bias study may ask, a number from 1 to 10,000")
+    return minutes
 
 
 def plan_for(seconds: float, combinations: int, simulators: int, *, minutes: float = MINUTES) -> StudyPlan:
