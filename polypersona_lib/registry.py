@@ -44,6 +44,7 @@ class ModelSpec:
         lora_targets: module names that LoRA adapts, in this family's own words (the paper's list where it exists).
         parameters, trainable: of the hub model, and what LoRA of rank 16 trains in it (the mixture: on every expert), counted from the configuration.
         hub, nano: what shapes the hub model and the twin (None: no twin), keyword arguments of the family's own `transformers` config class.
+        nano_millions: parameters of the twin, in millions.
         tokens: special tokens of the twin's tokenizer. chat_template: the twin's, or in place of a real model's own (None: none).
         markers: added tokens that are not special (a decoder that skips special tokens leaves them in the text).
     """
@@ -65,6 +66,7 @@ class ModelSpec:
     trainable: int = 0
     hub: dict = field(hash=False, default_factory=dict)
     nano: dict | None = field(hash=False, default=None)
+    nano_millions: float = 1.7
     tokens: dict = field(hash=False, default_factory=dict)
     chat_template: str | None = None
     markers: tuple[str, ...] = ()
@@ -161,6 +163,7 @@ MODELS: dict[str, ModelSpec] = {
             parameters=1_543_714_304, trainable=18_464_768,
             hub={"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
              "num_key_value_heads": 2, "max_position_embeddings": 32768},
+            nano_millions=1.3,
             nano={**NANO_SIZE, **QWEN, "num_hidden_layers": 5, "intermediate_size": 320, "num_key_value_heads": 2, "rope_theta": 1e6,
              "tie_word_embeddings": True},
             tokens=QWEN_TOKENS, chat_template=QWEN_TEMPLATE,
@@ -174,6 +177,7 @@ MODELS: dict[str, ModelSpec] = {
             hub={"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16,
              "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts": 60, "moe_intermediate_size": 1408,
              "shared_expert_intermediate_size": 5632},
+            nano_millions=1.8,
             nano={**NANO_SIZE, **QWEN, "num_hidden_layers": 3, "intermediate_size": 64, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 4,
              "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64, "decoder_sparse_step": 1, "norm_topk_prob": False, "rope_theta": 1e6,
              "tie_word_embeddings": False},

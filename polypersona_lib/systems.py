@@ -122,7 +122,7 @@ def system_order(system: str) -> tuple[int, ...]:
 def model_name(key: str, scale: str) -> str:
     """A model's name for readers: "twin of Mistral 7B (1.7 M)" at `scale` "nano", else (and for a model without a twin) its own."""
     spec = get_spec(key)
-    return f"twin of {spec.family} (1.7 M)" if scale == "nano" and spec.nano else spec.display
+    return f"twin of {spec.family} ({spec.nano_millions} M)" if scale == "nano" and spec.nano else spec.display
 
 
 def system_label(system: str, scale: str) -> str:

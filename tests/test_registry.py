@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import safetensors
 
 from polypersona_lib import paths, registry
 from polypersona_lib.models import adapters, loading, shared_prefix
 from polypersona_lib.prompts import chat
+from polypersona_lib.systems import system_label
 from polypersona_lib.world import dataset
 from polypersona_lib.world.paper import load_claims
 
@@ -49,6 +52,13 @@ def family(request):
     """(specification, tokenizer) of one family."""
     spec = registry.get_spec(request.param)
     return spec, loading.load_tokenizer(spec, "nano")
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_a_twins_label_says_its_own_size(key):
+    head = safetensors.safe_open(paths.NANO_MODELS / key / "model.safetensors", framework="np")
+    counted = sum(int(np.prod(head.get_slice(name).get_shape())) for name in head.keys())
+    assert registry.get_spec(key).nano_millions == round(counted / 1e6, 1) and f"({counted / 1e6:.1f} M)" in system_label(key, "nano")
 
 
 def test_there_are_the_seven_of_table_2_in_its_order():

@@ -1,6 +1,6 @@
 """Figures of the scores: the paper's Fig. 4, systems between baselines and upper bounds, training, calibration. They return (figure, axes) and never save."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -84,8 +84,8 @@ def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str])
         fs.look_up(known, metric, "metric")
     systems = systems.assign(row=[s if s in CONTROLS else system_kind(s) for s in systems["system"]])
     names = systems.drop_duplicates("row").set_index("row")["label"].to_dict()
-    count = systems.groupby("row")["system"].nunique()
-    names |= {kind: f"{count[kind]} {LOOKS[kind].label}s:\nmean (dots: each)" for kind in LANES if count.get(kind, 0) > 1}
+    several = {kind: own for kind, own in systems.groupby("row")["system"].unique().items() if kind in LANES and len(own) > 1}
+    names |= {kind: f"{_counted(kind, own)}:\nmean (dots: each)" for kind, own in several.items()}
     rows = [row for row in (*BASELINES, *LANES, *UPPER_BOUNDS) if row in names]
     fig, axes = plt.subplots(1, len(metrics), figsize=(PAGE if len(metrics) > 1 else COLUMN, 0.75 + 0.25 * len(rows)), sharey=True, squeeze=False)
     for ax, (metric, title) in zip(axes[0], metrics.items(), strict=True):
@@ -98,6 +98,14 @@ def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str])
         who = " and ".join(f"{who} by {by}" for by, who in above.items()) if len(set(above.values())) > 1 else next(iter(above.values()))
         title = f"{who} scored clearly higher than a copied answer that ignores the person (dashed line)"
     return fs.finish(fig, note, title=title), axes[0]
+
+
+def _counted(kind: str, systems: Sequence[str]) -> str:
+    """ "8 untuned bases"; "untuned base, asked in 2 ways" if one model stands there with examples or filtered, too."""
+    models, label = {model_of(system) for system in systems}, LOOKS[kind].label
+    if len(models) == 1:
+        return f"{label}, asked in {len(systems)} ways"
+    return f"{len(models)} {label}s" + (f", {len(systems)} systems" if len(systems) > len(models) else "")
 
 
 def _ladder_panel(ax: Axes, scores: pd.DataFrame, rows: list[str]) -> None:

@@ -133,6 +133,7 @@ def lora_share(spec: ModelSpec, scale: str, *, r: int) -> dict[str, float]:
 
 def unpacked(model):
     """A 4-bit model with its rounded weights written out in 32 bits: the same function to the last bit, without unpacking them at every step."""
+    logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)  # it warns of the type, which the next call sets anyway
     return model.dequantize().float()
 
 

@@ -7,7 +7,7 @@ from ..registry import ModelSpec
 ADAPTER = """# {display}, tuned to answer survey questions as a given persona ({profile})
 
 A LoRA adapter (rank {r}, alpha {alpha}) for `{base}`{revision}, trained on the assistant's tokens of the companion's data set with the recipe of PolyPersona
-(arXiv 2512.14562). {scale_note}
+(arXiv 2512.14562){but}. {scale_note}
 
 - Data: {data_hash} (sha256 over all splits), prompts in template {template_hash}, seed {seed}.
 - Validation loss: {untuned:.4f} nats an answer token before, {val_loss:.4f} after epoch {epoch}, the best of {epochs}. Sampled validation answers: {scores}.
@@ -44,8 +44,10 @@ def _with_metadata(text: str, **metadata) -> str:
 def adapter_card(run: RunConfig, spec: ModelSpec, recipe: TrainSpec, identity: dict, untuned: float, best: dict) -> str:
     """The card of an adapter. Args: identity: `Job.identity`. untuned: validation loss of the base (nats). best: the record of the epoch that was kept."""
     nano, name = is_twin(spec, run.settings.scale), weights_name(spec, run.settings.scale)
+    why = run.settings.why
     scores = ", ".join(f"{name} {best[name]:.3f}" for name in ("bleu", "rouge1", "rougeL", "bertscore_f1", "persona_sim") if name in best)
     text = ADAPTER.format(
+        but=f"; here: {why}" if why != "the paper's recipe as printed" else "",
         display=spec.display, profile=run.profile, r=recipe.r, alpha=recipe.alpha, seed=recipe.seed, epochs=recipe.epochs,
         base=name, revision=f" at revision {spec.revision}" if name == spec.hub_id else "",
         scale_note="The base is a nano twin of about 1.7 million parameters: its numbers say nothing about the real model." if nano else "",

@@ -21,7 +21,7 @@ from matplotlib.font_manager import FontProperties
 from PIL import Image
 
 from polypersona_lib import paths
-from polypersona_lib.figures import style
+from polypersona_lib.figures import score_figures, style
 from polypersona_lib.figures.data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
 from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
 from polypersona_lib.figures.lesson_figures import plot_directions, plot_income, plot_item_curves, plot_levels, plot_mask, plot_two_cards
@@ -37,7 +37,7 @@ from polypersona_lib.world.questions import DOMAINS
 pytestmark = pytest.mark.filterwarnings("error")  # a figure that warns prints its warning into the notebook
 NOTE = "nano twins · paper split · seed 42"
 METRICS = {"rouge1": "ROUGE-1", "bleu": "BLEU"}
-NAMES = {key: f"twin of {spec.family} (1.7 M)" for key, spec in MODELS.items()}
+NAMES = {key: f"twin of {spec.family} ({spec.nano_millions} M)" for key, spec in MODELS.items()}
 MODEL = next(iter(MODELS))
 SYSTEMS = ("uniform", "majority", "persona_blind", "nearest_train", untuned(MODEL), MODEL, "resample", "oracle_card", "oracle_latent")
 TYPES = pd.Series({"agreement": 7.3, "open": 42.7, "yesno": 18.3, "likert": 31.7})
@@ -320,3 +320,15 @@ def test_a_real_model_stands_above_the_twins_and_its_variants_have_rows_of_their
         rows[0].startswith("SmolLM2 135M, filtered") and rows[1] == "SmolLM2 135M" and rows[2].startswith("twin of Phi-2") and rows[-1] == "persona-blind copy"
     )
     assert any("with examples" in row for row in rows) and len(rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "systems", "label"),
+    [
+        ("untuned", ["phi-2--base", "llama-2-7b--base"], "2 untuned bases"),
+        ("untuned", ["smollm2-135m--base", "smollm2-135m--few-shot"], "untuned base, asked in 2 ways"),
+        ("untuned", ["smollm2-135m--base", "smollm2-135m--few-shot", "phi-2--base"], "2 untuned bases, 3 systems"),
+    ],
+)
+def test_one_model_asked_in_two_ways_is_one_model(kind, systems, label):
+    assert score_figures._counted(kind, systems) == label

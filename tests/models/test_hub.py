@@ -133,4 +133,6 @@ def test_an_adapter_can_be_pushed_as_it_lies(profile, tmp_path):
     assert received.keys() == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
     assert received["adapter_model.safetensors"] == (folder / "adapter_model.safetensors").read_bytes()
     card = received["README.md"].decode()
+    assert ("recipe of PolyPersona\n(arXiv 2512.14562). " in card) == (profile == "paper")
+    assert ("learning rate 1e-3 instead of 2e-4" in card) == (profile == "nano")
     assert (f"base_model: {SPEC.hub_id}" in card) == (profile == "paper") and "Simulated answers are not survey data" in card
