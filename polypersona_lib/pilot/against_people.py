@@ -128,7 +128,8 @@ def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed:
                 lines.append(about | {"note": "too few"})
                 continue
             means = [mean_draws(weights * within, values) for (values, weights, _), within in zip(parts, inside, strict=True)]
-            error, lo, hi = map(float, bounded_interval(_over_items(np.abs(means[0] - means[1])), min(i.sum() for i in inside), (0, 1)))
+            units = min(sheet.of(i).n_units for sheet, i in zip((simulated, real), inside, strict=True))
+            error, lo, hi = map(float, bounded_interval(_over_items(np.abs(means[0] - means[1])), units, (0, 1)))
             ignoring = float(_over_items(np.abs(everybody[:1] - means[1][:1]))[0])
             lines.append(about | {"error": error, "lo": lo, "hi": hi, "ignoring": ignoring, "note": ""})
     return pd.DataFrame(lines, columns=["system", "variable", "group", "n_simulated", "n_people", "error", "lo", "hi", "ignoring", "note"])

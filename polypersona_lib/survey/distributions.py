@@ -192,13 +192,13 @@ def by_domain(sheets: Mapping[str, Sheet], *, answers: Mapping[str, Sheet] | Non
 
 def _over_items(draws: dict[str, np.ndarray], groups: list[np.ndarray]) -> dict[str, np.ndarray]:
     """metric -> mean over each group of items in each draw, shape (draws, groups); NaN items left out. With the share of one-option items."""
-    means = {}
-    for metric, values in draws.items():
+    means, top = {}, draws["top_share"]
+    alone = np.where(np.isfinite(top), top >= ONE_OPTION, np.nan)
+    for metric, values in (draws | {"one_option_items": alone}).items():
         known = np.isfinite(values)
         sums, counts = (np.stack([a[:, items].sum(1) for items in groups], axis=1) for a in (np.where(known, values, 0), known))
         means[metric] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    alone = draws["top_share"] >= ONE_OPTION
-    return means | {"one_option_items": np.stack([alone[:, items].mean(1) for items in groups], axis=1)}
+    return means
 
 
 # --- tables for readers ----------------------------------------------------------------------------------------------------------

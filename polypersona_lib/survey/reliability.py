@@ -62,8 +62,11 @@ def _loadings(correlation: np.ndarray) -> np.ndarray:
 
 
 def covariances(weights: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-    """Covariances of items whose answers have the given means and variances: (draws, people), (people, items) twice -> (draws, items, items)."""
+    """Covariances of items whose answers have the given means and variances: (draws, people), (people, items) twice -> (draws, items, items); NaN
+    with fewer than two people."""
     people, items = mean.shape
+    if people < 2:  # an item that nobody was asked, or whose every answer failed
+        return np.full((len(weights), items, items), np.nan)
     products = (weights @ (mean[:, :, None] * mean[:, None, :]).reshape(people, -1)).reshape(-1, items, items)
     middle = weights @ mean
     between = (products - middle[:, :, None] * middle[:, None, :]) * people / (people - 1)
@@ -110,7 +113,7 @@ def _system(system: str, sheet: Sheet, mean: np.ndarray, var: np.ndarray, weight
         warnings.simplefilter("ignore")  # nobody differs from anybody: no coefficient, and no mean of them
         alphas = np.nanmean(drawn, axis=0)
     means = _pair(about, alphas, float(np.mean(omegas)) if omegas else np.nan, sheet.n_units)
-    return [*lines, *(line | {"n": n} for line, n in zip(means, (len(drawn), len(omegas)), strict=True))]
+    return [*lines, *(line | {"n": n} for line, n in zip(means, (int(np.isfinite([a[0] for a in drawn]).sum()), len(omegas)), strict=True))]
 
 
 def _pair(about: dict, alphas: np.ndarray, omega_value: float, units: int) -> list[dict]:

@@ -113,6 +113,10 @@ def test_intervals_beside_real_people_count_whole_households(real):
     alone, clustered = (against.powered_means(sheets[0][k], sheets[1][k]).set_index("question_id") for k in (0, 1))
     width = [(table["alone_hi"] - table["alone_lo"]).median() for table in (alone, clustered)]
     assert width[1] == pytest.approx(width[0] * np.sqrt(2), rel=0.1)
+    groups = pd.DataFrame({"half": ["one", "two"] * 120}, index=list(sheets[0][0].sheet.people))
+    few_groups = groups.assign(half=["one"] * 60 + ["two"] * 180)
+    errors = [against.group_errors(sheets[0][k], sheets[1][k], few_groups).set_index("group").loc["one"] for k in (0, 1)]
+    assert errors[1]["hi"] - errors[1]["lo"] > 1.2 * (errors[0]["hi"] - errors[0]["lo"]), "thirty households are no sixty people"
     few = replace(sheets[1][1].sheet, units=np.zeros(len(sheets[1][1].sheet.people), dtype=int))
     assert against.powered_means(sheets[0][1], Panel(system="x", sheet=few, counts=own.counts)).empty, "one cluster has no standard error"
 

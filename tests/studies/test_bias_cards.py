@@ -67,6 +67,7 @@ def test_weighted_v_is_scipys():
     assert joint_distance.weighted_v(table) == pytest.approx(association(table.astype(int)))
     assert joint_distance.weighted_v(np.outer([1, 2], [3, 4.0])) == pytest.approx(0, abs=1e-9) and joint_distance.weighted_v(np.eye(3)) == pytest.approx(1)
     assert np.isnan(joint_distance.weighted_v(np.array([[1.0, 2.0]])))
+    assert np.isnan(joint_distance.weighted_v(table, n=1)) and np.isnan(joint_distance.weighted_v(np.eye(2), n=2)), "one or two people say nothing of a pair"
     assert joint_distance.total_variation(np.array([1, 0.0]), np.array([0, 2.0])) == 1 and joint_distance.total_variation(np.ones(3), np.ones(3) * 5) == 0
 
 

@@ -338,6 +338,13 @@ def test_probabilities_stand_for_the_answers_that_would_be_drawn():
     assert reliability.covariances(weights, one, np.zeros_like(one))[0] == pytest.approx(np.cov(one, rowvar=False))
 
 
+def test_an_item_without_an_answer_is_in_no_mean_over_items():
+    draws = {"top_share": np.array([[1.0, np.nan, 0.5, 1.0]]), "alignment": np.array([[0.8, np.nan, 0.6, 0.7]])}
+    means = distributions._over_items(draws, [np.arange(4), np.array([1])])
+    assert means["one_option_items"][0, 0] == pytest.approx(2 / 3) and means["alignment"][0, 0] == pytest.approx(0.7)
+    assert np.isnan(means["one_option_items"][0, 1])
+
+
 def test_reliability_of_respondents_and_of_answerers_who_know_nobody(sheets):
     table = reliability.reliability(sheets_of(sheets), n_boot=30)
     means = table[(table["construct"] == "mean") & (table["metric"] == "alpha")].set_index("system")

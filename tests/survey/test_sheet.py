@@ -105,6 +105,9 @@ def test_who_skips_an_item_is_left_out_of_its_construct_and_counted():
     sheet = sheet_of(lacking(table, gone))
     found = reliability.reliability({"x": sheet}, n_boot=5).set_index(["system", "construct", "metric"])["n"]
     assert found["x", construct, "alpha"] == 36 and found["respondents", construct, "alpha"] == 40
+    none = reliability.reliability({"x": sheet_of(lacking(table, np.flatnonzero(table["question_id"] == ids[0])))}, n_boot=5)
+    means, lines = (none[(none["system"] == "x") & (none["metric"] == "alpha") & ((none["construct"] == "mean") == own)] for own in (True, False))
+    assert means["n"].item() == lines["value"].notna().sum() == len(lines) - 1, "the mean counts the constructs that have a value"
     groups = subgroups.subgroups({"x": sheet_of(lacking(table, np.flatnonzero(table["persona_id"] == cards[0]["persona_id"])))}, cards)
     assert set(groups[groups["variable"] == "gender"].groupby("construct")["n"].sum()) == {2 * 39}, "who answered nothing is in no group"
     with pytest.raises(ValueError, match="people have weights"):

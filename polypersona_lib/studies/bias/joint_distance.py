@@ -13,21 +13,21 @@ GIVEN = ("race", "gender", "age_band")
 
 
 def weighted_v(counts: np.ndarray, *, n: float | None = None) -> float:
-    """Cramér's V of a table of counts or weights, 0 (independent) to 1; NaN with one row or column that holds anything.
+    """Cramér's V of a table of counts or weights, 0 (independent) to 1; NaN with one row or column that holds anything, or too few people.
 
     Args: n: with it V is freed of what chance adds with n people (0 for independent attributes on average), without it V is the plain one.
     Source: Cramér 1946 (scipy's `association`); Bergsma 2013 for the correction.
     """
     table = counts[counts.sum(1) > 0][:, counts.sum(0) > 0] / counts.sum()
     rows, columns = table.shape
-    if min(rows, columns) < 2:
+    if min(rows, columns) < 2 or (n is not None and n <= 1):
         return float("nan")
     expected = np.outer(table.sum(1), table.sum(0))
     phi, least = float(((table - expected) ** 2 / expected).sum()), min(rows, columns) - 1
     if n is not None:
         phi = max(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
         least = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
-    return float(np.sqrt(phi / least))
+    return float(np.sqrt(phi / least)) if least > 0 else float("nan")
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
