@@ -190,3 +190,20 @@ def diagnose(run: RunConfig, parts: dict[str, pd.DataFrame], rows: pd.DataFrame,
     findings = diagnosis.diagnose_systems(preds, rows, systems, pool=pd.concat(parts.values(), ignore_index=True), seed=run.seed)
     findings.assign(text=findings["text"].map(csv_text)).round(6).to_csv(run.paths.folder("scores") / "findings.csv", index=False)
     return findings
+
+
+_CHECKS = {
+    "real_words": "a word that no list has", "word_order": "words out of order", "on_topic": "about something else", "reason_fits": "reason against option",
+}  # fmt: skip
+
+
+def read_worst(rows: pd.DataFrame, system: str, *, n: int = 10) -> pd.DataFrame:
+    """The answers of a system that read worst: index id, column why. Most failed checks first, then what is oddest to a language model (`nats_token`) where it
+    was asked, else what is least like its reference (BERTScore)."""
+    own = rows[(rows["system"] == system) & ~rows["failed"].astype(bool)].set_index("id")
+    wrong = own[list(_CHECKS)].eq(0)  # NaN: the check does not apply
+    odd = "nats_token" if "nats_token" in own and own["nats_token"].notna().any() else "bertscore_f1"
+    order = pd.DataFrame({"wrong": wrong.sum(axis=1), "odd": own[odd] if odd == "nats_token" else -own[odd]})
+    worst = order.sort_values(["wrong", "odd"], ascending=False, kind="stable").index[:n]
+    why = [", ".join(words for check, words in _CHECKS.items() if wrong.loc[i, check]) or f"{odd} {own.loc[i, odd]:.2f}" for i in worst]
+    return pd.DataFrame({"why": why}, index=worst)

@@ -437,3 +437,20 @@ def test_scores_without_memory_only_if_some_pairs_are_repeated():
     assert evaluation.without_memory(rows, seed=1).loc["s", "bleu"] == pytest.approx(0.2)
     for repeated in (True, False):
         assert evaluation.without_memory(rows.assign(pair_in_train=repeated), seed=1).empty
+
+
+def test_what_reads_worst_comes_first_and_says_why():
+    """Two failed checks before one, one before none; of equals the oddest, or the least like its reference where no language model was asked."""
+    checks = {"real_words": [1, 0, 1, 1, 0], "word_order": [1, 1, 1, 1, 1], "on_topic": [1, 0, 1, 0, 1], "reason_fits": [np.nan, 1, np.nan, np.nan, 0]}
+    rows = pd.DataFrame({"id": list("abcde"), "system": "x", "failed": [False] * 4 + [True], "bertscore_f1": [0.4, 0.9, 0.2, 0.5, 0.1], **checks})
+    rows = pd.concat([rows, rows.assign(system="y", real_words=0)])
+    worst = evaluation.read_worst(rows, "x", n=3)
+    assert list(worst.index) == ["b", "d", "c"]
+    assert list(worst["why"]) == [
+        "a word that no list has, about something else",
+        "about something else",
+        "bertscore_f1 0.20",
+    ]
+    judged = evaluation.read_worst(rows.assign(nats_token=[5.0, 2.0, 3.0, 2.5, 9.0] * 2), "x")
+    assert list(judged.index) == ["b", "d", "a", "c"] and judged["why"]["a"] == "nats_token 5.00", "a failed generation is no answer"
+    assert evaluation.read_worst(rows, "nobody").empty

@@ -29,6 +29,9 @@ def test_the_plan_fills_the_time():
     assert fast.elections > slow.elections >= BOUNDS["elections"][0] and all(n % 25 == 0 for n in (fast.elections, fast.opinions, fast.grid))
     assert fast.minutes <= plan.MINUTES * 1.01 and hopeless == StudyPlan(50, 25, 25, 25, seconds=30.0, minutes=hopeless.minutes) and hopeless.minutes > 1000
     assert plan_for(1e-9, 1, 1).elections == BOUNDS["elections"][1] and fast.opinions <= fast.elections and fast.grid <= fast.elections
+    writes = plan_for(0.05, 6, 2, writing=4.0, writers=2)
+    assert writes.elections < fast.elections and writes.grid < fast.grid and writes.respondents == fast.respondents, "cards take their part of the time"
+    assert writes.minutes <= plan.MINUTES * 1.01
     assert "n: 50 people" in "\n".join(plan.plan_lines(hopeless, ["a"], ["b"]))
 
 

@@ -202,9 +202,10 @@ class BiasStudy:
         if _waits(measured) or measured["probs"].isna().mean() > 0.5:
             raise InputError(f"{main}: {measured['probs'].isna().sum()} of the first {len(measured)} answers are missing "
                              f"({next(filter(None, measured['reason']), 'no reason given')}); nothing is planned from that")  # fmt: skip
-        stored = pd.read_parquet(self.folder / f"answers/{main}--{self.generators[0]}--objective--elections--00.parquet").attrs["seconds"]
+        names = (f"answers/{main}--{self.generators[0]}--objective--elections--00", f"cards/{self.generators[0]}--00")
+        asking, writing = (pd.read_parquet(self.folder / f"{name}.parquet").attrs["seconds"] for name in names)
         slow = [s for s in self.simulators if any(v.system == s for v in self.run.servers) or not is_twin(get_spec(model_of(s)), self.run.settings.scale)]
-        made = plan_for(stored / len(measured), len(slow) * len(self.generators), len(slow), minutes=minutes)
+        made = plan_for(asking / len(measured), len(slow) * len(self.generators), len(slow), writing=writing / SHARD, writers=len(slow), minutes=minutes)
         files.write_atomically(path, json.dumps({"mark": mark, "plan": asdict(made)}, indent=1) + "\n")
         return made
 

@@ -51,18 +51,18 @@ def minutes_of_asking() -> float:
     return minutes
 
 
-def plan_for(seconds: float, combinations: int, simulators: int, *, minutes: float = MINUTES) -> StudyPlan:
+def plan_for(seconds: float, combinations: int, simulators: int, *, writing: float = 0.0, writers: int = 1, minutes: float = MINUTES) -> StudyPlan:
     """The plan that fills `minutes` if an answer takes `seconds`: every part has its share of the time, whole shards of people, and at least its lower bound.
 
-    Args: combinations: of generator and simulator in the grid. simulators: who is asked as real respondents.
+    Args: combinations: of generator and simulator in the grid. simulators: who is asked as real respondents. writing: seconds of one person's cards, by
+        each of the `writers`; the grid's people are also written about once more, by the balanced request.
     """
     times = {"elections": 1, "opinions": 1, "grid": max(combinations, 1), "respondents": max(simulators, 1)}
-    counts = {}
-    for part, share in TIME_SHARES.items():
-        fits = int(share * minutes * 60 / (max(seconds, 1e-6) * ANSWERS[part] * times[part])) // SHARD * SHARD
-        counts[part] = int(np.clip(fits, *BOUNDS[part]))
+    written = {"elections": writing, "grid": writing * max(writers, 1)}
+    person = {part: max(seconds, 1e-6) * ANSWERS[part] * times[part] + written.get(part, 0.0) for part in TIME_SHARES}
+    counts = {part: int(np.clip(int(share * minutes * 60 / person[part]) // SHARD * SHARD, *BOUNDS[part])) for part, share in TIME_SHARES.items()}
     counts["opinions"], counts["grid"] = min(counts["opinions"], counts["elections"]), min(counts["grid"], counts["elections"])
-    needed = sum(counts[part] * ANSWERS[part] * times[part] for part in counts) * seconds / 60
+    needed = sum(counts[part] * person[part] for part in counts) / 60
     return StudyPlan(**counts, seconds=seconds, minutes=needed)
 
 
@@ -113,5 +113,5 @@ def plan_lines(plan: StudyPlan, generators: Sequence[str], simulators: Sequence[
     lines = [f"cards by {', '.join(generators)}; answers by {', '.join(simulators)}"]
     lines.append(f"n: {plan.elections} people in the elections, {plan.opinions} with other items, {plan.grid} in the grid, {plan.respondents} real respondents")
     if plan.seconds:
-        lines.append(f"chosen from {plan.seconds:.3f} s an answer in both orders: about {plan.minutes:.0f} minutes of asking on this machine")
+        lines.append(f"chosen from {plan.seconds:.3f} s an answer in both orders: about {plan.minutes:.0f} minutes of writing and asking on this machine")
     return lines
