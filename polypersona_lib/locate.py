@@ -28,7 +28,7 @@ READS: dict[str, tuple[str, ...]] = {
     "05": ("scores", "dataset", "preds"),
     "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
     "07": ("dataset", "project:data/models", "project:results/full_size", "project:results/shipped/*--paper--*.json"),
-    "08": ("dataset", "preds", "administration", "scores", "runs/*.json", *WORLD),
+    "08": ("dataset", "preds", "administration", "scores", "runs/*.json", "adapters", "project:data/models", "project:data/adapters", *WORLD),
     "09": ("preds", "scores/rows.parquet", "ratings/*.jsonl"),
     "10": ("administration", "preds", *WORLD),
     "11": (
@@ -44,6 +44,7 @@ READS: dict[str, tuple[str, ...]] = {
         "adapters",
         *(f"{place}/adapters" for place in ("out:results/nano*", "out:results/small*", "project:results/shipped")),
         "project:data/models",
+        "project:data/adapters",
         "project:data/humans",
     ),
     "13": ("bias/study", "bias/tables", "project:data/humans"),

@@ -145,3 +145,40 @@ def plot_attributes(rows: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
         more, less = (f"({tuned[d]:.2f} against {truth[d]:.2f})" for d in (far.idxmax(), far.idxmin()))
         title = f"Tuned models give away {far.idxmax()} more than people do {more}, {far.idxmin()} less {less}"
     return fs.finish(fig, note, title=title), ax
+
+
+@style()
+def plot_card_use(worth: pd.DataFrame, layers: pd.DataFrame, *, note: str) -> tuple[Figure, np.ndarray]:
+    """Where the card is lost: what the own card is worth to the wording, what of the card can be read in each layer, how much attention goes to it.
+
+    Args: worth, layers: from `card_use.card_use`, an untuned base and the tuned model.
+    Returns: the figure and its three axes. Raises: ValueError for an unknown system or a missing column.
+    """
+    fs.need(worth, ("system", "card", "nats", "lo", "hi"), "plot_card_use")
+    fs.need(layers, ("system", "layer", "at_card", "at_answer", "chance", "card", "even"), "plot_card_use")
+    fig, axes = plt.subplots(1, 3, figsize=(PAGE, 2.5), layout="constrained", width_ratios=(1.15, 1, 1))
+    cards = {"stranger": "a stranger's\ncard", "nobody": "no card"}
+    fs.name_rows(axes[0], list(cards.values()))
+    axes[0].axvline(0, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+    for row in worth.rename(columns={"nats": "value"}).itertuples():
+        kind = system_kind(row.system)
+        fs.draw_interval(axes[0], row, list(cards).index(row.card) + LANES[kind], LOOKS[kind])
+    axes[0].set(xlabel="What it costs the own answer,\nnats a token (95 % interval)")
+    for system, own in layers.groupby("system", sort=False):
+        look = LOOKS[system_kind(system)]
+        for column, line in (("at_card", "-"), ("at_answer", ":")):
+            axes[1].plot(own["layer"], own[column], linestyle=line, markersize=4, **look.points())
+        axes[2].plot(own["layer"], own["card"], linestyle="-", markersize=4, **look.points())
+    axes[1].axhline(layers["chance"].mean(), color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+    axes[1].set(xlabel="layer", ylabel="card read by a probe (AUC)", ylim=(0.42, 1.02))
+    axes[2].axhline(layers["even"].mean(), color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+    axes[2].set(xlabel="layer", ylabel="attention that goes to the card", ylim=(0, None))
+    handles = [fs.look_handle(LOOKS[kind]) for kind in LANES if kind in {system_kind(s) for s in layers["system"]}]
+    handles += [Line2D([], [], color=GREY, linestyle=line, label=label) for line, label in
+                (("-", "from the card's tokens"), (":", "where the answer begins"), ("--", "no effect, chance, even attention"))]  # fmt: skip
+    fs.legend_above(fig, axes[0], handles=handles, ncols=3)
+    read = layers[["at_card", "at_answer", "chance"]].max()
+    title = "What the card is worth to the wording, and where it is"
+    if read.notna().all():
+        title = f"A probe reads the card at {read['at_card']:.2f} from its own tokens, at most at {read['at_answer']:.2f} where the answer begins"
+    return fs.finish(fig, note, title=title), axes

@@ -23,7 +23,7 @@ from PIL import Image
 from polypersona_lib import paths
 from polypersona_lib.figures import score_figures, style
 from polypersona_lib.figures.data_figures import plot_cramers_v, plot_domain_counts, plot_lengths, plot_persona_clusters, plot_question_types, plot_reuse
-from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_fidelity
+from polypersona_lib.figures.fidelity_figures import plot_attributes, plot_card_use, plot_fidelity
 from polypersona_lib.figures.lesson_figures import plot_directions, plot_income, plot_item_curves, plot_levels, plot_mask, plot_two_cards
 from polypersona_lib.figures.lora_diagram import plot_lora_diagram
 from polypersona_lib.figures.pipeline_map import plot_map
@@ -84,6 +84,13 @@ def attribute_rows():
     return pd.DataFrame(rows)
 
 
+def card_use_rows():
+    worth = [{"system": s, "card": c, "nats": 0.01, "lo": -0.01, "hi": 0.02} for s in (untuned(MODEL), MODEL) for c in ("stranger", "nobody")]
+    layers = [{"system": s, "layer": n, "at_card": 0.9, "at_answer": 0.54, "chance": 0.53, "card": 0.2 if n else np.nan, "even": 0.5 if n else np.nan}
+              for s in (untuned(MODEL), MODEL) for n in range(5)]  # fmt: skip
+    return pd.DataFrame(worth), pd.DataFrame(layers)
+
+
 INCOME = pd.DataFrame({"low": [60.0, 3.0], "middle": [35.0, 40.0], "high": [5.0, 57.0]}, index=["school", "degree"])
 
 DRAW = {
@@ -108,6 +115,7 @@ DRAW = {
     "item_curves": lambda: plot_item_curves(np.array([-1.0, 0, 1]), np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]]), ("No", "Yes"), note=NOTE),
     "income": lambda: plot_income(INCOME, people={"school": 20, "degree": 9}, note=NOTE),
     "attributes": lambda: plot_attributes(attribute_rows(), note=NOTE),
+    "card_use": lambda: plot_card_use(*card_use_rows(), note=NOTE),
 }
 
 
