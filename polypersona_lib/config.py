@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import paths
+from .files import sha256
 from .registry import ABLATION_MODEL, MODELS, SMOKE_MODELS, add_folder, get_spec, hub_weights, is_model
 from .systems import Chosen, ServerSpec, folder_facts, is_folder, read_models
 
@@ -139,12 +140,14 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Folder name of the run's results: everything that changes the numbers is in it."""
+        """Folder name of the run's results: profile, split, data, weights and seed. Runs of other models or options share a folder, which is made anew."""
         parts = [self.profile]
         if self.split != "paper":
             parts.append(self.split)
         if self.data:
-            parts.append(re.sub(r"[^\w-]+", "-", Path(self.data).resolve().stem, flags=re.ASCII).strip("-").lower() or "data")
+            given = Path(self.data).resolve()
+            name = re.sub(r"[^\w-]+", "-", given.name, flags=re.ASCII).strip("-").lower() or "data"
+            parts.append(name if name == given.name.lower() else f"{name}-{sha256(given.name)[:6]}")  # survey.2024 and survey-2024, names in other letters
         if hub_weights() and any(get_spec(key).gguf for key in self.model_keys):
             parts.append("hubweights")
         if self.seed != DEFAULT_SEED:

@@ -18,16 +18,20 @@ ASIDE = {"07": "ablations", "11": "sessions", "12": "bias", "13": "bias"}
 """Stages outside the default run, and the profile that runs each of them (after stage 01)."""
 ALSO_SMOKE = ("12",)
 """Stages of `ASIDE` that the smoke run has too."""
-WORLD = ("project:data/phrase_bank", "project:data/question_bank.json", "project:data/population.yaml", "project:data/attitudes.yaml")
+_TOLD = ("phrase_bank", "question_bank.json", "population.yaml", "attitudes.yaml", "idiom.yaml", "turns_of_phrase.yaml")
+WORLD = tuple(f"project:data/{name}" for name in _TOLD)
+LEFT_OUT = "unavailable.json"  # which models could not be trained, and why
+MODEL_STAGES = ("03", "04", "08", "12")  # what they do depends on whether a real model's weights are on this machine
+STAGE_VARIABLES = {"12": ("POLYPERSONA_MINUTES",)}  # of the surroundings, that a stage's numbers depend on
 CLAIMS = "project:data/paper_claims.csv"
 READS: dict[str, tuple[str, ...]] = {
     "01": (*WORLD, "parameter:data"),
     "02": ("dataset",),
-    "03": ("dataset", "project:data/models"),
-    "04": ("dataset", "adapters", "runs/*.json", "project:data/models", "project:data/adapters", *WORLD),
+    "03": ("dataset", "project:data/models", "parameter:models"),
+    "04": ("dataset", "parameter:models", "unavailable.json", "adapters", "runs/*.json", "project:data/models", "project:data/adapters", *WORLD),
     "05": ("scores", "dataset", "preds"),
-    "06": ("tables", "scores", "runs", "administration", CLAIMS, "project:data/table1_features.csv"),
-    "07": ("dataset", "project:data/models", "project:results/full_size", "project:results/shipped/*--paper--*.json"),
+    "06": ("tables", "scores", "runs", "administration", "figures:fig[1245]_*.png", CLAIMS, "project:data/table1_features.csv"),
+    "07": ("dataset", "project:data/models", "parameter:models", "project:results/full_size", "project:results/shipped/*--paper--*.json"),
     "08": ("dataset", "preds", "administration", "scores", "runs/*.json", "adapters", "project:data/models", "project:data/adapters", *WORLD),
     "09": ("preds", "scores/rows.parquet", "ratings/*.jsonl"),
     "10": ("administration", "preds", *WORLD),
@@ -45,6 +49,7 @@ READS: dict[str, tuple[str, ...]] = {
         *(f"{place}/adapters" for place in ("out:results/nano*", "out:results/small*", "project:results/shipped")),
         "project:data/models",
         "project:data/adapters",
+        "parameter:models",
         "project:data/humans",
     ),
     "13": ("bias/study", "bias/tables", "project:data/humans"),
@@ -55,15 +60,15 @@ READS: dict[str, tuple[str, ...]] = {
         "project:data/catch_claims.csv",
         "out:results/bias/bias/bias.json",
         "project:results/shipped/bias/bias.json",
-        "project:results/ablations/ablations.json",
+        "out:results/ablations/ablations.json",
         "project:results/shipped/ablations.json",
         "out:results/ablations/tables/ablation_*",
         "out:figures/ablations/*.png",
         *(f"project:polypersona_lib/report/{name}" for name in ("report.html.j2", "page.css", "report.js", "texts.toml")),
     ),
 }
-"""What each stage reads: paths and patterns in the run's results folder, `out:` where all runs lie, `project:` in the project,
-`parameter:` the path a parameter holds, `*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""
+"""What each stage reads: paths and patterns in the run's results folder, `out:` where all runs lie, `project:` in the project, `figures:` the run's
+pictures, `parameter:` the path a parameter holds, `*` everything earlier stages wrote. A stage that is not listed reads what earlier stages wrote."""
 PROBE = "00"  # first in the folder, and no part of a run: it reads what the others made
 Made = TypeVar("Made")
 PUBLISHED_RUNS = ("nano", "small", *ASIDE.values())  # names of the runs whose results are shipped: default seed and split, embedded data
@@ -163,7 +168,7 @@ def reported_run(run: RunConfig) -> RunConfig:
 def unavailable(run: RunConfig) -> dict[str, str]:
     """The models without a row in this run, each with the reason: not to be downloaded, too large (`jobs.train_models`), or no published adapter here."""
     reasons = {}
-    for name in ("unavailable.json", "preds/unavailable.json"):
+    for name in (LEFT_OUT, f"preds/{LEFT_OUT}"):
         path = run.paths.results / name
         reasons |= json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return reasons

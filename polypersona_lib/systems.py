@@ -216,6 +216,12 @@ def is_folder(entry: str) -> bool:
     return not entry.startswith((PREFIX, FILTER)) and ("/" in entry or os.sep in entry or entry[:1] in (".", "~"))
 
 
+def absolute_folders(models: str) -> str:
+    """The entries of --models, folders by their whole path: the notebooks work elsewhere."""
+    entries = [entry.strip() for entry in models.split(",") if entry.strip()]
+    return ",".join(str(Path(e).expanduser().resolve()) if is_folder(e) or (not is_model(e) and Path(e).is_dir()) else e for e in entries)
+
+
 def folder_facts(folder: Path) -> dict:
     """What a folder that `save_pretrained` of model and tokenizer wrote says of its model: the arguments of its `registry.ModelSpec`.
 

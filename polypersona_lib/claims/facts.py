@@ -12,10 +12,10 @@ from ..world.paper import TABLE2
 from ..world.questions import DOMAINS, TYPES, load_questions
 
 
-def ablation_facts() -> dict:
-    """What the ablation study found (`ablations.json` of the last run here, else the published one), for the claims ledger; {} if there is none."""
-    for folder in ("ablations", "shipped"):
-        path = paths.ROOT / "results" / folder / "ablations.json"
+def ablation_facts(out: str = "") -> dict:
+    """What the ablation study found (`ablations.json` of the last run under `out`, else the published one), for the claims ledger; {} if there is none."""
+    for folder in (paths.run_paths("ablations", out).results, paths.ROOT / "results" / "shipped"):
+        path = folder / "ablations.json"
         if path.exists():
             findings = json.loads(path.read_text(encoding="utf-8"))
             return {f"ablation.{name}": findings[name] for name in ("retained", "retained_qlora", "saved", "budget", "measured")}
@@ -76,13 +76,15 @@ def _imbalance(frame: pd.DataFrame, *columns: str) -> float:
 def all_facts(run: RunConfig, parts: dict[str, pd.DataFrame], runs: Sequence[dict]) -> dict:
     """Every fact that the ledger reads: of the data set (`dataset_facts`), of the run records and, for the embedded data, of the ablation study."""
     source = Path(run.data).name if run.data else "embedded"
-    return dataset_facts(parts, source=source) | run_facts(runs) | ({} if run.data else ablation_facts())
+    return dataset_facts(parts, source=source) | run_facts(runs) | ({} if run.data else ablation_facts(run.out))
 
 
 def run_facts(runs: Sequence[dict]) -> dict:
-    """Facts of the training runs (run records): `cuda`, and `share.trainable.<model>` (trainable over all parameters of the model that really ran)."""
+    """Facts of the training runs (run records): `cuda`, `share.trainable.<model>` (trainable over all parameters of the model that really ran), and
+    `recipe.<name>`, what they trained with: a smaller machine splits a batch otherwise than the profile says."""
     facts: dict = {"cuda": bool(runs) and all(not str(r.get("device", "CPU")).startswith("CPU") for r in runs)}
-    return facts | {f"share.trainable.{r['model']}": r["share"] for r in runs if "share" in r}
+    used = next((r["train_spec"] for r in runs if "train_spec" in r), {})
+    return facts | {f"share.trainable.{r['model']}": r["share"] for r in runs if "share" in r} | {f"recipe.{name}": value for name, value in used.items()}
 
 
 def domain_scores(rows: pd.DataFrame, *, metrics: Sequence[str] = DOMAIN_METRICS, seed: int = resampling.SEED) -> pd.DataFrame:

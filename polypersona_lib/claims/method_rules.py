@@ -88,8 +88,8 @@ def balanced_splits(claim: pd.Series, ev: Evidence) -> Finding:
 
 
 def recipe(claim: pd.Series, ev: Evidence) -> Finding:
-    """A number of the recipe against the one this profile trains with."""
-    ours = getattr(ev.profile.train, claim["metric"])
+    """A number of the recipe against the one that this run trained with (without a training: the one of its profile)."""
+    ours = ev.facts.get(f"recipe.{claim['metric']}", getattr(ev.profile.train, claim["metric"]))
     ours = (4 if ours else 16) if claim["metric"] == "four_bit" else ours
     if float(ours) == float(claim["value"]):
         return Finding(f"{ours:g}", BUILT_TO_MATCH, f"by construction: the {ev.profile.name} profile uses it as printed", BUILT)
@@ -203,8 +203,8 @@ def memory_saved(claim: pd.Series, ev: Evidence) -> Finding:
     measured, near = ev.facts.get("ablation.measured"), 5
     if measured:
         shown = ", ".join(f"{m['label']} {100 * m['saved']:.0f} %" for m in measured)
-        close = any(abs(100 * m["saved"] - float(claim["value"])) <= near for m in measured)
-        why = f'peak memory at full size on {measured[0]["device"]}, random weights, against AdamW with 32-bit states; "around" read as within {near} points'
+        close = all(abs(100 * m["saved"] - float(claim["value"])) <= near for m in measured)
+        why = f'peak memory at full size on {measured[0]["device"]}, random weights, against AdamW with 32-bit states; "around": all within {near} points'
         return Finding(f"measured: {shown}", verdict(close), why, MEASURED)
     budget = ev.facts.get("ablation.budget")
     if not budget:

@@ -24,7 +24,7 @@ def absolute_score(claim: pd.Series, ev: Evidence) -> Finding:
         return Finding(f"{ours} (nano twin)" if ours else "not measured", UNTESTED, _TWIN)
     ours = ev.field(claim["metric"], claim["domain"], [system])[system]
     inside = ours.lo <= value <= ours.hi
-    near = abs(ours.value - value) <= TOLERANCE * abs(value)
+    near = abs(ours.value - value) <= TOLERANCE * abs(ours.value)
     outside = "outside our 95 % interval and more than 5 % from ours"
     why = "inside our 95 % interval" if inside else "within 5 % of ours" if near else outside
     data = f"data: {ev.foreign or 'embedded, not the original'}"

@@ -16,7 +16,7 @@ from .. import paths
 from ..config import DEFAULT_SEED, PROFILES, RunConfig
 from ..models.answer_budget import add_limits, limit_variables
 from ..processes import kernel_environment
-from ..systems import EXAMPLE
+from ..systems import EXAMPLE, absolute_folders
 
 LOCAL = ("127.0.0.1", "localhost", "::1")  # what a browser on this machine calls it
 HOST, PORT, IDLE_S = "127.0.0.1", 8866, 600  # a page that nobody has had open for ten minutes gives its memory back, however it went
@@ -128,8 +128,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"of the adapters (default {DEFAULT_SEED})")
     parser.add_argument("--out", default="", help="folder that a run's results lie in; default: the project")
     chosen = parser.parse_args(argv)
-    out = str(Path(chosen.out).resolve()) if chosen.out else ""
-    parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": out, "models": chosen.models}
+    out = str(Path(chosen.out).expanduser().resolve()) if chosen.out else ""
+    parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": out, "models": absolute_folders(chosen.models)}  # the page works in another folder
     try:
         os.environ.update(limit_variables(chosen))
         RunConfig(**parameters)

@@ -160,7 +160,8 @@ def type_table(rows: pd.DataFrame, scale: str) -> dict | None:
     for system in sorted(alive["system"].unique(), key=system_order):
         mine, cells = alive[alive["system"] == system], []
         for metric, kind in columns:
-            mean = resampling.bootstrap_mean(mine.loc[mine["question_type"] == kind, metric], n_boot=500)
+            part = mine[mine["question_type"] == kind]
+            mean = resampling.bootstrap_mean(part[metric], clusters=part["persona_id"] if "persona_id" in part else None, n_boot=500)
             cells.append(score_cell({"value": mean["mean"], "lo": mean["lo"], "hi": mean["hi"]}))
         lines.append(row_head(system, scale) | {"cells": cells})
     return {"columns": [{"name": f"{metric_labels()[metric]}, {TYPE_LABELS.get(kind, kind)}", "metric": metric} for metric, kind in columns], "rows": lines}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..files import file_hash, read_json, write_atomically
 
-SHIPPED, RATINGS = "shipped", "ratings"
+SHIPPED, RATINGS, PROBE_FILES = "shipped", "ratings", "probe"
 
 
 class RunBusy(RuntimeError):
@@ -25,12 +25,12 @@ class RunBusy(RuntimeError):
 
 
 def files_under(path: Path) -> list[Path]:
-    """All files at or below `path`, sorted; hidden ones, `__pycache__`, `shipped/` and executed notebooks do not count."""
+    """All files at or below `path`, sorted; hidden ones, `__pycache__`, `shipped/`, executed notebooks and what raters and the probe keep do not count."""
     if path.is_file():
         return [path]
     paths = []
     for folder, names, files in os.walk(path):
-        names[:] = sorted(n for n in names if not n.startswith(".") and n not in ("__pycache__", SHIPPED, "notebooks", RATINGS))
+        names[:] = sorted(n for n in names if not n.startswith(".") and n not in ("__pycache__", SHIPPED, "notebooks", RATINGS, PROBE_FILES))
         paths += [Path(folder) / name for name in files if not name.startswith(".")]
     return sorted(paths)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..config import PROFILES
 from ..models.answer_budget import add_limits
-from ..registry import MODELS, REAL_MODELS, is_model
-from ..systems import FILTER, is_folder
+from ..registry import MODELS, REAL_MODELS
+from ..systems import FILTER, absolute_folders
 
 GUIDE = f"""\
 profiles:
@@ -66,19 +66,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             setattr(options, name, getattr(options, name).zfill(2))
     if options.first and options.only:
         parser.error("--from and --only exclude each other")
-    options.models = _with_filter(_absolute(options.models), options.filter)
+    options.models = _with_filter(absolute_folders(options.models), options.filter)
     options.data, options.out = (str(Path(text).expanduser().resolve()) if text else "" for text in (options.data, options.out))
     if options.data and not Path(options.data).is_dir():
         parser.error(f"--data: {options.data} {'is a file, not a folder with train, val and test' if Path(options.data).exists() else 'does not exist'}")
     if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
         parser.error(f"--out: {options.out} is a file, not a folder")
     return options
-
-
-def _absolute(models: str) -> str:
-    """The entries of --models, folders by their whole path: the notebooks work elsewhere."""
-    entries = [entry.strip() for entry in models.split(",") if entry.strip()]
-    return ",".join(str(Path(e).expanduser().resolve()) if is_folder(e) or (not is_model(e) and Path(e).is_dir()) else e for e in entries)
 
 
 def _with_filter(models: str, count: str) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import processes, progress
-from ..errors import InputError, printable
+from ..errors import InputError, one_line, printable
 from ..files import read_json
 from ..models import answer_budget
 from ..registry import WEIGHTS
@@ -215,6 +215,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}")
         return 2
+    except ChildProcessError as error:  # a step of the training was tried, and its process was killed: most often too little memory
+        _say(f"error: {one_line(error)}")
+        return 1
     _say(f"run {run.name}: profile {parameters['profile']}{chosen}, split {options.split}, seed {options.seed} -> {run.paths.results}")
     for line in lines:
         _say(line)

@@ -11,9 +11,11 @@ from typing import Any
 
 from ..config import PROFILES
 from ..errors import InputError
-from ..files import file_hash, value_hash
-from ..locate import ALSO_SMOKE, ASIDE, EARLIER, READS, notebook_cells
+from ..files import file_hash, read_json, value_hash
+from ..locate import ALSO_SMOKE, ASIDE, EARLIER, LEFT_OUT, MODEL_STAGES, READS, STAGE_VARIABLES, notebook_cells
+from ..models.weights import lacking
 from ..paths import ROOT
+from ..registry import REAL_MODELS
 from . import manifest
 from .execution import Outcome
 
@@ -127,14 +129,15 @@ class Run:
             kind, _, rest = item.rpartition(":")
             if item == EARLIER:
                 read |= {name: self.base / name for name in self.manifest.outputs(before=number) - own if (self.base / name).is_file()}
-            elif kind == "parameter":
-                folder = parameters.get(rest)
-                files = manifest.files_under(Path(folder)) if folder else []
-                read |= {f"{rest}:{path.relative_to(folder).as_posix()}": path for path in files}
+            elif kind == "parameter":  # a folder, or entries of --models of which some are folders
+                folders = [Path(entry) for entry in str(parameters.get(rest) or "").split("," if rest == "models" else "\0") if entry and Path(entry).is_dir()]
+                read |= {f"{rest}:{path.relative_to(folder.parent).as_posix()}": path for folder in folders for path in manifest.files_under(folder)}
             else:
-                root = {"project": self.project.root, "out": self.base}.get(kind, self.results)
+                outside = kind in ("project", "out")
+                root = {"project": self.project.root, "out": self.base, "figures": self.figures}.get(kind, self.results)
                 files = [path for match in sorted(root.glob(rest)) for path in manifest.files_under(match)]
-                read |= {path.relative_to(root).as_posix() if kind else self.name(path): path for path in files if kind or self.name(path) not in own}
+                named = {path.relative_to(root).as_posix() if outside else self.name(path): path for path in files}
+                read |= {name: path for name, path in named.items() if outside or name not in own}
         return read
 
     def parts(self, number: str, notebook: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -145,13 +148,19 @@ class Run:
         parts |= {f"parameter {name}": value_hash(value) for name, value in parameters.items() if name != "out"}
         parts |= {f"module {path.relative_to(self.project.root).as_posix()}": file_hash(path) for path in manifest.library_files(code, self.project.library)}
         parts |= {f"input {name}": file_hash(path) for name, path in self.inputs(number, parameters).items()}
+        if number in MODEL_STAGES:
+            parts |= {f"weights {key} here": value_hash(not lacking(spec)) for key, spec in REAL_MODELS.items()}
+        parts |= {f"variable {name}": value_hash(os.environ[name]) for name in STAGE_VARIABLES.get(number, ()) if os.environ.get(name, "").strip()}
         if (lock := self.project.root / "requirements.lock").is_file():
             parts[f"packages {lock.name}"] = file_hash(lock)
         return parts
 
     def why(self, number: str, parts: dict[str, str]) -> str:
-        """Why the stage has to run; "" if it has not to."""
+        """Why the stage has to run; "" if it has not to. What could not be had last time (a gated model, no network) is tried again."""
         later = {name for other, entry in self.manifest.stages.items() if other > number for name in entry.get("outputs", {})}
+        left_out = self.results / LEFT_OUT
+        if self.name(left_out) in self.manifest.stages.get(number, {}).get("outputs", {}) and (absent := read_json(left_out)):
+            return f"{', '.join(map(str, absent))} could not be had last time"
         return manifest.reason_to_run(self.manifest.stages.get(number), parts, self.base, later)
 
     def begin(self, number: str, notebook: Path) -> None:

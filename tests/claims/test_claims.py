@@ -423,6 +423,21 @@ def test_what_the_ablations_say_about_gains_and_memory():
     assert found.verdict == UNTESTED and "LoRA 80 to 90 %" in found.ours and "needs an accelerator" in found.reason
 
 
+@pytest.mark.parametrize(("shares", "verdict_"), [((0.64, 0.67), REPRODUCED), ((0.65, 0.8), NOT_REPRODUCED)])
+def test_measured_memory_is_judged_by_every_model(shares, verdict_):
+    value = float(LEDGER.loc[LEDGER["test"] == "memory_saved", "value"].iloc[0]) / 100
+    measured = [{"label": f"model {n}", "saved": value + share - 0.65, "device": "a GPU"} for n, share in enumerate(shares)]
+    assert verdict("memory_saved", facts={"ablation.measured": measured}).verdict == verdict_
+
+
+def test_the_recipe_is_judged_by_what_ran_and_not_by_what_the_profile_says():
+    """A smaller machine splits the batch otherwise: then the claim is not built to match."""
+    ran = run_facts([{"model": "phi-2", "train_spec": {"micro_batch": 2, "accumulation": 8}}])
+    claim = LEDGER[(LEDGER["test"] == "recipe") & (LEDGER["metric"] == "micro_batch")]
+    by_profile, by_run = (judge(claim, facts, pd.DataFrame(columns=["system", "metric", "domain", "value", "lo", "hi"]), PAPER) for facts in ({}, ran))
+    assert by_profile["ours"].tolist() == ["4"] and by_run["ours"].tolist() == ["2"] and by_run["verdict"].tolist() == [UNTESTED]
+
+
 @pytest.mark.parametrize("test", ["beats_larger", "on_par"])
 def test_small_against_large(test):
     large = SEVEN | {"mistral-7b": 0.5, "llama-2-7b": 0.5, "qwen1.5-moe": 0.5}

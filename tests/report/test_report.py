@@ -410,3 +410,12 @@ def test_scores_by_question_type():
     table = type_table(pd.concat([rows, rows.assign(status="failed", rouge1=0.0)]), "nano")
     assert [c["text"] for c in table["rows"][0]["cells"]] == ["1.000", "0.300", "0.500", "0.500"]
     assert type_table(pd.DataFrame(), "nano") is None
+
+
+def test_intervals_by_question_type_resample_people():
+    """Every row twice is no new person: the interval stays."""
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame({"system": "phi-2", "question_type": "open", "status": "ok", "rouge1": rng.random(60), "quality": 0.5})
+    people = rows.assign(persona_id=[f"p{n // 2}" for n in range(60)])
+    once, twice, as_rows = (type_table(table, "nano")["rows"][0]["cells"][0] for table in (people, pd.concat([people, people]), pd.concat([rows, rows])))
+    assert once == twice != as_rows
