@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +25,7 @@ _DRAWN_AS_NOTHING = " \t\r\n\x0b\x0c\xa0\u200b\u200c\u200d\u2060\u3000\ufeff\x00
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to. If the block ends without an error, what was written takes the place of `path`; a reader sees the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")  # threads may write one file at once
     try:
         yield beside
         with beside.open("rb") as file:

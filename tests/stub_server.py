@@ -29,12 +29,15 @@ class StubServer:
     """`with StubServer() as server:` listens on a free port. `weights` (prompt -> option weights) decides the answers; `logprobs` whether it lists tokens.
 
     `failures`: what the next requests meet, first to last: a status, "timeout", "half", "json", "text", "empty", "drop". `seen` holds every body,
-    `headers` every request's headers, `counts` the paths. `most_top`: the largest top_logprobs it accepts.
+    `headers` every request's headers, `counts` the paths. `most_top`: the largest top_logprobs it accepts. `refuses`: body -> why it answers
+    with status 400 ("": it does not).
     """
 
-    def __init__(self, *, weights=None, logprobs=True, model="toy", answers_as=None, most_top=20, failures=(), retry_after="0", says=None, location=""):
+    def __init__(self, *, weights=None, logprobs=True, model="toy", answers_as=None, most_top=20, failures=(), retry_after="0", says=None, location="",
+                 refuses=None):  # fmt: skip
         self.weights, self.logprobs, self.model, self.answers_as, self.most_top = weights, logprobs, model, answers_as or model, most_top
         self.failures, self.retry_after, self.says, self.location = list(failures), retry_after, says, location
+        self.refuses = refuses or (lambda body: "")
         self.seen, self.headers, self.counts, self.lock = [], [], Counter(), threading.Lock()
 
     @property
@@ -63,6 +66,8 @@ class StubServer:
                     return self._fail(failure)
                 if body["model"] != stub.model:
                     return self._json(404, {"error": {"message": f"no {body['model']}, your key was {self.headers.get('Authorization')}"}})
+                if why := stub.refuses(body):
+                    return self._json(400, {"error": {"message": why}})
                 if body.get("top_logprobs", 0) > stub.most_top:
                     return self._json(400, {"error": {"message": f"top_logprobs must be at most {stub.most_top}"}})
                 if body.get("stream"):

@@ -5,6 +5,7 @@ A request is reserved at the most it can cost before it is sent, so that no limi
 
 import argparse
 import json
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -118,7 +119,8 @@ def answers_folder() -> Path:
 
 
 class AnswerCache:
-    """Replies by request. A request is everything that an answer depends on: address, model (with its revision), messages and sampling, seed included.
+    """Replies by request: address, the model's name there, messages and sampling, seed included. A server that puts another model behind the same name is not
+    noticed: name another folder in `POLYPERSONA_CACHE`, or delete this one.
 
     `hits` and `corrupt` count the files that were used, and those that could not be: they are asked again and written anew.
     """
@@ -154,6 +156,36 @@ class AnswerCache:
 
 def _digest(reply: dict) -> str:
     return sha256(json.dumps(reply, sort_keys=True, ensure_ascii=True))
+
+
+# --- what of a server's reply is kept --------------------------------------------------------------------------------------------------------
+
+LONGEST_REPLY, MOST_USED = 100_000, 10**8  # characters of an answer; tokens that a reply can say it used
+
+
+def read_whole(completion) -> dict:
+    """A reply that came whole, as `Connection.send` returns it. Raises ValueError for what is no text, or too long."""
+    choice = completion.choices[0]
+    if not isinstance(choice.message.content or "", str) or len(choice.message.content or "") > LONGEST_REPLY:
+        raise ValueError("no text")
+    listed = choice.logprobs.content if choice.logprobs else None
+    places = [[*_token(one), [_token(t) for t in one.top_logprobs or []]] for one in listed] if listed else None
+    return reply_of(choice.message.content or "", choice.finish_reason, completion, places)
+
+
+def _token(listed) -> list:
+    """[token, its logprob]; a probability above 1 is 1. Raises ValueError for what is no token or no number."""
+    if not isinstance(listed.token, str) or math.isnan(logprob := float(listed.logprob)):
+        raise ValueError("no token")
+    return [listed.token, min(logprob, 0.0)]
+
+
+def reply_of(text: str, finish: str | None, holder, places: list | None) -> dict:
+    """The parts of a reply that are kept; a number of tokens that cannot be is None."""
+    usage = {k: getattr(holder.usage, v, None) for k, v in (("tokens_in", "prompt_tokens"), ("tokens_out", "completion_tokens"))}
+    usage = {k: v if type(v) is int and 0 <= v <= MOST_USED else None for k, v in usage.items()}
+    said = {"finish": finish, "model": holder.model, "fingerprint": getattr(holder, "system_fingerprint", None)}
+    return {"text": text, "places": places, **{k: v if isinstance(v, str) else None for k, v in said.items()}, **usage}
 
 
 # --- the client that requests go through: no header but those that a request needs, and no reply larger than `MOST_REPLY_BYTES` --------------

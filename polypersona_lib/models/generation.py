@@ -117,6 +117,12 @@ def _in_common(keys: list, rests: list[list[int]]) -> list[int]:
     return common
 
 
+def stop_tokens(model, tokenizer) -> list[int]:
+    """The tokens that end an answer: the tokenizer's own, and those of the model's generation settings (a turn's end in Gemma, Phi-3 and others)."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return sorted({tokenizer.eos_token_id, *(own if isinstance(own, list | tuple) else [own])} - {None})
+
+
 def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], streams: np.ndarray, watch=None) -> list[list[int]]:
     """Continue every row until its stop token or longest answer; rows leave the batch a quarter at a time. `watch(answers)` sees every step and may raise."""
     import torch
@@ -128,9 +134,10 @@ def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], strea
     u, longest = torch.tensor(streams, device=device), int(limit.max())
     in_batch, answers = torch.arange(len(settings), device=device), [[] for _ in settings]  # which row each place of the batch holds
     finished = torch.zeros(len(settings), dtype=torch.bool, device=device)
+    stops = torch.tensor(stop_tokens(model, tokenizer), device=device)
     for step in range(longest):
         token = draw(head(hidden).float(), u[in_batch, step], temperature[in_batch], top_p[in_batch])
-        finished[in_batch] |= (token == tokenizer.eos_token_id) | (limit[in_batch] <= step)
+        finished[in_batch] |= torch.isin(token, stops) | (limit[in_batch] <= step)
         goes_on = ~finished[in_batch]
         for row, one, more in zip(in_batch.tolist(), token.tolist(), goes_on.tolist(), strict=True):
             if more:

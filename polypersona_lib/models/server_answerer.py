@@ -70,12 +70,12 @@ class ServerAnswerer:
 
         def one(job) -> OptionShares:
             try:
-                return (self._by_logprobs if self._gives_logprobs(prompts[0]) else self._by_samples)(*job)
+                return (self._by_logprobs if self._gives_logprobs(job[0]) else self._by_samples)(*job)
             except (Unanswered, BudgetSpent) as error:
                 return OptionShares(None, reason=str(error))
 
         jobs = list(zip(prompts, options, strict=True))
-        choices = [one(job) for job in jobs[:1]]  # alone: it finds out whether the server gives logprobs
+        choices = [one(job) for job in jobs[:1]]  # alone: it finds out whether the server gives logprobs (if it is refused, the next ones do)
         choices += self._all(one, jobs[1:])
         self.choices.update(choice.how if choice.probs is not None else "without an answer" for choice in choices)
         counted = [choice.probs for choice in choices if choice.how == "samples" and choice.probs is not None]
@@ -108,7 +108,8 @@ class ServerAnswerer:
         request = {"address": self.spec.address, **body}
         if (reply := self.cache.get(request)) is None:
             reply = self.connection.send(body, watch)
-            self.cache.put(request, reply)
+            if reply["text"] or reply["places"]:  # an empty answer is asked again in the next run
+                self.cache.put(request, reply)
         return reply
 
     # --- options ---
@@ -119,7 +120,8 @@ class ServerAnswerer:
             known = {"address": self.spec.address, "model": self.spec.model, "question": "how many logprobs?"}
             if (said := self.cache.get(known)) is None:
                 said = {"top": self._most_listed(prompt)}
-                self.cache.put(known, said)
+                if said["top"]:  # a server that gives none today is asked again in the next run
+                    self.cache.put(known, said)
             self._top = said["top"]
         return self._top > 0
 
@@ -206,33 +208,36 @@ def tree_shares(nodes: Nodes, options: Sequence[str]) -> TreeShares:
     while todo:
         text, mass = todo.pop()
         for token, share in nodes[text].items():
-            fits = _reachable(text + token, names) if token else []
-            if len(fits) == 1:
+            reached = text + token
+            fits = _reachable(reached, names) if token else []
+            settled = len(fits) == 1 and len(_said(reached, names)) >= len(names[fits[0]].split()[0])  # "I" is not yet the "In" of "In favour"
+            if settled and (reached not in nodes or _whole(reached, names) is not None):
                 probs[fits[0]] += mass * share
-            elif fits and text + token in nodes:
-                todo.append((text + token, mass * share))
+            elif fits and reached in nodes:
+                todo.append((reached, mass * share))
             elif fits:
-                unfollowed[text + token] = mass * share
-        if (ended := _said(text)) in names:  # a whole name already: an answer that ends here, or goes on with a token that is not listed, takes it
+                unfollowed[reached] = mass * share
+        if (ended := _said(text, names)) in names:  # a whole name already: an answer that ends here, or goes on with a token that is not listed, takes it
             listed = sum(share for token, share in nodes[text].items() if token)
             probs[names.index(ended)] += mass * max(1 - listed, 0.0)
     return TreeShares(probs, unfollowed)
 
 
-def _said(text: str) -> str:
-    return text.lstrip(_BEFORE).casefold()
+def _said(text: str, names: Sequence[str]) -> str:
+    """The folded text without what may stand before a name; a sign that begins one of the names ("-2", "(Don't know)") stays."""
+    return text.lstrip("".join(c for c in _BEFORE if not any(name.startswith(c) for name in names))).casefold()
 
 
 def _whole(text: str, names: Sequence[str]) -> int | None:
     """The longest of the folded `names` that `text` begins with, not in the middle of a word."""
-    said = _said(text)
+    said = _said(text, names)
     fits = [i for i, name in enumerate(names) if said.startswith(name) and not said[len(name) : len(name) + 1].isalnum()]
     return max(fits, key=lambda i: len(names[i]), default=None)
 
 
 def _reachable(text: str, names: Sequence[str]) -> list[int]:
     """The options that an answer which begins with `text` can still be read as; one that goes on after a whole name is read as that."""
-    said, whole = _said(text), _whole(text, names)
+    said, whole = _said(text, names), _whole(text, names)
     longer = [i for i, name in enumerate(names) if name.startswith(said)]
     return longer if whole is None or whole in longer else [*longer, whole]
 
@@ -241,7 +246,7 @@ def split_open(tree: TreeShares, options: Sequence[str]) -> np.ndarray:
     """The shares with every open branch divided equally among the options it can lead to; branches without a word yet are lost."""
     probs, names = tree.probs.copy(), [name.casefold() for name in options]
     for text, mass in tree.open.items():
-        if text.strip(_BEFORE):
+        if _said(text, names):
             fits = _reachable(text, names)
             probs[fits] += mass / len(fits)
     return probs

@@ -17,14 +17,14 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import InputError, one_line, quoted
 from ..systems import ServerSpec
-from .answer_budget import Budget, http_client
+from .answer_budget import LONGEST_REPLY, NOT_ASKED, Budget, http_client, read_whole, reply_of
 
 KEY_VARIABLES = ("POLYPERSONA_API_KEY", "OPENAI_API_KEY")  # the second one is sent to its own house only
 OPENAI_HOST = "api.openai.com"
 TRIES, BACKOFF_S, MOST_WAIT_S = 5, 0.5, 120.0
 TIMEOUT_S = 120.0
+LEAST_SECRET = 8  # characters; a shorter key is a placeholder that a local server wants, and a word of answers
 DOWN_AFTER = 3  # answers in a row that no try could get: the server is taken for gone
-LONGEST_REPLY, MOST_USED = 100_000, 10**8  # characters of an answer; tokens that a reply can say it used
 
 
 class Unanswered(Exception):
@@ -115,11 +115,12 @@ class Connection:
             if attempt:
                 self._met("asked again")
             self.budget.reserve(*most)
+            limit = self._limit_name
             try:
-                reply = self._once(body, watch)
+                reply = self._once(body, watch, limit)
             except openai.APIStatusError as error:
                 self.budget.settle(most, (0, 0))
-                why, wait = self._refused(error, attempt)
+                why, wait = self._refused(error, attempt, limit)
             except (openai.APIError, _Broken) as error:
                 self.budget.settle(most, most)
                 why, wait = self._failed(error), _backoff(attempt)
@@ -155,7 +156,7 @@ class Connection:
         self._met(kind)
         return kind
 
-    def _refused(self, error, attempt: int) -> tuple[str, float]:
+    def _refused(self, error, attempt: int, limit: str) -> tuple[str, float]:
         """(why, seconds to wait) for a status that may pass; raises for one that will not."""
         status, said = error.status_code, self._said(error)
         self._met(f"status {status}")
@@ -169,7 +170,7 @@ class Connection:
         if status == 404:
             hint = "" if self.spec.address.endswith("/v1") else "; most addresses end with /v1"
             raise InputError(f"{self.spec.address}: no model {quoted(self.spec.model)} there (status 404{hint}). {self._offered()}") from None
-        if status in (400, 422) and "max_completion_tokens" in said and self._limit_name == "max_tokens":
+        if status in (400, 422) and "max_completion_tokens" in said and limit == "max_tokens":  # this request said max_tokens, whatever the next ones say
             self._limit_name = "max_completion_tokens"
             return "status 400", 0.0
         if status in (400, 422) and "logprob" in said:
@@ -177,7 +178,8 @@ class Connection:
         if status in (408, 409, 425, 429) or status >= 500:
             wait = _retry_after(error.response.headers)
             if wait is not None and wait > MOST_WAIT_S:
-                raise Unanswered(f"status {status}: the server asks to wait {wait:.0f} seconds") from None
+                self._in_a_row = DOWN_AFTER  # nobody else is sent there in this run; the next one asks again
+                raise Unanswered(f"{NOT_ASKED}: status {status}, the server asks to wait {wait:.0f} seconds") from None
             return f"status {status}", _backoff(attempt) if wait is None else wait
         if self.spec.model in said and not self.counts["answered"]:
             raise InputError(f"{self.spec.address} refuses the model {quoted(self.spec.model)} (status {status}): {quoted(said, 160)}") from None
@@ -193,9 +195,19 @@ class Connection:
 
     def _without_key(self, text: str) -> str:
         """`text` without the key, also as JSON or an address spells it."""
+        if len(self.__key) < LEAST_SECRET:
+            return text
         for spelled in {self.__key, json.dumps(self.__key)[1:-1], quote(self.__key, safe="")} - {""}:
             text = text.replace(spelled, "[key]")
         return text
+
+    def _cleaned(self, said):
+        """A reply without the key in any of its texts."""
+        if isinstance(said, str):
+            return self._without_key(said)
+        if isinstance(said, dict):
+            return {name: self._cleaned(value) for name, value in said.items()}
+        return [self._cleaned(value) for value in said] if isinstance(said, list | tuple) else said
 
     def _offered(self) -> str:
         """The models that the server says it has, in words."""
@@ -207,14 +219,14 @@ class Connection:
             names = []
         return f"It offers {', '.join(quoted(self._without_key(name)) for name in names)}" if names else "It does not say which models it has"
 
-    def _once(self, body: dict, watch: Callable[[str], None] | None) -> dict:
+    def _once(self, body: dict, watch: Callable[[str], None] | None, limit: str) -> dict:
         """One request, one reply."""
-        sent = {k: v for k, v in body.items() if k != "max_tokens"} | {self._limit_name: body["max_tokens"]}
+        sent = {k: v for k, v in body.items() if k != "max_tokens"} | {limit: body["max_tokens"]}
         try:
-            reply = _read_whole(self._client.chat.completions.create(**sent)) if watch is None else self._streamed(sent, watch)
+            reply = read_whole(self._client.chat.completions.create(**sent)) if watch is None else self._streamed(sent, watch)
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             raise _Broken("broken reply") from None
-        reply = json.loads(self._without_key(json.dumps(reply)))
+        reply = self._cleaned(reply)
         self._check_model(reply.pop("model"))
         self.fingerprints |= {reply.pop("fingerprint")} - {None, ""}
         self._met("answered")
@@ -238,7 +250,7 @@ class Connection:
                             raise _Broken("too long a reply")
                         watch(self._without_key(text))
                     if last.choices and last.choices[0].finish_reason:
-                        return _reply(text, last.choices[0].finish_reason, last, None)
+                        return reply_of(text, last.choices[0].finish_reason, last, None)
         except httpx2.HTTPError:
             pass
         raise _Broken("half a reply")
@@ -249,35 +261,12 @@ class Connection:
             raise InputError(f"{self.spec.address}: asked for the model {quoted(self.spec.model)}, {quoted(name)} answered; put its name after #")
 
 
-def _read_whole(completion) -> dict:
-    choice = completion.choices[0]
-    if not isinstance(choice.message.content or "", str) or len(choice.message.content or "") > LONGEST_REPLY:
-        raise ValueError("no text")
-    listed = choice.logprobs.content if choice.logprobs else None
-    places = [[*_token(one), [_token(t) for t in one.top_logprobs or []]] for one in listed] if listed else None
-    return _reply(choice.message.content or "", choice.finish_reason, completion, places)
-
-
-def _token(listed) -> list:
-    """[token, its logprob]; a probability above 1 is 1. Raises ValueError for what is no token or no number."""
-    if not isinstance(listed.token, str) or math.isnan(logprob := float(listed.logprob)):
-        raise ValueError("no token")
-    return [listed.token, min(logprob, 0.0)]
-
-
 def _host(error) -> str:
     """Where a redirect leads, in words."""
     try:
         return urlsplit(error.response.headers.get("location", "")).hostname or "another address"
     except ValueError:
         return "another address"
-
-
-def _reply(text: str, finish: str | None, holder, places: list | None) -> dict:
-    usage = {k: getattr(holder.usage, v, None) for k, v in (("tokens_in", "prompt_tokens"), ("tokens_out", "completion_tokens"))}
-    usage = {k: v if type(v) is int and 0 <= v <= MOST_USED else None for k, v in usage.items()}
-    said = {"finish": finish, "model": holder.model, "fingerprint": getattr(holder, "system_fingerprint", None)}
-    return {"text": text, "places": places, **{k: v if isinstance(v, str) else None for k, v in said.items()}, **usage}
 
 
 def _backoff(attempt: int) -> float:

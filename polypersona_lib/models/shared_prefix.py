@@ -25,7 +25,21 @@ def pad(rows: list[list[int]], value: int, *, left: bool = False):
 def decoder(model):
     """The transformer below the LM head, with LoRA layers in place, of a plain or PEFT-wrapped causal LM."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return base.model, base.lm_head
+    return base.model, _head(base)
+
+
+def _head(base):
+    """The LM head with what some families do to its logits: Granite divides them, Cohere multiplies them, Gemma 2 bends them to stay below a limit."""
+    factor = getattr(base.config, "logit_scale", None) or 1 / (getattr(base.config, "logits_scaling", None) or 1)
+    limit = getattr(base.config, "final_logit_softcapping", None)
+    if factor == 1 and not limit:
+        return base.lm_head
+
+    def head(states):
+        logits = base.lm_head(states) * factor
+        return (logits / limit).tanh() * limit if limit else logits
+
+    return head
 
 
 def _changed(cache, change, room: int = 0):
@@ -107,6 +121,8 @@ def run_prefixes(model, prefixes: list[list[int]], pad_id: int):
     ids, mask = (t.to(device) for t in pad(prefixes, pad_id, left=True))
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = body(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=DynamicCache(), use_cache=True).past_key_values
+    if not cache or not cache.layers:  # gradient checkpointing drops it in training: the rows would go on from nothing
+        raise ValueError("the model keeps no keys and values of a prefix (gradient checkpointing?), so rows cannot share one")
     return cache, mask
 
 

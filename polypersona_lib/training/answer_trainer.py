@@ -86,7 +86,8 @@ class AnswerModel(torch.nn.Module):
 
     def forward(self, numbers, items):
         rows = [self.plan.rows[i] for i in numbers]
-        return answer_loss(self.model, rows, self.plan.pad_id, shared=self.plan.recipe.shared_prefix, items=items)
+        checkpointed = self.training and getattr(self.model.get_base_model(), "is_gradient_checkpointing", False)  # it takes the cache away: nothing is shared
+        return answer_loss(self.model, rows, self.plan.pad_id, shared=self.plan.recipe.shared_prefix and not checkpointed, items=items)
 
 
 class AnswerTrainer(Trainer):

@@ -1,6 +1,7 @@
 """One training a model: what is trained on what, whether it was done before, in which processes it runs."""
 
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -8,13 +9,14 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import psutil
 
 from .. import files, locate, paths, records
-from ..config import RunConfig, device
+from ..config import RunConfig, TrainSpec, device
 from ..files import fingerprint
 from ..models.adapters import adapted_folder
 from ..models.loading import load_tokenizer
@@ -28,6 +30,7 @@ from ..world import dataset
 from .trainer import Job, fine_tune
 
 VERSION = 4  # raised when training or its record changes: what was trained before is trained again
+SPLIT_OF_A_BATCH = ("micro_batch", "accumulation", "processes")  # what memory decides of a recipe; their product is the effective batch
 LAUNCHED_BY = "POLYPERSONA_LAUNCHED_BY"  # process that launched a training in several processes
 
 
@@ -87,23 +90,38 @@ def train(run: RunConfig, spec: ModelSpec, parts: dict[str, pd.DataFrame]) -> di
     Source: paper, Algorithm 2 and section V-A; validation BLEU/ROUGE/BERTScore and persona similarity each epoch (line 9).
     """
     scale = run.settings.scale
-    recipe, resources = fit_recipe(spec, scale, run.train_spec, Machine.here())
-    identity = {
-        "version": VERSION, "train_spec": recipe, "model": spec.key,
+    told = {
         "base": weights_identity(spec, scale),
         "data_hash": dataset.data_hash(parts), "template_hash": chat.template_hash(load_tokenizer(spec, scale)),
         "epoch_eval_rows": run.settings.epoch_eval_rows,
     }  # fmt: skip
-    job = Job(run, spec, parts, recipe, resources, identity, fingerprint(identity))
-    base_folder = adapted_folder(run, spec)
-    kept = {"adapter_hash": job.adapter} | ({"adapted_base": base_folder} if base_folder else {})
-    if (done := records.finished(job.record_path, job.mark, kept)) is not None:
-        return done | {"fresh": False}
-    if recipe.processes > 1:
+
+    def job_of(recipe: TrainSpec, resources: str) -> Job:
+        identity = {"version": VERSION, "train_spec": recipe, "model": spec.key} | told
+        return Job(run, spec, parts, recipe, resources, identity, fingerprint(identity))
+
+    if (recipe := trained_recipe(run, spec)) is not None:  # the memory that is free today decides nothing about a training that is finished
+        job, base_folder = job_of(recipe, ""), adapted_folder(run, spec)
+        kept = {"adapter_hash": job.adapter} | ({"adapted_base": base_folder} if base_folder else {})
+        if (done := records.finished(job.record_path, job.mark, kept)) is not None:
+            return done | {"fresh": False}
+    job = job_of(*fit_recipe(spec, scale, run.train_spec, Machine.here()))
+    if job.recipe.processes > 1:
         launch(job)
     else:
         fine_tune(job)
     return records.read_run(job.record_path) | {"fresh": True}
+
+
+def trained_recipe(run: RunConfig, spec: ModelSpec) -> TrainSpec | None:
+    """The recipe of the run's record of a model, if it is this run's with another split of the same effective batch (`fit_recipe`); None without one."""
+    try:
+        used = records.read_run(records.run_path(run, spec.key))["train_spec"]
+        before = replace(run.train_spec, **{name: used[name] for name in SPLIT_OF_A_BATCH})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    sizes = [math.prod(getattr(recipe, name) for name in SPLIT_OF_A_BATCH) for recipe in (before, run.train_spec)]
+    return before if sizes[0] == sizes[1] else None
 
 
 def adapters_of(run: RunConfig, spec: ModelSpec) -> Path:

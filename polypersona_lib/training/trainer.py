@@ -135,6 +135,8 @@ def _end_epoch(job: Job, tokenizer, held_out: list[chat.Encoded], model, epoch: 
     Of several processes every one measures its share of the loss, the first one does the rest.
     """
     loss = validation_loss(model, held_out, tokenizer.pad_token_id)
+    if not math.isfinite(loss):
+        raise ValueError(f"{job.spec.key}: the validation loss after epoch {epoch} is {loss}; train with a lower learning rate")
     if not _is_first():
         return
     save_adapter(model, job.work / "epoch")

@@ -121,7 +121,7 @@ def pretrain(model, tokenizer, talks: list[Interview], chats: list[Interview], *
         jotted = list(islice(writer.notes(talks[cut:], random.Random("held out")), 512))
         after = [sum(text_loss(model, texts[k : k + 32]).item() for k in range(0, len(texts), 32)) / (len(texts) / 32) for texts in (packed, jotted)]
     return {
-        "first_loss": round(losses[0], 3), "last_loss": round(sum(losses[-20:]) / 20, 3), "held_out_loss": round(after[0], 3),
+        "first_loss": round(losses[0], 3), "last_loss": round(sum(losses[-20:]) / len(losses[-20:]), 3), "held_out_loss": round(after[0], 3),
         "note_loss": round(after[1], 3), "tokens": tokens,
     }  # fmt: skip
 
@@ -175,5 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     keys = arguments.models.split(",")
     if unknown := [key for key in keys if key not in MODELS]:
         parser.error(f"--models: unknown {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+    if arguments.steps < 1:
+        parser.error(f"--steps must be 1 or more, not {arguments.steps}")
     _build(keys, arguments.out, arguments.steps)
     return 0

@@ -14,7 +14,7 @@ from stub_server import OPTION_WEIGHTS, StubServer
 
 from polypersona_lib.errors import InputError
 from polypersona_lib.models import server_connection
-from polypersona_lib.models.answer_budget import AnswerCache, Budget, Limits, read_limits
+from polypersona_lib.models.answer_budget import NOT_ASKED, AnswerCache, Budget, Limits, read_limits
 from polypersona_lib.models.answerers import Prompt
 from polypersona_lib.models.generation import Draws, Sampling
 from polypersona_lib.models.server_answerer import SAMPLES, ServerAnswerer, named_option, split_open, tree_shares
@@ -385,3 +385,87 @@ def test_bad_limits_are_refused(values):
 
 def test_limits_are_read():
     assert read_limits(("10", "2.5", "0.15,0.6")) == Limits(10, 2.5, (0.15, 0.6)) and read_limits(("", "", "")) == Limits()
+
+
+# --- what a review found ---
+
+
+def test_a_branch_that_is_no_name_yet_is_followed_before_it_counts():
+    """ "I think" is not "In favour", and "No, never" is not "Not at all", however few options begin with the same letter."""
+    shares = tree_shares({"": {"I": 0.9, "In": 0.05, "Against": 0.05}, "I": {" think": 1.0}}, ["In favour", "Against"])
+    assert shares.probs == pytest.approx([0.05, 0.05]) and not shares.open
+    shares = tree_shares({"": {"No": 0.9, "Yes": 0.1}, "No": {",": 1.0}}, ["Not at all", "Yes"])
+    assert shares.probs == pytest.approx([0, 0.1])
+    waits = tree_shares({"": {"I": 0.9, "Against": 0.1}}, ["In favour", "Against"])
+    assert waits.probs == pytest.approx([0, 0.1]) and waits.open == {"I": 0.9}, "nobody has looked where it goes"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "named"),
+    [
+        ("-1", ("-2", "-1", "0", "1", "2"), 1),
+        ("- 1, I think", ("0", "1", "2"), 1),
+        ("1", ("-2", "-1", "0", "1", "2"), 3),
+        ("(Don't know)", ("Yes", "No", "(Don't know)"), 2),
+        ("[Refused]", ("Yes", "[Refused]"), 1),
+        ('"Yes"', ("Yes", "No", "(Don't know)"), 0),
+    ],
+)
+def test_a_sign_that_begins_a_name_belongs_to_it(text, options, named):
+    assert named_option(text, options) == named
+    assert tree_shares({"": {text[:1]: 1.0}, text[:1]: {text[1:]: 1.0}} if len(text) > 1 else {"": {text: 1.0}}, options).probs.argmax() == named
+
+
+def test_one_refused_prompt_leaves_the_others_their_answers(tmp_path):
+    """The first prompt is too long for the server: whether it gives logprobs is then found out with the next ones."""
+    with StubServer(refuses=lambda body: "too long" if "person number 0." in body["messages"][-1]["content"] else "") as server:
+        choices = answerer(server, tmp_path).option_probabilities(prompts(6), [SCALE] * 6)
+    assert choices[0].probs is None and "too long" in choices[0].reason and all(choice.how == "logprobs" for choice in choices[1:])
+
+
+def test_a_server_that_asks_to_wait_for_hours_is_left_in_peace_and_asked_again_in_the_next_run(tmp_path):
+    with StubServer(failures=[429] * 99, retry_after="9000") as server:
+        written = answerer(server, tmp_path).write(prompts(20), draws(20))
+        assert len(server.seen) <= server_connection.DOWN_AFTER + 4
+    assert all(one.reason.startswith(NOT_ASKED) for one in written) and any("wait 9000 seconds" in one.reason for one in written)
+
+
+def test_requests_at_once_all_learn_the_new_name_of_the_longest_answer(tmp_path):
+    def newer(body) -> str:
+        time.sleep(0.1 if "max_tokens" in body else 0)
+        return "use max_completion_tokens instead of max_tokens" if "max_tokens" in body else ""
+
+    with StubServer(refuses=newer) as server:
+        written = answerer(server, tmp_path).write(prompts(8), draws(8))
+    assert [one.reason for one in written] == [""] * 8
+
+
+@pytest.mark.parametrize("placeholder", ["none", "test", "1", "text", "x"])
+def test_a_placeholder_for_a_key_changes_no_answer(placeholder, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYPERSONA_API_KEY", placeholder)
+    with StubServer(says="None of these tests, 1 text at all: none.") as server:
+        assert answerer(server, tmp_path).write(prompts(1), draws(1))[0].text == "None of these tests, 1 text at all: none."
+
+
+def test_an_empty_answer_is_not_kept(tmp_path):
+    with StubServer(says="") as server:
+        for asked in (1, 2):
+            assert answerer(server, tmp_path).write(prompts(1), draws(1))[0].reason == "the server's answer is empty" and len(server.seen) == asked
+
+
+def test_threads_that_keep_the_same_reply_do_not_meet(tmp_path):
+    cache, failed = AnswerCache(tmp_path), []
+
+    def put() -> None:
+        try:
+            for _ in range(50):
+                cache.put({"question": "how many logprobs?"}, {"top": 5})
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=put) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and cache.get({"question": "how many logprobs?"}) == {"top": 5}

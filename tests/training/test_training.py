@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from polypersona_lib import paths, registry
+from polypersona_lib import paths, records, registry
 from polypersona_lib.config import PROFILES, RunConfig, TrainSpec
 from polypersona_lib.models import adapters, generation, loading, weights
-from polypersona_lib.models.answerers import in_order
+from polypersona_lib.models.answerers import LocalAnswerer, Prompt, in_order
 from polypersona_lib.models.shared_prefix import align, answer_logits, decoder, run_prefixes, select
 from polypersona_lib.prompts import chat
-from polypersona_lib.training.answer_trainer import Plan, trainer_of
+from polypersona_lib.training import jobs, trainer
+from polypersona_lib.training.answer_trainer import AnswerModel, Plan, trainer_of
 from polypersona_lib.training.batches import answer_loss, encode_rows, persona_batches, process_batches, validation_loss
 from polypersona_lib.world import dataset
 
@@ -438,3 +441,82 @@ def test_option_probabilities_sum_to_one(parts, tokenizers):
     out = generation.respond(model, tokenizers[key], frame, generation.Draws(42, [generation.ADMINISTRATION] * len(frame)), with_options=True)
     for probabilities, options in zip(out["option_probs"], frame["options"], strict=True):
         assert len(probabilities) == len(options) and probabilities.sum() == pytest.approx(1) and (probabilities >= 0).all()
+
+
+# --- what a review found ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_that_shares_prefixes_shares_none_under_gradient_checkpointing(parts, tokenizers):
+    """Checkpointing takes the cache away in training (on a GPU): sharing there would train on answers without a persona, and say nothing."""
+    key = "tinyllama-1.1b"
+    rows, model = encode_rows(tokenizers[key], parts["train"].head(4)), _adapted(key)
+    recipe, pad_id = TrainSpec(shared_prefix=True), tokenizers[key].pad_token_id
+    plan = Plan(spec=registry.get_spec(key), recipe=recipe, rows=rows, pad_id=pad_id, log=Path("unused"))
+    items = sum(len(row.answer) for row in rows)
+    expected = _gradients(model, AnswerModel(model, plan)(range(4), items))
+    model.get_base_model().gradient_checkpointing_enable()
+    model.get_base_model().enable_input_require_grads()
+    found = _gradients(model, AnswerModel(model, plan)(range(4), items))
+    _assert_equal_gradients(found, expected, 1e-4)
+    with pytest.raises(ValueError, match="keeps no keys and values of a prefix"):
+        answer_loss(model, rows, tokenizers[key].pad_token_id, shared=True)
+
+
+@pytest.mark.parametrize("family", ["Granite", "Gemma2", "Cohere", "Llama"])
+def test_the_head_is_the_models_own_whatever_a_family_does_to_its_logits(family):
+    import torch
+    import transformers
+
+    small = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+    own = {"Granite": {"logits_scaling": 8.0}, "Gemma2": {"final_logit_softcapping": 0.1, "head_dim": 8}, "Cohere": {"logit_scale": 0.0625}, "Llama": {}}
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{family}ForCausalLM")(getattr(transformers, f"{family}Config")(**small, **own[family])).eval()
+    ids = torch.arange(3, 15)[None]
+    body, head = decoder(model)
+    with torch.no_grad():
+        torch.testing.assert_close(head(body(input_ids=ids).last_hidden_state), model(input_ids=ids).logits)
+        assert family == "Llama" or not torch.allclose(model.lm_head(body(input_ids=ids).last_hidden_state), model(input_ids=ids).logits, atol=1e-4)
+
+
+def test_every_token_that_a_model_ends_its_turn_with_ends_an_answer(tokenizers):
+    """Gemma and Phi-3 end a turn with a token that is not their tokenizer's end of text: they would go on with turns of their own."""
+    key = "tinyllama-1.1b"
+    model, tokenizer = loading.load_base(registry.get_spec(key), "nano").dequantize().float().eval(), tokenizers[key]
+    prompt = [Prompt("a", chat.messages("A nurse.", "Health", "Well?", ("Yes", "No")))]
+    whole = LocalAnswerer(model, tokenizer, name=key).write(prompt, generation.Draws(1, [generation.Sampling(0.0, 1.0, 20)]))[0].text
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, ids[3]]
+    assert generation.stop_tokens(model, tokenizer) == sorted({tokenizer.eos_token_id, ids[3]})
+    cut = LocalAnswerer(model, tokenizer, name=key).write(prompt, generation.Draws(1, [generation.Sampling(0.0, 1.0, 20)]))[0].text
+    assert whole.startswith(cut) and len(cut) < len(whole) and len(tokenizer(cut, add_special_tokens=False)["input_ids"]) <= 4
+
+
+def test_free_memory_decides_nothing_about_a_training_that_is_finished(tmp_path, parts, monkeypatch):
+    """Trained in two processes; today there is room for one, or for none. The record says what was used, and the product is the same."""
+    run = RunConfig(profile="small", out=str(tmp_path))
+    adapter = run.paths.folder("adapters") / "smollm2-135m"
+    adapter.mkdir()
+    (adapter / "weights").write_text("w")
+
+    def trained_with(**changed):
+        record = {"model": "smollm2-135m", "fingerprint": "mark", "train_spec": replace(run.train_spec, **changed)}
+        records.write_run(records.run_path(run, "smollm2-135m"), record | {"untuned_val_loss": 3.5, "epochs": [{"epoch": 1, "val_loss": 2.5}]}, adapter)
+        return jobs.trained_recipe(run, registry.get_spec("smollm2-135m"))
+
+    assert jobs.trained_recipe(run, registry.get_spec("smollm2-135m")) is None
+    assert trained_with(processes=1, accumulation=2) == replace(run.train_spec, processes=1, accumulation=2)
+    assert trained_with(processes=1) is None, "half of the batch is another recipe"
+    used, marks = trained_with(processes=1, accumulation=2), []
+    monkeypatch.setattr(jobs.records, "finished", lambda path, mark, kept: marks.append(mark) or {"kept": True})
+    monkeypatch.setattr(jobs, "weights_identity", lambda *_: "weights")
+    monkeypatch.setattr(jobs, "load_tokenizer", lambda *_: loading.load_tokenizer(registry.get_spec("tinyllama-1.1b"), "nano"))
+    monkeypatch.setattr(jobs, "fit_recipe", lambda *_: pytest.fail("nothing has to fit"))
+    assert jobs.train(run, registry.get_spec("smollm2-135m"), parts) == {"kept": True, "fresh": False} and len(marks) == 1 and used.processes == 1
+
+
+def test_a_loss_that_is_no_number_stops_the_training_in_one_line(monkeypatch):
+    monkeypatch.setattr(trainer, "validation_loss", lambda *_: float("nan"))
+    job = SimpleNamespace(spec=registry.get_spec("phi-2"))
+    with pytest.raises(ValueError, match="phi-2: the validation loss after epoch 2 is nan; train with a lower learning rate"):
+        trainer._end_epoch(job, SimpleNamespace(pad_token_id=0), [], None, 2, None)
