@@ -180,7 +180,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m polypersona_lib ask", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Put a questionnaire to people by one or more models. Answers and people stay on this machine unless server: is given.", epilog=_HELP,
     )  # fmt: skip
-    parser.add_argument("--questions", required=True, metavar="FILE", help="CSV, TSV, JSON lines, JSON, Parquet, Excel or XLSForm (.xlsx), Qualtrics (.qsf)")
+    parser.add_argument(
+        "--questions", required=True, metavar="FILE", help="CSV, TSV, JSON lines, JSON, Parquet, Excel or XLSForm (.xlsx), Qualtrics (.qsf), LimeSurvey (.txt)"
+    )
     parser.add_argument(
         "--people", required=True, metavar="FILE|census:N", help="CSV, TSV, JSON lines, JSON, Parquet, .xlsx; or N adults drawn from the US census"
     )
@@ -206,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
 _HELP = """a second call with the same options goes on where the first one stopped.
 columns of questions: id, text, kind (yes_no, likert, agreement, single, multiple, rating,
   number, ranking, open), options, lowest first ("No|Yes", "1=No|2=Yes", "0-10", a usual scale), codes,
-  battery, construct, key or reversed, negated, variant, asked_if, domain, least, most
+  battery, construct, key or reversed, negated, variant, paraphrases, asked_if, domain, least, most
 columns of people: persona_id, persona (a text), age, gender, education, occupation, ...,
   weight, unit; a column named as a question holds the person's own answers
 """

@@ -28,7 +28,7 @@ NOTICE = (
     "They show what the model does with a persona, never what people think."
 )
 TWINS = (
-    " A model called <strong>twin</strong> is a nano twin: about 1.7 million parameters, a thousandth or so of the model it is named after. A twin has read "
+    " A model called <strong>twin</strong> is a nano twin: 1.3 to 1.8 million parameters, a thousandth or so of the model it is named after. A twin has read "
     "this project's text and nothing else, so its sentences often do not make sense, above all after a question of your own. Look at how an answer changes, "
     "not at what it claims."
 )

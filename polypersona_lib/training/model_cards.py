@@ -50,7 +50,7 @@ def adapter_card(run: RunConfig, spec: ModelSpec, recipe: TrainSpec, identity: d
         but=f"; here: {why}" if why != "the paper's recipe as printed" else "",
         display=spec.display, profile=run.profile, r=recipe.r, alpha=recipe.alpha, seed=recipe.seed, epochs=recipe.epochs,
         base=name, revision=f" at revision {spec.revision}" if name == spec.hub_id else "",
-        scale_note="The base is a nano twin of about 1.7 million parameters: its numbers say nothing about the real model." if nano else "",
+        scale_note="The base is a nano twin of 1.3 to 1.8 million parameters: its numbers say nothing about the real model." if nano else "",
         data_hash=identity["data_hash"], template_hash=identity["template_hash"], untuned=untuned, val_loss=best["val_loss"], epoch=best["epoch"],
         scores=scores or "none",
     )  # fmt: skip
