@@ -170,9 +170,9 @@ def plot_card_use(worth: pd.DataFrame, layers: pd.DataFrame, *, note: str) -> tu
             axes[1].plot(own["layer"], own[column], linestyle=line, markersize=4, **look.points())
         axes[2].plot(own["layer"], own["card"], linestyle="-", markersize=4, **look.points())
     axes[1].axhline(layers["chance"].mean(), color=GREY, linestyle="--", linewidth=0.9, zorder=1)
-    axes[1].set(xlabel="layer", ylabel="card read by a probe (AUC)", ylim=(0.42, 1.02))
+    axes[1].set(xlabel="layer", ylabel="a probe reads the card (AUC)", ylim=(0.42, 1.02))
     axes[2].axhline(layers["even"].mean(), color=GREY, linestyle="--", linewidth=0.9, zorder=1)
-    axes[2].set(xlabel="layer", ylabel="attention that goes to the card", ylim=(0, None))
+    axes[2].set(xlabel="layer", ylabel="attention to the card", ylim=(0, None))
     handles = [fs.look_handle(LOOKS[kind]) for kind in LANES if kind in {system_kind(s) for s in layers["system"]}]
     handles += [Line2D([], [], color=GREY, linestyle=line, label=label) for line, label in
                 (("-", "from the card's tokens"), (":", "where the answer begins"), ("--", "no effect, chance, even attention"))]  # fmt: skip
