@@ -17,6 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from ..config import TrainSpec, device
 from ..models.adapters import load_adapter, save_adapter
 from ..models.loading import precision
+from ..models.shared_prefix import decoder
 from ..progress import track
 from ..prompts.chat import Encoded
 from ..registry import ModelSpec
@@ -86,8 +87,8 @@ class AnswerModel(torch.nn.Module):
 
     def forward(self, numbers, items):
         rows = [self.plan.rows[i] for i in numbers]
-        checkpointed = self.training and getattr(self.model.get_base_model(), "is_gradient_checkpointing", False)  # it takes the cache away: nothing is shared
-        return answer_loss(self.model, rows, self.plan.pad_id, shared=self.plan.recipe.shared_prefix and not checkpointed, items=items)
+        checkpointed = self.training and any(getattr(part, "gradient_checkpointing", False) for part in decoder(self.model)[0].modules())
+        return answer_loss(self.model, rows, self.plan.pad_id, shared=self.plan.recipe.shared_prefix and not checkpointed, items=items)  # no cache then
 
 
 class AnswerTrainer(Trainer):

@@ -184,7 +184,7 @@ def test_census_people_are_adults_with_real_combinations_and_the_first_stay():
         (["--models", "table:none.csv"], "--models: no table 'none.csv'"),
         (["--models", "server:ftp://x#y"], "a server is named by an http or https address"),
         (["--models", ","], "--models: name a key of the registry"),
-        (["--models", "smollm2-135m"], "no adapter of smollm2-135m here"),
+        (["--models", "gemma-3-270m"], "no adapter of gemma-3-270m here"),
         (["--people", "census:0"], "census:N draws 1 to 1,000,000 people"),
         (["--people", "nobody.csv"], "no such file; or draw people: census:500"),
         (["--repeats", "0"], "repeats must be 1 to 1000, not 0"),

@@ -37,9 +37,9 @@ def test_one_line_says_what_a_server_gets_before_the_first_request(files, capsys
     said = []
     once = server_connection.Connection._once
 
-    def noted(self, body, watch):
+    def noted(self, body, watch, limit):
         said.append(capsys.readouterr().out)
-        return once(self, body, watch)
+        return once(self, body, watch, limit)
 
     monkeypatch.setattr(server_connection.Connection, "_once", noted)
     with StubServer() as server:
