@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -114,7 +115,9 @@ def with_adapter(model, adapter: Path):
     if made_for != base:
         raise ValueError(f"{adapter}: an adapter of {made_for}, not of {base}")
     model.name_or_path = model.config._name_or_path = base
-    model = get_peft_model(model, PeftConfig.from_pretrained(str(adapter))).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that it will drop: nothing a user can do
+        model = get_peft_model(model, PeftConfig.from_pretrained(str(adapter))).eval()
     load_adapter(model, adapter)
     probe = torch.arange(8, device=next(model.parameters()).device)[None]
     with torch.no_grad():
