@@ -156,11 +156,11 @@ class Run:
         return parts
 
     def why(self, number: str, parts: dict[str, str]) -> str:
-        """Why the stage has to run; "" if it has not to. What could not be had last time (a gated model, no network) is tried again."""
+        """Why the stage has to run; "" if it has not to. Models that were not available last time (gated, or no network) are tried again."""
         later = {name for other, entry in self.manifest.stages.items() if other > number for name in entry.get("outputs", {})}
         left_out = self.results / LEFT_OUT
         if self.name(left_out) in self.manifest.stages.get(number, {}).get("outputs", {}) and (absent := read_json(left_out)):
-            return f"{', '.join(map(str, absent))} could not be had last time"
+            return f"{', '.join(map(str, absent))}: not available last time"
         return manifest.reason_to_run(self.manifest.stages.get(number), parts, self.base, later)
 
     def begin(self, number: str, notebook: Path) -> None:

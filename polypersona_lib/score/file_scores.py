@@ -1,4 +1,4 @@
-"""Every metric that one file of predictions and references allows, what a missing column would add, and several files compared."""
+"""All metrics that a file of predictions and references allows, what a missing column would add, and several files compared."""
 
 import itertools
 import math

@@ -100,7 +100,7 @@ def test_minutes_and_the_weights_that_are_here_decide_what_the_bias_study_asks(p
     assert set(gone) <= set(stages.MODEL_STAGES) and all(name.startswith("weights ") for names in gone.values() for name in names)
 
 
-def test_what_could_not_be_had_is_tried_again_and_the_probes_files_are_nobodys_output(project):
+def test_models_that_were_not_available_are_tried_again_and_the_probes_files_are_nobodys_output(project):
     """A gated model or a download that failed: the next run asks for it once more, although nothing else has changed."""
     run = RunConfig(out=str(project))
     state = stages.Run(run, stages.Project(project))
@@ -112,7 +112,7 @@ def test_what_could_not_be_had_is_tried_again_and_the_probes_files_are_nobodys_o
     parts = state.parts("03", stages.find_stages(project / "notebooks")["03"], {})
     done = {"status": "done", "outputs": {state.name(left_out): file_hash(left_out)}, "parts": parts, "signature": value_hash(parts)}
     state.manifest.stages["03"] = done
-    assert state.why("03", parts) == "llama-2-7b could not be had last time"
+    assert state.why("03", parts) == "llama-2-7b: not available last time"
     left_out.write_text("{}", encoding="utf-8")
     state.manifest.stages["03"] = done | {"outputs": {state.name(left_out): file_hash(left_out)}}
     assert state.why("03", parts) == ""

@@ -20,7 +20,7 @@ SPEC = get_spec("tinyllama-1.1b")
 
 
 @pytest.fixture(scope="module")
-def test_split():
+def split():
     return dataset.read_split(paths.DATASET / "paper", "test")
 
 
@@ -29,24 +29,24 @@ def twin():
     return load_for_inference(SPEC, "nano", None), load_tokenizer(SPEC, "nano")
 
 
-def test_everybody_is_asked_once_and_gets_somebody_elses_card(test_split):
-    rows = card_use.card_rows(test_split, seed=1, most=30)
+def test_everybody_is_asked_once_and_gets_somebody_elses_card(split):
+    rows = card_use.card_rows(split, seed=1, most=30)
     assert len(rows) == rows["persona_id"].nunique() == 30
     assert all(own["persona_id"] != other["persona_id"] for own, other in zip(rows["persona"], rows["other"], strict=True))
-    assert card_use.card_rows(test_split, seed=1, most=30).equals(rows) and not card_use.card_rows(test_split, seed=2, most=30).equals(rows)
+    assert card_use.card_rows(split, seed=1, most=30).equals(rows) and not card_use.card_rows(split, seed=2, most=30).equals(rows)
 
 
-def test_a_record_with_its_own_card_is_itself_and_nobody_is_described_without_one(test_split):
-    row = test_split.iloc[0]
+def test_a_record_with_its_own_card_is_itself_and_nobody_is_described_without_one(split):
+    row = split.iloc[0]
     assert card_use.with_card(row["messages"], row["persona"]) == row["messages"]
     assert card_use.with_card(row["messages"], None) == chat.without_persona(row["messages"])
     changed = card_use.with_card(row["messages"], "A retired teacher.")[1]["content"]
     assert changed.startswith("Persona: A retired teacher.\nDomain: ") and chat.render_card(row["persona"]) not in changed
 
 
-def test_the_cost_of_an_answer_is_the_plain_cross_entropy_of_its_tokens(twin, test_split):
+def test_the_cost_of_an_answer_is_the_plain_cross_entropy_of_its_tokens(twin, split):
     model, tokenizer = twin
-    triplets = test_split["messages"].tolist()[:5]
+    triplets = split["messages"].tolist()[:5]
     costs = card_use.answer_nats(model, tokenizer, triplets)
     for triplet, cost in zip(triplets, costs, strict=True):
         row = chat.encode(tokenizer, triplet)
@@ -55,18 +55,18 @@ def test_the_cost_of_an_answer_is_the_plain_cross_entropy_of_its_tokens(twin, te
         assert cost == pytest.approx(float(torch.nn.functional.cross_entropy(logits, torch.tensor(row.answer))), abs=1e-4)
 
 
-def test_a_card_that_changes_nothing_is_worth_exactly_nothing(twin, test_split):
-    rows = card_use.card_rows(test_split, seed=1, most=12)
+def test_a_card_that_changes_nothing_is_worth_exactly_nothing(twin, split):
+    rows = card_use.card_rows(split, seed=1, most=12)
     losses = card_use.card_losses(*twin, rows.assign(other=rows["persona"]))
     worth = card_use.card_worth(losses, seed=1)
     assert worth.loc["stranger", ["nats", "lo", "hi"]].abs().max() < 1e-6 and abs(worth.loc["nobody", "nats"]) > 1e-4 and (worth["n"] == 12).all()
     assert worth["own"].to_numpy() == pytest.approx(losses["own"].mean())
 
 
-def test_states_and_attention_are_those_of_each_prompt_alone(twin, test_split):
+def test_states_and_attention_are_those_of_each_prompt_alone(twin, split):
     """Padding beside longer prompts changes nothing; attention is normalised over all tokens but the first; the model goes on as it was."""
     model, tokenizer = twin
-    triplets, kind = test_split["messages"].tolist()[:5], model.config._attn_implementation
+    triplets, kind = split["messages"].tolist()[:5], model.config._attn_implementation
     answers, cards, attention = card_use.states_and_attention(model, tokenizer, triplets, SPEC.control)
     assert model.config._attn_implementation == kind and answers.shape == cards.shape == (5, 5, 128)
     alone = [card_use.states_and_attention(model, tokenizer, [triplet], SPEC.control) for triplet in triplets]
@@ -97,11 +97,11 @@ def test_a_probe_finds_a_card_that_is_in_the_states_and_none_that_is_not(monkeyp
     assert words[["at_card", "at_answer"]].isna().all().all() and words.loc[1, "even"] == 0.5, "a card in words has no attributes to be read"
 
 
-def test_both_systems_of_a_run_stand_in_both_tables_and_a_run_without_an_adapter_says_so(tmp_path, test_split, monkeypatch):
+def test_both_systems_of_a_run_stand_in_both_tables_and_a_run_without_an_adapter_says_so(tmp_path, split, monkeypatch):
     monkeypatch.setitem(card_use.card_rows.__kwdefaults__, "most", 10)
-    worth, layers = card_use.card_use(RunConfig(out=str(tmp_path)), "tinyllama-1.1b", test_split)
+    worth, layers = card_use.card_use(RunConfig(out=str(tmp_path)), "tinyllama-1.1b", split)
     assert set(worth["system"]) == set(layers["system"]) == {"tinyllama-1.1b", "tinyllama-1.1b--base"}
     assert worth.groupby("system")["own"].first()["tinyllama-1.1b"] < worth.groupby("system")["own"].first()["tinyllama-1.1b--base"]
     monkeypatch.setattr(card_use, "ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match="no adapter here; run notebook 03 first"):
-        card_use.card_use(RunConfig(out=str(tmp_path)), "tinyllama-1.1b", test_split)
+        card_use.card_use(RunConfig(out=str(tmp_path)), "tinyllama-1.1b", split)

@@ -160,7 +160,7 @@ def row_losses(model, rows: list, pad_id: int) -> np.ndarray:
 
 
 def measured_memory(key: str, method: str, rows: int = 16) -> dict[str, int]:
-    """Bytes that one training step of a twin holds, counted tensor by tensor: weights, gradients, optimizer states, activations kept for the backward pass.
+    """Memory of a twin's training step in bytes, tensor by tensor: weights, gradients, optimizer states, activations kept for the backward pass.
 
     Args: method: "full", "lora" (32-bit base) or "qlora". On the CPU the optimizer is AdamW in 32 bits.
     """

@@ -104,7 +104,7 @@ def hardship_table(cards: pd.DataFrame) -> pd.DataFrame:
 def log_odds(texts: Sequence[str], others: Sequence[str], *, prior: float = 0.1) -> pd.DataFrame:
     """Which words set `texts` apart from `others`: index word, columns log_odds, z (log-odds over its standard error), n, n_others; highest z first.
 
-    Every text counts a word once, so that one long text decides nothing. Prior: the words of both together, `prior` pseudo-texts a word and its own share.
+    Every text counts a word once, long or short. Prior: the words of both together, `prior` pseudo-texts a word and its own share.
     Source: Monroe, Colaresi and Quinn 2008, log-odds ratio with an informative Dirichlet prior.
     """
     counts = [Counter(word for text in part for word in {w.lower() for w in WORD.findall(text)}) for part in (texts, others)]
