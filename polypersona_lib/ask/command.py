@@ -23,7 +23,7 @@ from .asking import ASK_MODES, WANTED, AskPlan, ask_people
 from .output import input_lines, write_output
 from .ray_engine import RayOptions, ask_on_ray, import_ray, ray_options
 from .scale_shards import write_scaled
-from .shards import SHARD_PEOPLE, answers_in_parts, asked_line, blocks, open_folder
+from .shards import SHARD_ANSWERS, SHARD_PEOPLE, answers_in_parts, asked_line, blocks, open_folder, people_in_a_block
 from .who_answers import Who, who_answers
 
 CENSUS = "census:"
@@ -73,7 +73,7 @@ def default_folder(questionnaire: Questionnaire, plan: Mapping) -> Path:
     return Path(f"answers-{stem}-{fingerprint(plan)[:8]}")
 
 
-def ask_systems(out: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, size: int = SHARD_PEOPLE) -> pd.DataFrame:
+def ask_systems(out: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, size: int) -> pd.DataFrame:
     """All systems answer, in blocks of `size` people; blocks that are done are kept. One line says what is done and how fast."""
     frames, count = [], len(blocks(people.frame, size))
     for who in systems:
@@ -95,7 +95,7 @@ def ask_systems(out: Path, questionnaire: Questionnaire, people: People, systems
     return pd.concat(frames, ignore_index=True)
 
 
-def plan_of(questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, size: int = SHARD_PEOPLE, context: int | None = None) -> dict:
+def plan_of(questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, size: int, context: int | None = None) -> dict:
     """What the answers depend on: a folder holds the answers of one such plan."""
     return {
         "format": FORMAT, "questions": value_hash([item_to_dict(item) for item in questionnaire.items]),
@@ -117,10 +117,11 @@ def run_ask(options: argparse.Namespace) -> Path:
     except ValueError as error:
         raise InputError(str(error)) from None
     people = people_of(options.people, questionnaire=questionnaire, mapping=people_map, seed=options.seed)
-    if not 1 <= options.block <= MOST_DRAWN:
-        raise InputError(f"--block must be 1 to {MOST_DRAWN:,} people, not {options.block}")
+    size = people_in_a_block(len(questionnaire.items) * plan.repeats) if options.block is None else options.block
+    if not 1 <= size <= MOST_DRAWN:
+        raise InputError(f"--block must be 1 to {MOST_DRAWN:,} people, not {size}")
     systems = who_answers(options.models, questionnaire, seed=options.seed, budget=budget, context=options.context)
-    record = plan_of(questionnaire, people, systems, plan, size=options.block, context=options.context)
+    record = plan_of(questionnaire, people, systems, plan, size=size, context=options.context)
     out = Path(options.out).expanduser() if options.out else default_folder(questionnaire, record)
     workers = ready_engine(options)
     goes_on = open_folder(out, record)
@@ -129,12 +130,12 @@ def run_ask(options: argparse.Namespace) -> Path:
     print(*read, sep="\n", end="\n" if read else "", flush=True)
 
     if workers is None:
-        answers = ask_systems(out, questionnaire, people, systems, plan, size=options.block)
+        answers = ask_systems(out, questionnaire, people, systems, plan, size=size)
         lines = write_output(out, answers, questionnaire, people, record | record_of(questionnaire, people, systems, budget))
     else:
-        told = ask_on_ray(out, questionnaire, people.frame, systems, plan, size=options.block, budget=budget, options=workers)
+        told = ask_on_ray(out, questionnaire, people.frame, systems, plan, size=size, budget=budget, options=workers)
         whole = record | record_of(questionnaire, people, systems, budget) | {"ray": asdict(workers)}
-        lines = write_scaled(out, questionnaire, people, whole, told, size=options.block)
+        lines = write_scaled(out, questionnaire, people, whole, told, size=size)
     print("\n".join(line for line in lines if line not in read))
     scored = people.frame["own_answers"].notna().any()  # score compares with the people's own answers
     print(f"answers: {out}; next: python -m polypersona_lib {'score' if scored else 'pilot --answers'} {out}")
@@ -197,7 +198,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, metavar="N", help="with --engine ray: workers, each with a model of its own (default: the CPUs)")
     parser.add_argument("--threads", type=int, metavar="N", help="PyTorch threads of a worker (default: the CPUs, divided among the workers)")
     parser.add_argument(
-        "--block", type=int, default=SHARD_PEOPLE, metavar="N", help="people that are asked together and written as one file (default %(default)s)"
+        "--block",
+        type=int,
+        metavar="N",
+        help=f"people that are asked together and written as one file (default: so many that they give {SHARD_ANSWERS} answers, at most {SHARD_PEOPLE})",
     )
     parser.add_argument("--map", action="append", default=[], metavar="THEIRS=OURS", help="a column of the files under our name; may be given several times")
     parser.add_argument("--out", metavar="DIR", help="folder of the answers (default: a name in the working directory)")

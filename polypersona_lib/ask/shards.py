@@ -12,7 +12,8 @@ from ..intake.survey_format import ANSWER_COLUMNS, shaped
 from ..models.answer_budget import NOT_ASKED
 
 PLAN = "plan.json"
-SHARD_PEOPLE = 50
+SHARD_PEOPLE = 50  # the most people in a block
+SHARD_ANSWERS = 500  # a block has about so many answers: four minutes of a slow model, which is the most that a killed run loses
 
 
 def open_folder(out: Path, plan: dict) -> bool:
@@ -38,6 +39,11 @@ def open_folder(out: Path, plan: dict) -> bool:
     if differs := [name for name in plan if there.get(name) != plan[name]]:
         raise InputError(f"{out}: holds a run that differs in {', '.join(differs)}; name another folder with --out, or delete this one")
     return True
+
+
+def people_in_a_block(rows: int) -> int:
+    """How many people are asked together, if each of them gives `rows` answers (items x repetitions)."""
+    return max(1, min(SHARD_PEOPLE, SHARD_ANSWERS // max(1, rows)))
 
 
 def blocks(people: pd.DataFrame, size: int = SHARD_PEOPLE) -> list[pd.DataFrame]:

@@ -12,7 +12,7 @@ import pandas as pd
 from ..ask.asking import ASK_MODES, WANTED, AskPlan, check_seed
 from ..ask.command import CENSUS, ask_systems, people_of, plan_of, reading_lines
 from ..ask.output import write_output
-from ..ask.shards import PLAN, open_folder
+from ..ask.shards import PLAN, open_folder, people_in_a_block
 from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, one_line, quoted
@@ -132,9 +132,10 @@ def _ask(options: argparse.Namespace, out: Path, questionnaire: Questionnaire, p
 
 def _asked(folder: Path, questionnaire: Questionnaire, people: People, systems: list[Who], plan: AskPlan, *, said: Sequence[str] = ()) -> None:
     """One folder of answers, as `ask` writes it; one that is there already goes on. `said`: lines that were printed before."""
-    record = plan_of(questionnaire, people, systems, plan)
+    size = people_in_a_block(len(questionnaire.items) * plan.repeats)
+    record = plan_of(questionnaire, people, systems, plan, size=size)
     open_folder(folder, record)
-    answers = ask_systems(folder, questionnaire, people, systems, plan)
+    answers = ask_systems(folder, questionnaire, people, systems, plan, size=size)
     told = {"systems": [who.label for who in systems], "addresses": [who.address for who in systems if who.address]}
     for line in write_output(folder, answers, questionnaire, people, record | told):
         if line not in said:

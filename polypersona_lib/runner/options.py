@@ -14,7 +14,7 @@ profiles:
   small      SmolLM2-135M, a real language model, by the paper's recipe: about two hours on 2 cores
   nano       all seven families as nano twins, and SmolLM2, all records: half an hour on 2 cores, no GPU
   ablations  what LoRA and 4 bits cost (notebook 07), one twin: 17 minutes
-  sessions   the same personas asked again (notebook 11), after nano: 25 minutes
+  sessions   the same personas asked again (notebook 11), after nano: half an hour
   bias       census people, cards from bare facts to narratives, SmolLM2 answers (notebooks 12, 13): half an hour; POLYPERSONA_MINUTES=60 asks more people
   paper      the hub models in 4 bits: hours, a 24 GB GPU and their weights
 

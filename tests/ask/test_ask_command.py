@@ -111,13 +111,19 @@ def test_a_folder_without_own_answers_says_what_to_do(files, capsys):
 
 
 def test_a_second_call_keeps_what_is_done_and_refuses_another_run(files, capsys, monkeypatch):
-    monkeypatch.setattr(command, "SHARD_PEOPLE", 3)
+    monkeypatch.setattr(shards, "SHARD_ANSWERS", 3 * 7)
     assert ask(files) == 0
     first = (files / "out" / "answers.parquet").read_bytes()
     assert ask(files) == 0
     shown = capsys.readouterr().out
+    assert len(list((files / "out" / "shards" / "table-t").glob("*.parquet"))) == 2
     assert "0 asked, 28 kept from before" in shown and (files / "out" / "answers.parquet").read_bytes() == first
     assert ask(files, "--seed", "7") == 2 and "holds a run that differs in seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rows", "people"), [(1, 50), (10, 50), (11, 45), (49, 10), (500, 1), (2000, 1)])
+def test_a_block_has_about_five_hundred_answers(rows, people):
+    assert shards.people_in_a_block(rows) == people
 
 
 def test_a_damaged_part_is_asked_again(files, capsys):
