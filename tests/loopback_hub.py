@@ -23,7 +23,7 @@ def serve(
     models: dict[str, tuple[str, Path]], refusals: dict[str, str] | None = None, received: dict[str, bytes] | None = None, *, pause_s: float = 0.0,
     most: int | None = None,
 ):  # fmt: skip
-    """Serve `{hub id: (revision, folder)}`. Yields (address, list of the paths asked for so far).
+    """Serve `{hub id: (revision, folder)}`; the branch main is at that revision. Yields (address, list of the paths asked for so far).
 
     `refusals` (hub id -> a key of REFUSALS): every question about such a model is answered by it. `received` gets the files of a commit by path.
     A slow server waits `pause_s` before every piece of a file; a bad one hangs up after `most` bytes of it, whatever it promised.
@@ -53,7 +53,7 @@ def serve(
                     status, code = REFUSALS[refusal]
                     return self.answer(status, b"{}", **({"X_Error_Code": code} if code else {}))
             for hub_id, (revision, folder) in models.items():
-                if path == f"api/models/{hub_id}/revision/{revision}":
+                if path in (f"api/models/{hub_id}/revision/{revision}", f"api/models/{hub_id}/revision/main"):
                     return self.answer(200, json.dumps({"id": hub_id, "sha": revision, "siblings": []}).encode(), Content_Type="application/json")
                 if path == f"api/models/{hub_id}/tree/{revision}":
                     files = [{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": _tag(p)} for p in sorted(folder.iterdir())]

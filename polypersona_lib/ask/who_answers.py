@@ -1,6 +1,6 @@
 """Who answers, as `--models` names them: a model of the registry, a folder, a GGUF file, a model of the hub, a model behind a server, a table.
 
-Naming costs nothing: a model is loaded, or a server opened, when its first shard is asked.
+A model is loaded, or a server opened, when its first shard is asked; naming fetches at most the files of a hub model, to know its commit.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from ..intake.tables import number_in, read_rows
 from ..models.answer_budget import AnswerCache, Budget, answers_folder
 from ..models.answerers import Answerer, LocalAnswerer, TableAnswerer
 from ..models.published_adapters import ADAPTER_FILE, find_adapter
-from ..models.weights import Unavailable, begun_by, weights_identity
+from ..models.weights import Unavailable, at_commit, begun_by, weights_identity
 from ..prompts import chat
 from ..registry import MODELS, PAPER_TARGETS, REAL_MODELS, GgufFile, ModelSpec, get_spec, is_model
 from ..systems import is_untuned, model_of, parse_server, system_label
@@ -56,7 +56,8 @@ def who_answers(
     listed = [e.strip() for e in (entries.split(",") if isinstance(entries, str) else entries) if e.strip()]
     if not listed:
         raise InputError(f"--models: name {_NAMED}")
-    named = [replace(_who(entry, questionnaire, seed, budget or Budget(), context), entry=entry) for entry in dict.fromkeys(listed)]
+    answering = {entry: _who(entry, questionnaire, seed, budget or Budget(), context) for entry in dict.fromkeys(listed)}
+    named = [replace(who, entry=who.entry or entry) for entry, who in answering.items()]
     systems = [who.system.casefold() for who in named]
     if twice := next((who for who in named if systems.count(who.system.casefold()) > 1), None):
         raise InputError(f"--models: two of them are called {quoted(twice.system)}; ask them in two runs (--out)")
@@ -81,8 +82,7 @@ def _who(entry: str, questionnaire: Questionnaire, seed: int, budget: Budget, co
             raise InputError(f"--models: no file {quoted(entry, 80)}")
         return _local(_spec(name.removesuffix(".gguf"), gguf=GgufFile(file=str(place.resolve()))), name.removesuffix(".gguf"), None, context)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", entry, flags=re.ASCII):
-        hub_id, _, revision = entry.partition("@")
-        return _local(_spec(_safe(hub_id), hub_id=hub_id, revision=revision or "main"), _safe(hub_id), None, context)
+        return _from_hub(*entry.partition("@")[::2], context)
     near = difflib.get_close_matches(entry, [*MODELS, *REAL_MODELS], n=1)
     raise InputError(f"--models: {quoted(entry, 80)} is no model" + (f"; did you mean {near[0]}?" if near else f"; name {_NAMED}"))
 
@@ -108,6 +108,15 @@ def _registered(entry: str, context: int | None) -> Who:
         if adapter is None:
             raise InputError(f"--models {entry}: no adapter of {spec.key} here; train it (./run_all.sh), or ask its untuned base: --models {spec.key}--base")
     return _local(spec, entry, adapter, context, label=system_label(entry, "nano"))
+
+
+def _from_hub(hub_id: str, revision: str, context: int | None) -> Who:
+    """A model of the hub, pinned to the commit that the branch or tag names now; its workers ask the same one."""
+    try:
+        spec = at_commit(_spec(_safe(hub_id), hub_id=hub_id, revision=revision or "main"))
+    except Unavailable as error:
+        raise InputError(f"--models {hub_id}: {one_line(error)}") from None
+    return replace(_local(spec, spec.key, None, context), entry=f"{hub_id}@{spec.revision}")
 
 
 def _local(spec: ModelSpec, system: str, adapter: Path | None, context: int | None, *, label: str = "") -> Who:

@@ -8,8 +8,10 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 from .. import paths
@@ -21,6 +23,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.tx
 BEGUN = "I would choose:"  # of SmolLM2's answers to the bias study's items .002 to .035 begin with an option's name, after these words .23 to .67
 CACHE = "POLYPERSONA_CACHE"  # environment variable: another place for converted weights than the user's cache folder
 LISTING = "hashes.json"
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class Unavailable(RuntimeError):
@@ -86,6 +89,14 @@ def weights_identity(spec: ModelSpec, scale: str) -> str:
     if _takes_gguf(spec):
         return f"{weights_name(spec, scale)} sha256:{spec.gguf.sha256 or file_hash(_gguf_path(spec))}"
     return f"{spec.hub_id}@{spec.revision}"
+
+
+def at_commit(spec: ModelSpec) -> ModelSpec:
+    """A model of the hub at the commit that its branch or tag names today, so that a record says which weights they were. Its files are fetched.
+
+    Raises: Unavailable, as `source` does.
+    """
+    return spec if COMMIT.fullmatch(spec.revision) else replace(spec, revision=_from_hub(spec).name)
 
 
 def verify(folder: Path, remedy: str) -> None:
@@ -199,7 +210,7 @@ def _from_hub(spec: ModelSpec) -> Path:
     except errors.GatedRepoError as error:
         raise Unavailable(f"{name}: its licence ({spec.licence}) has not been accepted; accept it on the model's page, then: hf auth login") from error
     except errors.RevisionNotFoundError as error:
-        raise Unavailable(f"{name}: the hub no longer has this revision; choose another one in registry.py") from error
+        raise Unavailable(f"{name}: the hub does not have this revision (any more); name another one (ID@REVISION, or in registry.py)") from error
     except errors.RepositoryNotFoundError as error:
         raise Unavailable(f"{name}: the hub has no such model, or shows it only to users who are logged in (hf auth login)") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:

@@ -94,16 +94,16 @@ def test_a_killed_worker_costs_nothing_but_time(files):
 
     watcher = threading.Thread(target=kill_one)
     watcher.start()
-    people = ("--people", "census:600", "--block", "2")
+    people = ("--people", "census:240", "--block", "2")
     answers = call(files, "ray", *people, "--engine", "ray", "--workers", "2")
     watcher.join()
     lines = [json.loads(line) for line in (files / "ray" / "shards" / "table-t" / "done.jsonl").read_text().splitlines()]
-    assert killed and len({line.get("worker") for line in lines} - {killed[0]}) >= 1 and len(lines) == 300
+    assert killed and len({line.get("worker") for line in lines} - {killed[0]}) >= 1 and len(lines) == 120
     pd.testing.assert_frame_equal(answers, call(files, "local", *people))
 
 
 def test_a_killed_driver_keeps_its_shards_and_the_same_command_goes_on(files, capsys):
-    given = arguments(files, "ray", "--people", "census:600", "--block", "2", "--engine", "ray", "--workers", "1")
+    given = arguments(files, "ray", "--people", "census:240", "--block", "2", "--engine", "ray", "--workers", "1")
     driver = subprocess.Popen([sys.executable, "-m", "polypersona_lib", "ask", *given], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     folder, limit = files / "ray" / "shards" / "table-t", time.monotonic() + 240
     while driver.poll() is None and time.monotonic() < limit and len(list(folder.glob("0*.parquet"))) < 5:
@@ -111,13 +111,13 @@ def test_a_killed_driver_keeps_its_shards_and_the_same_command_goes_on(files, ca
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("0*.parquet")}
-    assert 5 <= len(kept) < 300 and not (files / "ray" / "answers.parquet").exists()
+    assert 5 <= len(kept) < 120 and not (files / "ray" / "answers.parquet").exists()
     time.sleep(1)  # its cluster ends with it
     kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("0*.parquet")}
-    answers = call(files, "ray", "--people", "census:600", "--block", "2", "--engine", "ray", "--workers", "2")
+    answers = call(files, "ray", "--people", "census:240", "--block", "2", "--engine", "ray", "--workers", "2")
     assert f"{len(kept) * 4:,} kept from before" in capsys.readouterr().out
     assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
-    pd.testing.assert_frame_equal(answers, call(files, "local", "--people", "census:600", "--block", "2"))
+    pd.testing.assert_frame_equal(answers, call(files, "local", "--people", "census:240", "--block", "2"))
 
 
 def test_a_row_that_fails_in_a_worker_is_a_row_with_a_reason(files):

@@ -64,7 +64,7 @@ def test_a_hub_model_is_fetched_once_at_its_revision_and_then_read_from_the_cach
 
 
 REFUSED = {
-    "llama-2-7b": ("gated", "has not been accepted"), "phi-2": ("no revision", "no longer has this revision"),
+    "llama-2-7b": ("gated", "has not been accepted"), "phi-2": ("no revision", "does not have this revision"),
     "tinyllama-1.1b": ("no repository", "no such model"), "mistral-7b": ("broken", "download failed"),
 }  # fmt: skip
 
@@ -81,6 +81,33 @@ def test_a_refusal_is_one_line_with_what_to_do(tmp_path):
 # --- what fits ---------------------------------------------------------------------------------------------------------------------
 
 CARD = {gb: Machine(int(gb * GB), 1, True, int(64 * GB)) for gb in (8, 16, 24, 40, 80)}
+
+
+NAME = """
+import json, sys
+from polypersona_lib.ask.who_answers import who_answers
+from polypersona_lib.errors import InputError
+for entry in sys.argv[1:]:
+    try:
+        (who,) = who_answers(entry, None, seed=1)
+        print(json.dumps([who.entry, who.identity.partition(";")[0], who.system]))
+    except InputError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_a_hub_model_named_by_a_branch_is_recorded_by_its_commit_and_workers_ask_that_one(tmp_path):
+    commit, folder = "5" * 40, paths.NANO_MODELS / SPEC.key
+    with serve({"lab/tiny": (commit, folder)}) as (address, asked):
+        env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(paths.ROOT)}
+        env.pop("HF_HUB_OFFLINE", None)
+        entries = ("lab/tiny", f"lab/tiny@{commit}", "lab/other")
+        done = subprocess.run([sys.executable, "-c", NAME, *entries], env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    branch, pinned, unknown = map(json.loads, done.stdout.splitlines())
+    assert branch == pinned == [f"lab/tiny@{commit}", f"lab/tiny@{commit}", "lab-tiny"]
+    assert any(path.endswith("/revision/main") for path in asked)
+    assert unknown.startswith("--models lab/other: lab/other at revision main: ") and "\n" not in unknown
 
 
 def test_six_dense_models_fit_24_gb_and_the_mixture_does_not():
