@@ -18,8 +18,10 @@ from .item_measures import BOOTSTRAPS, mean_draws, option_shares, ordered
 from .panel import Panel
 
 UNIFORM, MOST_FREQUENT, OTHER_HALF = "uniform answers", "most frequent answer of the other half", "the other half of the people"
+REAL = " real people"  # with their number before it: how well so few people describe the others
 RESAMPLES = 20  # samples of as many people as were simulated
 GAIN = 1.05  # effective sample size over the people's own, from which on the simulation is said to add something
+SHUFFLES = 39  # in which each real person gets another one's simulated answers: what a simulation gains that knows nobody
 
 
 def common_sheets(panel: Panel, humans: Panel) -> tuple[Sheet, Sheet]:
@@ -37,8 +39,8 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
     The first also: over, over_lo, over_hi: alignment less that of the better of the two baselines, an interval of the paired difference (the baseline's own
     distance from the people is as uncertain as the simulation's); NaN for baselines and samples.
 
-    Systems: the simulation, `UNIFORM`, `MOST_FREQUENT`, as many real people as were simulated (mean of `RESAMPLES` samples, whose interval
-    holds 95 % of single samples), `OTHER_HALF`. Other intervals resample the people compared with, and the simulated ones.
+    Systems: the simulation, `UNIFORM`, `MOST_FREQUENT`, as many real people as were simulated and at most half of those there are (mean of `RESAMPLES` samples,
+    whose interval holds 95 % of single samples), `OTHER_HALF`. Other intervals resample the people compared with, and the simulated ones.
     Alignment is 1 - Wasserstein distance / range; options without an order count as listed.
     """
     simulated, real = common_sheets(panel, humans)
@@ -46,17 +48,18 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
     other, half = real.of(first), real.of(second)
     answered = half.answered.any(0) & other.answered.any(0) & simulated.answered.any(0)
     truth, n = option_shares(half, weights=half.draws(n_boot=BOOTSTRAPS, seed=seed)), len(simulated.people)
+    several = min(n, len(first))  # more than there are would be the same people twice
     rng_seeds = [seed + k for k in range(RESAMPLES)]
     rivals = {
         panel.system: (option_shares(simulated, weights=simulated.draws(n_boot=BOOTSTRAPS, seed=seed + 1)), n),
         UNIFORM: (human_baselines.uniform(half).probs[:1], 0),
         MOST_FREQUENT: (human_baselines.most_frequent(half, other).probs[:1], len(first)),
-        f"{n} real people": (np.stack([human_baselines.people_resampled(half, other, n=n, seed=s).probs[0] for s in rng_seeds]), n),
+        f"{several}{REAL}": (np.stack([human_baselines.people_resampled(half, other, n=several, seed=s).probs[0] for s in rng_seeds]), several),
         OTHER_HALF: (human_baselines.other_half(half, other).probs[:1], len(first)),
     }
     whole, by_item, all_draws = [], [], {}
     for system, (given, people) in rivals.items():
-        samples = system == f"{n} real people"
+        samples = system.endswith(REAL)
         draws = _alignments(given, truth[:1] if samples else truth, half.sizes, answered)
         draws = np.concatenate([draws.mean(0, keepdims=True), draws]) if samples else draws
         value, lo, hi = bounded_interval(draws, half.n_units, (0, 1))
@@ -99,8 +102,8 @@ def mean_gaps(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFrame:
     for number, sheet in enumerate((simulated, real)):
         mean, var = sheet.positions()
         weights = sheet.draws(n_boot=BOOTSTRAPS, seed=seed + number)
-        draws.append(np.where(ordered(sheet.items), mean_draws(weights, mean), np.nan))
-        spreads.append(np.sqrt(np.clip(mean_draws(weights[:1], mean**2 + var)[0] - draws[-1][0] ** 2, 0, None)))
+        draws.append(np.where(ordered(sheet.items), mean_draws(weights, mean, sheet.there), np.nan))
+        spreads.append(np.sqrt(np.clip(mean_draws(weights[:1], mean**2 + var, sheet.there)[0] - draws[-1][0] ** 2, 0, None)))
     gap, lo, hi = bounded_interval(draws[0] - draws[1], min(simulated.n_units, real.n_units), (-1, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(spreads[1] > 1e-9, spreads[0] / spreads[1], np.nan)
@@ -118,16 +121,17 @@ def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed:
     """
     simulated, real = common_sheets(panel, humans)
     scaled = ordered(simulated.items)
-    parts = [(s.positions()[0][:, scaled], s.draws(n_boot=BOOTSTRAPS, seed=seed + k), attributes.loc[list(s.people)]) for k, s in enumerate((simulated, real))]
-    everybody, lines = mean_draws(parts[1][1], parts[1][0]), []
+    parts = [(s.positions()[0][:, scaled], s.there[:, scaled], s.draws(n_boot=BOOTSTRAPS, seed=seed + k), attributes.loc[list(s.people)])
+             for k, s in enumerate((simulated, real))]  # fmt: skip
+    everybody, lines = mean_draws(parts[1][2], *parts[1][:2]), []
     for variable in attributes.columns:
-        for group in sorted(set(parts[0][2][variable]) & set(parts[1][2][variable])):
-            inside = [(table[variable] == group).to_numpy() for _, _, table in parts]
+        for group in sorted(set(parts[0][3][variable]) & set(parts[1][3][variable])):
+            inside = [(table[variable] == group).to_numpy() for *_, table in parts]
             about = {"system": panel.system, "variable": variable, "group": group, "n_simulated": int(inside[0].sum()), "n_people": int(inside[1].sum())}
             if min(i.sum() for i in inside) < FEWEST_PEOPLE or not scaled.any():
                 lines.append(about | {"note": "too few"})
                 continue
-            means = [mean_draws(weights * within, values) for (values, weights, _), within in zip(parts, inside, strict=True)]
+            means = [mean_draws(weights * within, values, there) for (values, there, weights, _), within in zip(parts, inside, strict=True)]
             units = min(sheet.of(i).n_units for sheet, i in zip((simulated, real), inside, strict=True))
             error, lo, hi = map(float, bounded_interval(_over_items(np.abs(means[0] - means[1])), units, (0, 1)))
             ignoring = float(_over_items(np.abs(everybody[:1] - means[1][:1]))[0])
@@ -155,9 +159,12 @@ def powered_means(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFram
     """Prediction-powered mean of each item: a row an item with an order; empty if fewer than `rectification.FEWEST` people are on either side.
 
     Returns: system, question_id, mean, lo, hi (with the simulation), alone, alone_lo, alone_hi (labelled people only), simulated (the simulation only), power,
-        n, n_others, effective_n, gain (effective_n / n; 1: the simulation adds nothing), left_out (labelled people without an answer), replay.
+        n, n_others, effective_n, gain (effective_n / n; 1: the simulation adds nothing), left_out (labelled people without an answer), replay, and by_chance:
+        the mean gain that a simulation which knows nobody exceeds once in twenty (`SHUFFLES` shuffles of the simulated answers among the labelled people).
     """
-    return _powered(panel, humans, None, seed=seed)
+    made, rng = _powered(panel, humans, None, seed=seed), np.random.default_rng(seed)
+    shuffled = [mean_gain(_powered(panel, humans, None, seed=seed, shuffle=rng)) for _ in range(SHUFFLES if len(made) else 0)]
+    return made.assign(by_chance=np.nanquantile(shuffled, 0.95) if np.isfinite(shuffled).any() else np.nan)
 
 
 def powered_differences(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed: int = 42) -> pd.DataFrame:
@@ -178,59 +185,75 @@ def _powered_frame(lines: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["system", "question_id", *numbers, "replay"])
 
 
-def _powered(panel: Panel, humans: Panel, inside: pd.Series | None, *, seed: int) -> pd.DataFrame:
+def no_estimate(panel: Panel, humans: Panel, *, seed: int = 42) -> str:
+    """Why there are no prediction-powered estimates; "" if there are."""
+    labelled, others, _ = labelled_people(panel, humans, seed=seed)
+    if min(len(labelled), len(others)) < rectification.FEWEST:
+        return "too few people were both asked and simulated"
+    if (panel.sheet.weights is None) != (humans.sheet.weights is None):
+        return f"only the {'real' if panel.sheet.weights is None else 'simulated'} people have weights: give both files the column weight"
+    return ""
+
+
+def _powered(panel: Panel, humans: Panel, inside: pd.Series | None, *, seed: int, shuffle: np.random.Generator | None = None) -> pd.DataFrame:
     """See `powered_means`; `inside`: who is in a group (index persona_id)."""
     simulated, real = common_sheets(panel, humans)
     labelled, others, replay = labelled_people(panel, humans, seed=seed)
-    if min(len(labelled), len(others)) < rectification.FEWEST:
+    if no_estimate(panel, humans, seed=seed):
         return _powered_frame([])
     place, place_real = ({p: i for i, p in enumerate(s.people)} for s in (simulated, real))
-    rows, rows_others, rows_real = [place[p] for p in labelled], [place[p] for p in others], [place_real[p] for p in labelled]
+    rows, rows_others, rows_real = ([at[p] for p in who] for at, who in ((place, labelled), (place, others), (place_real, labelled)))
+    rows = rows if shuffle is None else shuffle.permutation(rows)
     said, true, lines = simulated.positions()[0], real.true_positions()[rows_real], []
-    drawn = {"design": (real, rows_real), "design_others": (simulated, rows_others)}
+    designs = [rectification.Design(**{name: None if values is None else values[who] for name, values in (("weights", s.weights), ("clusters", s.units))})
+               for s, who in ((real, rows_real), (simulated, rows_others))]  # fmt: skip
+    groups = [None, None] if inside is None else [inside.loc[who].to_numpy() for who in (labelled, others)]
     for j in np.flatnonzero(ordered(simulated.items)):
-        known, known_others = np.isfinite(true[:, j]) & np.isfinite(said[rows, j]), np.isfinite(said[rows_others, j])
-        designs = {name: rectification.Design(weights=_part(drawn[name][0].weights, drawn[name][1], k), clusters=_part(drawn[name][0].units, drawn[name][1], k))
-                   for name, k in (("design", known), ("design_others", known_others))}  # fmt: skip
-        groups = [None, None] if inside is None else [inside.loc[labelled].to_numpy()[known], inside.loc[others].to_numpy()[known_others]]
-        values = true[known, j], said[rows, j][known], said[rows_others, j][known_others]
-        if line := _estimate(values, designs, groups):
-            about = {"system": panel.system, "question_id": simulated.items[j].id, "left_out": int((~known).sum()), "replay": replay}
+        values, mass = (true[:, j], said[rows, j], said[rows_others, j]), (np.isfinite(true[:, j]), simulated.there[rows, j], simulated.there[rows_others, j])
+        if line := _estimate(values, mass, designs, groups, alone=shuffle is None):
+            about = {"system": panel.system, "question_id": simulated.items[j].id, "left_out": int((~mass[0]).sum()), "replay": replay}
             lines.append(about | line)
     return _powered_frame(lines)
 
 
-def _part(values: np.ndarray | None, rows: list[int], known: np.ndarray) -> np.ndarray | None:
-    """The values (weights, units) of some people, of those who are known."""
-    return None if values is None else values[rows][known]
+def _estimate(values: tuple, mass: tuple, designs: list, groups: list, *, alone: bool = True) -> dict | None:
+    """One prediction-powered estimate and, if wanted, the labelled people's `alone`; None with too few people, or clusters of them, for either.
 
-
-def _estimate(values: tuple, designs: dict, groups: list) -> dict | None:
-    """One prediction-powered estimate and the labelled people's own; None with too few people, or clusters of them, for either."""
+    The mean is that of the people who answer in substance: a ratio, linearized about the labelled people's own (`Sheet.mass` says how far each one counts).
+    Args: values, mass: of labelled people's own answers, their simulated ones, and those of the others, (people,) each. groups: who is inside, or None.
+    """
     sides = [np.ones((1, len(v)), dtype=bool) if g is None else np.stack([g, ~g]) for v, g in zip((values[0], values[2]), groups, strict=True)]
-    sizes = []
-    for design, both in zip(designs.values(), sides, strict=True):
-        counted = both if design.weights is None else both & (design.weights > 0)
-        sizes += [side.sum() if design.clusters is None else len(np.unique(design.clusters[side])) for side in counted]
-    if min(sizes) < rectification.FEWEST:
-        return None
-    if groups[0] is None:
-        made = rectification.rectified_mean(*values, **designs)
-        alone = rectification.rectified_mean(*values, **designs, power=0.0)
-    else:
-        made = rectification.rectified_difference(*values, group=groups[0], group_others=groups[1], **designs)
-        alone = rectification.rectified_difference(*values, group=groups[0], group_others=groups[1], **designs, power=0.0)
-    own = {"mean": "value", "lo": "lo", "hi": "hi", "power": "power", "n": "n", "n_others": "n_others", "effective_n": "effective_n"}
-    line = {name: float(made[key]) for name, key in own.items()} | {
-        f"alone{end}": float(alone[key]) for end, key in (("", "value"), ("_lo", "lo"), ("_hi", "hi"))
-    }
-    weights, said = designs["design_others"].weight(len(values[2])), values[2]
-    if groups[1] is None:
-        simulated = np.average(said, weights=weights)
-    else:
-        simulated = np.subtract(*(np.average(said[g], weights=weights[g]) for g in (groups[1], ~groups[1])))
-    simulated = float(simulated)
-    return line | {"simulated": simulated, "gain": line["effective_n"] / line["n"]}
+    known = [mass[0] | (mass[1] > 0), mass[2] > 0]  # whoever neither answered nor was asked says nothing
+    for design, both, there in zip(designs, sides, (mass[0], known[1]), strict=True):
+        counted = both & there & (True if design.weights is None else design.weights > 0)
+        if min(side.sum() if design.clusters is None else len(np.unique(design.clusters[side])) for side in counted) < rectification.FEWEST:
+            return None
+    parts, alone_mean, simulated = [np.zeros(len(v)) for v in values], 0.0, 0.0
+    weights = [designs[0].weight(len(values[0]))] * 2 + [designs[1].weight(len(values[2]))]
+    for side, other, sign in zip(*sides, (1, -1), strict=False):
+        mean, mean_others = (np.average(values[k][s], weights=(weights[k] * mass[k])[s]) for k, s in ((0, side & mass[0]), (2, other & known[1])))
+        share = np.average(mass[0][side], weights=weights[0][side])
+        for k, within in ((0, side), (1, side), (2, other)):
+            kept = np.average(known[k // 2][within], weights=weights[k][within])
+            parts[k] += np.where(within, mass[k] * (np.nan_to_num(values[k]) - mean) / share * kept, 0)
+        alone_mean, simulated = alone_mean + sign * mean, simulated + sign * mean_others
+    given = [part[known[k // 2]] for k, part in enumerate(parts)]
+    kept = {"design": _of(designs[0], known[0]), "design_others": _of(designs[1], known[1])}
+    estimate = rectification.rectified_mean
+    if groups[0] is not None:
+        estimate, kept = rectification.rectified_difference, kept | {"group": groups[0][known[0]], "group_others": groups[1][known[1]]}
+    made = estimate(*given, **kept)
+    line = {name: alone_mean + float(made[key]) for name, key in (("mean", "value"), ("lo", "lo"), ("hi", "hi"))}
+    if alone:
+        own = estimate(*given, **kept, power=0.0)
+        line |= {f"alone{end}": alone_mean + float(own[key]) for end, key in (("", "value"), ("_lo", "lo"), ("_hi", "hi"))}
+    n, gain = int(mass[0].sum()), float(made["effective_n"]) / made["n"]
+    return line | {"power": float(made["power"]), "n": n, "n_others": int(known[1].sum()), "effective_n": gain * n, "gain": gain, "simulated": float(simulated)}
+
+
+def _of(design: rectification.Design, people: np.ndarray) -> rectification.Design:
+    """The design of some people."""
+    return rectification.Design(**{name: None if (v := getattr(design, name)) is None else v[people] for name in ("weights", "clusters")})
 
 
 # --- the verdict -------------------------------------------------------------------------------------------------------------------------------
@@ -243,31 +266,34 @@ def mean_gain(powered: pd.DataFrame) -> float:
     return float(1 / (1 / gains).mean()) if len(gains) else float("nan")
 
 
-def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) -> str:
+def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame, *, why: str = "") -> str:
     """One sentence: whether the simulation was worth anything here, as a stand-in for people and beside them.
 
-    Args: alignment: the first table of `alignment_tables`. powered: `powered_means`, may be empty.
+    Args: alignment: the first table of `alignment_tables`. powered: `powered_means`, may be empty. why: `no_estimate`.
     """
     rows = alignment.set_index("system")
     own, baseline = rows.loc[system], best_baseline(alignment)
-    floor, people = rows.loc[baseline, "alignment"], rows.loc[f"{int(own['n'])} real people", "alignment"]
+    (several,) = (name for name in rows.index if name.endswith(REAL) and name != system)
+    floor, people = rows.loc[baseline, "alignment"], rows.loc[several, "alignment"]
     better = "lies above" if own["over_lo"] > 0 else "lies below" if own["over_hi"] < 0 else "cannot be told from"
     gain = mean_gain(powered)
-    useful = bool(own["over_lo"] > 0), bool(gain >= GAIN) if np.isfinite(gain) else None
+    useful = bool(own["over_lo"] > 0), bool(gain >= GAIN and gain > powered["by_chance"].iloc[0]) if np.isfinite(gain) else None
     opening = {
         (True, True): "Worth something here", (True, False): "Of little worth here", (False, True): "Worth something only beside real answers",
         (True, None): "Worth something as a stand-in here", (False, None): "Not worth anything as a stand-in here",
     }  # fmt: skip
     stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({baseline}, {floor:.3f}), "
-                f"where {int(own['n'])} real people reach {people:.3f}")  # fmt: skip
-    return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered)}."
+                f"where {several} reach {people:.3f}")  # fmt: skip
+    return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered, why)}."
 
 
-def _beside(gain: float, powered: pd.DataFrame) -> str:
+def _beside(gain: float, powered: pd.DataFrame, why: str) -> str:
     if not np.isfinite(gain):
-        why = "too few people were both asked and simulated" if powered.empty else "the people who were both asked and simulated gave the same answers"
+        why = why or ("too few of them answered" if powered.empty else "the people who were both asked and simulated gave the same answers")
         return f"what it adds to real answers is unknown, because {why}"
-    n = powered["n"].median()
+    n, by_chance = powered["n"].median(), powered["by_chance"].iloc[0]
+    if GAIN <= gain <= by_chance:
+        return f"beside {n:.0f} real people it adds no more than chance does (effective sample size {gain * n:.0f}, by chance up to {by_chance * n:.0f})"
     if gain < GAIN:
         return f"beside {n:.0f} real people it adds nothing (effective sample size {gain * n:.0f})"
     return f"beside {n:.0f} real people it counts like {(gain - 1) * n:.0f} more (effective sample size {gain * n:.0f})"

@@ -63,7 +63,8 @@ class Pilot:
 
 def run_pilot(material: Material) -> Pilot:
     """All measures of all systems."""
-    panels = [read_panel(rows, material.items, material.people) for _, rows in material.answers.groupby("system", sort=False)]
+    people = with_weights(material.people, material.humans)
+    panels = [read_panel(rows, material.items, people) for _, rows in material.answers.groupby("system", sort=False)]
     if not items_with_options(material.items):
         tables = {"wording": _wording(material), "counts": _together([_counts(p) for p in panels])}
         return Pilot(material=material, tables=tables, findings=objections(tables))
@@ -79,6 +80,13 @@ def run_pilot(material: Material) -> Pilot:
         tables |= {name: _together([part[name] for part, _ in compared]) for name in compared[0][0]}
         worth = {p.system: sentence for p, (_, sentence) in zip(panels, compared, strict=True)}
     return Pilot(material=material, tables=tables, findings=objections(tables), worth=worth)
+
+
+def with_weights(people: pd.DataFrame, humans: pd.DataFrame | None) -> pd.DataFrame:
+    """The simulated people, with the weights of the real people they are, if they all are real people and have no weights of their own."""
+    if humans is None or people["weight"].notna().any() or humans["weight"].isna().all() or not set(people["persona_id"]) <= set(humans["persona_id"]):
+        return people
+    return people.assign(weight=people["persona_id"].map(humans.drop_duplicates("persona_id").set_index("persona_id")["weight"]))
 
 
 def _together(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -148,7 +156,7 @@ def _beside_people(panel: Panel, humans: Panel, material: Material, attributes: 
         "gaps": against_people.mean_gaps(panel, humans, seed=seed), "groups": against_people.group_errors(panel, humans, attributes, seed=seed),
         "powered_means": powered, "powered_differences": against_people.powered_differences(panel, humans, attributes, seed=seed),
     }  # fmt: skip
-    return tables, against_people.worth_sentence(panel.system, alignment, powered)
+    return tables, against_people.worth_sentence(panel.system, alignment, powered, why=against_people.no_estimate(panel, humans, seed=seed))
 
 
 # --- what they object to -------------------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ..intake.questionnaire_file import read_questionnaire
 from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
 from ..models.answer_budget import Budget, add_limits, read_limits
 from ..people.human_surveys import load_survey
-from .analysis import Material, Pilot, real_panel, run_pilot
+from .analysis import Material, Pilot, real_panel, run_pilot, with_weights
 from .human_survey import survey_people, survey_questionnaire
 from .page import write_pilot
 from .panel import items_with_options
@@ -228,9 +228,13 @@ def _pairing(asked: pd.DataFrame, people: pd.DataFrame) -> str:
     """How many of the real people are simulated, too."""
     both = int(asked["persona_id"].isin(people["persona_id"]).sum())
     said = f"real people: {len(asked):,} with answers, {both:,} of them simulated too (the same persona_id), {len(asked) - both:,} not"
-    if both:
-        return said
-    return f"{said}. Nobody is paired: theirs are called {quoted(asked['persona_id'].iloc[0])}, ..., the simulated {quoted(people['persona_id'].iloc[0])}, ..."
+    if not both:
+        theirs, ours = (quoted(table["persona_id"].iloc[0]) for table in (asked, people))
+        return f"{said}. Nobody is paired: theirs are called {theirs}, ..., the simulated {ours}, ..."
+    if asked["weight"].notna().any() and people["weight"].isna().all():
+        taken = with_weights(people, asked)["weight"].notna().all()
+        said += f". The simulated people {'take the weights of the real ones' if taken else 'have no weights and count alike; the real ones have them'}"
+    return said
 
 
 # --- the command ---------------------------------------------------------------------------------------------------------------------------------

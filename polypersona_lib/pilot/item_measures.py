@@ -22,11 +22,12 @@ BOOTSTRAPS, PERMUTED = 500, 20  # bootstrap samples; permutations of the cards
 
 
 def option_shares(sheet: Sheet, *, weights: np.ndarray | None = None) -> np.ndarray:
-    """Distribution of the answers that are there: (draws, items, options), by default of the sample itself; NaN without an answer."""
+    """Distribution of the answers as far as they are there: (draws, items, options), by default of the sample itself; NaN without an answer."""
     weights = sheet.draws(n_boot=0, seed=0) if weights is None else weights
-    sums = (weights @ sheet.probs.reshape(len(sheet.people), -1)).reshape(len(weights), *sheet.probs.shape[1:])
+    given = sheet.probs * sheet.there[..., None]
+    sums = (weights @ given.reshape(len(sheet.people), -1)).reshape(len(weights), *sheet.probs.shape[1:])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return sums / (weights @ sheet.answered)[..., None]
+        return sums / (weights @ sheet.there)[..., None]
 
 
 def ordered(items: Sequence) -> np.ndarray:
@@ -34,16 +35,16 @@ def ordered(items: Sequence) -> np.ndarray:
     return np.array([getattr(item, "ordered", True) is not False for item in items], dtype=bool)
 
 
-def mean_draws(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weighted means over the people who have a value: (draws, people), (people, columns) -> (draws, columns)."""
-    known = np.isfinite(values)
+def mean_draws(weights: np.ndarray, values: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
+    """Weighted means over the people who have a value: (draws, people), (people, columns) -> (draws, columns). `there`: how far each value counts."""
+    known = np.isfinite(values) * (1.0 if there is None else there)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return weights @ np.where(known, values, 0) / (weights @ known)
+        return weights @ (np.where(np.isfinite(values), values, 0) * known) / (weights @ known)
 
 
-def _estimates(sheet: Sheet, values: np.ndarray, name: str, *, seed: int, limits=(-np.inf, np.inf)) -> dict[str, np.ndarray]:
+def _estimates(sheet: Sheet, values: np.ndarray, name: str, *, seed: int, limits=(-np.inf, np.inf), there: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Means of columns of (people, columns) with intervals: {name, name_lo, name_hi}, each (columns,)."""
-    draws = mean_draws(sheet.draws(n_boot=BOOTSTRAPS, seed=seed), values)
+    draws = mean_draws(sheet.draws(n_boot=BOOTSTRAPS, seed=seed), values, there)
     return dict(zip((name, f"{name}_lo", f"{name}_hi"), bounded_interval(draws, sheet.n_units, limits), strict=True))
 
 
@@ -59,10 +60,10 @@ def item_table(panel: Panel, attributes: pd.DataFrame | None = None, *, seed: in
     mean, var = sheet.positions()
     spread, places = option_shares(sheet)[0], np.arange(sheet.probs.shape[-1])
     table = pd.DataFrame({"system": panel.system, "question_id": [q.id for q in sheet.items], "n": sheet.answered.sum(0)})
-    table = table.assign(**_estimates(sheet, np.where(scaled, mean, np.nan), "mean", seed=seed, limits=(0, 1)))
+    table = table.assign(**_estimates(sheet, np.where(scaled, mean, np.nan), "mean", seed=seed, limits=(0, 1), there=sheet.there))
     weights = sheet.draws(n_boot=0, seed=seed)
-    between = mean_draws(weights, mean**2)[0] - mean_draws(weights, mean)[0] ** 2
-    total = between + mean_draws(weights, var)[0]
+    between = mean_draws(weights, mean**2, sheet.there)[0] - mean_draws(weights, mean, sheet.there)[0] ** 2
+    total = between + mean_draws(weights, var, sheet.there)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         table = table.assign(sd=np.where(scaled, np.sqrt(np.clip(total, 0, None)), np.nan), between=np.where(scaled & (total > 1e-12), between / total, np.nan))
     last = (places == sheet.sizes[:, None] - 1) * spread
@@ -77,19 +78,23 @@ def item_table(panel: Panel, attributes: pd.DataFrame | None = None, *, seed: in
 def card_share(sheet: Sheet, attributes: pd.DataFrame | None, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Share of the variance between people that their attributes explain (R² of a regression), own and mean over permuted people, (items,) each.
 
-    NaN without attributes, with no more people than columns, or where people do not differ.
+    Each item of its own people: those who answered it. NaN without attributes, with no more people than columns, or where people do not differ.
     """
     nothing = np.full(len(sheet.items), np.nan)
     if attributes is None or attributes.empty or not len(attributes.columns):
         return nothing, nothing
     seen = pd.get_dummies(attributes.loc[list(sheet.people)], drop_first=True).to_numpy(dtype=float)
     seen, mean, rng = np.column_stack([np.ones(len(seen)), seen]), sheet.positions()[0], np.random.default_rng(seed)
-    known = np.isfinite(mean).all(1)
-    if known.sum() <= seen.shape[1] + 1:
-        return nothing, nothing
-    orders = [np.arange(known.sum()), *(rng.permutation(known.sum()) for _ in range(PERMUTED))]
-    explained = np.stack([_r_squared(seen[known][order], mean[known]) for order in orders])
-    return explained[0], explained[1:].mean(0)
+    own, permuted = nothing.copy(), nothing.copy()
+    sets, of_item = np.unique(np.isfinite(mean), axis=1, return_inverse=True)  # items that the same people answered go together
+    for number, known in enumerate(sets.T):
+        if known.sum() <= seen.shape[1] + 1:
+            continue
+        items = of_item == number
+        orders = [np.arange(known.sum()), *(rng.permutation(known.sum()) for _ in range(PERMUTED))]
+        explained = np.stack([_r_squared(seen[known][order], mean[known][:, items]) for order in orders])
+        own[items], permuted[items] = explained[0], explained[1:].mean(0)
+    return own, permuted
 
 
 def _r_squared(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -195,7 +200,7 @@ def single_variance(sheet: Sheet) -> np.ndarray:
     """Weighted variance of single answers on 0-1, (items,): between people's expected positions and within each person's probabilities."""
     mean, var = sheet.positions()
     weights = sheet.draws(n_boot=0, seed=0)
-    return np.clip(mean_draws(weights, mean**2 + var)[0] - mean_draws(weights, mean)[0] ** 2, 0, None)
+    return np.clip(mean_draws(weights, mean**2 + var, sheet.there)[0] - mean_draws(weights, mean, sheet.there)[0] ** 2, 0, None)
 
 
 def people_needed(sheet: Sheet, difference: float, *, seed: int = 42) -> pd.DataFrame:

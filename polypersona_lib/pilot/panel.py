@@ -1,7 +1,7 @@
 """One system's answers to a questionnaire as sheets, with a count of everything that is no answer: what all measures of `pilot` start from.
 
 A panel is made of an answers frame (`intake.survey_format.ANSWER_COLUMNS`) or of real people's answers, so that each measure runs on both. "Don't know" and
-"refused" are counted and leave the scale; options keep their probabilities, and a person without any has no answer.
+"refused" are counted and leave the scale: a person whose answer is one of them with probability .9 counts a tenth, as nine tenths of such people would.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Panel:
     """One system's answers.
 
     Args:
-        sheet: the closed items with their options in substance, the mean over orders and repetitions; `truth` is the person's own answer, where it is known.
+        sheet: the closed items with their options in substance, the mean over orders and repetitions; `truth` is the person's own answer, where it is known,
+            `mass` the probability of an answer in substance.
         listed, turned: the same with the options in the listed order and in reverse; None if only one order was asked.
         counts: a row an item (open ones too), columns `COUNTS`: rows, but `refused` and `off_scale` add up probabilities where there are any.
     """
@@ -70,18 +71,20 @@ def read_panel(answers: pd.DataFrame, items: Sequence, people: pd.DataFrame) -> 
         if strange := sorted(set(answers[column]) - known):
             raise InputError(f"{len(strange)} of the answers' {column} are unknown here ({quoted(strange[0])}, ...): give the files they were asked with")
     closed, views = items_with_options(items), ["option_probs", "probs_listed", "probs_reversed"]
-    arrays, counts = _arrays(answers, closed, list(people["persona_id"]), views)
-    empty = _sheet(arrays[views[0]], closed, people, _references(answers, closed, list(people["persona_id"])))
-    listed, turned = (replace(empty, probs=arrays[v]) if arrays[v].any() else None for v in views[1:])
-    return Panel(system=str(systems[0]), sheet=empty, counts=_counts(answers, items, counts), listed=listed, turned=turned)
+    arrays, mass, counts = _arrays(answers, closed, list(people["persona_id"]), views)
+    own = replace(_sheet(arrays[views[0]], closed, people, _references(answers, closed, list(people["persona_id"]))), mass=mass[views[0]])
+    listed, turned = (replace(own, probs=arrays[v], mass=mass[v]) if arrays[v].any() else None for v in views[1:])
+    return Panel(system=str(systems[0]), sheet=own, counts=_counts(answers, items, counts), listed=listed, turned=turned)
 
 
-def _arrays(answers: pd.DataFrame, closed: list, people: list[str], views: list[str]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """(view -> probabilities in substance (people, items, options), means over repetitions; item -> sum of what was refused)."""
+def _arrays(answers: pd.DataFrame, closed: list, people: list[str], views: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
+    """(view -> probabilities in substance (people, items, options), means over repetitions; view -> how much of an answer they are (people, items);
+    item -> sum of what was refused)."""
     row_of, place = {p: i for i, p in enumerate(people)}, {item.id: j for j, item in enumerate(closed)}
     substance = [places_in_substance(item) for item in closed]
     shape = (len(people), len(closed), max(map(len, substance), default=1))
     sums, refused = {view: np.zeros(shape) for view in views}, dict.fromkeys(place, 0.0)
+    times = {view: np.zeros(shape[:2]) for view in views}
     for row in answers[["persona_id", "question_id", "option", *views]].itertuples(index=False):
         if (j := place.get(row.question_id)) is None:
             continue
@@ -95,8 +98,10 @@ def _arrays(answers: pd.DataFrame, closed: list, people: list[str], views: list[
                 continue
             kept = own[substance[j]]
             sums[view][row_of[row.persona_id], j, : len(kept)] += kept
+            times[view][row_of[row.persona_id], j] += own.sum()
             refused[row.question_id] += max(0.0, own.sum() - kept.sum()) if view == "option_probs" else 0.0
-    return {view: _shares(array) for view, array in sums.items()}, refused
+    mass = {view: np.clip(sums[view].sum(-1) / np.where(times[view] > 0, times[view], 1), 0, 1) for view in views}
+    return {view: _shares(array) for view, array in sums.items()}, mass, refused
 
 
 def _shares(sums: np.ndarray) -> np.ndarray:

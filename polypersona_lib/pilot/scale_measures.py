@@ -78,12 +78,17 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def grids(items: Sequence) -> dict[str, list[int]]:
-    """Battery -> places of its items with one list of options, of batteries with `FEWEST_IN_GRID` such items or more."""
+    """Battery -> places of its items with one list of options, if they are `FEWEST_IN_GRID` or more. Its second list of options is "battery (2)"."""
     groups: dict[tuple, list[int]] = {}
     for place, item in enumerate(items):
         if battery := getattr(item, "battery", ""):
             groups.setdefault((battery, item.options), []).append(place)
-    return {battery: places for (battery, _), places in groups.items() if len(places) >= FEWEST_IN_GRID}
+    made: dict[str, list[int]] = {}
+    for (battery, _), places in groups.items():
+        if len(places) >= FEWEST_IN_GRID:
+            names = (battery, *(f"{battery} ({k})" for k in range(2, len(groups) + 1)))
+            made[next(name for name in names if name not in made)] = places
+    return made
 
 
 def grid_table(panel: Panel) -> pd.DataFrame:

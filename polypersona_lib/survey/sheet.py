@@ -29,6 +29,7 @@ class Sheet:
         theta: each person's true attitudes, shape (people, constructs); NaN where they are unknown.
         units: the number of the unit that each person belongs to (a state, a household), from 0 on. Whole units are resampled. None: every person is one.
         weights: for how many people each person stands, in any unit. None: all weigh the same.
+        mass: how far each answer is there, 0 to 1, shape (people, items): an answer that may also be "don't know" counts in part. None: fully, if it is there.
     """
 
     people: tuple[str, ...]
@@ -38,6 +39,7 @@ class Sheet:
     theta: np.ndarray
     units: np.ndarray | None = None
     weights: np.ndarray | None = None
+    mass: np.ndarray | None = None
 
     @property
     def sizes(self) -> np.ndarray:
@@ -53,6 +55,11 @@ class Sheet:
     def answered(self) -> np.ndarray:
         """Which answers are there, shape (people, items)."""
         return self.probs.sum(-1) > 0
+
+    @property
+    def there(self) -> np.ndarray:
+        """How far each answer is there (`mass`), float, shape (people, items)."""
+        return self.answered.astype(float) if self.mass is None else np.where(self.answered, self.mass, 0.0)
 
     @property
     def n_units(self) -> int:
@@ -78,18 +85,18 @@ class Sheet:
 
     def true_sheet(self) -> Sheet:
         """The people's own answers as a sheet."""
-        return replace(self, probs=self.chosen())
+        return replace(self, probs=self.chosen(), mass=None)
 
     def permuted(self, order: np.ndarray) -> Sheet:
         """The same answers, assigned to permuted people: person i gets those of person `order[i]`."""
-        return replace(self, probs=self.probs[order])
+        return replace(self, probs=self.probs[order], mass=None if self.mass is None else self.mass[order])
 
     def of(self, people: np.ndarray) -> Sheet:
         """The sheet of some people (places, or bool for everybody), who keep their weights and units."""
         units = None if self.units is None else np.unique(self.units[people], return_inverse=True)[1]
-        weights = None if self.weights is None else self.weights[people]
-        names = tuple(np.array(self.people, dtype=object)[people])
-        return replace(self, people=names, probs=self.probs[people], truth=self.truth[people], theta=self.theta[people], units=units, weights=weights)
+        weights, mass = (None if values is None else values[people] for values in (self.weights, self.mass))
+        names, arrays = tuple(np.array(self.people, dtype=object)[people]), {name: getattr(self, name)[people] for name in ("probs", "truth", "theta")}
+        return replace(self, people=names, units=units, weights=weights, mass=mass, **arrays)
 
     def in_order(self, ids: Sequence[str]) -> Sheet:
         """The same sheet with its items in the order of `ids`."""
@@ -97,7 +104,8 @@ class Sheet:
         columns = [place[i] for i in ids]
         items = tuple(self.items[c] for c in columns)
         theta = [self.constructs.index(c) for c in dict.fromkeys(q.construct for q in items)]
-        return replace(self, items=items, probs=self.probs[:, columns], truth=self.truth[:, columns], theta=self.theta[:, theta])
+        mass = None if self.mass is None else self.mass[:, columns]
+        return replace(self, items=items, probs=self.probs[:, columns], truth=self.truth[:, columns], theta=self.theta[:, theta], mass=mass)
 
     # --- answers as numbers ---
 

@@ -255,3 +255,23 @@ def test_an_item_that_hangs_together_with_nothing_has_no_wrong_key():
     assert scale_measures._keyed_wrong(near, 100) == set()
     against = np.array([[[1, 0.5, -0.3], [0.5, 1, -0.3], [-0.3, -0.3, 1]]]).repeat(9, axis=0)
     assert scale_measures._keyed_wrong(against, 100) == {2}
+
+
+def test_two_lists_of_options_in_one_battery_are_two_grids():
+    items = [Item(id=f"a{k}", text=f"A {k}?", kind="likert", labels=("Low", "Mid", "High"), battery="g") for k in range(4)]
+    items += [Item(id=f"b{k}", text=f"B {k}?", kind="yes_no", labels=("No", "Yes"), battery="g") for k in range(4)]
+    assert scale_measures.grids(items) == {"g": [0, 1, 2, 3], "g (2)": [4, 5, 6, 7]}
+    assert scale_measures.grids(items[2:]) == {"g": [2, 3, 4, 5]}  # two items of the first list make no grid
+
+
+def test_the_card_explains_an_item_among_the_people_who_were_asked_it():
+    """Two items that exclude each other: nobody answered both, and each keeps its number."""
+    items = tuple(Item(id=i, text=f"{i}?", kind="yes_no", labels=("No", "Yes")) for i in ("all", "north", "south"))
+    people = planted.people_frame(60)
+    north = np.array(["north" in card for card in people["card"]])
+    own = {
+        p: {"all": ("No", "Yes")[k % 2], ("north" if n else "south"): ("No", "Yes")[k // 2 % 2]}
+        for k, (p, n) in enumerate(zip(people["persona_id"], north, strict=True))
+    }
+    table = item_measures.item_table(human_panel(own, items, people), attributes_of(people)).set_index("question_id")
+    assert north.any() and not north.all() and table["from_card"].between(0, 1).all()

@@ -9,6 +9,7 @@ import planted_survey as planted
 import pytest
 
 from polypersona_lib.errors import InputError
+from polypersona_lib.intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Item, shaped
 from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.pilot import against_people as against
 from polypersona_lib.pilot.analysis import Material, run_pilot
@@ -138,7 +139,7 @@ def test_a_simulation_as_near_as_the_baseline_is_hardly_ever_told_from_it(monkey
     monkeypatch.setattr(against, "BOOTSTRAPS", 200)
     monkeypatch.setattr(against, "RESAMPLES", 2)
     rng, told = np.random.default_rng(3), 0
-    items = tuple(planted.Item(id=f"q{k}", text="Well?", kind="yes_no", labels=("No", "Yes")) for k in range(4))
+    items = tuple(Item(id=f"q{k}", text="Well?", kind="yes_no", labels=("No", "Yes")) for k in range(4))
     sheet = human_panel({}, items, pd.DataFrame({"persona_id": [f"s{k}" for k in range(60)]})).sheet
     simulated = Panel(system="sim", sheet=replace(sheet, probs=np.tile([0.8, 0.2], (60, 4, 1))), counts=pd.DataFrame())
     for seed in range(40):
@@ -178,3 +179,74 @@ def test_weights_that_leave_one_person_are_refused():
     people = planted.people_frame(3).assign(weight=[1.0, 0.0, 0.0])
     with pytest.raises(InputError, match="1 of 3 people have a weight above 0"):
         read_panel(planted.answers_of(planted.table_answerer(), planted.questionnaire()[:1], people), planted.questionnaire()[:1], people)
+
+
+YES_NO = Item(id="q", text="Well?", kind="yes_no", labels=("No", "Yes"))
+DOUBT = Item(id="q", text="Well?", kind="likert", labels=("Agree", "Disagree", "Don't know"), option_kinds=("", "", "dont_know"))
+
+
+def simulated_by(item, probs, people) -> pd.DataFrame:
+    """Answers of a system that has these probabilities for each person."""
+    about = {"system": "sim", "question_id": item.id, "repeat": 0, "mode": "single", "turn": 1, "turns_dropped": 0, "status": "ok", "option_mass": 1.0}
+    rows = [about | {"id": p, "persona_id": p, "option_probs": list(map(float, own))} for p, own in zip(people["persona_id"], probs, strict=True)]
+    return shaped(rows, ANSWER_COLUMNS)
+
+
+def some_people(count, **columns) -> pd.DataFrame:
+    rows = [{"persona_id": f"p{i}", "card": json.dumps({"half": "ab"[i % 2]}), "persona": "x"} for i in range(count)]
+    return shaped(rows, PEOPLE_COLUMNS).assign(**columns)
+
+
+def test_people_who_are_simulated_too_take_their_weights_along():
+    """Twenty of weight 4 say yes, eighty of weight .25 no; the simulation is right about each: without their weights it was wrong by .6."""
+    people, yes = some_people(100), np.arange(100) < 20
+    humans, own = people.assign(weight=np.where(yes, 4, 0.25)), {f"p{i}": {"q": "Yes" if i < 20 else "No"} for i in range(100)}
+    answers = simulated_by(YES_NO, np.stack([~yes, yes], axis=1), people)
+    made = run_pilot(Material(items=(YES_NO,), people=people, answers=answers, humans=humans, human_answers=own))
+    gap = made.tables["gaps"].iloc[0]
+    assert gap["gap"] == pytest.approx(0, abs=1e-9) and gap["people_mean"] == pytest.approx(0.8)
+    line = made.tables["powered_means"].iloc[0]
+    assert line["lo"] < 0.8 < line["hi"] and line["mean"] == pytest.approx(line["simulated"], abs=0.1)
+    some = Material(items=(YES_NO,), people=people, answers=answers, humans=humans.iloc[:40], human_answers={p: own[p] for p in list(own)[:40]})
+    made = run_pilot(some)
+    assert made.tables["powered_means"].empty and "only the real people have weights" in made.worth["sim"]
+
+
+def test_people_count_as_far_as_they_answer_in_substance():
+    """Half say Agree; the others Disagree once in ten and else "don't know". Of the answers .1 / 1.1 disagree, and prediction-powered means say so."""
+    rng, people = np.random.default_rng(5), some_people(800)
+    sure = np.arange(800) % 2 == 0
+    probs = np.where(sure[:, None], [1, 0, 0], [0, 0.1, 0.9])
+    answers, held = simulated_by(DOUBT, probs, people), 0
+    for _ in range(20):
+        said = [DOUBT.labels[rng.choice(3, p=p)] for p in probs[:400]]
+        humans = human_panel({f"p{i}": {"q": word} for i, word in enumerate(said)}, (DOUBT,), people.iloc[:400])
+        panel = read_panel(answers, (DOUBT,), people)
+        line, gap = against.powered_means(panel, humans).iloc[0], against.mean_gaps(panel, humans).iloc[0]
+        assert gap["simulated"] == pytest.approx(0.1 / 1.1, abs=1e-6) and abs(gap["gap"]) < 0.1
+        assert line["n"] + line["left_out"] == 400 and line["n_others"] == 400
+        held += line["lo"] <= 0.1 / 1.1 <= line["hi"]
+    assert held >= 17
+
+
+def test_a_simulation_that_knows_nobody_is_hardly_ever_called_useful_beside_twenty_people():
+    """Noise in place of answers: 19 % of such simulations were called useful, 5 % is right. One that knows something is still found."""
+    rng, called, found = np.random.default_rng(11), 0, 0
+    people = some_people(120)
+    for _ in range(24):
+        truth = rng.random(20) < 0.5
+        humans = human_panel({f"p{i}": {"q": ("No", "Yes")[said]} for i, said in enumerate(truth.astype(int))}, (YES_NO,), people.iloc[:20])
+        for knows in (False, True):
+            share = rng.random(120) if not knows else np.clip(np.append(truth, rng.random(100) < 0.5) * 0.6 + rng.random(120) * 0.4, 0, 1)
+            panel = read_panel(simulated_by(YES_NO, np.stack([1 - share, share], axis=1), people), (YES_NO,), people)
+            powered = against.powered_means(panel, humans)
+            useful = against.mean_gain(powered) > max(against.GAIN, powered["by_chance"].iloc[0])
+            called, found = called + (useful and not knows), found + (useful and knows)
+    assert called <= 3 and found == 24
+
+
+def test_as_many_real_people_as_there_are_and_no_more(real):
+    """Of 30 real people 15 are one half: sixty drawn from them would be the same fifteen, and called "60 real people"."""
+    table = against.alignment_tables(of_survey(range(300, 360), system="s"), of_survey(range(30)))[0].set_index("system")
+    assert "15 real people" in table.index and table.loc["15 real people", "n"] == 15 and not any(name.startswith("60") for name in table.index)
+    assert table.loc["15 real people", "alignment"] == pytest.approx(table.loc[against.OTHER_HALF, "alignment"])
