@@ -4,6 +4,7 @@ Each row draws from its own random stream, seeded by (seed, row id): an answer d
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 from os.path import commonprefix
 from typing import Any
 
@@ -225,13 +226,17 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
     prompts = [(shared, rest + opening) for shared, rest in (chat.encode_prompt(tokenizer, m) for m in frame["messages"])]
     questions, met = [m[-1]["content"].rpartition(chat.OPTIONS)[0] or m[-1]["content"] for m in frame["messages"]], {}
     first = [met.setdefault((tuple(prefix), question), i) for i, ((prefix, _), question) in enumerate(zip(prompts, questions, strict=True))]
-    order = sorted(range(len(frame)), key=lambda i: (prompts[i][0], len(prompts[first[i]][1]), first[i], i))
     size = _BATCH["cuda" if next(model.parameters()).is_cuda else "cpu"]
     texts, reasoned, probabilities, mass = ([empty] * len(frame) for empty in ("", False, None, float("nan")))
     ids, labels = frame["id"].tolist(), _labels(tokenizer, frame["options"], " " if begun else lead) if with_options else None
+    widths = [0] * len(frame)  # rows of like width go together, or two long lists of options in a batch widen all others
+    if with_options and not any(s.max_tokens for s in draws.settings):
+        widths = [(len(rest) + sum(map(len, row))).bit_length() for (_, rest), row in zip(prompts, labels, strict=True)]
+    order = sorted(range(len(frame)), key=lambda i: (widths[i], prompts[i][0], len(prompts[first[i]][1]), first[i], i))
     longest = max((len(shared) + len(rest) + s.max_tokens for (shared, rest), s in zip(prompts, draws.settings, strict=True)), default=1)
     size = max(1, min(size, _PLACES // longest))
-    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    alike = [list(rows) for _, rows in groupby(order, key=widths.__getitem__)]
+    batches = [rows[i : i + size] for rows in alike for i in range(0, len(rows), size)]
     model.eval()
     with torch.no_grad():
         for batch in track(batches, label) if label else batches:
