@@ -230,7 +230,7 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
     texts, reasoned, probabilities, mass = ([empty] * len(frame) for empty in ("", False, None, float("nan")))
     ids, labels = frame["id"].tolist(), _labels(tokenizer, frame["options"], " " if begun else lead) if with_options else None
     widths = [0] * len(frame)  # rows of like width go together, or two long lists of options in a batch widen all others
-    if with_options and not any(s.max_tokens for s in draws.settings):
+    if with_options:
         widths = [(len(rest) + sum(map(len, row))).bit_length() for (_, rest), row in zip(prompts, labels, strict=True)]
     order = sorted(range(len(frame)), key=lambda i: (widths[i], prompts[i][0], len(prompts[first[i]][1]), first[i], i))
     longest = max((len(shared) + len(rest) + s.max_tokens for (shared, rest), s in zip(prompts, draws.settings, strict=True)), default=1)

@@ -62,6 +62,24 @@ def test_the_local_model_has_the_bits_of_generation(twin, monkeypatch):
     assert all(0 < c.mass <= 1 for c in choices)
 
 
+def test_rows_with_long_lists_of_options_are_read_apart_from_the_others(twin, monkeypatch):
+    rows = asked(3, 4)
+    long = [f"{word}, because somebody whom I know said so when we spoke about it the other day" for word in ("Never", "Once", "Twice", "Often", "Always")]
+    rows["options"] = [long if i % 4 == 3 else options for i, options in enumerate(rows["options"])]
+    widths, read = [], generation._label_logprobs
+
+    def noted(model, prompts, labels):
+        widths.append([sum(map(len, row)) for row in labels])
+        return read(model, prompts, labels)
+
+    monkeypatch.setattr(generation, "_label_logprobs", noted)
+    together = generation.choice_probabilities(*twin, rows)
+    assert sorted(map(len, widths)) == [3, 9] and max(min(widths, key=len)) > 3 * max(max(widths, key=len))
+    for number in (0, 3, 7):
+        alone = generation.choice_probabilities(*twin, rows.iloc[[number]])[0]
+        np.testing.assert_allclose(together[number], alone, atol=1e-5)
+
+
 def test_words_before_an_option_are_for_untuned_real_models_alone(twin, monkeypatch):
     monkeypatch.setattr(answerers, "ONE_THREAD", 0)
     from polypersona_lib.models.weights import BEGUN, begun_by
