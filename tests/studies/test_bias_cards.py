@@ -103,6 +103,15 @@ def test_distances_of_cards_that_know_no_joint(people, filled):
     ("She lost her job and cannot afford rent.", {"Q11_1", "Q11_5"}), ("He has no chronic illness.", set()), ("He is not unemployed.", set()),
     ("He was never laid off.", set()), ("She is without work and has diabetes.", {"Q10_3", "Q10_2"}), ("Free of debt, he sails.", set()),
     ("They were evicted.", {"Q10_4"}), ("She uses a wheelchair.", {"Q10_1"}), ("An illustrious billing.", set()), ("", set()),
+    ("She can't pay her bills.", {"Q11_5"}), ("They can not afford food.", {"Q11_5"}), ("She wasn't able to pay the rent.", {"Q11_5"}),
+    ("She can’t always pay the bills, and sings.", {"Q11_5"}), ("He barely makes ends meet.", {"Q11_5"}), ("He isn't able to make ends meet.", {"Q11_5"}),
+    ("I often worry about how we will pay the bills", {"Q11_5"}), ("She doesn't earn enough to pay the rent.", {"Q11_5"}),
+    ("She works two jobs to make ends meet.", {"Q11_5"}), ("She cannot feed her children and pay the rent.", {"Q11_5"}),
+    ("She can easily pay her bills.", set()), ("He always pays the rent and can afford health care.", set()), ("She pays her mortgage.", set()),
+    ("He never struggles to pay the rent.", set()), ("She has no trouble paying her bills.", set()), ("He is able to make ends meet.", set()),
+    ("He can't drive and pays the rent on time.", set()), ("Her son can't swim but she can pay the rent.", set()),
+    ("He can't walk without a wheelchair.", {"Q10_1"}), ("He gets around without a wheelchair.", set()), ("He is sick of politics.", set()),
+    ("Sick of it all, he is sick.", {"Q10_2"}), ("She volunteers at a homeless shelter.", set()), ("She lives in a homeless shelter.", {"Q10_4"}),
     ("She has no children. Unemployed since May.", {"Q10_3"}), ("She never complains; cancer took her father.", {"Q10_2"}),
 ])  # fmt: skip
 def test_hardship_has_a_guard_against_negation(text, named):

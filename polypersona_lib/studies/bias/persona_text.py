@@ -54,24 +54,29 @@ def tone(texts: Sequence[str]) -> pd.DataFrame:
 
 # --- hardship -----------------------------------------------------------------------------------------------------------------------
 
+_BILLS = r"(?:pay(?:s|ing)?|afford) (?:for )?(?:the |his |her |their |our |my )?(?:medical )?(?:rent|bills?|mortgage|food|groceries|health ?care)"
+_UNABLE = r"can ?not|can't|couldn't|could not|(?:not|\w+n't|never) (?:(?:been |be )?able|(?:\w+ ){0,3}enough)|unable|struggl\w+|barely|hardly|scarcely|hard to"
+_SHORT = rf"(?:{_UNABLE}|troubles?|difficult\w*|worr\w+|fear\w*|jobs|help|needs?|borrow\w*|skip\w*)"  # before a bill: money is short
 _MONEY = (
-    r"debts?", r"(?:pay|afford) (?:the |his |her |their |my )?(?:rent|bills?|mortgage|food|groceries|health ?care)", r"make ends meet", r"poor", r"poverty",
-    r"financial(?:ly)? (?:struggl\w+|stress|hardships?|difficult\w+|worr\w+)", r"struggl\w+ (?:to pay|financially|with money)",
+    r"debts?", rf"{_SHORT}(?: (?!but\b|who\b|can\b|and (?!pay |afford ))\w+){{0,5}} (?:{_BILLS}|mak(?:es?|ing) ends meet)", r"poor", r"poverty",
+    r"(?<!able )(?<!enough )to make ends meet", r"financial(?:ly)? (?:struggl\w+|stress|hardships?|difficult\w+|worr\w+)",
+    r"struggl\w+ (?:financially|with money)",
 )  # fmt: skip
 _ILLNESS = (r"(?:chronic|serious) (?:illness|pain|disease|condition)", r"ill", r"illness", r"sick", r"diabetes", r"cancer", r"arthritis", r"asthma")
 HARDSHIPS = {  # event of the 538/Ipsos poll -> words that say so
-    "Q10_1": r"disab(?:led|ility|ilities)|wheelchair", "Q10_2": "|".join(_ILLNESS),
+    "Q10_1": r"disab(?:led|ility|ilities)|can(?:'t|not| not) \w+ without (?:a|his|her|their) wheelchair|wheelchair", "Q10_2": "|".join(_ILLNESS),
     "Q10_3": r"unemploy(?:ed|ment)|jobless|out of work|without (?:a job|work)", "Q10_4": r"evict(?:ed|ion)|homeless(?:ness)?",
     "Q11_1": r"lost (?:his|her|their|my|a|the) jobs?|laid off|job loss|(?:was|got|been) fired", "Q11_5": "|".join(_MONEY),
 }  # fmt: skip
 _NOT = re.compile(r"(?:\b(?:not?|never|without|nor|free of|free from|any)\b|n't\b)(?:\W+\w+){0,2}\W*$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?;]")
-_SAYS_ITSELF = re.compile(r"(?:without (?:a job|work))", re.IGNORECASE)
+_SAYS_ITSELF = re.compile(r"without (?:a job|work)", re.IGNORECASE)
+_NOT_THEIRS = re.compile(r"\bsick (?:and tired )?of\b|\b(?:volunteer|work|help|serv)\w* (?:\w+ ){0,3}homeless\w*", re.IGNORECASE)
 
 
 def hardship(text: str) -> set[str]:
-    """Which of the six hardships of the poll a text names; "no illness", "never unemployed" name none ("without work" does)."""
-    named = set()
+    """Which of the six hardships of the poll a text names; "no illness", "never unemployed" name none ("without work", "can't pay" do)."""
+    named, text = set(), _NOT_THEIRS.sub(" ", text.replace("’", "'"))
     for event, words in HARDSHIPS.items():
         for match in re.finditer(rf"\b(?:{words})\b", text, re.IGNORECASE):
             if _SAYS_ITSELF.fullmatch(match[0]) or not _NOT.search(_SENTENCE_END.split(text[: match.start()][-40:])[-1]):

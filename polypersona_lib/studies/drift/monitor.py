@@ -27,6 +27,7 @@ ALARM = 20.0
 STAKE = 0.5  # the largest share of the wealth that one probe can lose
 _PRIOR = 0.25  # standard deviation that the first bet expects
 MOST_MISSING = 0.5  # share of the probes without an answer on one side, above which nothing is compared
+MOST_LOST = 0.1  # share of the probes answered then and not now, above which "no drift" would say too much
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def compare(then: Baseline, now: Baseline) -> Comparison:
     """Compare the answers of two baselines, probe by probe. Raises InputError, one line, if they cannot be compared."""
     old, new = then.answers, now.answers
     both = old["probs"].notna().to_numpy() & new["probs"].notna().to_numpy()
-    if both.mean() < 1 - MOST_MISSING:
+    lost = old["probs"].notna().to_numpy() & ~both
+    if both.mean() < 1 - MOST_MISSING or lost.mean() > MOST_LOST:
         reason = next((r for r in [*new["reason"], *old["reason"]] if r), "no reason given")
         raise InputError(f"{(~both).sum()} of {len(both)} probes have no answer then or now ({reason}): too few to compare")
     hows = {name: sorted(set(table.loc[both, "how"])) for name, table in (("then", old), ("now", new))}
@@ -66,6 +68,8 @@ def compare(then: Baseline, now: Baseline) -> Comparison:
     distances = np.array([sampled_distance(*pair) if sampled else exact_distance(*pair[:2]) for pair in pairs])
     moves = positions(new["probs"]) - positions(old["probs"])
     path = e_values(moves, distances, tolerance=tolerance)
+    if not np.isfinite(path).all():
+        raise InputError("some probabilities are no numbers: they cannot be compared; use --update")
     words = differences_in_words(then.fingerprint, now.fingerprint)
     return Comparison(path, alarm_at(path), what_moved(old, new, distances), int((~both).sum()), tolerance, words)
 

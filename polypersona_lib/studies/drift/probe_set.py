@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...files import value_hash
-from ...models.answerers import Answerer, Prompt, content_free
+from ...models.answerers import Answerer, OptionShares, Prompt, content_free
 from ...prompts import chat
 
 CARDS = {
@@ -78,6 +78,7 @@ def ask_probes(answerer: Answerer, *, block: int = BLOCK) -> pd.DataFrame:
         part = rows.iloc[start : start + block]
         asked = [Prompt(row.id, row.messages) for row in part.itertuples()]
         replies += answerer.option_probabilities(asked, [list(options) for options in part["options"]])
+    replies = [r if r.probs is None or np.isfinite(r.probs).all() else OptionShares(None, reason="probabilities that are no numbers") for r in replies]
     turned = [None if r.probs is None else _in_place(r.probs, order) for r, order in zip(replies, rows["order"], strict=True)]
     told = {"mass": [r.mass for r in replies], "how": [r.how for r in replies], "samples": [r.samples for r in replies], "reason": [r.reason for r in replies]}
     return rows[["id", "card", "item", "order"]].assign(probs=turned, **told)

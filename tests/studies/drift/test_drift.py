@@ -192,6 +192,38 @@ def test_what_cannot_be_compared_is_one_line(then):
     some.loc[:9, "probs"] = None
     found = compare(then, Baseline("table", FINGERPRINT, some))
     assert found.missing == 10 and found.status == 0 and "10 probes have no answer" in "\n".join(report_lines(found))
+    some.loc[10:55, "probs"] = None
+    with pytest.raises(InputError, match="56 of 112 probes have no answer then or now"):
+        compare(then, Baseline("table", FINGERPRINT, some))
+    assert compare(Baseline("table", FINGERPRINT, some), Baseline("table", FINGERPRINT, some)).status == 0, "what never had an answer is not lost"
+
+
+@pytest.mark.parametrize(("broken", "shift", "status"), [(112, 0, 2), (30, 0, 2), (1, 0.3, 1), (1, 0, 0)])
+def test_probabilities_that_are_no_numbers_are_no_answers(tmp_path, then, broken, shift, status):
+    """Not "no drift", and not hidden behind one of them; the comparison of what holds them is refused too."""
+
+    class Broken:
+        name = "broken"
+
+        def __init__(self):
+            self.left = broken
+
+        def option_probabilities(self, prompts, options):
+            replies = table(shift=shift).option_probabilities(prompts, options)
+            first, self.left = min(self.left, len(replies)), max(0, self.left - len(replies))
+            return [OptionShares(np.full(len(o), np.nan)) if n < first else r for n, (r, o) in enumerate(zip(replies, options, strict=True))]
+
+    path = tmp_path / "x.json"
+    drift(path, table(), update=True)
+    if status == 2:
+        with pytest.raises(InputError, match=rf"{broken} of 112 probes .*\(probabilities that are no numbers\)"):
+            drift(path, Broken())
+    else:
+        assert drift(path, Broken())[0] == status
+    first = then.answers.copy()
+    first.at[0, "probs"] = [float("nan")] * len(first.at[0, "probs"])
+    with pytest.raises(InputError, match="no numbers"):
+        compare(then, Baseline("table", FINGERPRINT, first))
 
 
 # --- the files and the command ----------------------------------------------------------------------------------------------------------
