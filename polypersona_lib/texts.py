@@ -31,9 +31,13 @@ _ENGLISH = frozenset(
 _SPELLED = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _ENOUGH_KNOWN = 0.70  # share of the words that must be known, or the text is in another language: German and Spanish answers have .1 to .6
 _CLITICS = ("'s", "'d", "'ll", "'re", "'ve", "'m", "n't")
-_TYPED = frozenset("alot asap btw didnt doesnt dont etc idk im imho imo ive lol meds tbh thats thx uk usa".split())  # common in typed English, in neither list
+_TYPED = frozenset(  # common in typed English, in neither list
+    "alot asap btw didnt doesnt dont etc gf idk im imho imo ive lol meds meh pct pharma résumé tbh thats thx uk usa y'know abuela airbnb aldi bipoc crossfit "
+    "edamame etsy fortnite hulu keto kombucha lgbtq lidl snapchat spotify substack tiktok unvaccinated venmo whatsapp xanax".split()
+)
 _SHARED = frozenset("of is was we has have but all will for i do one are can not what who had its".split())  # words of other languages too, or of names
 _FUNCTION_WORDS = (_ENGLISH | set("to she he them him could should more our at".split())) - _SHARED
+_ENGLISH_ALONE = {"I", "not"}  # written so: "i" and "Not" are words of other languages
 _FEW_ENGLISH = 0.15  # share of function words below which a text is not English: English answers have .2 and more, German, French or Spanish ones 0
 _ENOUGH_COUNTED = 6  # words of a text, before it is called foreign
 _ENOUGH_WORDS = 8  # of a text in Latin letters, before a lack of English function words says something
@@ -188,8 +192,8 @@ def is_foreign(text: str, vocabulary: frozenset[str] = frozenset()) -> bool:
         return bool(strange - vocabulary)
     if count < _ENOUGH_COUNTED or len(strange - vocabulary) <= (1 - _ENOUGH_KNOWN) * count:
         return False
-    words = folded_words(text)
-    return sum(word in _FUNCTION_WORDS for word in words) < _FEW_ENGLISH * len(words)
+    words = _SPELLED.findall(text)
+    return sum(word in _ENGLISH_ALONE or _fold(word) in _FUNCTION_WORDS for word in words) < _FEW_ENGLISH * len(words)
 
 
 def unknown_words(row: dict, vocabulary: frozenset[str]) -> frozenset[str] | None:

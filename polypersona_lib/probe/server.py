@@ -79,6 +79,14 @@ def end_closed_pages() -> None:
     VoilaShutdownKernelHandler.check_xsrf_cookie = lambda self: None
 
 
+def _host_name(host: str) -> str | None:
+    """The name of a request's host without its port; None for what is no host."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
 def refuse_strangers(application) -> None:
     """Let a tornado application answer only requests that name this machine as their host, and come from its own pages if a browser sends them.
 
@@ -91,7 +99,7 @@ def refuse_strangers(application) -> None:
 
     def find(request, **options):
         host, origin = request.host.lower(), request.headers.get("Origin")
-        if urlsplit(f"//{host}").hostname in LOCAL and origin in (None, f"http://{host}"):
+        if _host_name(host) in LOCAL and origin in (None, f"http://{host}"):
             return chosen(request, **options)
         return application.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
 
@@ -128,6 +136,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"of the adapters (default {DEFAULT_SEED})")
     parser.add_argument("--out", default="", help="folder that a run's results lie in; default: the project")
     chosen = parser.parse_args(argv)
+    if not 0 <= chosen.port <= 65_535:
+        parser.error(f"--port {chosen.port}: choose 0 (any free port) to 65535")
     out = str(Path(chosen.out).expanduser().resolve()) if chosen.out else ""
     parameters = {"profile": chosen.profile, "seed": chosen.seed, "out": out, "models": absolute_folders(chosen.models)}  # the page works in another folder
     try:

@@ -118,7 +118,10 @@ def rating_sheet(items: pd.DataFrame, rater: str, *, size: int, seed: int) -> pd
 
     One answer in ten of the core comes a second time at the core's end, under the item's name with `AGAIN` at its end: do raters
     agree with themselves? The same items, rater, size and seed give the same sheet, so that a rater can stop and go on. See `draw_rows`.
+    Raises ValueError without items.
     """
+    if items.empty:
+        raise ValueError("there is nothing to rate: no record has an answer of every system")
     rng = np.random.default_rng([seed, 2, *rater_id(rater).encode()])
     core, own = (_in_rounds(items[items["row"].isin(rows)], rng) for rows in draw_rows(items, rater, size=size, seed=seed))
     row_of = items.drop_duplicates("item").set_index("item")["row"]

@@ -102,7 +102,7 @@ def _kappa_line(frame: pd.DataFrame, both: pd.DataFrame, people: pd.Series | Non
 
 
 def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resampling.SEED) -> tuple[list[dict], dict]:
-    """Distributions of the options, predictions against references, as means over the closed questions with `ITEM_ANSWERS` answers or more.
+    """Distributions of the options, predictions against references, as means over the closed questions with `ITEM_ANSWERS` readable answers or more.
 
     Returns: (lines; {"items", "uniform"}: how many questions, and the alignment of an answerer who takes every option equally often). ([], {}) without such
         a question. Intervals resample people (rows if the file names nobody), as in notebook 10.
@@ -112,7 +112,7 @@ def item_lines(frame: pd.DataFrame, both: pd.DataFrame, *, seed: int = resamplin
         return [], {}
     item = pd.Series(list(zip(questions[both.index], frame.loc[both.index, "options"].map(label_set), strict=True)), index=both.index)
     counts = item[(both["said"] >= 0) & questions[both.index].notna()].value_counts()
-    kept = both[item.isin(counts.index[counts >= ITEM_ANSWERS])]
+    kept = both[(both["said"] >= 0) & item.isin(counts.index[counts >= ITEM_ANSWERS])]
     if kept.empty:
         return [], {}
     number, options = pd.factorize(item[kept.index])[0], int(kept["size"].max())

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .option_list import DEGREES, Hit, Meaning, OptionList, degree_of, merged
+from .option_replies import TAKES_BACK, is_conditional, is_outweighed, refuses
 from .option_words import Words
 
 _BARE, _STATED, _DESCRIBED, _PAST, _USED = 5, 4, 3, 2, 1  # "Agree" · "I agree with it" · "the food is good" · "I was satisfied" · "I often go there"
@@ -58,6 +59,7 @@ _LINKS = set(
 _AFTER = _FILL | set("i think say guess suppose would believe feel am so indeed too then this that it these days there of it".split())
 ADVERBIAL = {"never", "rarely", "seldom", "sometimes", "often", "usually", "always", "occasionally", "frequently"}
 _OMITS = set("miss missed skip skipped forget forgot fail failed avoid avoided refuse refused stop stopped leave not".split())  # "I never miss it"
+_TRIES = [[word, "to"] for word in ("try", "want", "mean", "wish", "hope", "plan")]  # "I always try to, but …"
 _WISHES = (["want", "to"], ["like", "to"], ["love", "to"])  # "I'd like to agree"
 _NOTHING = {"nothing", "neither", "none", "nobody", "few", "little", "nowhere"}  # "I agree with nothing here"
 _ANSWERS = {"answer", "choice", "pick", "response", "view", "opinion", "vote", "rating"}  # "Agree is my answer"
@@ -97,13 +99,12 @@ def read_clauses(options: OptionList, text: Words, start: int, end: int) -> int 
     if not hits or options.letters:
         return None
     statements, qualified, k = [], [], 0
-    clauses = split_clauses(text, hits, start, end)
-    for (a, b), follows in zip(clauses, [*clauses[1:], None], strict=True):
+    for a, b in split_clauses(text, hits, start, end):
         within = []
         while k < len(hits) and hits[k].start < b:
             within.append(hits[k])
             k += 1
-        unreal = follows and text.words[follows[0]] in ("if", "were", "unless") and _is_conditional(text.words[a:b])
+        unreal = is_conditional(text.words, start, a, b, end) or is_outweighed(text.words, a, b, end)
         if text.words[a] == "otherwise" and statements and {hit.option for hit in within} - {s.option for s in statements}:
             return CONFLICT
         sequel = text.words[a] == "then" and hits[0].start < a  # "first jobs, then taxes"
@@ -115,11 +116,6 @@ def read_clauses(options: OptionList, text: Words, start: int, end: int) -> int 
         return None  # "I was satisfied, but since March dissatisfied"
     said = {s.option for s in [*statements, *(qualified if top == _USED else [])] if s.rank == top}
     return None if said <= {_DENIED} else said.pop() if len(said) == 1 else CONFLICT
-
-
-def _is_conditional(words: Sequence[str]) -> bool:
-    """Whether a clause before "if" is only true under it ("I would be satisfied if …"; not "I would say agree")."""
-    return "would" in words and not {"say", "choose", "pick"} & set(words)
 
 
 def _clause(options: OptionList, text: Words, a: int, b: int, hits: list[Hit]) -> Statement | None:
@@ -169,7 +165,9 @@ def _stated(options: OptionList, text: Words, a: int, b: int, hit: Hit) -> State
     option = _with_degrees(options, hit, text.words[hit.start : hit.end], [*degrees, *trailing])
     if option is None:
         return None
-    if adverb and set(after[:1]) & _OMITS:
+    if adverb and (set(after[:1]) & _OMITS or (after in _TRIES and set(text.words[b : b + 1]) & TAKES_BACK)):
+        return None
+    if hit.meaning is not None and hit.meaning.stem == ("likely",) and refuses(after):
         return None
     rest = [word for word in merged(after) if word not in DEGREES and word not in _AFTER]
     if rank == _BARE and rest:

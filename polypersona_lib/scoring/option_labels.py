@@ -21,6 +21,7 @@ from ..world.questions import options_of
 from . import option_clauses, option_replies
 from .option_list import OptionList, option_list
 from .option_numbers import numbers_given
+from .option_replies import CONTRASTS, CORRECTIONS, ENDED, TAKES_BACK, is_conditional
 from .option_values import VALUES, number_rule
 from .option_words import Words, normal, split_words, unwrapped
 
@@ -32,9 +33,6 @@ _LEADS = set(
     "for pick select would say be choose number am a an by it stance".split()
 )
 _SPEAKING = {"i", "as", "my", "overall", "so", "yes", "no"}  # how a later sentence begins that answers for the person
-_CORRECTIONS = (
-    ("actually",), ("no",), ("wait",), ("sorry",), ("i", "mean"), ("on", "second", "thought"), ("or", "rather"), ("scratch", "that"), ("correction",),
-)  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -136,6 +134,8 @@ def _head(options: OptionList, text: Words, start: int, end: int) -> int | None:
         hit = options.match(text, i, len(text.words))
         if hit and hit.option is not None and (hit.end == len(text.words) or text.levels[hit.end] >= 2 or text.gaps[hit.end].startswith("-")):
             after = text.gaps[hit.end]
+            if "would" in text.words[start:i] and set(text.words[hit.end : hit.end + 1]) & (TAKES_BACK | {"if"}):
+                return None
             return hit.option if "?" not in after or "?" in options.texts[hit.option] else None
         skip = _letter_head(options, text, i)
         if skip > i:
@@ -203,7 +203,7 @@ def _sentences(options: OptionList, listed: tuple[str, ...], text: Words) -> Rea
         hit = options.match(text, a, b)
         if hit and hit.end == b and hit.option not in (None, read.option) and "?" not in text.gaps[a]:
             return Reading(None, SEVERAL, tuple(sorted((read.option, hit.option))))
-        if _corrects(options, listed, text, a, b, read.option):
+        if _corrects(options, listed, text, a, b, read.option) or _opposes(options, listed, text, a, b, read.option):
             return Reading(None, CONTRADICTORY)
     return read
 
@@ -226,10 +226,20 @@ def _read_on(options: OptionList, listed: tuple[str, ...], text: Words, sentence
 def _corrects(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int, option: int) -> bool:
     """Whether a sentence begins as a correction ("Actually", "No, wait") and takes another option than `option`."""
     i = start
-    while i < end and (size := next((len(words) for words in _CORRECTIONS if text.words[i : i + len(words)] == words), 0)):
+    while i < end and (size := next((len(words) for words in CORRECTIONS if text.words[i : i + len(words)] == words), 0)):
         i += size
     begins = {start, i} - {end} if i > start else set()
     return any(_sentence(options, listed, text, begin, end).option not in (None, option) for begin in begins)
+
+
+def _opposes(options: OptionList, listed: tuple[str, ...], text: Words, start: int, end: int, option: int) -> bool:
+    """Whether a sentence ends `option` ("Not anymore") or ends in a label of the opposite ("In practice, I disagree")."""
+    mine, words, hits = options.meanings[option], text.words[start:end], options.hits(text, start, end)
+    if words in ENDED:
+        return mine is not None or option == options.yes
+    last = hits[-1].meaning if hits and hits[-1].end == end and words[0] in CONTRASTS and not {"was", "were", "had"} & set(words) else None
+    opposed = mine and last and mine.stem == last.stem and mine.sign != last.sign
+    return bool(opposed) and _sentence(options, listed, text, start, end).option not in (None, option)
 
 
 def _says_something(options: OptionList, text: Words, start: int, end: int) -> bool:
@@ -280,7 +290,7 @@ def _numbered(listed: tuple[str, ...], text: Words, start: int, end: int) -> Rea
     """The option that a number of the sentence takes; None if it gives none."""
     rule = number_rule(listed)
     given = rule.given(text, start, end)
-    if not given:
+    if not given or is_conditional(text.words, start, start, given[-1].end, end):
         return None
     taken = {rule.option(number, text) for number in given}
     if len(taken) == 1 and None not in taken:

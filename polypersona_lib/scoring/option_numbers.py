@@ -15,6 +15,7 @@ _SMALL = "zero one two three four five six seven eight nine ten eleven twelve th
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SPELLED = {word: float(n) for n, word in enumerate(_SMALL)} | {word: 10.0 * n for n, word in enumerate(_TENS, 2)}
 _TIMES = {"hundred": 100.0, "thousand": 1000.0, "grand": 1000.0, "million": 1e6}
+_SHARES = {2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 50, 100, 1000}  # "9 in 10"
 _LONGEST = 12  # most words of a number that is spelled out
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SIZES = {  # kind of unit -> names of one unit, its size in the smallest unit of its kind
@@ -136,7 +137,9 @@ def _with_neighbours(text: Words, start: int, end: int, i: int, found: tuple[flo
     value, j = -value if i > start and words[i - 1] == "minus" else value, i + size
     nearest, link = _number_at(text, j, end, spelled), words[j : min(end, j + 1)]
     out = words[j : j + 2] == ("out", "of")
-    top = _number_at(text, j + 1 + out, end, True) if out or link == ("of",) else None
+    top = _number_at(text, j + 1 + out, end, True) if out or link in (("of",), ("in",)) else None
+    if top and link == ("in",) and (not value <= top[0] or top[0] not in _SHARES or set(words[j + 1 + top[1] : j + 2 + top[1]]) & set(UNITS)):
+        top = None  # "3 in 2020", "one in 5 years"
     if top:
         given = Given((value,), top[0], i, j + 1 + out + top[1])
     elif nearest and text.gaps[j].strip() == "/":

@@ -1,10 +1,14 @@
-"""Answers that name an option without its label (a letter, "yes" and "no" in other words) and those that name none: refusals, "no opinion". English only."""
+"""Answers that name an option without its label (a letter, "yes" and "no" in other words) and those that name none: refusals, "no opinion", conditions.
+
+English only.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from .option_list import OptionList
+from .option_list import DEGREES, OptionList
 from .option_words import Words
 
 REFUSAL, NO_OPINION = "refusal", "no opinion"
@@ -49,6 +53,16 @@ _FOLLOWS = set(
 _CHOOSING = {"option", "letter", "choice", "answer", "choose", "pick", "select", "with", "is"}
 _AFTER_LETTERS = {"because", "for", "as", "since", "and", "but", "though", "if", "please"}
 _MOST_LETTERS, _MOST_WORDS = 12, 40  # options that letters name, words of a sentence in which a letter is looked for
+ENDED = {("not", "anymore"), ("no", "longer"), ("not", "any", "more"), ("not", "now"), ("not", "currently")}
+CORRECTIONS = (
+    ("actually",), ("no",), ("wait",), ("sorry",), ("i", "mean"), ("on", "second", "thought"), ("or", "rather"), ("scratch", "that"), ("correction",),
+)  # fmt: skip
+CONTRASTS = {"but", "yet", "however", "in", "on", "now", "today", "still", "honestly"}  # "In practice, I disagree"
+_CONDITIONS, TAKES_BACK, _CHOSEN = {"if", "unless"}, {"but", "yet", "however"}, {"say", "choose", "pick"}
+_NO_CONDITION = re.compile(r"\b(?:(?:were|had|have) to|asked?|forced|pressed|pushed|must|honest)\b")  # "if I had to choose"
+_INVERTED = set("i it they we he she you this that there the my".split())  # behind "had" and "were"
+_QUALIFIES = set(DEGREES) | {"only", "with", "just"}
+_REFUSES = {"not", "never", "refuse", "decline", "skip", "avoid", "against"}
 
 
 def lettered_option(options: OptionList, letter: str) -> int | None:
@@ -120,6 +134,8 @@ def yes_or_no(options: OptionList, text: Words, start: int, end: int) -> int | N
         if any(_turns(said, words[a:b], k) for k, (a, b) in enumerate(clauses)):
             return -1
         answer = literal[0][0]
+        if answer == "yes" and any(words[a + (words[a] in ("but", "though")) : b] in ENDED for a, b in clauses[1:]):
+            return -1
     else:
         first = next((s for s, (a, b) in zip(said, clauses, strict=True) if s or set(words[a:b]) - _LEADS), None)
         if first is None or _contradicts(first[0], words[start:end]):
@@ -135,7 +151,7 @@ def _opens(words: tuple[str, ...], i: int) -> bool:
 
 def _turns(said: list[tuple[str, bool] | None], clause: tuple[str, ...], k: int) -> bool:
     """Whether clause k takes an earlier answer back: "yes, but no", "yes, now no", "not really, but yes"; not "no, but yes in winter"."""
-    if clause[0] not in ("but", "now", "though") or not said[k] or not said[k][1]:
+    if clause[0] not in ("but", "now", "though", "so") or not said[k] or not said[k][1]:
         return False
     ends = clause[-1] in LITERAL
     return any(s and s[0] != said[k][0] and (ends if s[1] else s[0] == "no") for s in said[:k])
@@ -144,3 +160,25 @@ def _turns(said: list[tuple[str, bool] | None], clause: tuple[str, ...], k: int)
 def _contradicts(answer: str, words: tuple[str, ...]) -> bool:
     idioms = " ".join(words).replace("no doubt", "").replace("no question", "")
     return answer == "yes" and bool(_DENIALS & set(idioms.split()))
+
+
+# --- what makes a label that is said untrue: a condition, a "but" that outweighs it, a refusal that is likely ----------------------------------
+
+
+def is_conditional(words: Sequence[str], start: int, a: int, b: int, end: int) -> bool:
+    """Whether words `a` to `b` are only true under an "if" before or behind them ("I would agree if …"; not "I would say agree", "if I had to choose")."""
+    opens = [i for i in (start, b) if i + 1 < end and (words[i] in _CONDITIONS or (words[i] in ("had", "were") and words[i + 1] in _INVERTED))]
+    at = opens[0] if opens else None
+    asked = at is not None and _NO_CONDITION.search(" ".join(words[at : min(end, at + 8)]))
+    return at is not None and not asked and "would" in words[a:b] and not _CHOSEN & set(words[a:b])
+
+
+def is_outweighed(words: Sequence[str], a: int, b: int, end: int) -> bool:
+    """Whether a "but" tells why a clause is not true ("I would agree, but it costs too much"; not "but only somewhat")."""
+    return b + 1 < end and words[b] in TAKES_BACK and words[b + 1] not in _QUALIFIES and "would" in words[a:b] and not _CHOSEN & set(words[a:b])
+
+
+def refuses(after: list[str]) -> bool:
+    """Whether what is likely is that somebody does not do it ("likely to decline", "likely that I won't vote")."""
+    cut = next((i for i, word in enumerate(after) if word in ("who", "which", "and", "or", "even", "than")), 8)
+    return bool(set(after[:cut][:8]) & _REFUSES) or after[-1:] == ["no"]

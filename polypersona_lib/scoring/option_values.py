@@ -23,7 +23,12 @@ _DOWN, _UP = {"less", "fewer", "under", "younger", "below"}, {"plus", "more", "o
 _NOTHING = {("none",), ("never",), ("no",), ("nothing",), ("not", "at", "all")}
 _COUNTED = set(UNITS) | {"time", "times", "percent", "point", "points", "star", "stars"}
 _YEAR = re.compile("(?:19|20)[0-9]{2}")
-_PERIODS = {"hour", "day", "week", "month"}
+_PERIODS = {
+    name: names.split()[0]
+    for names in ("hour hr hourly", "day daily", "week wk weekly", "fortnight biweekly fortnightly", "month mo monthly") for name in names.split()
+}  # fmt: skip
+_PLACES, _FEW = {"option", "choice", "number"}, 20
+_MONEY = {"dollar", "dollars", "usd", "bucks", "euro", "euros", "eur", "pounds", "gbp"}
 _RATED = set("rate give put score place mark call say rating choose pick select go option answer number level is likert at response".split())
 _GOES_ON = {"out", "because", "for", "on", "as", "since", "and", "but", "overall", "points", "stars", "from", "maybe", "i", "though"}
 _NOT_MINE = {"not", "never", "wife", "husband", "they", "people", "he", "she"}
@@ -148,9 +153,10 @@ class NumberRule:
         return [] if given and set(text.words[start : given[0].start]) & _NOT_MINE else given
 
     def _is_year(self, text: Words, given: Given) -> bool:
-        """Whether a number is a year ("in 2020", "since 1999") in a list that has none."""
+        """Whether a number is a year ("in 2020", "since 1999") in a list that has none; in one of small numbers every "1985" is."""
         word, before = text.words[given.start], text.words[given.start - 1 : given.start]
-        return not self.years and before in (("in",), ("since",)) and bool(_YEAR.fullmatch(word))
+        alone = self.largest < 150 and (given.end == len(text.words) or text.levels[given.end] >= 2)  # not "2000 people"
+        return not self.years and (before in (("in",), ("since",)) or alone) and bool(_YEAR.fullmatch(word))
 
     def option(self, given: Given, text: Words) -> int | None:
         """The option of a number; None off the list, between two labels, in another kind of unit, or on a scale with another top."""
@@ -160,8 +166,10 @@ class NumberRule:
             return None
         values = given.values
         if self.kind == VALUES:
-            per = text.words[given.end : given.end + 2]
-            rate = per[:1] in (("a",), ("an",), ("per",), ("each",), ("every",)) and set(per[1:]) & _PERIODS - self.words
+            lows = {span.low for span in self.spans if span}  # "option 3" of "1", "2", "3+" is a label
+            if _counts_places(text, given) and not self.words & _PLACES and given.values[0] < _FEW and given.values[0] not in lows:
+                return int(given.values[0]) - 1 if 1 <= given.values[0] <= self.size else None
+            rate = _rate(text, given) - {_PERIODS.get(word) for word in self.words}
             other = self.unit and given.unit and UNITS[given.unit][0] != UNITS[self.unit][0]
             if other or (rate and self.largest >= 1000):  # "$15 an hour" is no yearly income
                 return None
@@ -183,6 +191,21 @@ class NumberRule:
         exact = [i for i in able if self.spans[i].low == self.spans[i].high]
         able = exact if exact else able
         return able[0] if len(able) == 1 else None
+
+
+def _rate(text: Words, given: Given) -> set[str]:
+    """The period that a number is paid by ("20 dollars an hour", "$20/hr", "$800 weekly"), empty without one."""
+    i = given.end + (text.words[given.end : given.end + 1] != () and text.words[given.end] in _MONEY)
+    per = text.words[i : i + 1]
+    linked = per in (("a",), ("an",), ("per",), ("each",), ("every",))
+    slashed = text.gaps[i].strip() == "/" or (per and per[0].endswith("ly"))
+    return {_PERIODS[word] for word in (text.words[i + 1 : i + 2] if linked else per if slashed else ()) if word in _PERIODS}
+
+
+def _counts_places(text: Words, given: Given) -> bool:
+    """Whether a number says a place in the list ("option 3"; "3)" and no more)."""
+    named = given.start > 0 and text.words[given.start - 1] in _PLACES and not text.levels[given.start]
+    return named or (len(text.words) == 1 and text.gaps[-1].startswith(")") and "(" not in text.gaps[0])
 
 
 def _scaled(span: Span | None, unit: str) -> Span | None:

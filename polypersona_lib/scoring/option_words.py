@@ -20,7 +20,7 @@ _WORD = re.compile(
     r"|(?P<symbol>(?<=[^\W\d_])[+#]+|(?P<sign>[^\w\s\x00-\x7f])(?P=sign)*)"  # "C++", "C#", a run of one symbol
 )
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")  # "40 000"
-_TIMES = re.compile(r"(?<![\d.,])(\d{1,9}(?:[.,]\d{1,3})?)[ -]?(thousand|grand|million)\b")
+_TIMES = re.compile(r"(?<![\d.,])(\d{1,9}(?:[.,]\d{1,3})?)[ -]?(thousand|grand|million|(?<= )k)\b")
 _END = re.compile(r"[.!?]['\")\]]*\s|[!?]|\n")
 _SHORT = {  # contractions that are not "n't"; a possessive ("society's") stays one word
     "i'm": "i am", "i'd": "i would", "i've": "i have", "i'll": "i will", "it's": "it is", "that's": "that is", "there's": "there is", "we're": "we are",

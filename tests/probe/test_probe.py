@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -297,6 +298,21 @@ def test_the_command_serves_a_cell_that_runs(monkeypatch):
     assert server.main(["--no-browser", "--seed", "7"]) == 0
     exec(served[0], {})
     assert shown == [{"profile": "nano", "seed": 7, "out": "", "models": ""}]
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "65536"])
+def test_a_port_that_is_none_is_exit_status_2(port, capsys, monkeypatch):
+    monkeypatch.setattr(server, "serve", lambda *args, **options: pytest.fail("nothing is served"))
+    with pytest.raises(SystemExit) as ended:
+        server.main(["--no-browser", f"--port={port}"])
+    assert ended.value.code == 2 and f"--port {port}: choose 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "found"), [("127.0.0.1:80", "page"), ("[::1]:80", "page"), ("[::1", 403), ("[x]", 403), ("evil.example", 403)])
+def test_a_request_for_another_host_is_refused(host, found):
+    application = SimpleNamespace(find_handler=lambda request: "page", get_handler_delegate=lambda request, handler, told: told["status_code"])
+    server.refuse_strangers(application)
+    assert application.find_handler(SimpleNamespace(host=host, headers={})) == found
 
 
 def test_stop_is_heard_within_a_second(parts, ask):

@@ -125,6 +125,11 @@ def test_a_rater_is_a_plain_pseudonym(name, items):
         rating_sheet(items, name, size=4, seed=1)
 
 
+def test_nothing_to_rate_is_said_in_one_line(items):
+    with pytest.raises(ValueError, match="nothing to rate"):
+        rating_sheet(items.head(0), "a", size=4, seed=1)
+
+
 # --- the ratings file -----------------------------------------------------------------------------------------------------------
 
 

@@ -346,6 +346,9 @@ def test_distributions_of_a_file_are_those_of_its_counts():
         assert found[metric]["value"] == pytest.approx(expected[metric]) and found[metric]["n"] == 80
         assert found[metric]["lo"] < found[metric]["value"] < found[metric]["hi"]
     assert notes == {"items": 1, "uniform": pytest.approx(stats.compare_distributions(np.full(5, 0.2), shares[1], 5)["alignment"])}
+    half = likert(60, [3] * 60, [3] * 30 + [1] * 30).assign(prediction=["Agree."] * 30 + ["Buses are red."] * 30)
+    lines, _ = file_scores.item_lines(half, file_scores._options_of_both(file_scores.with_options_read(half)))
+    assert {line["metric"]: (line["value"], line["n"]) for line in lines}["alignment"] == (1.0, 30), "an unreadable answer is left out, with its reference"
     assert file_scores.item_lines(frame.tail(29), file_scores._options_of_both(file_scores.with_options_read(frame.tail(29)))) == ([], {})
     assert file_scores.missing_columns(frame.tail(29), pd.DataFrame({"metric": [], "value": []}))["alignment"].startswith("30 or more readable answers")
 

@@ -131,6 +131,55 @@ def test_outcomes_have_names(answer, options, read):
     assert reading(answer, options) == read and (read.reason in REASONS or read.option is not None)
 
 
+INCOMES = ("Less than $25,000", "$25,000 to $49,999", "$50,000 to $99,999", "$100,000 or more")
+SHARES, AGES, KIDS = ("0-20%", "21-40%", "41-60%", "61-80%", "81-100%"), ("18-29", "30-44", "45-64", "65+"), ("0", "1", "2", "3+")
+LIKELY, OFTEN = ("Very unlikely", "Unlikely", "Neutral", "Likely", "Very likely"), ("Never", "Rarely", "Sometimes", "Often", "Always")
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "answers"),
+    [  # what is said is the same for all answers of a row: a label, or the reason why none is read
+        (AGREE, "Disagree", ("I would agree, but it costs too much, so I disagree.", "I would agree, yet I disagree.",
+                             "I would strongly agree, but the costs worry me, so I disagree.")),
+        (AGREE, NONE_NAMED, ("I would agree, if it were free.", "If it were free, I would agree.", "Had it been free, I would agree.",
+                             "I would agree, but I don't.", "I would agree; however, I do not.")),
+        (AGREE, CONTRADICTORY, ("I would say agree, but honestly I disagree.", "In theory I agree. In practice, I disagree.",
+                                "At first glance I agree. On reflection I disagree.", "I agree. But I also disagree.", "I agree. Not anymore.")),
+        (AGREE, "Agree", ("I would agree, because it helps.", "I would agree, but only somewhat.", "I would say agree, but it depends.",
+                          "If I had to choose, I would agree.", "I would agree, if I had to choose.", "I agree. My wife disagrees.",
+                          "I agree. In the past I was one to disagree.", "I agree. But I don't disagree with all of it.")),
+        (SATISFIED, "Dissatisfied", ("I would be very satisfied, but the pay is bad, so I'm dissatisfied.",)),
+        (SATISFIED, CONTRADICTORY, ("I was very satisfied before the merger. Not anymore.",)),
+        (YESNO, CONTRADICTORY, ("I would say yes, but I don't have the money, so no.", "Yes, in the past, but not anymore.", "Used to, yes, but no longer.",
+                                "Yes. Not anymore.")),
+        (YESNO, "Yes", ("Yes, but not in winter.", "Yes, I have, so no worries.", "Yes, but no longer every day.", "I would say yes.")),
+        (YESNO, "No", ("No, not anymore.", "No. Not anymore.")),
+        (NUMBERS, NONE_NAMED, ("I would give it a 10 if it were cheaper.", "If it were cheaper I would give it a 10.")),
+        (NUMBERS, "7", ("I'd give it a 7 if I had to choose.", "I would give it a 7, but it depends.", "If I were to rate it, I would give it a 7.",
+                        "Option 7")),
+        (OFTEN, NONE_NAMED, ("I always try to, but rarely manage.", "I often want to, but never do.")), (OFTEN, "Always", ("I always try to help.",)),
+        (LIKELY, NONE_NAMED, ("It's very likely that I will not go.", "It is likely that I won't vote.", "It's very likely I won't buy it.",
+                              "I'd very likely never recommend it.", "It's very likely that I'd say no.", "I'm very likely to decline.")),
+        (LIKELY, "Very likely", ("I'm very likely to buy it.", "Very likely, I have not missed one.", "I am very likely to stay.",
+                                 "I am very likely to recommend it to friends who have not tried it.")),
+        (INCOMES, INCOMES[2], ("Option 3", "I choose option 3.", "3)", "C", "75 k", "$75 k", "60 K", "75 K per year", "about 60 k a year", "$60K",
+                               "$60,000/year",
+                               "60000 dollars a year", "option $60,000")),
+        (INCOMES, INCOMES[3], ("I'd pick option 4", "choice 4")),
+        (INCOMES, OFF_THE_LIST, ("$4,000/month", "$4,000 monthly", "$20/hr", "20 dollars an hour", "$800/week", "$1,500 weekly", "$1,900 biweekly",
+                                 "4k a month", "option 7")),
+        (("Under $1,000 a month", "$1,000 to $2,000 a month", "More"), "$1,000 to $2,000 a month", ("$1,500 monthly", "$1,500/month")),
+        (SHARES, SHARES[3], ("Option 4", "4)")), (SHARES, OFF_THE_LIST, ("9 in 10", "one in four")), (SHARES, SHARES[2], ("50 in 2020", "50%")),
+        (AGES, AGES[1], ("Option 2", "2)", "I am 31")), (AGES, NONE_NAMED, ("1985", "born 1985", "Year of birth: 1985", "I was born in 1985")),
+        (("1-10", "11-50", "51-100", "More than 100"), "More than 100", ("2000 people", "Option 4")),
+        (KIDS, "2", ("2 kids", "Option 2", "2)")), (KIDS, "3+", ("option 3", "3)")),
+    ],
+)  # fmt: skip
+def test_conditions_endings_places_and_rates(options, said, answers):
+    read = {answer: reading(answer, options) for answer in answers}
+    assert {answer: r.reason or options[r.option] for answer, r in read.items()} == dict.fromkeys(answers, said)
+
+
 def test_the_embedded_references_read_as_their_options():
     """The references say their truth by label or not at all: no wrong reading, and at least four in five are read."""
     import pandas as pd

@@ -73,6 +73,7 @@ def test_invented_words_are_none(word):
         ("We have 3 cats, 2nd hand, for £40.", ""),
         ("I don’t think we’ll go, it’s the neighbours’ turn.", ""),
         ("That is a well-known, part-time thing.", ""),
+        ("My résumé says keto and crossfit, y'know, and my abuela's on spotify and hulu.", ""),
     ],
 )
 def test_names_numbers_and_punctuation_are_no_faults(answer, unknown):
@@ -96,7 +97,16 @@ def test_other_languages_and_no_words_are_not_measured(answer):
     assert small([answer]).drop(columns="unknown_words").isna().all(axis=None)
 
 
-@pytest.mark.parametrize("text", ["asdf jkl qwerty poiu", "Ich mag das.", "The blorf strindled and the florp knew that my grintle is from the sporvish."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "asdf jkl qwerty poiu",
+        "Ich mag das.",
+        "I use whatsapp and tiktok, not facebook.",
+        "I drive uber, lyft and doordash evenings.",
+        "The blorf strindled and the florp knew that my grintle is from the sporvish.",
+    ],
+)
 def test_short_texts_and_non_words_among_english_ones_are_not_foreign(text):
     assert not is_foreign(text)
 
@@ -108,6 +118,8 @@ def test_short_texts_and_non_words_among_english_ones_are_not_foreign(text):
         "Estoy satisfecho con el servicio, pero es caro.",
         "Je suis satisfait du service, mais il est trop cher.",
         "Ik ben tevreden, maar de bus is in de winter altijd te laat.",
+        "Jeg bor i Oslo og liker det ikke.",
+        "Lubię to i nie mam do tego nic przeciwko.",
     ],
 )
 def test_other_languages_are_foreign(text):
