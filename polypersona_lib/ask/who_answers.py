@@ -179,11 +179,16 @@ def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who
     if problems:
         raise InputError(problems=problems)
     shares, others = _shares(path.name, rows, questionnaire.bank)
-    by_text = {one_line(item.asked_text): item for item in questionnaire.items}
+    by_text: dict[tuple, Item] = {}
+    for item in questionnaire.items:
+        first = by_text.setdefault((one_line(item.asked_text), frozenset(item.labels)), item)
+        if sorted(shares.get(first.id, ())) != sorted(shares.get(item.id, ())):
+            same = f"{quoted(first.id)} and {quoted(item.id)} have the same wording and options, by which a table finds its rows"
+            raise InputError(f"{path.name}: {same}; give them the same probabilities, or tell their wordings apart")
 
     def truth(messages, options: Sequence[str]) -> np.ndarray:
         asked = re.search(r"(?:^|\n)Question: ([^\n]*)", messages[-1]["content"])
-        item = by_text.get(one_line(asked[1])) if asked else None
+        item = by_text.get((one_line(asked[1]), frozenset(options))) if asked else None
         persona = next(m["content"] for m in messages if m["role"] == "user").partition("\nDomain: ")[0]
         weights = _weights(shares.get(item.id, ()) if item else (), options, persona)
         return weights / weights.sum() if weights.sum() > 0 else np.full(len(options), 1 / len(options))

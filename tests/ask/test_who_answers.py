@@ -68,3 +68,17 @@ def test_the_wordings_of_a_pilots_table_are_left_out_and_counted(tmp_path):
     (tmp_path / "t.csv").write_text("question_id,option,probability\nb~1,Yes,1\n")
     with pytest.raises(InputError, match="line 2: question_id 'b~1' is no item"):
         named([f"table:{tmp_path}/t.csv"])
+
+
+def test_two_items_of_one_wording_have_one_row_of_a_table_or_stop_it(tmp_path):
+    labels = ("No", "Yes")
+    before, after, other = (
+        Item(id=i, text="Do you smoke?", kind="yes_no", labels=names) for i, names in (("pre", labels), ("post", labels), ("x", ("n", "y")))
+    )
+    survey, table = Questionnaire(title="t", items=(before, after, other)), tmp_path / "t.csv"
+    table.write_text("question_id,option,probability\npre,Yes,0.1\npre,No,0.9\npost,Yes,0.9\npost,No,0.1\n")
+    with pytest.raises(InputError, match="^t.csv: 'pre' and 'post' have the same wording and options, .*; give them the same probabilities, or tell"):
+        who_answers(f"table:{table}", survey, seed=1)
+    table.write_text("question_id,option,probability\npre,Yes,0.1\npre,No,0.9\npost,No,0.9\npost,Yes,0.1\nx,y,1\n")
+    answerer, _ = who_answers(f"table:{table}", survey, seed=1)[0].opened()
+    assert [answerer.truth(item.messages("A."), list(item.labels)).round(6).tolist() for item in survey.items] == [[0.9, 0.1], [0.9, 0.1], [0, 1]]
