@@ -212,7 +212,8 @@ def _parser() -> argparse.ArgumentParser:
 _HELP = """a second call with the same options goes on where the first one stopped.
 columns of questions: id, text, kind (yes_no, likert, agreement, single, multiple, rating,
   number, ranking, open), options, lowest first ("No|Yes", "1=No|2=Yes", "0-10", a usual scale), codes,
-  battery, construct, key or reversed, negated, variant, paraphrases, asked_if, domain, least, most
+  option_kinds (the options that are no answer, as "Don't know|Refused"; none: all are answers),
+  battery, construct, key or reversed, negated, variant, paraphrases (| between them), asked_if, domain, least, most
 columns of people: persona_id, persona (a text), age, gender, education, occupation, ...,
   weight, unit; a column named as a question holds the person's own answers
 """

@@ -1,35 +1,38 @@
-"""The cells of a questionnaire: texts without markup, numbers, and the options of an item in all the ways people write them."""
+"""The cells of a questionnaire: texts without markup, numbers, the options of an item in all the ways people write them, and what people answered to it."""
 
-import html
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import one_line, quoted
 from ..files import parse_json
 from ..prompts import chat
 from ..world.questions import SCALES, label_set
-from .option_codes import folded_text, number_codes
-from .reading import MOST_CHARACTERS, Place, kind_of, slug_of
-from .survey_format import MOST_OPTIONS, OPTION_KINDS, label_text
+from .option_codes import CODE, LABEL, folded_text, number_codes, option_named
+from .reading import MOST_CHARACTERS, Place, kind_of, plain_text, slug_of, without_markup
+from .survey_format import MOST_OPTIONS, ONE_OPTION_KINDS, OPTION_KINDS, Item, label_text
 from .tables import number_in
 
 _I, _SAY = r"(i |i'd |i would |would )*", r"(say|answer|respond|reply|disclose|share|tell|reveal|state|specify|choose)( .{0,20})?"
-_NOT_SUBSTANCE = {  # of an option, or of each part of it between / , ; "or"
-    "dont_know": rf"(i )?(really )?(don'?t|do not) know(\W.{{0,40}})?|dk|not sure|unsure|no (opinion|idea)|(can'?t|cannot) {_SAY}|hard to say",
-    "refused": rf"refus(ed?|al|es)( to {_SAY})?|{_I}(prefer|rather|choose|wish) not( to)? {_SAY}|{_I}(don'?t|do not) (want|wish) to {_SAY}"
-    rf"|declined?( to {_SAY})?|no (answer|response|reply)|not (stated|answered|disclosed)|skipped",
-    "not_applicable": r"not applicable|inapplicable|n/?a|does(n'?t| not) apply( to me)?|no basis for (evaluation|judg.{1,8})",
+_SAY_IT = r"( y)? (repondre|dire|le dire|me prononcer|contestar|decir(lo)?|responder|dizer|rispondere|dirlo)"
+_NOT_SUBSTANCE = {  # of an option without accents, or of each part of it between / , ; "or"; not "trifft nicht zu", mostly a point of a scale
+    "dont_know": rf"(i )?(really )?(don'?t|do not) know(\W.{{0,40}})?|dk|not sure|unsure|no (opinion|idea)|(can'?t|cannot) {_SAY}|hard to say"
+    r"|(ich )?weiss (ich |es )?nicht|kann ich nicht (sagen|beurteilen)|keine (ahnung|meinung)|((je )?ne )?(sais|sait) pas|ne se prononce pas|nsp"
+    r"|(sans |pas d'|aucune? )(opinion|avis|idee)|no (lo )?(se|sabe)|n\.?s\.?/n\.?[cr]|(no tengo|sin) opinion|no estoy segur[oa]|nao (sei|sabe)"
+    r"|(nao tenho|sem) opiniao|nao tenho certeza|non (lo )?(so|sa|saprei)|(nessuna|senza) opinione|(ik )?weet (ik )?(het )?niet|geen (mening|idee)",
+    "refused": rf"refus(ed?|al|es)?( to {_SAY}| de repondre)?|{_I}(prefer|rather|choose|wish) not( to)? {_SAY}|{_I}(don'?t|do not) (want|wish) to {_SAY}"
+    rf"|declined?( to {_SAY})?|no (answer|response|reply)|not (stated|answered|disclosed)|skipped"
+    r"|keine (angaben?|antwort)|k\. ?a|(antwort )?verweigert|(das )?mochte ich (lieber )?nicht (sagen|beantworten)|(pas de|sans|aucune) reponse"
+    rf"|((je )?(prefere ne pas|ne (souhaite|veux|veut) pas)|prefiero no|no quier[eo]|prefiro nao|nao quero?|preferisco non){_SAY_IT}"
+    r"|(no|nao|non) (contest|respond|rispond)(a|e|eu)|(sin|sem) (respuesta|resposta)|nessuna risposta|geen (antwoord|opgave)|weigert|geweigerd"
+    r"|(dat )?(wil|zeg) ik (dat )?(liever )?niet( zeggen)?|wil (dat )?niet zeggen",
+    "not_applicable": r"(not applicable|inapplicable)(\W.{0,40})?|n/?a|does(n'?t| not) apply( to me)?|no basis for (evaluation|judg.{1,8})"
+    r"|entfallt|nicht anwendbar|(ne s'applique|non applicable|sans objet|non concernee?)( pas)?|no (se )?(aplica|procede|corresponde)"
+    r"|nao (se aplica|aplicavel)|non (applicabile|si applica|pertinente)|niet van toepassing|n\.?v\.?t",
 }
+_BEFORE = r"^\W*\d{1,4}(\s*[.):=-]\s*|\s+)|[(\[]((do not|don't) read|vol|spont)[^()\[\]]{0,60}[)\]]"  # the number of an option, and what only interviewers see
 _AGREEMENT = re.compile(r"\b(dis)?agree\b", flags=re.IGNORECASE)
-
-
-def plain_text(text: object) -> str:
-    """Text as people read it: markup and entities of survey tools undone, on one line."""
-    bare = re.sub(r"(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)", " ", str(text))  # one that is never closed takes the rest, as in a browser
-    bare = re.sub(r"(?is)</?(?:b|i|u|em|strong|span|font|a|sup|sub)(?:\s[^<>]{0,2000})?>|<!--.*?(?:-->|\Z)", "", bare)
-    bare = re.sub(r"(?i)<\s*(?:/\s*)?[a-z][^<>]{0,2000}>", " ", bare)
-    bare = re.sub(r"\*\*([^*]{1,400})\*\*", r"\1", html.unescape(bare))
-    return re.sub(r"\s+", " ", bare.replace("\xa0", " ")).strip()
 
 
 def cell_text(value: object, name: str, limit: str, at: Place) -> str:
@@ -40,6 +43,8 @@ def cell_text(value: object, name: str, limit: str, at: Place) -> str:
     text = plain_text(value) if name != "id" else one_line(value)
     if filled := re.search(r"\$\{[^{}]{1,80}\}", text) if name != "id" else None:
         at.error(name, f"{quoted(filled[0])} is filled in from another answer, which is not supported; write the text out")
+    elif filled := re.search(r"(?i)<[a-z][^<>]{0,200}>", chat.neutralise(without_markup(str(value)))) if name != "id" else None:
+        at.error(name, f"{quoted(filled[0])} is neither text nor known markup; write the text out, and for the sign itself write &lt;")
     if not text:
         at.error(name, "empty")
     elif len(text) > MOST_CHARACTERS[limit]:
@@ -174,8 +179,10 @@ def _off_sequence(option: dict, options: list[dict]) -> bool:
 
 def non_substance(label: str) -> str:
     """One of `OPTION_KINDS`: why an option with this label is no answer in substance, "" if it is one."""
-    plain = folded_text(label).strip(" .!()[]")
-    kinds = [_non_substance(part.strip()) for part in re.split(r"[/,;(]|\bor\b", plain)]
+    plain = unicodedata.normalize("NFKD", re.sub(_BEFORE, "", folded_text(label)))
+    plain = "".join(sign for sign in plain if not unicodedata.combining(sign)).strip(" .!()[]")
+    plain = re.sub(r"(?<=[^\W\d_]{3})\s*[(\[][^()\[\]]*$", "", plain)  # but the bracket of "NA (North America)" says what it means
+    kinds = [_non_substance(part.strip(" .")) for part in re.split(r"[/,;(]|\b(?:or|oder|ou|o|of)\b", plain)]
     return _non_substance(plain) or (kinds[0] if all(kinds) else "")
 
 
@@ -212,3 +219,72 @@ def kind_by_options(labels: Sequence[str]) -> str:
         return "likert"
     numbers = [number_in(label.split()[0].strip(".:-")) if label.split() else None for label in substance]
     return "rating" if len(substance) > 2 and all(n is not None for n in numbers) else "single"
+
+
+# --- what people answered
+
+
+def answer_parts(value: object, item: Item) -> list[str]:
+    """What a person answered, as written: one text, of several choices and rankings each of them; [] for an empty cell."""
+    if isinstance(value, list):
+        return [one_line(plain_text(part)) for part in value]
+    text = one_line(plain_text(value))
+    text = text.removesuffix(".0") if isinstance(value, float) else text
+    if item.kind in ONE_OPTION_KINDS or not item.labels or option_named(item, text)[1] or not text:
+        return [text] if text else []
+    words = text.split()
+    mark = next((mark for mark in "|;" if mark in text), None) or (" " if all(option_named(item, word)[1] for word in words) else ",")
+    return [part.strip() for part in text.split(mark) if part.strip()]
+
+
+def own_answer(value: object, item: Item, first: str = LABEL) -> str | None:
+    """What a person answered, in words: the label of a code or label (`first` of them; of several: joined by |), else the text; None for an empty cell."""
+    places = [(part, option_named(item, part, first)[0] if item.labels else None) for part in answer_parts(value, item)]
+    return "|".join(part if place is None else item.labels[place] for part, place in places) or None
+
+
+def is_option(value: str, item: Item) -> bool:
+    """Whether a text is a label or a code of the item."""
+    return bool(item.labels) and option_named(item, value)[0] is not None
+
+
+def named_first(values: Iterable, item: Item, at: Place) -> str:
+    """Whether a column of answers is in labels or in codes, where a text is one option's label and another one's code: what is only one of them decides."""
+    unclear = not item.made_up and any(option_named(item, label, CODE)[0] != place for place, label in enumerate(item.labels))
+    said = {folded_text(part) for value in values if value not in (None, "") for part in answer_parts(value, item)} if unclear else ()
+    both = sorted(part for part in said if option_named(item, part)[0] != option_named(item, part, CODE)[0])
+    if not both:
+        return LABEL
+    codes, labels = (sorted(part for part in said if option_named(item, part, other)[1] == how) for how, other in ((CODE, LABEL), (LABEL, CODE)))
+    shown = f"{', '.join(map(quoted, both[:12]))} may be the label of one option or the code of another"
+    if codes and labels:
+        at.error(item.id, f"{shown}, and {quoted(codes[0])} is only a code, {quoted(labels[0])} only a label; write all answers as codes, or all as labels")
+    at.note(f"{item.id}: {shown}; all were read as {'codes' if codes else 'labels'}")
+    return CODE if codes else LABEL
+
+
+class NumbersByPlace:
+    """Numbers in the own answers to an item whose options have no codes: they are read by place if all of them can be, and else none is."""
+
+    def __init__(self) -> None:
+        self.read, self.unread = Counter(), set()
+
+    def add(self, value: object, item: Item) -> None:
+        for part in answer_parts(value, item):
+            place, how = option_named(item, part)
+            if how == CODE:
+                self.read[folded_text(part), place] += 1
+            elif not how and re.fullmatch(r"-?\d{1,9}", folded_text(part)):
+                self.unread.add(int(folded_text(part)))
+
+    def report(self, item: Item, at: Place) -> None:
+        """An error that names the numbers and the remedy, or one note on how they were read."""
+        if self.unread:
+            seen = sorted(self.unread | {int(number) for number, _ in self.read})
+            codes = seen if len(seen) == len(item.labels) else range(min(1, max(0, seen[0])), len(item.labels) + 1)
+            remedy = "|".join(f"{code}={label}" for code, label in zip(codes, item.labels, strict=False))
+            shown = ", ".join(map(str, seen[:12])) + (", ..." if len(seen) > 12 else "")
+            at.error(item.id, f"answers {shown}, but the options have no codes; write their codes in the questionnaire, as options {quoted(remedy, 120)}")
+        elif self.read:
+            shown = ", ".join(f"{quoted(number)} as {quoted(item.labels[place])}" for number, place in sorted(self.read, key=lambda key: key[1])[:12])
+            at.notes[f"{item.id}: its options have no codes, so numbers were read by their place: {shown}"] = self.read.total()

@@ -8,9 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import quoted
-from .item_options import plain_text
-from .reading import Place
-from .skip_rules import says_always
+from .reading import Place, plain_text
+from .skip_rules import IN_CODES, all_of, says_always
 
 _ONE, _SEVERAL, _LINES, _WORDS = ("L", "!", "O"), ("M", "P"), ("F", "H"), ("S", "T", "U")
 _FIXED = {  # type -> its own options as (code, label)
@@ -79,13 +78,13 @@ def _question(question: Mapping, group: str, at: Place, not_used: dict[str, str]
     for said in (text, *(str(part.get("text", "")) for part in (*lines, *question["A"]))):
         if filled := _FILLED_IN.search(plain_text(said)):
             at.error("text", f"{quoted(filled[0])} is filled in when the survey runs, which is not supported; write the text out")
-    conditions = [c for c in (group, _condition(row)) if c]
-    base = {"id": name, "text": text, "asked_if": conditions[0] if len(conditions) == 1 else " and ".join(f"({c})" for c in conditions)}
+    base = {"id": name, "text": text, "asked_if": all_of(group, _condition(row)), IN_CODES: True}
     other = [{"code": "-oth-", "label": "Other"}] if str(row.get("other", "")).strip() == "Y" else []
     options = [{"code": code, "label": label} for code, label in _FIXED.get(kind, ())]
     if kind in _ONE or kind == "R":
         return [base | {"kind": "select_one" if kind in _ONE else "ranking", "options": _listed(question["A"]) + other}]
     if kind in _SEVERAL:
+        not_used |= {f"relevance of {name}_{part.get('name', '')}": "the option is shown to everybody who is asked" for part in lines if _condition(part)}
         return [base | {"kind": "multiple", "options": _listed(lines) + other}]
     if kind in ("5", "Y", "G"):
         return [base | {"kind": "select_one", "options": options}]
@@ -93,10 +92,9 @@ def _question(question: Mapping, group: str, at: Place, not_used: dict[str, str]
         ends = {"least": row.get("min_num_value_n"), "most": row.get("max_num_value_n")}
         return [base | ({"kind": "open"} if kind in _WORDS else {"kind": "number"} | ends)]
     if kind in (*_LINES, "A", "B", "C", "E", "K", "Q"):
-        shared = (
-            {"kind": "number"} if kind == "K" else {"kind": "open"} if kind == "Q" else {"kind": "select_one", "options": options or _listed(question["A"])}
-        )
-        return [base | shared | _line(name, text, part, len(lines) > 1) for part in lines]
+        closed = {"kind": "select_one", "options": options or _listed(question["A"])}
+        shared = base | {"K": {"kind": "number"}, "Q": {"kind": "open"}}.get(kind, closed)
+        return [shared | _line(name, text, part, len(lines) > 1) | {"asked_if": all_of(group, _condition(row), _condition(part))} for part in lines]
     not_used[name] = f"type {kind} cannot be asked in words"
     return []
 

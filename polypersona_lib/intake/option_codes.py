@@ -1,6 +1,7 @@
 """What data call the options of an item: codes that a source gave, whole numbers that the labels begin with, else numbers by place, which are made up.
 
-One lookup for people's answers, conditions, tables of answers and panels: a label counts before a code, everywhere.
+One lookup for people's answers, conditions, tables of answers and panels. A label counts before a code, but in the conditions of survey tools, which are
+in codes, and in a column of answers that only the codes explain (`item_options.named_first`).
 """
 
 import re
@@ -52,12 +53,12 @@ def _names(labels: tuple[str, ...], codes: tuple[str, ...]) -> tuple[tuple[str, 
     return tuple(tables)
 
 
-def option_named(item, said: object) -> tuple[int | None, str]:
-    """(position of the option that a text or number names, `LABEL` or `CODE`); (None, "") if it names none."""
+def option_named(item, said: object, first: str = LABEL) -> tuple[int | None, str]:
+    """(position of the option that a text or number names, `LABEL` or `CODE`); (None, "") if it names none. `first`: which counts before the other."""
     labels = tuple(getattr(item, "labels", ()) or item.options)
     codes = tuple(getattr(item, "codes", ())) or made_up_codes(labels)
     text = str(said).strip()
-    for how, table in _names(labels, codes):
+    for how, table in _names(labels, codes)[:: 1 if first == LABEL else -1]:
         place = table.get(text, table.get(folded_text(text)))
         if place is not None:
             return place, how

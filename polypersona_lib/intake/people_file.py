@@ -16,13 +16,13 @@ import pandas as pd
 from ..errors import InputError, one_line, quoted, safe_line
 from ..files import file_hash
 from ..prompts import chat
-from .item_options import plain_text
-from .option_codes import CODE, folded_text, option_named
+from .item_options import NumbersByPlace, answer_parts, is_option, named_first, own_answer
+from .option_codes import LABEL, folded_text
 from .question_rows import check_map, there
-from .reading import MOST_CHARACTERS, Place, clean, says_missing, slug_of
+from .reading import MOST_CHARACTERS, Place, clean, plain_text, says_missing, slug_of
 from .record_fields import CARD_NAMES, read_persona
 from .survey_format import ONE_OPTION_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, shaped
-from .tables import header_rows_note, number_in, read_rows, sheets_not_used, uses_decimal_comma, without_header_rows
+from .tables import delimiter_of, header_rows_note, number_in, read_rows, sheets_not_used, uses_decimal_comma, without_header_rows
 
 PEOPLE_NAMES = {  # ours -> how others call it
     "persona_id": ("respondent_id", "participant_id", "user_id", "uuid", "id", "person_id", "caseid", "case_id", "respondent", "response_id", "responseid"),
@@ -81,19 +81,19 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
             at.error("", "a person must be an object")
     if at.errors or not rows:
         raise InputError(problems=at.errors) if at.errors else InputError(f"{safe_line(path.name)}: holds no people")
+    columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping, at)
+    items = questionnaire.bank if questionnaire else {}
+    if not header_lines and len(rows) > 1 and _describes_columns(rows[0][1], rows[1][1], columns.places, items):
+        header_lines = [rows.pop(0)[0]]
     if header_lines:
         at.note(header_rows_note(header_lines))
-    columns = _columns(list(dict.fromkeys(name for _, row in rows for name in row)), questionnaire, mapping, at)
     if need_cards:  # else these people stand beside others, whose columns the map may name
         check_map(mapping, list(columns.places))
         _says_who(columns, sheets_not_used(path), at)
     if at.errors:
         raise InputError(problems=at.errors)
-    for name, (kind, _) in columns.places.items():
-        if kind == "answer" and name not in mapping and (slug_of(name) in CARD_NAMES or slug_of(name) in MORE_ATTRIBUTES):
-            at.note(f"column {quoted(name)} is called as a question: read as the people's own answers, and on no card (--map NAME=other_name: on the card)")
-    people = _People(columns, {item.id: item for item in questionnaire.items} if questionnaire else {}, at, need_cards)
-    people.comma = any(uses_decimal_comma(row.get(name)) for name, place in columns.places.items() if place == ("ours", "weight") for _, row in rows)
+    people = _People(columns, items, at, need_cards)
+    people.look_at_columns([row for _, row in rows], path, mapping)
     for at.line, row in rows:
         people.add(row)
     at.line = 0
@@ -107,13 +107,33 @@ def read_people(path: str | Path, *, questionnaire: Questionnaire | None = None,
             at.error(name, f"{len(lacking):,} of {len(people.rows):,} people have none ({quoted(lacking[0])}, ...); give everybody one, or drop the column")
     if at.errors:
         raise InputError(problems=at.errors)
-    return People(
-        frame=people.frame(),
-        source=path.name,
-        sha256=file_hash(path),
-        not_used=tuple((sheets_not_used(path) | columns.unused).items()),
-        notes=tuple(at.notes.items()),
-    )
+    not_used, notes = tuple((sheets_not_used(path) | columns.unused).items()), tuple(at.notes.items())
+    return People(frame=people.frame(), source=path.name, sha256=file_hash(path), not_used=not_used, notes=notes)
+
+
+def _has_commas(weights: Sequence[str], path: Path, at: Place) -> bool:
+    """Whether weights have decimal commas. "1,250" may be both: in a table without commas between its cells, whole numbers beside it say that it has one."""
+    unclear = [w for w in weights if re.fullmatch(r"\s*[1-9]\d{0,2},\d{3}\s*", w)]
+    if not unclear or any(map(uses_decimal_comma, weights)):
+        return any(map(uses_decimal_comma, weights))
+    others = [w for w in weights if w not in unclear]
+    comma = bool(others) and all(w.strip().isdecimal() for w in others) and delimiter_of(path) in (";", "\t", "|")
+    read = unclear[0].strip().replace(",", "." if comma else "")
+    at.note(f"weights such as {quoted(unclear[0])} read as {read}; if that is wrong, write them with a decimal point")
+    return comma
+
+
+def _describes_columns(row: Mapping, following: Mapping, places: Mapping[str, tuple[str, str]], items: Mapping[str, Item]) -> bool:
+    """Whether a first row is no person: it holds an item's wording, or no answer that can be one and, beside an id in the next row, "Response ID" or none."""
+    said = [(row[name], items[place]) for name, (kind, place) in places.items() if kind == "answer" and row.get(name) not in (None, "")]
+    if any(folded_text(plain_text(value)) == folded_text(item.text) for value, item in said):
+        return True
+    closed = [(value, item) for value, item in said if item.labels or item.kind == "number"]
+    if any(is_option(part, item) or (item.kind == "number" and number_in(part) is not None) for value, item in closed for part in answer_parts(value, item)):
+        return False
+    column = next((name for name, place in places.items() if place == ("ours", "persona_id")), "")
+    person = str(row.get(column) or "").strip()
+    return bool(following.get(column)) and (bool(re.search(r"[a-z]I[Dd]$|(?i:(?:^|[\W_])id$)", person)) if person else bool(closed))
 
 
 def _says_who(columns: "_Columns", sheets: Mapping[str, str], at: Place) -> None:
@@ -144,14 +164,20 @@ def _columns(names: Sequence[str], questionnaire: Questionnaire | None, mapping:
     ids = [item.id for item in questionnaire.items] if questionnaire else []
     items = {item_id.casefold(): item_id for item_id in ids} | {item_id: item_id for item_id in ids}
     places, unused, taken = {}, {}, {ours for theirs, ours in mapping.items() if theirs in names}
+    id_names = [] if "persona_id" in taken else [slug for slug in map(slug_of, names) if _NAMES.get(slug) == "persona_id"]
     for name in names:
         ours, slug = mapping.get(name, name), slug_of(name)
+        is_id = slug in id_names and (slug == "persona_id" or id_names == [slug])
         if name in mapping:
             place = ("ours", ours) if ours in PEOPLE_NAMES else ("answer", items[ours]) if ours in items else ("attribute", ours)
+        elif (ours in items or ours.casefold() in items) and not is_id:  # also one that is called as another column of ours: an answer may never enter a prompt
+            place = ("answer", items.get(ours, items.get(ours.casefold())))
+            if _NAMES.get(slug) in ("weight", "unit") and _NAMES[slug] not in taken:
+                at.line = 1
+                at.error(slug, f"the column {quoted(name)} is called as a question and as the people's {_NAMES[slug]}; if it is that, say --map "
+                         f"{safe_line(name)}={_NAMES[slug]}; if it holds answers, give the question and the column another name")  # fmt: skip
         elif slug in _NAMES and _NAMES[slug] not in taken:
             place = ("ours", _NAMES[slug])
-        elif ours in items or ours.casefold() in items:  # also one that is called as an attribute: an answer may never enter a prompt
-            place = ("answer", items.get(ours, items.get(ours.casefold())))
         elif slug in CARD_NAMES or slug in MORE_ATTRIBUTES:
             place = ("attribute", slug)
         else:
@@ -178,7 +204,22 @@ class _People:
     def __init__(self, columns: _Columns, items: Mapping[str, Item], at: Place, need_cards: bool):
         self.columns, self.items, self.at, self.rows, self.seen, self.need_cards = columns, items, at, [], {}, need_cards
         self.comma = False  # whether weights have decimal commas
-        self.by_place: dict[str, _NumbersByPlace] = {}
+        self.first: dict[str, str] = {}  # column of answers -> `named_first`
+        self.by_place: dict[str, NumbersByPlace] = {}
+
+    def look_at_columns(self, rows: Sequence[Mapping], path: Path, mapping: Mapping[str, str]) -> None:
+        """What only a whole column says: whether answers are codes, whether weights have decimal commas. Columns that are called as a question are noted."""
+        self.at.line = 0
+        for name, (kind, place) in self.columns.places.items():
+            if kind == "answer":
+                self.first[name] = named_first((row.get(name) for row in rows), self.items[place], self.at)
+            elif (kind, place) == ("ours", "weight"):
+                self.comma = _has_commas([row[name] for row in rows if isinstance(row.get(name), str)], path, self.at)
+            asked = f"column {quoted(name)} is called as a question: read as the people's"
+            if kind == "answer" and name not in mapping and slug_of(name) in (*CARD_NAMES, *MORE_ATTRIBUTES, *_NAMES):
+                self.at.note(f"{asked} own answers, and on no card (--map NAME=other_name: on the card)")
+            elif kind == "ours" and name not in mapping and name in self.items:
+                self.at.note(f"{asked} ids (--map {safe_line(name)}={safe_line(name)}: as answers)")
 
     def add(self, row: Mapping) -> None:
         """One person: id, card, weight, unit, own answers."""
@@ -186,9 +227,8 @@ class _People:
         ours, beside, answers = self._parted(clean({k: v for k, v in row.items() if self.columns.places[k][0] != "unused"}, "", self.at))
         if "persona" in ours and "description" in beside:
             beside.pop("description")
-        persona = (
-            one_line(ours["persona"]) if isinstance(ours.get("persona"), str) and not str(ours["persona"]).lstrip().startswith("{") else ours.get("persona")
-        )
+        persona = ours.get("persona")
+        persona = one_line(persona) if isinstance(persona, str) and not persona.lstrip().startswith("{") else persona
         if isinstance(persona, str) and len(persona) > MOST_CHARACTERS["persona"]:
             at.error("persona", f"{len(persona):,} characters; at most {MOST_CHARACTERS['persona']:,}")
             return
@@ -220,10 +260,10 @@ class _People:
                 ours[place] = value
             elif kind == "attribute":
                 beside[place] = value
-            elif (said := own_answer(value, self.items[place])) is not None:
+            elif (said := own_answer(value, self.items[place], self.first.get(name, LABEL))) is not None:
                 answers[place] = said
                 if self.items[place].made_up:
-                    self.by_place.setdefault(place, _NumbersByPlace()).add(value, self.items[place])
+                    self.by_place.setdefault(place, NumbersByPlace()).add(value, self.items[place])
         return ours, beside, answers
 
     def frame(self) -> pd.DataFrame:
@@ -231,57 +271,6 @@ class _People:
         whole = pd.DataFrame(self.rows)
         cards = list(zip(whole["id"], whole["card"], strict=True))
         return people_frame(cards, **{name: whole[name].tolist() for name in ("weight", "unit", "own_answers")})
-
-
-def answer_parts(value: object, item: Item) -> list[str]:
-    """What a person answered, as written: one text, of several choices and rankings each of them; [] for an empty cell."""
-    if isinstance(value, list):
-        return [one_line(plain_text(part)) for part in value]
-    text = one_line(plain_text(value))
-    text = text.removesuffix(".0") if isinstance(value, float) else text
-    if item.kind in ONE_OPTION_KINDS or not item.labels or option_named(item, text)[1] or not text:
-        return [text] if text else []
-    words = text.split()
-    mark = next((mark for mark in "|;" if mark in text), None) or (" " if all(option_named(item, word)[1] for word in words) else ",")
-    return [part.strip() for part in text.split(mark) if part.strip()]
-
-
-def own_answer(value: object, item: Item) -> str | None:
-    """What a person answered, in words: the label of a code or label (of several: joined by |), else the text; None for an empty cell."""
-    places = [(part, option_named(item, part)[0] if item.labels else None) for part in answer_parts(value, item)]
-    return "|".join(part if place is None else item.labels[place] for part, place in places) or None
-
-
-def is_option(value: str, item: Item) -> bool:
-    """Whether a text is a label or a code of the item."""
-    return bool(item.labels) and option_named(item, value)[0] is not None
-
-
-class _NumbersByPlace:
-    """Numbers in the own answers to an item whose options have no codes: they are read by place if all of them can be, and else none is."""
-
-    def __init__(self) -> None:
-        self.read, self.unread = Counter(), set()
-
-    def add(self, value: object, item: Item) -> None:
-        for part in answer_parts(value, item):
-            place, how = option_named(item, part)
-            if how == CODE:
-                self.read[folded_text(part), place] += 1
-            elif not how and re.fullmatch(r"-?\d{1,9}", folded_text(part)):
-                self.unread.add(int(folded_text(part)))
-
-    def report(self, item: Item, at: Place) -> None:
-        """An error that names the numbers and the remedy, or one note on how they were read."""
-        if self.unread:
-            seen = sorted(self.unread | {int(number) for number, _ in self.read})
-            codes = seen if len(seen) == len(item.labels) else range(min(1, max(0, seen[0])), len(item.labels) + 1)
-            remedy = "|".join(f"{code}={label}" for code, label in zip(codes, item.labels, strict=False))
-            shown = ", ".join(map(str, seen[:12])) + (", ..." if len(seen) > 12 else "")
-            at.error(item.id, f"answers {shown}, but the options have no codes; write their codes in the questionnaire, as options {quoted(remedy, 120)}")
-        elif self.read:
-            shown = ", ".join(f"{quoted(number)} as {quoted(item.labels[place])}" for number, place in sorted(self.read, key=lambda key: key[1])[:12])
-            at.notes[f"{item.id}: its options have no codes, so numbers were read by their place: {shown}"] = self.read.total()
 
 
 def unread_answers(people: People, questionnaire: Questionnaire) -> dict[str, int]:

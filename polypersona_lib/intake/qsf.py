@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import quoted
 from ..files import parse_json
-from .item_options import plain_text
-from .reading import Pairs, Place
+from .reading import Pairs, Place, plain_text
+from .skip_rules import IN_CODES, all_of
 
 _SINGLE = ("SAVR", "SAHR", "SACOL", "DL", "SB", "ACCORDION")
 _SEVERAL = ("MAVR", "MAHR", "MACOL", "MSB")
@@ -130,13 +130,11 @@ def _rows(questions: Mapping, order: list[tuple[str, list[str]]], at: Place, not
         at.line = tag = _tag(question, payload)
         if "DisplayLogic" in payload:
             conditions = [*conditions, _logic(payload["DisplayLogic"], questions, "DisplayLogic", at)]
-        known = [c for c in conditions if c]
-        condition = known[0] if len(known) == 1 else " and ".join(f"({c})" for c in known)
         if payload.get("DynamicChoices"):
             at.error("DynamicChoices", "its options are carried forward from another question, which is not supported; write them out")
             continue
         for row in _question(tag, payload, not_used):
-            yield tag, row | {"asked_if": condition}
+            yield tag, row | {"asked_if": all_of(*conditions), IN_CODES: True}
 
 
 def _question(tag: str, payload: Mapping, not_used: dict[str, str]) -> list[dict]:

@@ -4,13 +4,15 @@ A row is a dict with any of `ITEM_FIELDS`. Kinds, options and "don't know" are r
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import InputError, one_line, quoted
 from ..world.questions import DOMAINS, SCALES
-from .item_options import cell_number, cell_text, item_options, kind_by_options, listed_parts, plain_text, rating_steps
-from .reading import Place, clean, slug_of
-from .skip_rules import NotUnderstood, read_rule
+from .item_options import cell_number, cell_text, item_options, kind_by_options, listed_parts, rating_steps
+from .reading import Place, clean, plain_text, slug_of
+from .skip_rules import IN_CODES, NotUnderstood, read_rule
 from .survey_format import ITEM_KINDS, LISTED_KINDS, MOST_OPTIONS, UNSAID_DOMAIN, Item
 
 ITEM_FIELDS = {  # ours -> how others call it; the table that a README and `--map` refer to
@@ -71,8 +73,9 @@ def items_of(rows: Sequence[tuple[int, dict]], at: Place) -> list[Item]:
             at.error("id", f"{quoted(item.id)} stands there twice; every item needs an id of its own")
             continue
         try:
-            rule = read_rule(item.asked_if, items)
-            for reading in rule.by_place:
+            rule = read_rule(item.asked_if, items, bool(fields.get(IN_CODES)))
+            item = replace(item, asked_if=rule.text) if rule.text else item
+            for reading in rule.readings:
                 at.note(f"condition of {quoted(item.id)}: {reading}")
         except NotUnderstood as error:
             if error.unknown not in broken:
@@ -127,12 +130,13 @@ def _settings(row: Mapping, kind: str, options: list[dict], at: Place) -> dict:
     domain = slug_of(domain) if slug_of(domain) in DOMAINS else domain
     ends = {name: cell_number(row.get(name), name, at) for name in ("least", "most")} if kind in ("number", "rating") else {}
     given = row.get("paraphrases") or []
-    paraphrases = [given] if isinstance(given, str) else listed_parts(given, "paraphrases", at)
+    wordings = re.split(r"[|\n]", given) if isinstance(given, str) and given.strip()[:1] != "[" else listed_parts(given, "paraphrases", at)
+    paraphrases = [cell_text(text, "paraphrases", "question", at) for text in wordings if str(text).strip()]
     return texts | ends | {
         "domain": domain, "labels": tuple(o["label"] for o in options), "codes": tuple(o["code"] for o in options if not o["made_up"]),
         "option_kinds": tuple(o["kind"] for o in options), "ordered": _flag(row.get("ordered"), "ordered", at, unsaid=None),
         "negated": bool(_flag(row.get("negated"), "negated", at)), "key": _key(row, at),
-        "asked_if": str(row.get("asked_if") or "").strip(), "paraphrases": tuple(plain_text(p) for p in paraphrases),
+        "asked_if": str(row.get("asked_if") or "").strip(), "paraphrases": tuple(paraphrases),
     }  # fmt: skip
 
 

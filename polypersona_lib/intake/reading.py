@@ -6,6 +6,7 @@ What is wrong with the bytes or the syntax is collected, not raised one at a tim
 """
 
 import gzip
+import html
 import json
 import math
 import re
@@ -24,6 +25,12 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
 MISSING_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "#N/A", "NaT", "undefined", "None", "NA", "N/A")  # "NA": R
 MAYBE_ANSWERS = ("None", "N/A")  # of these, words that people answer with: kept as a reference or a prediction, and noted
+_INLINE = frozenset("b i u em strong span font a sup sub".split())
+_TAGS = _INLINE | frozenset(
+    """abbr acronym article aside audio big blockquote body br button canvas caption center cite code col colgroup dd del details dfn div dl dt embed fieldset
+    figcaption figure footer form frame h1 h2 h3 h4 h5 h6 head header hr html iframe img input ins kbd label li link mark meta nav nobr noscript ol optgroup
+    option p param picture pre q s samp script section select small strike style svg table tbody td textarea tfoot th thead tr track tt ul video wbr""".split()
+)
 
 
 class Pairs(dict):
@@ -195,6 +202,26 @@ def place_name(key: object) -> str:
 def says_missing(value: object) -> bool:
     """True for a text that is only a program's word for a missing value, such as "nan"."""
     return isinstance(value, str) and value.strip() in MISSING_WORDS
+
+
+def without_markup(text: str) -> str:
+    """Text without HTML. Anything else in angle brackets stays; a tag of an unknown name is one that ends somewhere (`</x>`), or has a prefix or attributes."""
+    bare = re.sub(r"(?is)<!--.*?(?:-->|\Z)", "", re.sub(r"(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)", " ", text))  # one never closed takes all the rest
+    ended = {name.lower() for name in re.findall(r"</([A-Za-z][\w:-]*)", bare)}
+
+    def said(tag: re.Match) -> str:
+        name, rest = tag[1].lower(), tag[2].strip(" /\n\t")
+        is_tag = "=" in rest or ":" in name or (" " not in rest and (name in _TAGS or name in ended))  # not "<b and age >"
+        return tag[0] if not is_tag else "" if name in _INLINE else " "
+
+    return re.sub(r"</?([A-Za-z][\w:-]*)((?:[\s/][^<>]{0,2000})?)>", said, bare)
+
+
+def plain_text(text: object) -> str:
+    """Text as people read it: markup and entities of survey tools undone, on one line."""
+    bare = re.sub(r"(?i)&(?:lt|#60|#x3c);(?=/?[a-z][^<>]{0,200}(?:>|&gt;))", "< ", without_markup(str(text)))  # an entity never becomes a tag
+    bare = re.sub(r"\*\*([^*]{1,400})\*\*", r"\1", html.unescape(bare))
+    return re.sub(r"\s+", " ", bare.replace("\xa0", " ")).strip()
 
 
 def slug_of(text: str, joint: str = "_") -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, quoted
-from .option_codes import CODE, option_named
+from .option_codes import CODE, LABEL, option_named
 from .survey_format import Item
 from .tables import number_in
 
 Said = Mapping[str, Sequence[str]]
 """Item -> the codes that were chosen (several: several choices), or the number or text that was said; missing or empty for no answer."""
 
+IN_CODES = "asked_if in codes"  # key of a row of a survey tool: the values in its condition are codes
 _TOKEN = re.compile(
     r"\s*(?:(?P<ref>\$\{[^{}$]{1,200}\})|(?P<text>'[^']*'|\"[^\"]*\"|‘[^’]*’|“[^”]*”)|(?P<number>-?\d+(?:\.\d+)?)"
     r"|(?P<op>!=|<=|>=|==|=|<|>)|(?P<mark>[(),])|(?P<word>[^\W\d][\w.-]*))"
@@ -37,12 +38,12 @@ class NotUnderstood(InputError):
 
 @dataclass(frozen=True)
 class SkipRule:
-    """A condition: `holds(said)` says whether the item is asked; `needs` are the items that it looks at; `by_place` says which numbers were read by place."""
+    """A condition: `holds(said)` says whether the item is asked; `needs` are the items that it looks at; `readings` says how unclear values were read."""
 
     text: str
     holds: Callable[[Said], bool]
     needs: frozenset[str]
-    by_place: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
 
 ALWAYS = SkipRule("", lambda said: True, frozenset())
@@ -53,23 +54,32 @@ def says_always(text: str) -> bool:
     return "".join(text.split()).casefold() in ("", "1", "true()", "true")
 
 
-def read_rule(text: str, before: Mapping[str, Item]) -> SkipRule:
+def all_of(*conditions: str) -> str:
+    """One condition that holds where all of these hold; "" says nothing."""
+    given = [c for c in conditions if c]
+    return given[0] if len(given) == 1 else " and ".join(f"({c})" for c in given)
+
+
+def read_rule(text: str, before: Mapping[str, Item], in_codes: bool = False) -> SkipRule:
     """The rule of an item's `asked_if`.
 
-    Args: before: the items that stand before it, by id; a condition can look at no other. Raises: NotUnderstood.
+    Args: before: the items that stand before it, by id; a condition can look at no other. in_codes: values are codes, as survey tools write them; one that is
+        also the label of another option is replaced in `text` by the label that it means. Raises: NotUnderstood.
     """
     if says_always(text):
         return ALWAYS
     if len(text) > _MOST:
         raise NotUnderstood(f"{len(text):,} characters; at most {_MOST:,}")
-    reader = _Reader(text, before)
+    reader = _Reader(text, before, in_codes)
     try:
         holds = reader.either()
     except RecursionError:
         raise NotUnderstood("too many brackets") from None
     if reader.at < len(reader.tokens):
         raise NotUnderstood(f"{quoted(reader.tokens[reader.at][1])} is not understood here")
-    return SkipRule(text, holds, frozenset(reader.needs), tuple(reader.by_place))
+    for (start, end), label in sorted(reader.meant.items(), reverse=True):
+        text = text[:start] + label + text[end:]
+    return SkipRule(text, holds, frozenset(reader.needs), tuple(reader.readings))
 
 
 def rules_of(items: Sequence[Item]) -> dict[str, SkipRule]:
@@ -87,14 +97,16 @@ def rules_of(items: Sequence[Item]) -> dict[str, SkipRule]:
 class _Reader:
     """Reads a condition from left to right: `or` binds least, then `and`, then comparisons."""
 
-    def __init__(self, text: str, before: Mapping[str, Item]):
-        self.before, self.needs, self.at, self.tokens, self.by_place = before, set(), 0, [], []
+    def __init__(self, text: str, before: Mapping[str, Item], in_codes: bool):
+        self.before, self.in_codes, self.needs, self.at, self.tokens, self.readings = before, in_codes, set(), 0, [], []
+        self.spans, self.meant = [], {}  # places of the tokens in the text; what is written there instead
         place = 0
         while place < len(text.rstrip()):
             match = _TOKEN.match(text, place)
             if match is None:
                 raise NotUnderstood(f"{quoted(text[place:].strip(), 20)} is not understood; {_ALLOWED}")
             self.tokens.append((match.lastgroup, match[match.lastgroup]))
+            self.spans.append(match.span(match.lastgroup))
             place = match.end()
 
     def _next(self, kind: str = "", value: str = "") -> str:
@@ -170,12 +182,16 @@ class _Reader:
         value = token[1:-1] if kind == "text" else token
         if not item.labels or not value:
             return value
-        place, how = option_named(item, value)
+        place, how = option_named(item, value, CODE if self.in_codes and not item.made_up else LABEL)
         if place is None:
             names = ("options", item.labels) if item.made_up else ("codes", item.codes)
             raise NotUnderstood(f"{quoted(value)} is no option of {quoted(item.id)}; its {names[0]} are {', '.join(map(quoted, names[1][:12]))}")
         if how == CODE and item.made_up:
-            self.by_place.append(f"{quoted(value)} read as {quoted(item.labels[place])} (option {place + 1} of {quoted(item.id)}, which has no codes)")
+            self.readings.append(f"{quoted(value)} read as {quoted(item.labels[place])} (option {place + 1} of {quoted(item.id)}, which has no codes)")
+        elif place != option_named(item, value)[0]:
+            label = item.labels[place]
+            self.meant[self.spans[self.at - 1]] = '"' + label.replace('"', "\u201d") + '"'  # for comparison, quotation marks are all alike
+            self.readings.append(f"{quoted(value)} read as the code of {quoted(label)} ({quoted(item.id)})")
         return item.codes[place]
 
     def _comparison(self, item: Item, operator: str) -> Callable[[Said], bool]:

@@ -84,6 +84,11 @@ def _delimiter(text: str) -> tuple[str, str, int]:
     return text, max(",;\t|", key=bare.count), 0
 
 
+def delimiter_of(path: Path) -> str:
+    """What stands between the cells of a table that `read_rows` has read; "" for any other file."""
+    return _delimiter(read_text(path)[0])[1] if path.name.lower().endswith(TEXT_TABLES) else ""
+
+
 def number_in(text: object) -> float | None:
     """The number that a cell holds, with a decimal point or a decimal comma ("3,5", "0,875"); None for anything else. "1,000" is a thousand."""
     if isinstance(text, bool) or text is None:

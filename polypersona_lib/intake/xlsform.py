@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import quoted
 from .reading import Place
-from .skip_rules import says_always
+from .skip_rules import IN_CODES, all_of, says_always
 from .tables import BookSheet, Row
 
 _NO_QUESTION = (
@@ -105,12 +105,11 @@ def _questions(survey: list[Row], label: str, choices: dict[str, list[dict]], at
         elif kind:
             asked = _question(kind, name, fields, row.get(label), choices, at, not_used)
             if asked is not None:
-                conditions = [c for c in (*(g["relevant"] for g in groups), _condition(fields)) if c]
-                asked["asked_if"] = conditions[0] if len(conditions) == 1 else " and ".join(f"({c})" for c in conditions)
+                asked["asked_if"] = all_of(*(g["relevant"] for g in groups), _condition(fields))
                 shared = groups[-1]["name"] if groups and asked["kind"] == "select_one" and groups[-1]["name"] in grids else ""
                 if shared and groups[-1]["label"] and isinstance(asked["text"], str):
                     asked["text"] = f"{groups[-1]['label']} {asked['text']}"  # the stem of a grid is asked with each of its lines
-                yield at.line, asked | {"battery": shared}
+                yield at.line, asked | {"battery": shared, IN_CODES: True}
     if groups:
         at.error("type", f"the group {quoted(groups[-1]['name'])} is never ended")
 

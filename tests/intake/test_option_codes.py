@@ -48,7 +48,7 @@ def test_an_answer_of_a_rating_from_0_is_the_step_that_it_says_everywhere(tmp_pa
     assert [json.loads(a)["q"] for a in people.frame["own_answers"]] == [LIKELY[10], LIKELY[0], LIKELY[9]]
     assert human_panel({"p0": {"q": "10"}}, survey.items, people.frame[:1]).sheet.truth.tolist() == [[10]]
     rule = read_rule("q = 10", survey.bank)
-    assert rule.holds({"q": ["10"]}) and not rule.holds({"q": ["9"]}) and not rule.by_place
+    assert rule.holds({"q": ["10"]}) and not rule.holds({"q": ["9"]}) and not rule.readings
     assert option_values(survey.items[0]) == [*map(float, range(11))]
 
 
@@ -126,3 +126,33 @@ def test_spss_gets_a_range_and_a_value_where_three_values_are_too_few(codes, ran
     q = item(*(f"o{code}" for code in listed), codes=tuple(listed), option_kinds=("",) * answers + ("refused",) * (len(listed) - answers))
     found, without = missing_ranges(q)
     assert ([(r["lo"], r["hi"]) for r in found], without) == (ranges, left)
+
+
+KIDS = "1=0|2=1|3=2|4=3 or more"  # "1" and "2" are labels of options and codes of others
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "how"),
+    [
+        (["1", "2", "3", "4"], ["0", "1", "2", "3 or more"], "codes"),
+        (["2", "1", "-9", "3"], ["1", "0", "-9", "2"], "codes"),  # an answer that is neither says nothing
+        (["0", "1", "2", "3 or more"], ["0", "1", "2", "3 or more"], "labels"),
+        (["1", "2", "1"], ["1", "2", "1"], "labels"),  # nothing decides: a label counts before a code
+    ],
+)
+def test_a_column_in_which_labels_are_other_options_codes_is_read_in_one_way_and_noted(tmp_path, answers, said, how):
+    people = read(tmp_path, KIDS, answers)[1]
+    assert [json.loads(a)["q"] for a in people.frame["own_answers"]] == said
+    assert [note for note, _ in people.notes if note.startswith("q: ")] == [
+        f"q: '1', '2' may be the label of one option or the code of another; all were read as {how}"
+    ]
+
+
+def test_a_column_of_labels_and_of_codes_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="^p.csv:q: '1' may be .*, and '4' is only a code, '0' only a label; write all answers as codes, or all as labels$"):
+        read(tmp_path, KIDS, ["1", "0", "4"])
+
+
+def test_several_choices_in_codes_that_are_labels_too(tmp_path):
+    people = read(tmp_path, "1=2|2=3|3=None", ["1 2", "3"], kind="multiple")[1]
+    assert [json.loads(a)["q"] for a in people.frame["own_answers"]] == ["2|3", "None"]

@@ -198,3 +198,81 @@ def test_a_number_too_large_for_a_weight_is_one_line(tmp_path):
 def test_people_without_ids_of_two_files_are_different_people(tmp_path):
     ids = [people(tmp_path, "p.csv", "age,trust\n41,2\n30,1\n", need_cards=cards).frame["persona_id"].tolist() for cards in (True, False)]
     assert not set(ids[0]) & set(ids[1])
+
+
+def survey_of(*ids, kind="yes_no", labels=("No", "Yes")):
+    return Questionnaire(title="t", items=tuple(Item(id=i, text=f"{i}, is it so?", kind=kind, labels=labels) for i in ids))
+
+
+@pytest.mark.parametrize("column", ["character", "Profile", "persona", "respondent", "case_id"])
+def test_a_column_that_is_a_question_and_a_column_of_ours_is_an_answer(tmp_path, column):
+    (tmp_path / "p.csv").write_text(f"{column},id,age\nYes,a,40\nNo,b,50\n")
+    read = read_people(tmp_path / "p.csv", questionnaire=survey_of(column.lower()))
+    assert read.frame["persona"].tolist() == ["40.", "50."] and read.frame["persona_id"].tolist() == ["a", "b"]
+    assert [json.loads(a) for a in read.frame["own_answers"]] == [{column.lower(): "Yes"}, {column.lower(): "No"}]
+    assert any(f"column '{column}' is called as a question: read as the people's own answers" in note for note, _ in read.notes)
+
+
+def test_the_only_id_stays_the_id_and_is_noted(tmp_path):
+    (tmp_path / "p.csv").write_text("id,age\na,40\n")
+    read = read_people(tmp_path / "p.csv", questionnaire=survey_of("id"))
+    assert read.frame["persona_id"][0] == "a" and read.frame["own_answers"].isna()[0] and any("read as the people's ids" in note for note, _ in read.notes)
+    mapped = read_people(tmp_path / "p.csv", questionnaire=survey_of("id", kind="open", labels=()), mapping={"id": "id"})
+    assert json.loads(mapped.frame["own_answers"][0]) == {"id": "a"}
+
+
+@pytest.mark.parametrize(("column", "ours"), [("weight", "weight"), ("unit", "unit"), ("cluster", "unit"), ("wt", "weight")])
+def test_a_weight_or_a_unit_that_is_a_question_too_is_asked_for(tmp_path, column, ours):
+    (tmp_path / "p.csv").write_text(f"id,age,{column}\na,40,70\nb,50,90\n")
+    survey = survey_of(column, kind="number", labels=())
+    with pytest.raises(
+        InputError, match=f"^p.csv:1:{column}: the column '{column}' is called as a question and as the people's {ours}; .* --map {column}={ours};"
+    ):
+        read_people(tmp_path / "p.csv", questionnaire=survey)
+    read = read_people(tmp_path / "p.csv", questionnaire=survey, mapping={column: ours})
+    assert read.frame[ours].astype(float).tolist() == [70, 90] and read.frame["own_answers"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("header", "second", "left"),
+    [
+        ("V1,age,trust", "ResponseID,How old are you?,Do you trust them?", True),
+        ("V1,age,trust", "Response ID,Age,Trust", True),
+        ("V1,age,trust", ",Open-Ended Response,Response", True),
+        ("V1,age,trust", "R0,How old are you?, do you TRUST them?", True),  # the wording alone says it
+        ("V1,age,trust", "David,30,Perhaps", False),
+        ("V1,age,trust", "R0,30,Perhaps", False),
+        ("V1,age,trust", ",30,Yes", False),
+        ("V1,age,trust", ",30,", False),
+    ],
+)
+def test_a_second_header_row_is_no_person(tmp_path, header, second, left):
+    read = people(tmp_path, "p.csv", f"{header}\n{second}\na,41,3\nb,30,1\n", mapping={"V1": "persona_id"})
+    assert (len(read.frame), dict(read.notes).get("left out: 1 rows that only describe the columns (line 2)", 0)) == ((2, 1) if left else (3, 0))
+    assert read.frame["persona"].tolist()[-2:] == ["41.", "30."]
+
+
+def test_a_first_person_without_an_id_in_a_file_without_ids_stays(tmp_path):
+    assert len(people(tmp_path, "p.csv", "age,trust\n41,Perhaps\n30,1\n").frame) == 2
+    assert len(people(tmp_path, "p.csv", "id,age\nResponseID,40\n").frame) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "weights", "note"),
+    [
+        ("p.csv", ("1,250", "2"), [1.25, 2], "weights such as '1,250' read as 1.250; if that is wrong, write them with a decimal point"),
+        ("p.csv", ("1,250", "2.5"), [1250, 2.5], "weights such as '1,250' read as 1250; if that is wrong, write them with a decimal point"),
+        ("p.csv", ("1,250", "2,000"), [1250, 2000], "weights such as '1,250' read as 1250; if that is wrong, write them with a decimal point"),
+        ("p.csv", ("1,250", "2,5"), [1.25, 2.5], ""),
+        ("p.json", ("1,250", "950"), [1250, 950], "weights such as '1,250' read as 1250; if that is wrong, write them with a decimal point"),
+    ],
+)
+def test_a_weight_that_may_be_a_thousand_or_not_is_read_by_its_file_and_noted(tmp_path, name, cells, weights, note):
+    rows = [{"id": f"p{n}", "age": 40, "weight": cell} for n, cell in enumerate(cells)]
+    content = json.dumps(rows) if name == "p.json" else "id;age;weight\n" + "".join(f"{';'.join(map(str, row.values()))}\n" for row in rows)
+    read = people(tmp_path, name, content)
+    assert read.frame["weight"].tolist() == weights and [n for n, _ in read.notes if n.startswith("weights")] == [note] * bool(note)
+
+
+def test_a_thousand_in_a_table_with_commas_stays_one(tmp_path):
+    assert people(tmp_path, "p.csv", 'id,age,weight\na,40,"1,250"\nb,50,950\n').frame["weight"].tolist() == [1250, 950]

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from polypersona_lib.errors import InputError
-from polypersona_lib.intake.item_options import kind_by_options, non_substance, plain_text
+from polypersona_lib.intake.item_options import kind_by_options, non_substance
 from polypersona_lib.intake.question_rows import parse_map, split_map
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.intake.reading import plain_text
+from polypersona_lib.intake.skip_rules import rules_of
 from polypersona_lib.intake.survey_format import questionnaire_json, schemas
 from polypersona_lib.paths import ROOT
 from polypersona_lib.world.questions import SCALES
@@ -256,6 +258,8 @@ def test_ranges_count_downwards_and_a_codebook_has_codes_and_labels_in_one_colum
 def test_markup_is_undone_and_text_with_signs_stays():
     assert plain_text("<p>Is 3 < 5 &amp; <b>true</b>?</p>") == "Is 3 < 5 & true?"
     assert plain_text("<style>p{}</style>a <!-- b -->c<br/>d") == "a c d"
+    assert plain_text("<o:p></o:p><td nowrap>a</td><address>b</address><x k='v'>c") == "a b c" and plain_text("a <your b>") == "a <your b>"
+    assert plain_text("Is a &lt;b&gt; x&lt;y?") == plain_text(plain_text("Is a &lt;b&gt; x&lt;y?")) == "Is a < b> x<y?"  # read back, it is no tag either
 
 
 def two_sheets(path, hide_first=False):
@@ -398,3 +402,72 @@ def test_limesurveys_structure_becomes_items_conditions_and_batteries(tmp_path):
 def test_a_condition_that_always_holds_is_none(tmp_path, always):
     (tmp_path / "q.csv").write_text(f"id,text,relevance\na,Well?,{always}\n")
     assert read_questionnaire(tmp_path / "q.csv").items[0].id == "a"
+
+
+def test_conditions_of_survey_tools_are_in_codes_also_where_a_code_is_another_options_label(tmp_path):
+    path = skipping(tmp_path, Condition="NotSelected")
+    path.write_text(path.read_text().replace('{"Display": "Yes"}', '{"Display": "2"}').replace('{"Display": "No"}', '{"Display": "3"}'))
+    choices = [["list_name", "name", "label"], ["n", "1", "2"], ["n", "2", "3"]]
+    book(tmp_path / "q.xlsx", survey=[["type", "name", "label", "relevant"], ["select_one n", "q1", "One?", None], ["text", "q2", "Two?", "${q1} = '2'"]],
+         choices=choices)  # fmt: skip
+    (tmp_path / "q.txt").write_text(LIMESURVEY.replace("A1\t\tGood", "A1\t\tA2"))
+    for file, first, item, one, other in (("q.qsf", "q1", "q2", "2", "1"), ("q.xlsx", "q1", "q2", "2", "1"), ("q.txt", "q1", "grid_SQ001", "A2", "A1")):
+        survey = read_questionnaire(tmp_path / file)
+        assert any(f"read as the code of {survey.bank[first].labels[1]!r} ('q1')" in note for note, _ in survey.notes)
+        (tmp_path / "again.json").write_text(questionnaire_json(survey))
+        for items in (survey.items, read_questionnaire(tmp_path / "again.json").items):
+            assert [rules_of(items)[item].holds({first: [code]}) for code in (one, other)] == [True, False]
+    (tmp_path / "q.csv").write_text("id,text,options,asked_if\nq1,One?,1=2|2=3,\nq2,Two?,,q1 = 2\n")  # of our own: a label counts first
+    assert rules_of(read_questionnaire(tmp_path / "q.csv").items)["q2"].holds({"q1": ["1"]})
+
+
+def test_the_relevance_of_a_limesurvey_line_is_its_condition_and_that_of_an_option_is_named(tmp_path):
+    text = LIMESURVEY.replace("SQ002\t\tI hate", 'SQ002\tq1.NAOK != "-oth-"\tI hate').replace("SQ\t\tr\t\t", 'SQ\t\tr\tq1 == "A1"\t')
+    (tmp_path / "q.txt").write_text(text)
+    read = read_questionnaire(tmp_path / "q.txt")
+    assert [item.asked_if for item in read.items[1:3]] == ['q1 == "A2"', '(q1 == "A2") and (q1 != "-oth-")']
+    assert dict(read.not_used)["relevance of news_r"] == "the option is shown to everybody who is asked" and "relevance of news_p" not in dict(read.not_used)
+    (tmp_path / "q.txt").write_text(text.replace('q1.NAOK != "-oth-"', "q9 == 1"))
+    assert "condition '(q1 == \"A2\") and (q9 == 1)': no item 'q9'" in error_of(tmp_path / "q.txt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("dont_know", "4. Don't know|-8 = Don't know|98 DK|Don't know (do not read)|(VOL.) Don't know/Refused|DK (vol.)|Not sure (explain)"),
+        ("refused", "99 - Refused|(9) Refused|Refused (do not read)|REFUSED (VOL.)|No answer [not read out]"),
+        ("not_applicable", "0: N/A|Not applicable / I do not use it|Not applicable (no car)"),
+        ("dont_know", "Weiß nicht|weiss ich nicht|Keine Meinung|Ne sait pas|Je ne sais pas|Sans opinion|No sabe|No sé|NS/NC|No sabe / No contesta"),
+        ("dont_know", "Não sei|Não sabe/Não respondeu|Non so|Non so / non risponde|Weet niet|Weet ik niet|Geen mening|Weiß nicht oder keine Angabe"),
+        ("refused", "Keine Angabe|k. A.|Verweigert|Je préfère ne pas répondre|Refus|Sans réponse|No contesta|Prefiero no responder|Sin respuesta"),
+        ("refused", "Não respondeu|Prefiro não dizer|Non risponde|Preferisco non rispondere|Geen antwoord|Wil ik niet zeggen"),
+        ("not_applicable", "Entfällt|Sans objet|Non concerné(e)|No aplica|Não se aplica|Non applicabile|Niet van toepassing|n.v.t."),
+        ("", "1. Disagree|NA (North America)|NC|Trifft nicht zu|Trifft eher nicht zu|Stimme nicht zu|Je préfère ne pas voyager|Prefiero no viajar|Nein|Não"),
+        ("", "18-24|2 or more|10|Not important (never)|Agree (no opinion)|Some (don't know)|Keine|Aucun"),
+    ],
+)
+def test_no_answer_in_substance_with_a_number_a_bracket_and_in_six_more_languages(kind, labels):
+    assert {label: non_substance(label) for label in labels.split("|")} == dict.fromkeys(labels.split("|"), kind)
+
+
+def test_option_kinds_count_before_what_is_recognised(tmp_path):
+    (tmp_path / "q.csv").write_text("text,options,option_kinds\nA?,Ja|Nein|Weiß nicht,none\nB?,Ja|Nein|Mir egal|Weiß nicht,Mir egal\nC?,Ja|Nein|Weiß nicht,\n")
+    kinds = [item.option_kinds for item in read_questionnaire(tmp_path / "q.csv").items]
+    assert kinds == [("",) * 3, ("", "", "dont_know", ""), ("", "", "dont_know")]
+
+
+@pytest.mark.parametrize(
+    "cell", ["I enjoy it.|It pleases me.", '"I enjoy it.\n It pleases me."', '"[""I enjoy it."", ""It pleases me.""]"', "| I enjoy it. | It pleases me.|"]
+)
+def test_several_paraphrases_in_one_cell(tmp_path, cell):
+    (tmp_path / "q.csv").write_text(f"text,options,paraphrases\nI like it; or not / never.,No|Yes,{cell}\nWell?,No|Yes,Well; or not / never?\n")
+    first, second = read_questionnaire(tmp_path / "q.csv").items
+    assert first.paraphrases == ("I enjoy it.", "It pleases me.") and second.paraphrases == ("Well; or not / never?",)
+
+
+@pytest.mark.parametrize("said", ["<your bank>", "<first-name>", "<b and age >", "<address>", "<a@b.de>"])
+@pytest.mark.parametrize("field", ["text", "options", "paraphrases"])
+def test_what_is_no_markup_in_angle_brackets_is_an_error(tmp_path, said, field):
+    row = {"text": "Well?", "options": "No|Yes", "paraphrases": ""} | {field: f"<p>With {said}c?</p>|Yes"}
+    (tmp_path / "q.csv").write_text("text,options,paraphrases\n" + ",".join(row.values()) + "\n")
+    assert f"'{said}' is neither text nor known markup; write the text out, and for the sign itself write &lt;" in error_of(tmp_path / "q.csv")

@@ -69,3 +69,13 @@ def test_rules_of_a_questionnaire_name_the_item():
     assert rules_of(items[:-1])["age"].holds({})
     with pytest.raises(NotUnderstood, match="item 'more': no item 'later'"):
         rules_of(items)
+
+
+def test_values_in_codes_become_the_labels_that_they_mean():
+    kids = {"kids": Item(id="kids", text="How many?", kind="single", labels=("0", "1", '2 or "more"'), codes=("1", "2", "0"))}
+    by_label, by_code = read_rule("kids = '1'", kids), read_rule("${kids} = 0 or selected(${kids}, '2')", kids, in_codes=True)
+    assert [by_label.holds({"kids": [code]}) for code in "120"] == [False, True, False] and not by_label.readings
+    assert [by_code.holds({"kids": [code]}) for code in "120"] == [False, True, True] and len(by_code.readings) == 1
+    assert by_code.text == "${kids} = \"2 or \u201dmore\u201d\" or selected(${kids}, '2')"
+    assert [read_rule(by_code.text, kids).holds({"kids": [code]}) for code in "120"] == [False, True, True]
+    assert read_rule("${work} = 'y'", BEFORE, in_codes=True).text == "${work} = 'y'"
