@@ -12,6 +12,8 @@ from polypersona_lib.models.weights import BEGUN
 
 SURVEY = Questionnaire(title="t", items=(Item(id="a", text="Well?", kind="yes_no", labels=("No", "Yes")),))
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
 
 @pytest.fixture()
 def model_folder(tmp_path):
@@ -29,12 +31,12 @@ def named(entries) -> list:
 
 def test_every_kind_of_entry_has_a_name_and_only_a_server_has_an_address(model_folder, tmp_path):
     (tmp_path / "w.gguf").write_bytes(b"GGUF")
-    entries = [str(model_folder), str(tmp_path / "w.gguf"), "owner/name@v1", "phi-2--base", "phi-2", "server:http://127.0.0.1:9/v1#toy"]
+    entries = [str(model_folder), str(tmp_path / "w.gguf"), f"owner/name@{COMMIT}", "phi-2--base", "phi-2", "server:http://127.0.0.1:9/v1#toy"]
     systems = named(entries)
     assert [who.system for who in systems] == ["my-model", "w", "owner-name", "phi-2--base", "phi-2", "server-toy--base"]
     assert [who.address for who in systems] == [""] * 5 + ["http://127.0.0.1:9/v1"]
     begins = f"; its answers to closed questions begin with {BEGUN!r}"
-    assert systems[2].identity == f"owner/name@v1{begins}" and [who.identity.endswith(begins) for who in systems] == [True] * 3 + [False] * 3
+    assert systems[2].identity == f"owner/name@{COMMIT}{begins}" and [who.identity.endswith(begins) for who in systems] == [True] * 3 + [False] * 3
     assert systems[3].identity != systems[4].identity and systems[4].identity.startswith(systems[3].identity) and "1.7 M" in systems[4].label
 
 
@@ -52,7 +54,7 @@ def test_what_lacks_is_one_line(model_folder, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no adapter of phi-2 here; train it"):
         named(["phi-2"])
     with pytest.raises(InputError, match="two of them are called 'owner-name'"):
-        named(["owner/name", "owner/name@v2"])
+        named([f"owner/name@{COMMIT}", f"owner/name@{COMMIT[::-1]}"])
 
 
 def test_a_table_with_conditions_answers_by_the_persona(tmp_path):
