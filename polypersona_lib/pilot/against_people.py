@@ -185,21 +185,11 @@ def _powered_frame(lines: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["system", "question_id", *numbers, "replay"])
 
 
-def no_estimate(panel: Panel, humans: Panel, *, seed: int = 42) -> str:
-    """Why there are no prediction-powered estimates; "" if there are."""
-    labelled, others, _ = labelled_people(panel, humans, seed=seed)
-    if min(len(labelled), len(others)) < rectification.FEWEST:
-        return "too few people were both asked and simulated"
-    if (panel.sheet.weights is None) != (humans.sheet.weights is None):
-        return f"only the {'real' if panel.sheet.weights is None else 'simulated'} people have weights: give both files the column weight"
-    return ""
-
-
 def _powered(panel: Panel, humans: Panel, inside: pd.Series | None, *, seed: int, shuffle: np.random.Generator | None = None) -> pd.DataFrame:
     """See `powered_means`; `inside`: who is in a group (index persona_id)."""
     simulated, real = common_sheets(panel, humans)
     labelled, others, replay = labelled_people(panel, humans, seed=seed)
-    if no_estimate(panel, humans, seed=seed):
+    if min(len(labelled), len(others)) < rectification.FEWEST:
         return _powered_frame([])
     place, place_real = ({p: i for i, p in enumerate(s.people)} for s in (simulated, real))
     rows, rows_others, rows_real = ([at[p] for p in who] for at, who in ((place, labelled), (place, others), (place_real, labelled)))
@@ -266,10 +256,10 @@ def mean_gain(powered: pd.DataFrame) -> float:
     return float(1 / (1 / gains).mean()) if len(gains) else float("nan")
 
 
-def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame, *, why: str = "") -> str:
+def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) -> str:
     """One sentence: whether the simulation was worth anything here, as a stand-in for people and beside them.
 
-    Args: alignment: the first table of `alignment_tables`. powered: `powered_means`, may be empty. why: `no_estimate`.
+    Args: alignment: the first table of `alignment_tables`. powered: `powered_means`, may be empty.
     """
     rows = alignment.set_index("system")
     own, baseline = rows.loc[system], best_baseline(alignment)
@@ -284,12 +274,12 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame, 
     }  # fmt: skip
     stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({baseline}, {floor:.3f}), "
                 f"where {several} reach {people:.3f}")  # fmt: skip
-    return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered, why)}."
+    return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered)}."
 
 
-def _beside(gain: float, powered: pd.DataFrame, why: str) -> str:
+def _beside(gain: float, powered: pd.DataFrame) -> str:
     if not np.isfinite(gain):
-        why = why or ("too few of them answered" if powered.empty else "the people who were both asked and simulated gave the same answers")
+        why = "too few people were both asked and simulated" if powered.empty else "the people who were both asked and simulated gave the same answers"
         return f"what it adds to real answers is unknown, because {why}"
     n, by_chance = powered["n"].median(), powered["by_chance"].iloc[0]
     if GAIN <= gain <= by_chance:

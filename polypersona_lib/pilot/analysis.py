@@ -156,7 +156,7 @@ def _beside_people(panel: Panel, humans: Panel, material: Material, attributes: 
         "gaps": against_people.mean_gaps(panel, humans, seed=seed), "groups": against_people.group_errors(panel, humans, attributes, seed=seed),
         "powered_means": powered, "powered_differences": against_people.powered_differences(panel, humans, attributes, seed=seed),
     }  # fmt: skip
-    return tables, against_people.worth_sentence(panel.system, alignment, powered, why=against_people.no_estimate(panel, humans, seed=seed))
+    return tables, against_people.worth_sentence(panel.system, alignment, powered)
 
 
 # --- what they object to -------------------------------------------------------------------------------------------------------------------------

@@ -233,7 +233,8 @@ def _pairing(asked: pd.DataFrame, people: pd.DataFrame) -> str:
         return f"{said}. Nobody is paired: theirs are called {theirs}, ..., the simulated {ours}, ..."
     if asked["weight"].notna().any() and people["weight"].isna().all():
         taken = with_weights(people, asked)["weight"].notna().all()
-        said += f". The simulated people {'take the weights of the real ones' if taken else 'have no weights and count alike; the real ones have them'}"
+        alike = "have no weights and count alike: prediction-powered means hold only if they stand for the same population so"
+        said += f". The simulated people {'take the weights of the real ones' if taken else alike}"
     return said
 
 

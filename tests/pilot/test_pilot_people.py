@@ -12,7 +12,7 @@ from polypersona_lib.errors import InputError
 from polypersona_lib.intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Item, shaped
 from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.pilot import against_people as against
-from polypersona_lib.pilot.analysis import Material, run_pilot
+from polypersona_lib.pilot.analysis import Material, run_pilot, with_weights
 from polypersona_lib.pilot.panel import Panel, attributes_of, human_panel, read_panel
 
 
@@ -207,9 +207,8 @@ def test_people_who_are_simulated_too_take_their_weights_along():
     assert gap["gap"] == pytest.approx(0, abs=1e-9) and gap["people_mean"] == pytest.approx(0.8)
     line = made.tables["powered_means"].iloc[0]
     assert line["lo"] < 0.8 < line["hi"] and line["mean"] == pytest.approx(line["simulated"], abs=0.1)
-    some = Material(items=(YES_NO,), people=people, answers=answers, humans=humans.iloc[:40], human_answers={p: own[p] for p in list(own)[:40]})
-    made = run_pilot(some)
-    assert made.tables["powered_means"].empty and "only the real people have weights" in made.worth["sim"]
+    assert with_weights(people, humans.iloc[:40])["weight"].isna().all()  # nobody knows what the others weigh
+    assert with_weights(people.assign(weight=2.0), humans)["weight"].eq(2).all()
 
 
 def test_people_count_as_far_as_they_answer_in_substance():
