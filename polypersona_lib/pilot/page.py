@@ -76,7 +76,7 @@ def page_values(pilot: Pilot, *, title: str, source: str = "") -> dict:
     rates = tables["wording_error_rates"].set_index("check") if "wording_error_rates" in tables else None
     systems = list(dict.fromkeys(material.answers["system"]))
     said = f"{len(material.items)} items, {len(material.people)} simulated people, answered by {', '.join(systems)}"
-    humans = "" if material.humans is None else f", beside {len(material.humans)} real people"
+    humans = "" if material.humans is None else f", beside {len(material.humans):,} real people"
     items = [_item(item, i, pilot, rates) for i, item in enumerate(material.items)]
     return {
         "title": title, "lead": f"{said}{humans}. {source}".strip(), "cannot": CANNOT, "worth": pilot.worth,
