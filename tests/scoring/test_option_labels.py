@@ -208,4 +208,4 @@ def _seconds(text: str, options) -> float:
 def test_time_is_linear_in_the_length(unit):
     for options in (AGREE, NUMBERS, YESNO):
         short, long = (min(_seconds((unit * length)[:length], options) for _ in range(2)) for length in (10_000, 100_000))
-        assert long < allowed(2) and long <= 15 * max(short, 0.02), (unit, short, long)  # .2 to 1.1 s, by how busy the machine is
+        assert long < allowed(2) and long <= 25 * max(short, 0.02), (unit, short, long)  # a square would be a hundred times as long
