@@ -121,12 +121,12 @@ def numbers_given(text: Words, start: int, end: int, *, spelled: bool) -> list[G
             given.append(_bounded(Given((value,), None, i, i + 1, words[i + 1]), text, start, end))
             i += 5 if half else 2
             continue
-        none = words[i] == "one" and set(words[i - 1 : i]) & _NO_NUMBER
-        found = None if none else _number_at(text, i, end, spelled)
-        if found is None or _is_scale_talk(text, i, start):
+        is_pronoun = words[i] == "one" and set(words[i - 1 : i]) & _NO_NUMBER
+        number = _number_at(text, i, end, spelled)
+        if number is None or is_pronoun or _is_scale_talk(text, i, start):
             i += 1
             continue
-        given.append(_with_neighbours(text, start, end, i, found, spelled))
+        given.append(_with_neighbours(text, start, end, i, number, spelled))
         i = given[-1].end
     return given
 

@@ -67,7 +67,7 @@ def facts():
     return dataset_facts(parts) | run_facts([{"model": "tinyllama-1.1b", "device": "CPU, 2 threads", "share": 0.2}])
 
 
-def test_rows(values, *, n=60, spread=0.0, metrics=("bleu",), domains=("finance",), **columns):
+def scored_rows(values, *, n=60, spread=0.0, metrics=("bleu",), domains=("finance",), **columns):
     """Row scores of all seven models: mean `values[model]`, half of the rows above it by `spread` and half below, in an order that differs by model."""
     lines = []
     for number, key in enumerate(MODELS):
@@ -78,9 +78,6 @@ def test_rows(values, *, n=60, spread=0.0, metrics=("bleu",), domains=("finance"
             ids = [f"{domain}-{i}" for i in range(n)]
             lines.append(frame.assign(system=key, id=ids, persona_id=ids, domain=domain, status="ok", question_type="open", **columns))
     return pd.concat(lines, ignore_index=True)
-
-
-test_rows.__test__ = False
 
 
 def verdict(test, *, facts=None, scores=NONE, profile=NANO, change=None, ledger=LEDGER, rows=None, **match):
@@ -377,7 +374,7 @@ def test_an_order_is_decided_only_if_resamples_agree():
     first = {"subject": "tinyllama-1.1b", "metric": "bleu", "domain": "—"}
 
     def judged(spread, **change):
-        return verdict("rank", **first, scores=scores(SEVEN), rows=test_rows(SEVEN, spread=spread), change=change)
+        return verdict("rank", **first, scores=scores(SEVEN), rows=scored_rows(SEVEN, spread=spread), change=change)
 
     sure, close = judged(0.0005), judged(0.05)
     assert sure.verdict == REPRODUCED and "100.0 % of 2,000 resamples" in sure.reason and sure.ours.startswith("place 1 (in resamples 1 to 1)")
@@ -391,8 +388,8 @@ def test_a_noisy_pattern_over_domains_is_too_close_to_call():
     good = by_domain({"social_issues": 0.2})
     sure = {(k, d): 0.2 if d == "social_issues" else 0.1 for k in MODELS for d in DOMAINS}
     options = {"metric": "bleu", "scores": good}
-    assert verdict("best_domain", **options, rows=test_rows(sure, spread=0.01, domains=tuple(DOMAINS))).verdict == REPRODUCED
-    noise = verdict("best_domain", **options, rows=test_rows(sure, n=4, spread=0.5, domains=tuple(DOMAINS)))
+    assert verdict("best_domain", **options, rows=scored_rows(sure, spread=0.01, domains=tuple(DOMAINS))).verdict == REPRODUCED
+    noise = verdict("best_domain", **options, rows=scored_rows(sure, n=4, spread=0.5, domains=tuple(DOMAINS)))
     assert noise.verdict == CLOSE and noise.basis == MEASURED
 
 
@@ -401,8 +398,8 @@ def test_seven_equal_models_do_not_show_varying_strengths():
     means = by_domain({(k, d): 0.1 + 0.001 * (i == j) for i, k in enumerate(MODELS) for j, d in enumerate(DOMAINS)})
     level = {(k, d): 0.1 + 0.001 * (i == j) for i, k in enumerate(MODELS) for j, d in enumerate(DOMAINS)}
     assert verdict("several_tops", scores=means).ours == "7 leading models"
-    assert verdict("several_tops", scores=means, rows=test_rows(level, spread=0.2, domains=tuple(DOMAINS))).verdict == CLOSE
-    assert verdict("several_tops", scores=means, rows=test_rows(level, spread=0.0, domains=tuple(DOMAINS))).verdict == REPRODUCED
+    assert verdict("several_tops", scores=means, rows=scored_rows(level, spread=0.2, domains=tuple(DOMAINS))).verdict == CLOSE
+    assert verdict("several_tops", scores=means, rows=scored_rows(level, spread=0.0, domains=tuple(DOMAINS))).verdict == REPRODUCED
 
 
 def test_order_waits_for_the_models_it_needs():
@@ -443,7 +440,7 @@ def test_small_against_large(test):
     large = SEVEN | {"mistral-7b": 0.5, "llama-2-7b": 0.5, "qwen1.5-moe": 0.5}
     assert verdict(test, metric="bleu", scores=scores(SEVEN), profile=PAPER).verdict == REPRODUCED
     assert verdict(test, metric="bleu", scores=scores(large), profile=PAPER).verdict == NOT_REPRODUCED
-    close = verdict(test, metric="bleu", scores=scores(SEVEN), profile=PAPER, rows=test_rows(SEVEN, spread=0.2))
+    close = verdict(test, metric="bleu", scores=scores(SEVEN), profile=PAPER, rows=scored_rows(SEVEN, spread=0.2))
     assert close.verdict == CLOSE
     twins = verdict(test, metric="bleu", scores=scores(large))
     assert twins.verdict == UNTESTED and "all nano twins have one size" in twins.reason and "TinyLlama" in twins.ours
@@ -480,7 +477,7 @@ def test_traits_kept():
     assert judged(0.01, 0.05).verdict == NOT_REPRODUCED and judged(0.01, 0.15).verdict == CLOSE
     assert verdict("traits_kept", value="all").verdict == UNTESTED
     table, level = scores({k: 0.1 for k in MODELS}), {k: 0.001 for k in MODELS}
-    rows = test_rows(level, spread=0.01, metrics=(GAP,))
+    rows = scored_rows(level, spread=0.01, metrics=(GAP,))
     card = rows[rows["system"] == "phi-2"].assign(system="oracle_card", **{GAP: 0.05})
     assert verdict("traits_kept", value="open", scores=table, rows=pd.concat([rows, card])).verdict == NOT_REPRODUCED
     missing = verdict("traits_kept", value="likert", metric="swap_gap_option", scores=table, rows=rows)

@@ -157,6 +157,10 @@ def test_an_unknown_gain_has_its_own_opening():
                               "over": [0.1, *[np.nan] * 3], "over_lo": [0.05, *[np.nan] * 3], "over_hi": [0.2, *[np.nan] * 3]})  # fmt: skip
     nobody, same = pd.DataFrame({"gain": []}), pd.DataFrame({"gain": [np.nan], "n": [9]})
     assert against.worth_sentence("sim", alignment, nobody).startswith("Worth something as a stand-in here: its alignment of 0.900 lies above")
+    lucky = pd.DataFrame({"gain": [1.2], "n": [10], "by_chance": [1.3]})
+    assert "it adds no more than chance does (effective sample size 12, by chance up to 13)" in against.worth_sentence("sim", alignment, lucky)
+    assert against.worth_sentence("sim", alignment, lucky).startswith("Of little worth here")
+    assert against.worth_sentence("sim", alignment, lucky.assign(by_chance=1.1)).startswith("Worth something here")
     below = alignment.assign(over_lo=-0.2, over_hi=-0.1)
     said = against.worth_sentence("sim", below, same)
     assert said.startswith("Not worth anything as a stand-in here") and said.endswith(

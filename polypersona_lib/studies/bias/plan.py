@@ -1,4 +1,4 @@
-"""How many people the bias study has, who they are, and everything that one run of it gathered: plain data, no model."""
+"""How many people the bias study has, who they are, and what a run gathered: plain data, no model."""
 
 import json
 import os

@@ -89,7 +89,7 @@ def _checked(content: bytes, path: Path) -> pd.DataFrame:
 
 
 def differences_in_words(then: dict[str, str], now: dict[str, str]) -> list[str]:
-    """What differs between two fingerprints, a line a part; [] if nothing does. A part that one of them lacks is named."""
+    """What differs between two fingerprints, a line a part; [] if nothing does. Parts missing on one side are named."""
     lines = []
     for part in dict.fromkeys((*PART_WORDS, *then, *now)):
         old, new = then.get(part), now.get(part)

@@ -24,7 +24,7 @@ TOLERANCES = {  # how probabilities came about -> the largest mean change that c
     "samples": 0.0,  # counts of answers: the test itself knows their luck
 }
 ALARM = 20.0
-STAKE = 0.5  # the largest share of the wealth that one probe can lose
+STAKE = 0.5  # share of the wealth, the most that a probe can lose
 _PRIOR = 0.25  # standard deviation that the first bet expects
 MOST_MISSING = 0.5  # share of the probes without an answer on one side, above which nothing is compared
 MOST_LOST = 0.1  # share of the probes answered then and not now, above which "no drift" would say too much
