@@ -1,5 +1,6 @@
 """Where everything lives: absolute paths, so that the working directory never matters."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,19 @@ NANO_MODELS = DATA / "models"
 PUBLISHED_ADAPTERS = DATA / "adapters"
 PAPER_CLAIMS = DATA / "paper_claims.csv"
 HUMANS = DATA / "humans"
+CACHE = "POLYPERSONA_CACHE"  # environment variable: another place than the user's cache folder
 
 
 def shipped(base: str, run: str) -> Path:
     """Where the published copy of a run lies; `base`: "results" or "figures". The run `small` has a folder of its own in that of the nano run."""
     return ROOT / base / "shipped" / ("small" if run == "small" else "")
+
+
+def cache_folder() -> Path:
+    """What is made once on a machine (converted weights, unpacked adapters, servers' replies, embeddings): $POLYPERSONA_CACHE, else in the user's cache."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ[CACHE]) if os.environ.get(CACHE) else user_cache_path("polypersona", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tests.faults.small_run import Bench
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """{name of the fault: (fault, what was seen)} of all trials, run once."""
-    bench = Bench(tmp_path_factory.mktemp("faults"), kills=2)
+    bench = Bench(tmp_path_factory.mktemp("faults"), kills=1)
     return {fault.name: (fault, one) for fault, one in table.run_table(bench)}
 
 

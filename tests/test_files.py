@@ -6,9 +6,11 @@ import hashlib
 import os
 
 import pytest
+import yaml
 
 from polypersona_lib import files
 from polypersona_lib.errors import MAX_SHOWN, InputError, Problem, one_line, quoted
+from polypersona_lib.paths import ROOT
 from polypersona_lib.runner import manifest
 
 
@@ -52,6 +54,13 @@ def test_hashes_of_equal_things_are_equal_and_of_no_others(tmp_path):
     assert files.file_hash(tmp_path / "b") == before[0] and files.folder_hash(tmp_path) != before[1]
     assert files.fingerprint({"a": 1, "b": 2}) == files.fingerprint({"b": 2, "a": 1}) != files.fingerprint({"a": 1, "b": 3})
     assert files.value_hash(["\ud800"]) != files.value_hash(["?"])
+
+
+def test_our_yaml_files_read_as_pyyaml_s_own_reader_reads_them():
+    written = sorted((ROOT / "data").rglob("*.yaml"))
+    assert len(written) > 10
+    for path in written:
+        assert files.read_yaml(path) == yaml.safe_load(path.read_text(encoding="utf-8")), path.name
 
 
 def test_an_input_error_lists_so_many_problems_and_counts_the_rest():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -114,16 +115,19 @@ class Evidence:
         keys = rows["subject"] if place == "Table II" else zip(rows["domain"], rows["subject"], strict=True)
         return dict(zip(keys, rows["value"].astype(float), strict=True))
 
+    @cached_property
+    def estimates(self) -> dict[tuple[str, str, str], Estimate]:
+        """(system, metric, domain) -> our score, NaN where there is none. A frame is slow to search, and the ledger asks a thousand times."""
+        if self.scores is None or not len(self.scores):
+            return {}
+        scores = self.scores if "domain" in self.scores else self.scores.assign(domain="all")
+        first = scores.reindex(columns=["system", "metric", "domain", "value", "lo", "hi"]).drop_duplicates(["system", "metric", "domain"])
+        return {tuple(row[:3]): Estimate(*map(float, row[3:])) for row in first.itertuples(index=False)}
+
     def ours(self, system: str, metric: str, domain: str = DASH) -> Estimate | None:
         """Our score, or None."""
-        if self.scores is None or not len(self.scores):
-            return None
-        domains = self.scores["domain"] if "domain" in self.scores else pd.Series("all", index=self.scores.index)
-        wanted = (self.scores["system"] == system) & (self.scores["metric"] == metric) & (domains == ("all" if domain == DASH else domain))
-        rows = self.scores[wanted].to_dict("records")
-        if not rows or not math.isfinite(rows[0]["value"]):
-            return None
-        return Estimate(*(float(rows[0].get(end, math.nan)) for end in ("value", "lo", "hi")))
+        score = self.estimates.get((system, metric, "all" if domain == DASH else domain))
+        return score if score and math.isfinite(score.value) else None
 
     def known(self, metric: str, domain: str = DASH, models: Iterable[str] = tuple(MODELS)) -> dict[str, Estimate]:
         """Our scores of those `models` that have one; none if the profile trains too little to say anything about quality."""
@@ -145,11 +149,22 @@ class Evidence:
 
     def resampled(self, metrics: Iterable[str], domain: str = DASH) -> np.ndarray | None:
         """Means of all seven models over the same resamples of the people of the test (of a domain), shape (DRAWS, models, metrics); None without all rows."""
-        metrics = list(metrics)
+        asked = (*metrics,), domain
+        if asked not in self._draws:
+            self._draws[asked] = self._drawn(*asked)
+        return self._draws[asked]
+
+    @cached_property
+    def _draws(self) -> dict[tuple, np.ndarray | None]:
+        """What `resampled` has drawn so far."""
+        return {}
+
+    def _drawn(self, metrics: tuple[str, ...], domain: str) -> np.ndarray | None:
+        """See `resampled`."""
         if self.rows is None or not {*metrics, "system", "id", "persona_id", "status", "domain"} <= set(self.rows):
             return None
         part = self.rows[self.rows["system"].isin(MODELS) & (self.rows["status"] == "ok") & ((domain == DASH) | (self.rows["domain"] == domain))]
-        wide = part.pivot(index=["persona_id", "id"], columns="system", values=metrics)
+        wide = part.pivot(index=["persona_id", "id"], columns="system", values=list(metrics))
         wanted = pd.MultiIndex.from_tuples([(m, key) for key in MODELS for m in metrics])
         if not len(part) or not set(wanted) <= set(wide.columns):
             return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files import parse_json, sha256, value_hash, write_atomically
-from .weights import cache_folder
+from ..paths import cache_folder
 
 CACHE_FORMAT = 1
 NOT_ASKED = "not asked"  # how the reason of a row begins that was never sent; such rows are asked again when a run goes on

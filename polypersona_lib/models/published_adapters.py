@@ -11,7 +11,7 @@ import numpy as np
 from .. import paths
 from ..files import file_hash, replace_folder, write_atomically
 from ..registry import REAL_MODELS
-from .weights import LISTING, cache_folder, verify
+from .weights import LISTING, verify
 
 ADAPTER_FILE = "adapter_model.safetensors"
 RUNS = ("small", "nano", "shipped")  # whose adapters a command looks for, in this order
@@ -75,7 +75,7 @@ def unpack_adapter(folder: Path) -> Path:
     from safetensors.numpy import load_file, save_file
 
     facts = packed_facts(folder)
-    place = cache_folder() / f"adapter-{file_hash(folder / PACK_HASHES)[:16]}" / folder.name
+    place = paths.cache_folder() / f"adapter-{file_hash(folder / PACK_HASHES)[:16]}" / folder.name
     try:
         verify(place, "")
         return place

@@ -21,7 +21,6 @@ from ..registry import GgufFile, ModelSpec, hub_weights
 
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
 BEGUN = "I would choose:"  # of SmolLM2's answers to the bias study's items .002 to .035 begin with an option's name, after these words .23 to .67
-CACHE = "POLYPERSONA_CACHE"  # environment variable: another place for converted weights than the user's cache folder
 LISTING = "hashes.json"
 COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -125,13 +124,6 @@ def _plain_folder(spec: ModelSpec) -> Path:
 # --- GGUF files ------------------------------------------------------------------------------------------------------------------
 
 
-def cache_folder() -> Path:
-    """Where converted weights are kept: $POLYPERSONA_CACHE, else the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ[CACHE]) if os.environ.get(CACHE) else user_cache_path("polypersona", appauthor=False)
-
-
 def converted(spec: ModelSpec) -> Path:
     """Folder with the model of the entry's GGUF file, in bf16 safetensors; written at the first call.
 
@@ -139,7 +131,7 @@ def converted(spec: ModelSpec) -> Path:
     """
     file = _gguf_path(spec)
     digest = spec.gguf.sha256 or file_hash(file)
-    folder = cache_folder() / f"{spec.key}-{digest[:16]}"
+    folder = paths.cache_folder() / f"{spec.key}-{digest[:16]}"
     if not folder.exists():
         if file_hash(file) != digest:
             raise ValueError(f"{file}: sha256 is {file_hash(file)}, the registry wants {digest}; install the file anew")
@@ -191,7 +183,7 @@ def _convert(file: Path, folder: Path) -> None:
         beside.rename(folder)
     except OSError as error:
         if not folder.exists():
-            raise Unavailable(f"{folder}: cannot be written ({error.strerror}); set {CACHE} to a folder with 0.3 GB of room") from error
+            raise Unavailable(f"{folder}: cannot be written ({error.strerror}); set {paths.CACHE} to a folder with 0.3 GB of room") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

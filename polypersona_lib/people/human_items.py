@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import yaml
 
 from .. import paths
 from ..errors import InputError
+from ..files import read_yaml
 from ..world.questions import Question
 
 LEANS = {"L": 1, "C": -1, "-": 0}  # liberal, conservative, neither
@@ -59,7 +59,7 @@ class HumanItem(Question):
 @cache
 def survey_texts() -> dict[str, dict]:
     """Survey -> what `data/humans/items.yaml` says of it (title, source, licence, weight, batteries). Not to be changed."""
-    return yaml.safe_load((paths.HUMANS / "items.yaml").read_text(encoding="utf-8"))
+    return read_yaml(paths.HUMANS / "items.yaml")
 
 
 @cache

@@ -7,6 +7,7 @@ last cell left this run's nonce in `.done/<number>`; the output is written under
 import os
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -107,6 +108,7 @@ def _papermill(source: Path, output: Path, parameters: dict, errors: list[BaseEx
     """Let papermill execute the notebook (in a thread, so that it leaves signals alone); an exception is handed over in `errors`."""
     import logging
 
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would build a grammar of web addresses with it (two seconds); notebooks need none
     import papermill
 
     for name in ("papermill", "traitlets", "asyncio"):  # what failed is said by `_diagnose`, in one line

@@ -3,13 +3,15 @@
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from ..files import file_hash
+from ..files import file_hash, sha256, value_hash, write_atomically
+from ..paths import cache_folder
 from ..progress import track
 
 
@@ -131,6 +133,27 @@ class Encoder:
             self._run(todo, keep_tokens=False)
         blank = np.zeros(self.model.config.hidden_size, dtype=np.float32)
         return np.array([self._pooled.get(t, blank) for t in texts], dtype=np.float32).reshape(len(texts), len(blank))
+
+    def embed_once(self, texts: Sequence[str]) -> np.ndarray:
+        """`embed` of texts that are the same in every run: kept in the user's cache for this encoder and this kind of processor.
+
+        A file that is damaged, or cannot be written, costs the time of embedding again and nothing else.
+        """
+        import torch
+
+        kind = [self.signature, torch.__version__, torch.backends.cpu.get_cpu_capability(), self.device]
+        file = cache_folder() / "embeddings" / f"{value_hash([*kind, list(texts)])[:16]}.f32"
+        size = self.model.config.hidden_size
+        kept = file.read_bytes() if file.is_file() else b""
+        digest, content = kept[:64], kept[64:]
+        if len(content) == 4 * size * len(texts) and sha256(content).encode() == digest:
+            vectors = np.frombuffer(content, dtype=np.float32).reshape(len(texts), size)
+            self._pooled |= {text: vector for text, vector in zip(texts, vectors, strict=True) if text.strip()}
+            return vectors
+        vectors = self.embed(texts)
+        with suppress(OSError):
+            write_atomically(file, sha256(vectors.tobytes()).encode() + vectors.tobytes())
+        return vectors
 
     def bertscore_f1(self, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """BERTScore F1 of each pair, shape (n,); 0 where a text is blank. Source: bert_score.utils.greedy_cos_idf."""

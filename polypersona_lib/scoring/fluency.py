@@ -15,7 +15,8 @@ import pandas as pd
 from ..files import sha256
 from ..models.loading import load_base, load_tokenizer
 from ..models.shared_prefix import decoder, pad
-from ..models.weights import cache_folder, lacking, weights_identity
+from ..models.weights import lacking, weights_identity
+from ..paths import cache_folder
 from ..progress import track
 from ..registry import get_spec
 from .metrics import answered

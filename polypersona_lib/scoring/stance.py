@@ -55,7 +55,7 @@ class StanceReader:
         """
         self.encoder = self.encoder or load_encoder()
         texts, options, sizes = list(texts), np.asarray(options, dtype=int), np.asarray(n_options, dtype=int)
-        vectors = self.encoder.embed([plain(t) for t in texts])
+        vectors = self.encoder.embed_once([plain(t) for t in texts])
         taken = np.flatnonzero(options >= 0)
         asked = np.asarray(question_ids)[taken]
         self._known = {q: (vectors[taken[asked == q]], options[taken[asked == q]]) for q in set(asked.tolist())}

@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-import yaml
-
 from .. import paths
+from ..files import read_yaml
 from .dataset import apportion
 
 AGE_RANGE = (18, 80)
@@ -40,7 +39,7 @@ STUDIES = {
 @cache
 def population() -> dict:
     """The distributions in `data/population.yaml`."""
-    return yaml.safe_load(paths.POPULATION.read_text(encoding="utf-8"))
+    return read_yaml(paths.POPULATION)
 
 
 def pick(rng: random.Random, weights: dict):

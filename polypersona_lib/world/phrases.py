@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-
+from ..files import read_yaml
 from ..paths import IDIOM, PHRASES
 from .questions import load_questions
 
@@ -85,7 +84,7 @@ def shared_words(a: str, b: str) -> float:
 @cache
 def idiom() -> dict:
     """`data/idiom.yaml`: what a word is called elsewhere (`words`: country -> {American word: local word}), and words that belong to countries (`local`)."""
-    return yaml.safe_load(IDIOM.read_text(encoding="utf-8"))
+    return read_yaml(IDIOM)
 
 
 def local_words(text: str) -> list[tuple[str, list[str]]]:
@@ -170,7 +169,7 @@ def check_shape(qid: str, question: dict, options: int) -> list[str]:
 
 def load_phrases(path: Path) -> dict[str, dict]:
     """Read one domain file: question id -> entry. Raises ValueError when the file is not such a mapping."""
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    content = read_yaml(Path(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping of question ids")
     return content

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import yaml
 
 from .. import paths
-from ..files import sha256
+from ..files import read_yaml, sha256
 from . import personas
 from .phrases import SLOT, Pattern, idiom, load_phrases, parse_pattern
 from .questions import Question, load_questions
@@ -43,13 +42,13 @@ class Answer:
 @cache
 def turns_of_phrase() -> dict:
     """`data/turns_of_phrase.yaml`: `phrases` that say nothing of the speaker, and the `share` of answers that hold one."""
-    return yaml.safe_load(paths.TURNS.read_text(encoding="utf-8"))
+    return read_yaml(paths.TURNS)
 
 
 @cache
 def attitude_model() -> dict:
     """`data/attitudes.yaml` with every construct's mean and spread over the population filled in."""
-    model = yaml.safe_load(paths.ATTITUDES.read_text(encoding="utf-8"))
+    model = read_yaml(paths.ATTITUDES)
     rng = random.Random("standardising draws")
     drawn = [personas.features(personas.draw_persona(rng)) for _ in range(STANDARDISING_DRAWS)]
     weights = {}

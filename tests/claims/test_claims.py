@@ -1,5 +1,6 @@
 """The ledger: the transcription of the paper, every verdict rule with a case that flips it, and no blank cell."""
 
+import math
 import os
 import re
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import paths
+from polypersona_lib.cells import Estimate
 from polypersona_lib.claims.contradictions import blocks_and_pairs, nearest_shares
 from polypersona_lib.claims.evidence import (
     BASES,
@@ -367,6 +369,17 @@ def test_rank():
     assert verdict("rank", subject="qwen1.5-moe", metric="length_sim", scores=last).verdict == REPRODUCED
     assert verdict("rank", subject="qwen1.5-moe", metric="length_sim", scores=last.assign(value=[0.1, *last["value"][1:]])).verdict == NOT_REPRODUCED
     assert verdict("rank", subject="tinyllama-1.1b", metric="bleu", domain="—", scores=scores(SEVEN), profile=SMOKE).verdict == UNTESTED
+
+
+def test_a_score_is_found_by_system_metric_and_domain_and_what_is_no_number_is_none():
+    table = pd.concat([scores({"phi-2": 0.2}), scores({"phi-2": 0.3}, domain="healthcare"), scores({"phi-2": 0.9}), scores({"qwen2-1.5b": np.nan})])
+    evidence = Evidence(LEDGER, {}, table, NANO)
+    assert evidence.ours("phi-2", "bleu") == Estimate(0.2, 0.2 - 0.001, 0.2 + 0.001), "the first of two"
+    assert evidence.ours("phi-2", "bleu", "healthcare").value == 0.3
+    assert [evidence.ours(*asked) for asked in (("qwen2-1.5b", "bleu"), ("phi-2", "rouge1"), ("phi-2", "bleu", "education"))] == [None] * 3
+    plain = Evidence(LEDGER, {}, table.head(1)[["system", "metric", "value"]], NANO).ours("phi-2", "bleu")
+    assert plain.value == 0.2 and math.isnan(plain.lo) and math.isnan(plain.hi), "a table without domains and intervals"
+    assert Evidence(LEDGER, {}, None, NANO).ours("phi-2", "bleu") is None is Evidence(LEDGER, {}, NONE, NANO).ours("phi-2", "bleu")
 
 
 def test_an_order_is_decided_only_if_resamples_agree():

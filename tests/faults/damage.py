@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from unittest.mock import patch
 
+from polypersona_lib import paths
 from polypersona_lib.files import folder_hash
 
 from .outcome import Fault, Seen, Trial, dice, finish, flip_bit, look
@@ -53,11 +54,11 @@ def spoil_number(record: Path) -> None:
 
 def flipped_caches(bench: Bench) -> list[Seen]:
     """A bit of what the user's cache holds: an unpacked adapter, and a server's answer. Both are made anew."""
-    from polypersona_lib.models import answer_budget, published_adapters, weights
+    from polypersona_lib.models import answer_budget, published_adapters
 
     folder, chance = bench.folder / "cache", dice(bench, "cache")
     adapter = next(path.parent for path in results(bench.whole).glob("adapters/*/adapter_model.safetensors"))
-    with patch.dict(os.environ, {weights.CACHE: str(folder)}):
+    with patch.dict(os.environ, {paths.CACHE: str(folder)}):
         published_adapters.pack_adapter(adapter, bench.folder / "packed" / adapter.name, {"base": "small"})
         place = published_adapters.unpack_adapter(bench.folder / "packed" / adapter.name)
         whole = folder_hash(place)

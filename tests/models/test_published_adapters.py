@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from polypersona_lib import locate, paths, systems
 from polypersona_lib.config import PROFILES, RunConfig
 from polypersona_lib.errors import InputError
-from polypersona_lib.models import adapters, published_adapters, weights
+from polypersona_lib.models import adapters, published_adapters
 from polypersona_lib.registry import get_spec
 from polypersona_lib.report import paper_tables
 from polypersona_lib.runner import publish
@@ -29,7 +29,7 @@ PLACE = "base_model.model.model.layers.{}.self_attn.{}.{}.weight"
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
     """An adapter of PEFT's layout for the TinyLlama twin, and a cache of its own."""
-    monkeypatch.setenv(weights.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(paths.CACHE, str(tmp_path / "cache"))
     folder, rng = tmp_path / "run" / "smollm2-135m", np.random.default_rng(7)
     folder.mkdir(parents=True)
     shapes = {"q_proj": (128, 128), "v_proj": (64, 128)}

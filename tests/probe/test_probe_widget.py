@@ -520,13 +520,17 @@ def test_every_input_has_a_name_for_the_keyboard_and_the_screen_reader(make):
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """Notebook 00 executed with one cell more, in which the page is used. Its widget state is kept."""
+    """Notebook 00 executed with one cell more, in which the page is used: with the model it offers first, then with a twin. Its widget state is kept."""
     from nbclient import NotebookClient
 
     notebook = nbformat.read(paths.NOTEBOOKS / "00_probe_a_persona.ipynb", as_version=4)
     parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source = parameters.source.replace('out = ""', f"out = {str(tmp_path_factory.mktemp('out'))!r}")
-    use = "for name in ('Ask', 'Ask'):\n    page.answers.bar.buttons[name].click()\n    page.worker.thread.join()\n    print(page.answers.bar.status.value)"
+    use = """for model in (page.models.family.value, key):
+    page.models.family.value = model
+    page.answers.bar.buttons['Ask'].click()
+    page.worker.thread.join()
+    print(model, page.answers.bar.status.value)"""
     notebook.cells.insert(-1, nbformat.v4.new_code_cell(use, id="use"))
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(paths.NOTEBOOKS)}}, store_widget_state=True).execute()
     return notebook

@@ -185,6 +185,31 @@ def test_embedding_does_not_depend_on_neighbours(encoder):
     assert np.array_equal(fresh.embed([texts[7]])[0], together[7])
 
 
+def test_what_every_run_embeds_is_kept_on_disk_bit_for_bit_and_a_damaged_file_is_made_anew(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoders, "cache_folder", lambda: tmp_path)
+    texts, embedded = [LONG, "No, never.", "", LONG], []
+
+    def fresh():
+        one = encoders.Encoder.__new__(encoders.Encoder)
+        one.__dict__ |= encoder.__dict__ | {"_pooled": {}}
+        monkeypatch.setattr(one, "_run", lambda texts, **options: (embedded.append(texts), encoders.Encoder._run(one, texts, **options)))
+        return one
+
+    first = fresh().embed_once(texts)
+    (file,) = (tmp_path / "embeddings").iterdir()
+    known = fresh()
+    assert np.array_equal(known.embed_once(texts), first) and np.array_equal(known.embed(texts), first) and embedded == [[LONG, "No, never."]]
+    assert np.array_equal(first, encoder.embed(texts)) and not first[2].any()
+    for damage in (lambda content: content[:-1], lambda content: content[:80] + bytes([content[80] ^ 1]) + content[81:], lambda content: b""):
+        file.write_bytes(damage(file.read_bytes()))
+        assert np.array_equal(fresh().embed_once(texts), first)
+    assert len(embedded) == 4 and file.stat().st_size == 64 + first.nbytes
+    fresh().embed_once(texts[:2])
+    assert len(list(file.parent.iterdir())) == 2, "other texts have a file of their own"
+    monkeypatch.setattr(encoders, "cache_folder", lambda: file)
+    assert np.array_equal(fresh().embed_once(texts), first), "where nothing can be kept, everything works all the same"
+
+
 def test_token_memory_is_bounded(encoder):
     small = encoders.Encoder.__new__(encoders.Encoder)
     small.__dict__ |= encoder.__dict__ | {"_pooled": {}, "_tokens": type(encoder._tokens)(), "keep": 40}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import pandas as pd
-import yaml
 
 from ... import paths
+from ...files import read_yaml
 from ...prompts import chat
 from ...systems import is_untuned
 from ...world import personas
@@ -198,7 +198,7 @@ def contradictory(card: dict) -> dict:
 @cache
 def _authored(name: str) -> dict:
     """`data/<name>.yaml`."""
-    return yaml.safe_load((paths.DATA / f"{name}.yaml").read_text(encoding="utf-8"))
+    return read_yaml(paths.DATA / f"{name}.yaml")
 
 
 def implicit(card: dict) -> str:
