@@ -6,9 +6,10 @@ so a difference between their answers comes from that attribute.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,10 @@ GENERAL = "General"  # the domain of an own question that none of the ten fits
 SEPARATORS = "' / ' (with blanks), ';', '|' or a new line"  # what stands between two typed options; "N/A" holds a slash and is one label
 _SURE = 0.4  # least probability of a guessed domain: of 40 questions typed for a trial 22 were guessed right, 15 left general, 3 guessed wrong
 _DEAF = 0.05  # a model whose option probabilities move by less (total variation) hardly reads a description
+
+
+class Stopped(Exception):
+    """The user pressed Stop."""
 
 
 @dataclass(frozen=True)
@@ -257,3 +262,13 @@ def difference(first: str, second: str) -> Difference:
     while end and first[len(first) - end].isalnum():
         end -= 1
     return Difference(first[:start], first[start : len(first) - end], second[start : len(second) - end], first[len(first) - end :])
+
+
+class Answering(Protocol):
+    """What the page needs of an `Interviewer`."""
+
+    def label(self, system: System) -> str:
+        """The system's name for readers."""
+
+    def answer(self, asks: Iterable[Ask], system: System, *, stop, on_load, on_done, on_text) -> list[Reply]:
+        """See `Interviewer.answer`."""

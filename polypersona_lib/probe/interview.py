@@ -24,14 +24,10 @@ from ..registry import PAPERS_CHOICE, REAL_MODELS, get_spec
 from ..scoring.option_labels import read_option
 from ..systems import EXAMPLE, is_server
 from ..world import dataset
-from .asking import NO_ADAPTER, PUBLISHED, Ask, Reply, System
+from .asking import NO_ADAPTER, PUBLISHED, Ask, Reply, Stopped, System
 from .cards import all_cards
 
 CHUNK = 16  # answers written side by side: few enough that Stop is heard within a second and loses little
-
-
-class Stopped(Exception):
-    """The user pressed Stop."""
 
 
 def load_parts(run: RunConfig) -> dict[str, pd.DataFrame]:

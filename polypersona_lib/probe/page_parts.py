@@ -16,9 +16,8 @@ import ipywidgets as widgets
 import traitlets
 
 from ..errors import one_line
-from .asking import Reply, System
+from .asking import Answering, Reply, Stopped, System
 from .charts import png
-from .interview import Interviewer, Stopped
 
 ANY = "any"
 GROW, WIDE = "1 1 260px", "1 1 100%"
@@ -185,7 +184,7 @@ class Bar:
 class Worker:
     """Does one piece of work at a time, in a thread of its own. A request meanwhile is refused, not queued; errors become one line. It speaks by two `Live`."""
 
-    def __init__(self, interviewer: Interviewer):
+    def __init__(self, interviewer: Answering):
         self.interviewer, self.bars, self.status, self.answers = interviewer, [], Live(), Live()
         self._cut: Exception | None = None  # what ended the work early
         self._done, self._asked = 0, 0  # answers of the work under way

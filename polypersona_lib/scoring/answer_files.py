@@ -1,4 +1,4 @@
-"""The answers that are scored: the records of a run, and the predictions of every system, one file each."""
+"""The answers that are scored: the records of a run, the predictions of every system, one file each, and their answers to the questionnaire."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
-from ..config import RunConfig
+from ..config import DEFAULT_SEED, RunConfig
 from ..errors import InputError
 from ..files import write_atomically
 from ..locate import find, headless
 from ..prompts import chat
+from ..systems import system_labels
 from ..world import dataset
+from ..world.personas import fresh_personas
 from ..world.questions import options_of
 
 
@@ -61,3 +63,26 @@ def load_predictions(folder: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{folder}: no predictions; run notebook 04 first")
     frames = [pd.DataFrame([json.loads(line) for line in f.read_text(encoding="utf-8").split("\n") if line]).assign(system=f.stem) for f in files]
     return pd.concat(frames, ignore_index=True)
+
+
+def load_administrations(run: RunConfig) -> dict[str, pd.DataFrame]:
+    """The administrations of a run's systems, in the order of the tables: system -> frame. Empty for foreign data, whose people have no known truth.
+
+    One that a server did not answer in full is left out, and one line says so: the measures of whole sheets allow no gaps.
+    """
+    if run.data:
+        return {}
+    folder = find(run, "administration")
+    frames = {system: pd.read_parquet(folder / f"{system}.parquet") for system in system_labels(run) if (folder / f"{system}.parquet").exists()}
+    lacking = {system: int(frame["option_probs"].isna().sum()) for system, frame in frames.items()}
+    for system, count in lacking.items():
+        if count:
+            print(f"{system} is left out here: {count:,} of its {len(frames[system]):,} answers to the questionnaire are missing")
+    return {system: frame for system, frame in frames.items() if not lacking[system]}
+
+
+def load_cards(run: RunConfig) -> list[dict]:
+    """The cards of the people who answered the run's administrations. Published administrations, which a run without its own reads, have the default seed."""
+    own = find(run, "administration").is_relative_to(run.paths.results)
+    people = next(iter(load_administrations(run).values()))["persona_id"].nunique()
+    return fresh_personas(people, run.seed if own else DEFAULT_SEED)

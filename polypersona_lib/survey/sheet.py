@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from .. import locate
-from ..config import DEFAULT_SEED, RunConfig
 from ..resampling import drawn_units
-from ..systems import system_labels
-from ..world.personas import fresh_personas
 from ..world.questions import Question, load_questions
 
 MISSING = -1  # the option of an answer that is missing
@@ -194,26 +190,3 @@ def _of_person(rows: pd.DataFrame, column: str, shape: tuple[int, int]) -> np.nd
     if differ := (values != values[:, :1]).any(1).sum():
         raise ValueError(f"{column} differs within {differ} of {shape[0]} people; give every person one {column}")
     return values[:, 0]
-
-
-def load_administrations(run: RunConfig) -> dict[str, pd.DataFrame]:
-    """The administrations of a run's systems, in the order of the tables: system -> frame. Empty for foreign data, whose people have no known truth.
-
-    One that a server did not answer in full is left out, and one line says so: the measures of whole sheets allow no gaps.
-    """
-    if run.data:
-        return {}
-    folder = locate.find(run, "administration")
-    frames = {system: pd.read_parquet(folder / f"{system}.parquet") for system in system_labels(run) if (folder / f"{system}.parquet").exists()}
-    lacking = {system: int(frame["option_probs"].isna().sum()) for system, frame in frames.items()}
-    for system, count in lacking.items():
-        if count:
-            print(f"{system} is left out here: {count:,} of its {len(frames[system]):,} answers to the questionnaire are missing")
-    return {system: frame for system, frame in frames.items() if not lacking[system]}
-
-
-def load_cards(run: RunConfig) -> list[dict]:
-    """The cards of the people who answered the run's administrations. Published administrations, which a run without its own reads, have the default seed."""
-    own = locate.find(run, "administration").is_relative_to(run.paths.results)
-    people = next(iter(load_administrations(run).values()))["persona_id"].nunique()
-    return fresh_personas(people, run.seed if own else DEFAULT_SEED)

@@ -249,10 +249,10 @@ def test_asks_of_several_seeds_are_answered_with_their_own(talk, ask):
 
 def test_after_stop_nothing_more_is_asked(talk, ask):
     stop, calls = threading.Event(), talk.generator.calls
-    with pytest.raises(interview.Stopped):
+    with pytest.raises(asking.Stopped):
         talk.answer(asking.samples(ask, 3 * interview.CHUNK), BASE, stop=stop, on_done=lambda n: stop.set())
     assert len(calls) == 1
-    with pytest.raises(interview.Stopped):
+    with pytest.raises(asking.Stopped):
         talk.answer([ask], BASE, stop=stop)
     assert len(calls) == 1
 
@@ -319,7 +319,7 @@ def test_stop_is_heard_within_a_second(parts, ask):
     slow, stop = interview.Interviewer(RunConfig(), parts, StubGenerator(delay_s=0.05)), threading.Event()
     threading.Timer(0.2, stop.set).start()
     began = time.perf_counter()
-    with pytest.raises(interview.Stopped):
+    with pytest.raises(asking.Stopped):
         slow.answer(asking.samples(ask, 400), BASE, stop=stop)
     assert time.perf_counter() - began < allowed(1.2)
 
@@ -328,7 +328,7 @@ def test_stop_is_heard_while_a_model_is_fetched_and_what_is_fetched_is_said(part
     slow, stop, said = interview.Interviewer(RunConfig(), parts, StubGenerator(load_s=3.0)), threading.Event(), []
     threading.Timer(0.4, stop.set).start()
     began = time.perf_counter()
-    with pytest.raises(interview.Stopped):
+    with pytest.raises(asking.Stopped):
         slow.answer([ask], BASE, stop=stop, on_load=said.append)
     assert time.perf_counter() - began < allowed(1.4) and said == [BASE] and slow.generator.calls == []
     slow.generator.load_s = 0.0
@@ -380,7 +380,7 @@ def test_an_answer_read_while_written_is_the_studys_own(parts):
     assert [r.text for r in one_by_one] == whole
     assert [r.text for r in talk.answer(asks, TUNED)] == whole
     stop = threading.Event()
-    with pytest.raises(interview.Stopped):
+    with pytest.raises(asking.Stopped):
         talk.answer(asks[:1], TUNED, stop=stop, on_text=lambda text: stop.set())
 
 

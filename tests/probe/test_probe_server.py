@@ -71,7 +71,7 @@ def test_what_a_server_will_not_answer_is_one_line_and_stop_is_heard(talk):
     with StubServer() as server:
         here, stop = talk(server.address), threading.Event()
         stop.set()
-        with pytest.raises(interview.Stopped):
+        with pytest.raises(asking.Stopped):
             here.answer([ask(here, CLOSED)], SYSTEM, stop=stop)
         assert not server.seen
         with pytest.raises(ValueError, match="no server for server-other--base; open the page with"):

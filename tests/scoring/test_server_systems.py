@@ -12,8 +12,8 @@ from polypersona_lib.config import PROFILES, RunConfig
 from polypersona_lib.models.answer_budget import VARIABLES
 from polypersona_lib.report import paper_tables
 from polypersona_lib.scoring import administration, answer_files, evaluation, option_labels, server_systems
+from polypersona_lib.scoring.answer_files import load_administrations
 from polypersona_lib.scoring.answering import read_sheets, write_sheet
-from polypersona_lib.survey.sheet import load_administrations
 from polypersona_lib.systems import is_untuned, system_kind, system_labels, system_order
 from polypersona_lib.world import dataset
 

@@ -15,7 +15,7 @@ from ...config import RunConfig
 from ...scoring import answer_files
 from ...scoring.administration import questionnaire
 from ...scoring.fidelity_measures import COMPARED, GRAMS, MEASURES, PICKS, TRUTH, measure_line, tuning_contrasts, with_levels
-from ...survey.sheet import Sheet, load_administrations, sheet_of
+from ...survey.sheet import Sheet, sheet_of
 from ...systems import BASELINES, UPPER_BOUNDS, system_labels
 from ...world.dataset import SPLITS
 from ...world.personas import fresh_personas
@@ -218,7 +218,7 @@ def load_sheets(run: RunConfig) -> tuple[dict[str, pd.DataFrame], dict[str, Shee
 
     Raises: ValueError if the sheets are of other people than the run's seed draws (the published ones, read with another seed), or if an answer is missing.
     """
-    frames = load_administrations(run)
+    frames = answer_files.load_administrations(run)
     if not frames:
         return {}, {}, []
     asked = [q.id for q in load_questions().values() if q.options]
