@@ -288,33 +288,20 @@ print(json.dumps({k: record[k] for k in ("adapter_hash", "data_hash", "epochs", 
 """
 
 
-def _train_tiny(out, *, threads: int, hash_seed: int) -> tuple[dict, str]:
-    """Train 48 rows in a fresh process. Returns the record's hashes and losses, and all that was printed."""
-    env = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(paths.ROOT)}
+def _train_tiny(out, *, hash_seed: int) -> dict:
+    """Train 48 rows in a fresh process with one thread. Returns the record's hashes and losses."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(paths.ROOT)}
     done = subprocess.run([sys.executable, "-c", TINY, str(out)], env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """One thread, PYTHONHASHSEED 1: (output folder, record)."""
-    out = tmp_path_factory.mktemp("first")
-    return out, _train_tiny(out, threads=1, hash_seed=1)[0]
-
-
-def test_training_twice_gives_the_same_bits(trained, tmp_path):
-    out, record = trained
-    assert _train_tiny(tmp_path, threads=1, hash_seed=2)[0] == record
-    written = list((RunConfig(profile="smoke", out=str(out)).paths.results / "adapters" / "tinyllama-1.1b").iterdir())
+def test_training_twice_gives_the_same_bits(tmp_path):
+    """With the same number of threads: one and two sum in another order."""
+    assert _train_tiny(tmp_path / "first", hash_seed=1) == _train_tiny(tmp_path / "second", hash_seed=2)
+    written = list((RunConfig(profile="smoke", out=str(tmp_path / "first")).paths.results / "adapters" / "tinyllama-1.1b").iterdir())
     assert "adapter_model.safetensors" in {p.name for p in written}
     assert not any(str(paths.ROOT).encode() in p.read_bytes() for p in written), "no path of this machine in a published adapter"
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="measured: one thread and two sum in another order, validation losses differ by 1e-7 and so do the adapter's bits")
-def test_training_gives_the_same_bits_with_more_threads(trained, tmp_path):
-    assert _train_tiny(tmp_path, threads=2, hash_seed=1)[0] == trained[1]
 
 
 LAUNCH = """

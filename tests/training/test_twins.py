@@ -86,7 +86,7 @@ def test_longest_overlap_is_found():
     assert twin_texts.longest_overlap(said, ["i never walk to the old mill alone."])[2] == 1.0
 
 
-@pytest.mark.parametrize("key", ["phi-2", "mistral-7b", "qwen1.5-moe"])
+@pytest.mark.parametrize("key", ["phi-2", pytest.param("mistral-7b", marks=pytest.mark.full), "qwen1.5-moe"])
 def test_a_twin_built_twice_has_the_same_bytes(key, talks, chats, tmp_path):
     core = twins.train_tokenizer(talks, twins.NANO_VOCAB).to_str()
     for name in ("a", "b"):
