@@ -61,7 +61,7 @@ def plot_bleu(scores: pd.DataFrame, *, note: str, line: str = "persona_blind") -
     ax.set(xlim=(0, 1.06 * top if top > 0 else 1), xlabel="BLEU (mean, 95 % interval)")
     fs.legend_above(fig, ax, handles=handles, ncols=2)
     above = _clearly_above(scores, line)
-    title = f"{above} lie with their whole interval above the {first.loc[line, 'label']}" if above else "BLEU, the best tuned model first"
+    title = f"{above}: whole interval above the {first.loc[line, 'label']}" if above else "BLEU of tuned models"
     return fs.finish(fig, note, title=title), ax
 
 
@@ -96,7 +96,7 @@ def plot_ladder(systems: pd.DataFrame, *, note: str, metrics: Mapping[str, str])
     title = "Models between baselines and upper bounds"
     if all(above.values()):
         who = " and ".join(f"{who} by {by}" for by, who in above.items()) if len(set(above.values())) > 1 else next(iter(above.values()))
-        title = f"{who} lie with their whole interval above a copied answer that ignores the person (dashed line)"
+        title = f"{who}: whole interval above a copied answer that ignores the person (dashed line)"
     return fs.finish(fig, note, title=title), axes[0]
 
 

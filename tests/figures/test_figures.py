@@ -190,7 +190,7 @@ def test_ladder_rows_are_in_a_fixed_order_and_all_models_of_a_kind_share_one():
     fig, axes = plot_ladder(more, metrics=METRICS, note=NOTE)
     assert [t.get_text() for t in axes[0].get_yticklabels()][5] == "2 tuned models:\nmean (dots: each)" and len(axes[0].get_yticklabels()) == len(SYSTEMS)
     assert (
-        fig.get_suptitle().replace("\n", " ") == "2 of 2 tuned models lie with their whole interval above a copied answer that ignores the person (dashed line)"
+        fig.get_suptitle().replace("\n", " ") == "2 of 2 tuned models: whole interval above a copied answer that ignores the person (dashed line)"
     )
 
 
