@@ -163,7 +163,7 @@ def plot_card_use(worth: pd.DataFrame, layers: pd.DataFrame, *, note: str) -> tu
     for row in worth.rename(columns={"nats": "value"}).itertuples():
         kind = system_kind(row.system)
         fs.draw_interval(axes[0], row, list(cards).index(row.card) + LANES[kind], LOOKS[kind])
-    axes[0].set(xlabel="What it costs the own answer,\nnats a token (95 % interval)")
+    axes[0].set(xlabel="What it costs the person's answer,\nnats a token (95 % interval)")
     for system, own in layers.groupby("system", sort=False):
         look = LOOKS[system_kind(system)]
         for column, line in (("at_card", "-"), ("at_answer", ":")):

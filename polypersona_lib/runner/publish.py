@@ -40,7 +40,7 @@ _SMALL_SCORES = {
 _SMALL_CONTROLS = ("persona_blind", "resample", "oracle_card")
 _SMALL_HEAD = (
     "**SmolLM2-135M, a real language model, by the paper's recipe** (`./run_all.sh small`; our data, so no score is the paper's). "
-    "*Stance*: share of answers that name the respondent's own option. *Swap gap on content*: likeness to the own person's answer minus likeness to "
+    "*Stance*: share of answers that name the respondent's own option. *Swap gap on content*: likeness to the answer of its own person minus likeness to "
     "others'. *Nats over reference*: how much more unusual the words are than the reference's; below 0, more usual."
 )
 

@@ -189,9 +189,7 @@ def test_ladder_rows_are_in_a_fixed_order_and_all_models_of_a_kind_share_one():
     more = pd.concat([frame, frame[frame["system"] == MODEL].assign(system="phi-2" if MODEL != "phi-2" else "mistral-7b", value=0.5, lo=0.4)])
     fig, axes = plot_ladder(more, metrics=METRICS, note=NOTE)
     assert [t.get_text() for t in axes[0].get_yticklabels()][5] == "2 tuned models:\nmean (dots: each)" and len(axes[0].get_yticklabels()) == len(SYSTEMS)
-    assert (
-        fig.get_suptitle().replace("\n", " ") == "2 of 2 tuned models: whole interval above a copied answer that ignores the person (dashed line)"
-    )
+    assert fig.get_suptitle().replace("\n", " ") == "2 of 2 tuned models: whole interval above a copied answer that ignores the person (dashed line)"
 
 
 def test_fig4_ranks_the_tuned_models_and_puts_a_model_in_one_row():
