@@ -1,6 +1,6 @@
 """What answers cost here: the same questionnaire by the local engine and by Ray, measured; more answers and more workers, computed from that.
 
-python -m polypersona_lib.ask.scale_trial --out docs/scale.json     # half an hour on two idle CPUs; needs .venv-scale/bin/python
+python -m polypersona_lib.ask.scale_trial --out docs/scale.json     # an hour on two idle CPUs; needs .venv-scale/bin/python
 python -m polypersona_lib.ask.scale_trial --fill docs/scale.json    # writes the tables of docs/scale.md from the file; seconds
 """
 
@@ -119,9 +119,10 @@ def tables(result: dict) -> str:
     lines += ["| model | answers | engine | seconds | answers a second | driver MB | worker MB | equal to local |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         engine = "local" if row["engine"] == "local" else f"Ray, {row['workers']} worker{'s' * (row['workers'] > 1)}"
+        worker = f"{row['worker_mb']:,}" if row["worker_mb"] else "-"
         same = "" if row["engine"] == "local" else "yes" if row["equal"] else f"no: {row['changed_options']} options, {row['largest_difference']:.0e}"
         lines.append(f"| {row['model']} | {row['answers']:,} | {engine} | {row['seconds']:,.0f} | {row['answers'] / row['seconds']:,.0f} "
-                     f"| {row['driver_mb']:,} | {row['worker_mb'] or '-'} | {same} |")  # fmt: skip
+                     f"| {row['driver_mb']:,} | {worker} | {same} |")  # fmt: skip
     killed = result["killed"]
     lines += ["", f"Killed with `kill -9` after {killed['shards_kept']} shards, the run of {killed['answers']:,} answers went on and gave "
               f"{'the same answers' if killed['equal'] else 'OTHER answers'}.", ""]  # fmt: skip
