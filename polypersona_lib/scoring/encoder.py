@@ -137,15 +137,17 @@ class Encoder:
     def embed_once(self, texts: Sequence[str]) -> np.ndarray:
         """`embed` of texts that are the same in every run: kept in the user's cache for this encoder and this kind of processor.
 
-        A file that is damaged, or cannot be written, costs the time of embedding again and nothing else.
+        A file that is damaged, or can be neither read nor written, costs the time of embedding again and nothing else.
         """
         import torch
 
         kind = [self.signature, torch.__version__, torch.backends.cpu.get_cpu_capability(), self.device]
         file = cache_folder() / "embeddings" / f"{value_hash([*kind, list(texts)])[:16]}.f32"
         size = self.model.config.hidden_size
-        kept = file.read_bytes() if file.is_file() else b""
-        digest, content = kept[:64], kept[64:]
+        digest, content = b"", b""
+        with suppress(OSError):
+            kept = file.read_bytes()
+            digest, content = kept[:64], kept[64:]
         if len(content) == 4 * size * len(texts) and sha256(content).encode() == digest:
             vectors = np.frombuffer(content, dtype=np.float32).reshape(len(texts), size)
             self._pooled |= {text: vector for text, vector in zip(texts, vectors, strict=True) if text.strip()}

@@ -32,8 +32,7 @@ def encoder():
     return load_encoder()
 
 
-def test_neither_import_nor_opening_a_run_needs_torch_and_the_threads_are_fixed_all_the_same(tmp_path):
-    code = """
+OPENED = """
 import sys
 import polypersona_lib.scoring.metrics, polypersona_lib.scoring.stance, polypersona_lib.stats, polypersona_lib.score.command
 from polypersona_lib import config
@@ -46,8 +45,11 @@ assert torch.get_num_threads() == config.NANO_THREADS and logging.get_verbosity(
 assert cpu == (torch.version.cuda is None and torch.version.hip is None)
 print("checked")
 """
+
+
+def test_neither_import_nor_opening_a_run_needs_torch_and_the_threads_are_fixed_all_the_same(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "TRANSFORMERS_VERBOSITY")}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", OPENED, str(tmp_path)], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["checked"]), done.stderr
 
 
@@ -204,6 +206,9 @@ def test_what_every_run_embeds_is_kept_on_disk_bit_for_bit_and_a_damaged_file_is
         file.write_bytes(damage(file.read_bytes()))
         assert np.array_equal(fresh().embed_once(texts), first)
     assert len(embedded) == 4 and file.stat().st_size == 64 + first.nbytes
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(PermissionError(13, "no", str(path))))
+        assert np.array_equal(fresh().embed_once(texts), first)
     fresh().embed_once(texts[:2])
     assert len(list(file.parent.iterdir())) == 2, "other texts have a file of their own"
     monkeypatch.setattr(encoders, "cache_folder", lambda: file)
