@@ -1,5 +1,5 @@
 """Every measure has systems whose value is known: what ignores the person gets 0 (or chance), the reference itself gets the best value, and other names of the
-people, another order of the rows and options listed the other way round change nothing. On answers that quote the own card, and on answers that do not."""
+people, another order of the rows and options listed the other way round change nothing. On answers that quote their card, and on answers that do not."""
 
 from dataclasses import replace
 
@@ -155,7 +155,7 @@ def test_answers_that_ignore_the_person_are_at_zero_on_average(name, system):
 
 
 def test_a_copy_of_another_person_of_the_file_lies_below_zero_by_a_known_amount():
-    """It is no answer that ignores the person: it avoids the own one. Rows that were shifted are found by it."""
+    """It is no answer that ignores the person: it avoids the right one. Rows that were shifted are found by it."""
     frame = DATA["plain"]
     gaps = []
     for step in range(1, 14):

@@ -149,7 +149,7 @@ def plot_attributes(rows: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
 
 @style()
 def plot_card_use(worth: pd.DataFrame, layers: pd.DataFrame, *, note: str) -> tuple[Figure, np.ndarray]:
-    """Where the card is lost: what the own card is worth to the wording, what of the card can be read in each layer, how much attention goes to it.
+    """Where the card is lost: what a person's own card is worth to the wording, what of the card can be read in each layer, how much attention goes to it.
 
     Args: worth, layers: from `card_use.card_use`, an untuned base and the tuned model.
     Returns: the figure and its three axes. Raises: ValueError for an unknown system or a missing column.

@@ -264,7 +264,7 @@ def named_first(values: Iterable, item: Item, at: Place) -> str:
 
 
 class NumbersByPlace:
-    """Numbers in the own answers to an item whose options have no codes: they are read by place if all of them can be, and else none is."""
+    """Numbers in people's own answers to an item whose options have no codes: they are read by place if all of them can be, and else none is."""
 
     def __init__(self) -> None:
         self.read, self.unread = Counter(), set()

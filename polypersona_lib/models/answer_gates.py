@@ -13,7 +13,7 @@ MEANING = {
     "option mass": "most answers name no option: the probabilities describe the few that do",
     "order effect": "the order of the options decides much of the answer: single orders mean nothing, averages little",
     "distance from the prior": "the answers are the model's prior on the options' names: they say nothing about the question or the person",
-    "own card": "a stranger's card does as well as the own: the answers do not describe the person",
+    "own card": "a stranger's card does as well as the person's own: the answers do not describe the person",
     "known groups": "groups that are known to differ do not differ here in the known direction: differences between people mean nothing",
 }
 
@@ -81,7 +81,7 @@ def _order_effect(choices: Sequence[OptionShares]) -> float:
 
 
 def _card(own: Sequence[OptionShares], other: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> dict:
-    """What the own card is worth: probability of the true option under the own card minus a stranger's; without truths, the distance between them."""
+    """What a person's own card is worth: probability of the true option under it minus that under a stranger's; without truths, the distance between them."""
     both = [(a, b) for a, b in zip(own, other, strict=True)]
     if "truth" not in rows:
         return _line("own card", _distance(both), own)

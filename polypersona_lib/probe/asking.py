@@ -22,7 +22,7 @@ from ..world.questions import DOMAINS, Question, load_questions
 from .cards import LISTS, changed, choices
 
 NO_ADAPTER, PUBLISHED = "none", "published"
-GENERAL = "General"  # the domain of an own question that none of the ten fits
+GENERAL = "General"  # the domain of a visitor's question that none of the ten fits
 SEPARATORS = "' / ' (with blanks), ';', '|' or a new line"  # what stands between two typed options; "N/A" holds a slash and is one label
 _SURE = 0.4  # least probability of a guessed domain: of 40 questions typed for a trial 22 were guessed right, 15 left general, 3 guessed wrong
 _DEAF = 0.05  # a model whose option probabilities move by less (total variation) hardly reads a description

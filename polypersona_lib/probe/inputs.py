@@ -43,7 +43,7 @@ class QuestionSection:
         self.children = [head, filters, self.bank, row(self.own, self.own_options, self.own_domain), self.reading, self.sent]
 
     def _follow_domain(self) -> None:
-        """A domain chosen for the bank is that of the own question too, until another one is chosen for it."""
+        """A domain chosen for the bank is that of the visitor's own question too, until another one is chosen for it."""
         self.own_domain.value = GUESS if self.domain.value == ANY else DOMAINS[self.domain.value]
 
     def list_questions(self) -> None:
@@ -73,7 +73,7 @@ class QuestionSection:
 
     @property
     def sent_domain(self) -> str:
-        """The domain that goes out with the own question: the one chosen, else the guess."""
+        """The domain that goes out with the visitor's question: the one chosen, else the guess."""
         return guess_domain(self.own.value) if self.own_domain.value == GUESS else self.own_domain.value
 
     def ask(self, persona: dict | str, *, seed: int, sampling: Sampling | None) -> Ask:
@@ -85,7 +85,7 @@ class QuestionSection:
         return ask_bank(persona, self.picked, seed=seed, sampling=sampling)
 
     def show_reading(self) -> None:
-        """Say how an own question is read, before it is asked: its options, numbered, and where its domain comes from."""
+        """Say how the visitor's question is read, before it is asked: its options, numbered, and where its domain comes from."""
         labels = split_options(self.own_options.value)
         options = f"options read: {len(labels)}  " + "  ".join(f"[{i}] {label}" for i, label in enumerate(labels, 1))
         options = f"{options}\nbetween two options stands {SEPARATORS}" if labels else "no options: an open question"

@@ -192,7 +192,7 @@ class QuestionnaireSection:
             self.scope.value = THIS
 
     def show_plan(self) -> None:
-        """Say before a run who will be asked what, and that an own question is left out if the scope leaves it out."""
+        """Say before a run who will be asked what, and that the visitor's own question is left out if the scope leaves it out."""
         question, listed = self.inputs.question, len(self.inputs.person.people.options)
         count = {ONE: 1, LISTED: min(self.count.value, listed), NEW: self.count.value}[self.people.value]
         if self.scope.value == THIS:

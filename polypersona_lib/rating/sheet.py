@@ -84,8 +84,8 @@ def _draw(rows: pd.DataFrame, size: int, rng: np.random.Generator) -> list[str]:
 def draw_rows(items: pd.DataFrame, rater: str, *, size: int, seed: int) -> tuple[list[str], list[str]]:
     """The test records a rater judges: (the core that everybody judges, the rater's own part), half of `size` each.
 
-    Every record comes with the answers of all systems. The core is the same for all raters, so that agreement can be computed; the own part is drawn by the
-    rater's name, so that several raters cover more records. Both are spread evenly over question types.
+    Every record comes with the answers of all systems. The core is the same for all raters, so that agreement can be computed; the rest is drawn by the rater's
+    name, so that several raters cover more records. Both are spread evenly over question types.
 
     Raises: ValueError for a rater's name that is none, or a size below 2.
     """

@@ -16,8 +16,8 @@ class Metric:
 
 
 _OURS = "Paper: unspecified. We use "
-_SWAP = _OURS + "the score against the own persona's reference minus the mean over all other personas' references to the same question among the rows scored"
-_WINS = _OURS + "the share of other personas' references to the same question among the rows scored that score lower than the own one (ties count half)"
+_SWAP = _OURS + "the score against the answer's own reference minus the mean over all other personas' references to the same question among the rows scored"
+_WINS = _OURS + "the share of other personas' references to the same question among the rows scored that score lower than the answer's own (ties count half)"
 _MASK = ", after all words whose stem occurs in the card of either of the two compared personas are taken out of the prediction and of both references"
 _CONTENT = _MASK + ", and the data set's turns of phrase"
 _UNITS = {"1": "single words", "2": "word pairs", "L": "the longest common subsequence"}
@@ -57,11 +57,11 @@ METRICS = {
                _OURS + "the share of 100 random orders of the reason's words that are less likely, by pairs of words in everybody's answers; shuffled words "
                "score .5."),
         Metric("on_topic", "Reason on topic", "reading",
-               _OURS + "0 if the nearest reason of another question is clearly nearer (TF-IDF cosine, by .25) than the nearest of the own question, the own "
-               "person's left out; else 1."),
+               _OURS + "0 if the nearest reason of another question is clearly nearer (TF-IDF cosine, by .25) than the nearest of its own question, the "
+               "reason of the person asked left out; else 1."),
         Metric("reason_fits", "Reason fits option", "reading",
                _OURS + "0 if the nearest reason given to the question for an option of the other half of the scale is clearly nearer (TF-IDF cosine, by .25) "
-               "than the nearest for one of the own half; else 1."),
+               "than the nearest for one of its own half; else 1."),
         Metric("nats_token", "Nats a token (SmolLM2)", "judge",
                _OURS + "the mean -log probability of an answer's tokens under the untuned SmolLM2-135M that sees the text alone: how odd the words are. A text "
                "that repeats itself, or says next to nothing, has few.", "lower"),

@@ -27,7 +27,7 @@ AGAINST = 0.25  # the nearest reason of the other side is nearer by this much: 1
 
 _ENOUGH_WORDS = 6  # words of a reason that can be judged
 _ENOUGH_RUNNING = 3_000  # words in the pool, from which on it shows a normal order
-_ENOUGH_REASONS, _ENOUGH_QUESTIONS = 3, 5  # reasons of the own question and questions to compare with; one reason of each side is enough
+_ENOUGH_REASONS, _ENOUGH_QUESTIONS = 3, 5  # reasons given to the same question and questions to compare with; one reason of each side is enough
 _COMMON, _ORDERS, _PRIOR = 300, 100, 5.0  # words that count as themselves in the order of words, random orders, weight of the word's own frequency
 _MOST_REASONS, _BLOCK = 5_000, 500  # reasons of the pool that are compared with (of more: those of lowest hash); rows compared at once
 _ENDINGS = ("ing", "ed", "ly", "s", "er", "tion", "y", "al", "e")

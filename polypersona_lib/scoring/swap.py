@@ -5,7 +5,7 @@ for an answer that ignores the person, and each of two compared people is compar
 who answers a question gets the same answer, else on average over the ways to assign the answers to the people. References that an answer may have been
 copied from (train) are no part of the comparison: a copy is like its author, and no author can be a row's own person.
 
-The masks are words that are taken out of all three texts of a comparison, the answer, the own and the other reference: "_masked" those of the cards of the
+The masks are words that are taken out of all three texts of a comparison, the answer, its own reference and the other: "_masked" those of the cards of the
 two people, "_content" also the turns of phrase of the data set, which tell a speaker's habits and not what is said.
 """
 
@@ -181,7 +181,7 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
         semantic: also compare embeddings of the whole texts (masked texts would be others for every pair of people).
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), n_below_* and n_level_* (how many of
-        them it fits less than the own one, and as well) for rouge1 and semantic, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for rouge1, rouge1_masked,
+        them it fits less than its own, and as well) for rouge1 and semantic, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for rouge1, rouge1_masked,
         rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else answered, or (option) no option is known for the
         reference.
     """

@@ -72,7 +72,7 @@ def calibration():
 
 
 def fidelity_rows():
-    names = {"stance_acc": "chooses the respondent's option", "card_auc": "answer resembles the own card (the paper's)"}
+    names = {"stance_acc": "chooses the respondent's option", "card_auc": "answer resembles its person's card (the paper's measure)"}
     values = {system: 0.1 * (i // 2) for i, system in enumerate(untuned_and_tuned(MODELS))} | {"resample": 0.9}
     rows = [{"metric": m, "label": name, "system": s, "told": m != "card_auc", "value": v, "lo": v - 0.1, "hi": v + 0.1, "floor": 0.35, "ceiling": 0.59}
             for m, name in names.items() for s, v in values.items()]  # fmt: skip

@@ -97,7 +97,7 @@ def test_one_answer_in_ten_of_the_core_comes_again_and_late(items):
     for rater in ("a", "b", "c"):
         sheet = rating_sheet(items, rater, size=16, seed=42).reset_index()
         again = sheet[sheet["item"].str.endswith(AGAIN)]
-        assert len(again) == 6 and again["index"].between(56, 61).all() and again["core"].all(), "after the core, before the own part"
+        assert len(again) == 6 and again["index"].between(56, 61).all() and again["core"].all(), "after the core, before the rater's own part"
         shown = sheet.set_index("item").loc[again["item"].str.removesuffix(AGAIN)]
         assert (shown["index"] < 28).all() and shown["answer"].tolist() == again["answer"].tolist() and shown["persona"].tolist() == again["persona"].tolist()
 

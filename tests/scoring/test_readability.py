@@ -186,7 +186,7 @@ def test_names_order_and_turned_options_change_nothing(parts, pool):
 
 
 def test_an_answer_is_not_compared_with_its_own_reference(parts):
-    """The pool holds every reference; the own person's to the question must not make an answer fit."""
+    """The pool holds every reference; that of the person asked must not make an answer fit."""
     everyone = pd.concat(parts.values(), ignore_index=True)
     test = parts["test"]
     own = frame(test, test["reference"].tolist())

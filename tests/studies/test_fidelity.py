@@ -66,7 +66,7 @@ def values(found, people=80):
 
 
 def picked(scores, k):
-    """How often the own person is picked among k, by each row's score of everybody."""
+    """How often the right person is picked among k, by each row's score of everybody."""
     return Candidates.of(scores).pick(k)(np.ones((1, len(scores)))).item()
 
 

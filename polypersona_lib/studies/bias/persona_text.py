@@ -150,8 +150,8 @@ _TENS = {"twenties": 20, "thirties": 30, "forties": 40, "fifties": 50, "sixties"
 def facts(text: str, person: Mapping) -> dict[str, float]:
     """What became of a person's four census facts in a text: 1 kept, -1 contradicted, 0 not mentioned (age, gender, state, race), NaN where no words could say.
 
-    Rules of ours: an age may differ by a year, be named by its decade or stand between commas; age, state and race count as kept if the own is named, whatever
-    else is. Gender goes by the more frequent words of a woman or a man. A race that is "Other" has no words (NaN).
+    Rules of ours: an age may differ by a year, be named by its decade or stand between commas; age, state and race count as kept if the true one is named,
+    whatever else is. Gender goes by the more frequent words of a woman or a man. A race that is "Other" has no words (NaN).
     """
     race = _race(text, person["race"]) if person["race"] in _RACES else float("nan")
     return {"age": _age_fact(text, int(person["age"])), "gender": _gender(text, person["gender"]), "state": _state(text, person["state"]), "race": race}

@@ -19,9 +19,9 @@ Stat = Callable[[np.ndarray], np.ndarray]
 
 
 def pick_rate(wins: np.ndarray, ties: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
-    """How often the own candidate is picked among itself and k - 1 others drawn at random, exactly; equal candidates share.
+    """How often the right candidate is picked among itself and k - 1 others drawn at random, exactly; equal candidates share.
 
-    Args: wins, ties, others: whole numbers: how many of the other candidates are below and level with the own one, and how many there are.
+    Args: wins, ties, others: whole numbers: how many of the other candidates are below and level with the right one, and how many there are.
     Returns: the same shape; NaN with fewer than k - 1 others.
     """
     wins, ties, others = (np.asarray(v, dtype=int) for v in (wins, ties, others))
@@ -34,9 +34,9 @@ def pick_rate(wins: np.ndarray, ties: np.ndarray, others: np.ndarray, k: int) ->
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows and the people each may belong to: `below` and `level` (rows, people) say whose score is below and level with the own person's.
+    """Rows and the people each may belong to: `below` and `level` (rows, people) say whose score is below and level with that of the right person.
 
-    `others` (rows, people): who is a candidate beside the own person; `own` (rows,): the own person's column.
+    `others` (rows, people): who is a candidate beside the right person; `own` (rows,): the right person's column.
     """
 
     below: np.ndarray
@@ -68,11 +68,11 @@ class Candidates:
             return (mine * np.nan_to_num(values)).sum(1) / mine.sum(1)
 
     def pick(self, k: int) -> Stat:
-        """How often the own person is picked among k; rows with fewer candidates are left out."""
+        """How often the right person is picked among k; rows with fewer candidates are left out."""
         return lambda weights: self._mean(weights, pick_rate(*(np.rint(c) for c in self._counts(weights)), k))
 
     def auc(self) -> Stat:
-        """How often the own person's score is above another candidate's; equal ones count half."""
+        """How often the right person's score is above another candidate's; equal ones count half."""
 
         def stat(weights: np.ndarray) -> np.ndarray:
             below, level, others = self._counts(weights)

@@ -57,7 +57,7 @@ def card_losses(model, tokenizer, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def card_worth(losses: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """What the own card is worth: index card; nats (a token, more with that card than with the own one), lo, hi (95 %, people resampled), n, own (nats)."""
+    """What one's own card is worth: index card; nats (a token, more with that card than with one's own), lo, hi (95 %, people resampled), n, own (nats)."""
     gains = losses[list(OTHER_CARDS)].sub(losses["own"], axis=0)
     return resampling.bootstrap_means(gains, seed=seed).rename(columns={"mean": "nats"}).rename_axis("card").assign(own=losses["own"].mean())
 

@@ -73,7 +73,7 @@ def picks_by_text(rows: pd.DataFrame, seed: int) -> list[dict]:
 
 
 def consistency(preds: pd.DataFrame, seed: int) -> list[dict]:
-    """The paper's similarity of answer and card beside that of other people's cards, and how often the own card is the nearer one.
+    """The paper's similarity of answer and card beside that of other people's cards, and how often the card of the person asked is the nearer one.
 
     Of the controls only the persona-blind copy, the same respondent again and the oracle that reads the card are embedded: the encoder is what takes time.
     """

@@ -68,7 +68,7 @@ def option_swap(sheet: Sheet) -> dict[str, Stat]:
     """How much likelier a person's true options are under their own sheet than other people's true options to the same items.
 
     Returns: `option_gap_log` (mean log-likelihood ratio, nats an answer; absent for sheets of single choices), `option_gap` (difference of
-        probabilities, in [-1, 1]), `option_auc` (how often the own true option is the likelier one; equal counts half).
+        probabilities, in [-1, 1]), `option_auc` (how often a person's own true option is the likelier one; equal counts half).
     """
     given, n = sheet.probs, len(sheet.people)
     own = of_chosen(given, sheet.truth)
@@ -91,7 +91,7 @@ def _on_truth(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _ahead(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """1 where the own value is the higher one, one half where they are level: own (people,), theirs (people, people)."""
+    """1 where a person's own value is the higher one, one half where they are level: own (people,), theirs (people, people)."""
     return (own[:, None] > theirs + LEAST) + (np.abs(own[:, None] - theirs) <= LEAST) / 2
 
 

@@ -67,7 +67,7 @@ def wording_by_domain(pool: pd.DataFrame) -> dict[str, WordingProbe]:
 
 
 def _picked(metric: str, system: str, candidates: Candidates, people: int, seed: int) -> list[dict]:
-    """The lines of one system: how often the own card is picked among 2, 5 and 10."""
+    """The lines of one system: how often the card of the person asked is picked among 2, 5 and 10."""
     lines = []
     for k in PICKS:
         if n := candidates.rows(k):

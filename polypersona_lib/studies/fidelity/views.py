@@ -41,7 +41,7 @@ VIEWS = {  # the tables of notebook 08: name -> {(metric, detail): heading}
         ("acquiescence", ""): "agreed with both", ("decided", ""): "decided",
     },
     "coefficients": {("coef_r", ""): "correlation", ("coef_slope", ""): "strength", ("coef_flips", ""): "wrong sign among the clear ones"},
-    "consistency": {("card_sim", ""): "similarity to the own card (to others)", ("card_auc", ""): "own card more similar (chance)"},
+    "consistency": {("card_sim", ""): "similarity to the person's card (to others')", ("card_auc", ""): "the person's card more similar (chance)"},
     "memory": {("verbatim", ""): "whole answer"} | {(f"run{n}", ""): f"a run of {n} words" for n in GRAMS},
 }  # fmt: skip
 _CEILINGS = {"oracle_card": "oracle: card", "resample": "same respondent again", TRUTH: "the respondents"}
@@ -155,11 +155,11 @@ def sheet_example(sheet: Sheet, items: Iterable[int]) -> str:
 
 @_for_known_people
 def swap_example(sheet: Sheet) -> str:
-    """The item about which the sheet is surest: the probability of the own true option beside the others' true options."""
+    """The item about which the sheet is surest: the probability of the person's true option beside the others' true options."""
     j = int(sheet.probs[0].max(1).argmax())
     own, others = sheet.probs[0, j, sheet.truth[0, j]], sheet.probs[0, j, np.delete(sheet.truth[:, j], 0)]
     ratio = np.log(max(own, LEAST)) - np.log(np.maximum(others, LEAST)).mean()
-    return (f"{sheet.items[j].text}\n   own true option: probability {own:.3f}; the {len(others)} others' true options: {others.mean():.3f} on average"
+    return (f"{sheet.items[j].text}\n   the person's true option: probability {own:.3f}; the {len(others)} others' true options: {others.mean():.3f} on average"
             f"\n   difference {own - others.mean():+.3f}; log-likelihood ratio {ratio:+.3f} nats")  # fmt: skip
 
 
