@@ -24,7 +24,7 @@ VERDICTS = {
     NOT_REPRODUCED: "this run shows otherwise",
     TRIVIAL: "it holds here, and for an answerer that ignores the persona too",
     CLOSE: "measured, and both outcomes are possible",
-    CONTRADICTED: "two printed statements cannot both be true",
+    CONTRADICTED: "two printed statements do not go together; where that takes a limit of ours, the claim names it",
     BUILT_TO_MATCH: "our data or code follow the paper here, so this is no finding",
     UNTESTED: "another run could decide it; among them every absolute score",
     NEEDS_DATA: "only the authors' data or definitions could decide it",
