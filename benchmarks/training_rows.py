@@ -14,7 +14,7 @@ from typing import Any
 from .full_size import watch
 from .measuring import Check, Comparison, Contender, Pass, largest_difference, missing
 
-BATCH, WARM_UP = 16, 1  # rows of an optimizer step; steps before the clock starts
+WARM_UP = 1  # optimizer steps before the clock starts
 DROPOUT = 0.05
 FLOAT, BFLOAT = (1e-4, 1e-2), (2e-2, 1e-1)  # relative limits of loss and gradient norm: 32 bits, and 16 bits somewhere
 
@@ -58,7 +58,7 @@ def step(*, small: bool, folder: Path, key: str) -> Comparison:
     scale = "nano" if spec.nano else "small"
     if reason := weights.lacking(spec) if scale == "small" else "":
         raise RuntimeError(reason)
-    recipe = replace(PROFILES[scale].train, epochs=1, dropout=DROPOUT)
+    recipe = one_process(replace(PROFILES[scale].train, epochs=1, dropout=DROPOUT))
     if small:
         recipe = replace(recipe, micro_batch=2, accumulation=1)
     timed = 1 if small or scale == "small" else 4
@@ -90,6 +90,11 @@ def step(*, small: bool, folder: Path, key: str) -> Comparison:
     kept = [contender for contender in contenders if contender is not None and not (why and contender.name.startswith("TRL"))]
     title = f"one optimizer step of {batch} rows, {spec.display}{' (nano twin)' if spec.nano else ''}, LoRA r = {recipe.r}, dropout {DROPOUT}"
     return Comparison(title=title, contenders=[replace(c, real=real) for c in kept], gate=_agree, left_out=left_out)
+
+
+def one_process(recipe):
+    """The same rows a step in the one process that every trainer has here: what further processes would take is accumulated."""
+    return replace(recipe, processes=1, accumulation=recipe.accumulation * recipe.processes)
 
 
 def _agree(answers: dict) -> list[Check]:

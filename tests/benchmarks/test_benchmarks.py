@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import figure, measuring, pipeline_rows, rows, score_rows
+from benchmarks import figure, measuring, pipeline_rows, rows, score_rows, training_rows
 from benchmarks.measuring import Check, Comparison, Contender, Pass, Reading
+from polypersona_lib.config import PROFILES
 from polypersona_lib.score.command import run as score_here
 
 SPOIL = {  # row -> our wrong answer, made of the right one
@@ -75,6 +76,12 @@ def test_a_training_step_beside_the_trainers(tmp_path):
     assert names == ["ours", "HF Trainer, padded to the longest row", "HF Trainer, dynamic padding", "TRL as it comes", "TRL at its best"]
     computed = {line["name"]: line["computed_tokens"] for line in record["contenders"]}
     assert computed["ours"] < computed["HF Trainer, dynamic padding"] <= computed["HF Trainer, padded to the longest row"]
+
+
+def test_a_step_has_sixteen_rows_in_one_process():
+    for scale in ("nano", "small"):
+        recipe = training_rows.one_process(PROFILES[scale].train)
+        assert (recipe.processes, recipe.micro_batch * recipe.accumulation) == (1, 16)
 
 
 def test_answers_beside_generate(tmp_path):
