@@ -1,7 +1,8 @@
 """One optimizer step of QLoRA beside what people train with.
 
 All trainers get the same rows in the same order, with the same labels and the same effective batch of 16. The gate trains without dropout, because masks
-differ: losses and gradient norms must agree. The clock then runs with dropout .05, on the steps after the first.
+differ: losses and gradient norms must agree, those of the second step after a whole update (no warm-up of the learning rate: its first step changes nothing).
+The clock then runs with dropout .05, on the steps after the first.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class _Setting:
         recipe = self.recipe
         model = add_lora(self._base(packed=self._on_gpu()), self.spec, r=recipe.r, alpha=recipe.alpha, dropout=DROPOUT, seed=recipe.seed)
         trainer = trainer_of(model, Plan(spec=self.spec, recipe=recipe, rows=self.chosen, pad_id=self.tokenizer.pad_token_id, log=self.folder / "log"))
-        trainer.args.logging_steps = 1
+        trainer.args.logging_steps, trainer.args.warmup_steps = 1, 0
         return self._timed(trainer)
 
     def hugging_face(self, *, pad_to: int) -> Trainee:
@@ -223,7 +224,7 @@ class _Setting:
         return {
             "output_dir": str(self.folder / "other"), "num_train_epochs": 1, "per_device_train_batch_size": micro,
             "gradient_accumulation_steps": batch // micro, "learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay,
-            "lr_scheduler_type": "cosine", "warmup_steps": 1, "max_grad_norm": recipe.clip, "logging_steps": 1, "save_strategy": "no", "report_to": [],
+            "lr_scheduler_type": "cosine", "warmup_steps": 0, "max_grad_norm": recipe.clip, "logging_steps": 1, "save_strategy": "no", "report_to": [],
             "disable_tqdm": True, "seed": recipe.seed, "train_sampling_strategy": "sequential", "remove_unused_columns": False,
         }  # fmt: skip
 
