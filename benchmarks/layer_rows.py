@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .measuring import Check, Comparison, Contender
+from .measuring import Check, Comparison, Contender, largest_difference
 
 DROPOUT = 0.05
 LAYERS = {"q_proj": (576, 576), "up_proj": (576, 1536), "down_proj": (1536, 576)}  # of SmolLM2: inputs, outputs
@@ -43,7 +43,8 @@ def lora_layer(*, small: bool, folder: Path) -> Comparison:
 
     def gate(answers: dict) -> list[Check]:
         ours, peft = answers["ours"], answers["PEFT"]
-        gap = max(float((ours[n] - peft[n]).norm() / peft[n].norm()) for n in peft) if ours.keys() == peft.keys() else float("inf")
+        gaps = [float((ours[n] - peft[n]).norm() / peft[n].norm()) for n in peft] if ours.keys() == peft.keys() else [float("inf")]
+        gap = largest_difference(gaps, [0.0] * len(gaps))
         return [Check(f"outputs and {len(peft) - len(LAYERS)} gradients without dropout, relative", gap, 1e-5)]
 
     contenders = [
