@@ -1,6 +1,7 @@
 """The whole study at smoke scale: our runner beside papermill in sequence, then the runner again with nothing changed, and with one label changed.
 
-Everything happens in a copy of the project, so that a label can be changed; each side writes into a folder of its own. The gate compares what was computed.
+Everything happens in a copy of the project, so that a label can be changed; each side writes into a folder of its own and keeps what it makes once on a
+machine in an empty cache, so that cold is cold. The gate compares what was computed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from unittest.mock import patch
+
+from polypersona_lib.paths import CACHE
 
 from .measuring import Check, Comparison, Contender, Reading
 
@@ -44,10 +47,14 @@ class Copy:
         folder.mkdir()
         return folder
 
+    def variables(self, out: Path) -> dict[str, str]:
+        """Environment variables of a run into `out`: this copy's code, and a cache that only this run has."""
+        return {"PYTHONPATH": str(self.root), CACHE: str(out.with_name(f"{out.name}-cache"))}
+
     def run(self, out: Path) -> str:
         """`./run_all.sh smoke --out OUT` without the set-up of the environment: what it printed. Raises RuntimeError if it failed."""
         command = [sys.executable, "-P", "-m", "polypersona_lib.runner.pipeline", "smoke", "--out", str(out)]
-        done = subprocess.run(command, cwd=self.root, env=os.environ | {"PYTHONPATH": str(self.root)}, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=self.root, env=os.environ | self.variables(out), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the run ended with status {done.returncode}: {(done.stdout + done.stderr).strip()[-400:]}")
         return done.stdout
@@ -64,7 +71,7 @@ class Copy:
         declared = check_parameters(stages, given)
         variables = kernel_environment(out / ".kernel", python_path=self.root, extra={"HF_HUB_OFFLINE": "1", "POLYPERSONA_NONCE": "papermill"})
         (out / "executed").mkdir()
-        with patch.dict(os.environ, variables):
+        with patch.dict(os.environ, self.variables(out) | variables):
             for number, notebook in stages.items():
                 done, folder = out / "executed" / notebook.name, str(notebook.parent)
                 papermill.execute_notebook(
