@@ -1,4 +1,4 @@
-"""The figure of a result file: how many times faster ours is than each contender, one group of bars a row, goals marked."""
+"""The figure of a result file: how many times faster ours is than each contender, goals marked; what missed a goal is told in words, readings too."""
 
 from __future__ import annotations
 
@@ -18,15 +18,35 @@ SHORT = {  # rows as the figure calls them
 
 
 def bars(results: dict) -> list[dict]:
-    """One entry a bar: row, contender, ratio (None without one), goal. Rows without any contender beside ours are left out."""
+    """One entry a bar: row, contender, ratio (None without one), goal. Left out: other ways of ours, and rows with nothing beside ours."""
     lines = []
     for row in results["rows"]:
         name = SHORT.get(row["name"], ROWS.get(row["name"], row["name"]))
         if not row["passed"]:
             lines.append({"row": name, "contender": "not measured", "ratio": None, "goal": None})
         listed = [{"row": name, "contender": c["name"], "ratio": c["ratio"], "goal": c["goal"]} for c in row["contenders"] if c["ratio"] is not None]
-        lines += listed
+        lines += [line for line in listed if not line["contender"].startswith("ours")]
     return lines
+
+
+def title(results: dict) -> str:
+    """What to see: how many goals are met, and every one of a number without a bar that is missed."""
+    lines = [line for line in bars(results) if line["ratio"] is not None]
+    goals = [line["ratio"] >= line["goal"] for line in lines if line["goal"] is not None]
+    readings = [(SHORT.get(row["name"], row["name"]), reading) for row in results["rows"] for reading in row["readings"] if reading["met"] is False]
+    faster = f"Ours is faster than {sum(line['ratio'] > 1 for line in lines)} of {len(lines)} other ways to do the same work"
+    met = f"; {sum(goals)} of {len(goals)} goals are met" if goals else ""
+    return faster + met + "".join(f"; missed too: {name}, {r['what']} {r['value']:.3g} (goal {r['limit']:g})" for name, r in readings) + "."
+
+
+def note(results: dict) -> str:
+    """Where and how the rows were measured: processors, threads, repeats and states of the code, several if rows came from several calls."""
+    rows = [row for row in results["rows"] if row["contenders"]]
+    machines = [row.get("environment", results["environment"]) for row in rows]
+    where = dict.fromkeys(f"{machine['processor']}, {machine['threads']} threads" for machine in machines)
+    repeats = sorted({row.get("repeats", results["repeats"]) for row in rows})
+    code = dict.fromkeys(machine["code"] for machine in machines)
+    return f"{' and '.join(where)} · {results['size']} size · median of {' or '.join(map(str, repeats))} · {', '.join(code)}"
 
 
 def plot_ratios(results: dict):
@@ -47,19 +67,18 @@ def plot_ratios(results: dict):
             missed = line["goal"] is not None and line["ratio"] < line["goal"]
             look = {"color": style.REFERENCE, "hatch": "////"} if missed else {"color": style.OURS}
             ax.barh(place, line["ratio"] - 1, left=1, height=0.66, zorder=2, **look)
-            ax.annotate(f"{line['ratio']:.1f}", (max(line["ratio"], 1), place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5)
+            end = max(line["ratio"], line["goal"] or 1, 1) if missed else max(line["ratio"], 1)
+            ax.annotate(f"{line['ratio']:.1f}", (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=6.5)
             if line["goal"] is not None:
                 ax.plot(line["goal"], place, **style.PAPER | {"markersize": 8}, zorder=4)
-        names = [f"{line['row']}: {line['contender']}" for line in lines]
-        style.name_rows(ax, names)
+        style.name_rows(ax, [f"{line['row']}: {line['contender']}" for line in lines])
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.axvline(1, color=style.INK, linewidth=0.8)
         ratios = [value for line in lines for value in (line["ratio"], line["goal"]) if value]
         ax.set_xlim(min(0.8, *(0.8 * value for value in ratios)), 1.4 * max(ratios))
-        ax.set_xlabel("Median time of the other / ours (log scale; black tick: goal; grey, hatched: goal missed)")
-        machine = results["environment"]
-        note = f"{machine['processor']}, {machine['threads']} threads · {results['size']} size · median of {results['repeats']} · {machine['code']}"
-        return style.finish(fig, note), ax
+        ax.set_xlabel("Median time of the other / ours, log scale\n(black tick: goal; grey, hatched: missed)")
+        return style.finish(fig, note(results), title=title(results)), ax
 
 
 def main(argv: list[str]) -> int:
