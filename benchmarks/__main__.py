@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,26 +49,31 @@ def main(argv: list[str] | None = None) -> int:
         parser().error("--repeats and --threads must be 1 or more")
     if options.json and not Path(options.json).absolute().parent.is_dir():
         parser().error(f"--json {options.json}: its folder does not exist")
+    if options.json and (why := unlike(Path(options.json), size(options))):
+        parser().error(f"--json {options.json}: {why}")
     measuring.prepare(options.threads)
+    machine = measuring.environment(options.threads)
     records = []
     for name in wanted:
         print(f"{name}: {ROWS[name]}", flush=True)
         records.append(_one(name, options) if len(wanted) == 1 else _apart(name, options))
         show(records[-1])
         if options.json:
-            write(Path(options.json), records, options)
+            write(Path(options.json), records, machine, options)
     return int(not all(record["passed"] for record in records))
 
 
 def _one(name: str, options: argparse.Namespace) -> dict:
-    """The record of a row measured in this process; an error becomes a record that says so."""
+    """The record of a row measured in this process, with the machine before it and the load after it; an error becomes a record that says so."""
+    machine = measuring.environment(options.threads)
     try:
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
             row = build(name, small=options.small, folder=Path(folder))
-            return measuring.measure(name, row, repeats=options.repeats, goals=not options.small, say=lambda text: print(text, flush=True))
+            record = measuring.measure(name, row, repeats=options.repeats, goals=not options.small, say=lambda text: print(text, flush=True))
     except Exception as error:
         traceback.print_exc()
-        return failed(name, f"{type(error).__name__}: {error}")
+        record = failed(name, measuring.without_paths(f"{type(error).__name__}: {error}"))
+    return record | {"repeats": options.repeats, "environment": machine, "load_after": measuring.load()}
 
 
 def _apart(name: str, options: argparse.Namespace) -> dict:
@@ -75,8 +81,12 @@ def _apart(name: str, options: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         file = Path(folder) / "row.json"
         command = [sys.executable, "-m", "benchmarks", name, "--json", str(file), "--repeats", str(options.repeats), "--threads", str(options.threads)]
-        done = subprocess.run([*command, *["--small"] * options.small], cwd=Path(__file__).resolve().parents[1], stdout=subprocess.DEVNULL)
-        return json.loads(file.read_text(encoding="utf-8"))["rows"][0] if file.exists() else failed(name, f"its process ended with status {done.returncode}")
+        with subprocess.Popen([*command, *["--small"] * options.small], cwd=Path(__file__).resolve().parents[1], stdout=subprocess.DEVNULL) as process:
+            try:
+                status = process.wait()
+            finally:
+                process.terminate()  # if this one is ended while it waits
+        return json.loads(file.read_text(encoding="utf-8"))["rows"][0] if file.exists() else failed(name, f"its process ended with status {status}")
 
 
 def failed(name: str, error: str) -> dict:
@@ -84,23 +94,38 @@ def failed(name: str, error: str) -> dict:
     return {"name": name, "title": ROWS[name], "passed": False, "error": error, "gate": [], "left_out": {}, "contenders": [], "readings": []}
 
 
-def write(file: Path, records: list[dict], options: argparse.Namespace) -> None:
-    """Write the result file, keeping the rows of an earlier call with the same size that were not measured again."""
+def size(options: argparse.Namespace) -> str:
+    """How large the rows are: "full" or "small"."""
+    return "small" if options.small else "full"
+
+
+def unlike(file: Path, wanted: str) -> str:
+    """Why a result file that is there already cannot take rows of the size `wanted`; "" if it can, or if there is none."""
+    if not file.exists():
+        return ""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))["size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "is no result file"
+    return "" if before == wanted else f"holds rows of {before} size; these are {wanted}"
+
+
+def write(file: Path, records: list[dict], machine: dict, options: argparse.Namespace) -> None:
+    """Write the result file, keeping the rows of an earlier call that were not measured again. `machine`: as it was when this call began."""
     from polypersona_lib.files import write_atomically
 
-    head = {"format": measuring.FORMAT, "size": "small" if options.small else "full", "repeats": options.repeats}
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    rows = {row["name"]: row for row in before.get("rows", []) if before.get("size") == head["size"]}
-    machine = measuring.environment(options.threads)
-    rows |= {record["name"]: {**record, "repeats": options.repeats, "load_after": machine["load_before"]} for record in records}
+    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    rows = {row["name"]: row for row in [*before, *records]}
+    head = {"format": measuring.FORMAT, "size": size(options), "repeats": options.repeats, "environment": machine}
     ordered = [rows[name] for name in ROWS if name in rows]
-    write_atomically(file, json.dumps({**head, "environment": machine, "rows": ordered}, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(file, json.dumps({**head, "rows": ordered}, indent=1, ensure_ascii=False) + "\n")
 
 
 def show(record: dict) -> None:
     """Print a row: gate, times, ratios beside goals, tokens, what is left out."""
     for check in record["gate"]:
-        print(f"  gate {'holds' if check['holds'] else 'FAILS'}: {check['what']}: {check['value']:.3g} (at most {check['limit']:.3g})")
+        value = "no number" if check["value"] is None else f"{check['value']:.3g}"
+        print(f"  gate {'holds' if check['holds'] else 'FAILS'}: {check['what']}: {value} (at most {check['limit']:.3g})")
     if record.get("error"):
         print(f"  not measured: {record['error']}")
     for line in record["contenders"]:
@@ -116,4 +141,5 @@ def show(record: dict) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the row's process ends too, and its folder goes
     sys.exit(main())

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import inspect
+import math
 import os
 import platform
+import re
 import statistics
 import sys
 import time
@@ -106,7 +108,8 @@ def measure(name: str, row: Comparison, *, repeats: int, goals: bool = True, say
     answers, left_out = _answers(row, dict(row.left_out))
     checks = list(row.gate(answers))
     passed = bool(checks) and all(check.holds for check in checks)
-    record = {"name": name, "title": row.title, "passed": passed, "gate": [asdict(c) | {"holds": c.holds} for c in checks], "left_out": left_out}
+    listed = [asdict(c) | {"value": c.value if math.isfinite(c.value) else None, "holds": c.holds} for c in checks]
+    record = {"name": name, "title": row.title, "passed": passed, "gate": listed, "left_out": left_out}
     if not passed:
         return record | {"contenders": [], "readings": []}
     here = [contender for contender in row.contenders if contender.name in answers]
@@ -129,7 +132,7 @@ def _answers(row: Comparison, left_out: dict[str, str]) -> tuple[dict[str, Any],
         except Exception as error:
             if not contender.optional:
                 raise
-            left_out[contender.name] = f"does not run here: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            left_out[contender.name] = f"does not run here: {type(error).__name__}: {without_paths(' '.join(str(error).split()))[:200]}"
             continue
         answers[contender.name] = result.output if isinstance(result, Pass) else result
     return answers, left_out
@@ -163,6 +166,11 @@ def _line(contender: Contender, seconds: list[float], ratio: float | None) -> di
 
 def _reading(reading: Reading) -> dict:
     return asdict(reading) | {"met": None if reading.limit is None else reading.value <= reading.limit}
+
+
+def without_paths(text: str) -> str:
+    """`text` with the last part alone of every absolute path: a result file says nothing of the folders of a machine."""
+    return re.sub(r"(?<![\w.:/])(?:/[^\s'\"/:]+)*/([^\s'\"/:]+)", r"…/\1", text)
 
 
 def missing(package: str, command: str) -> str:
@@ -199,9 +207,14 @@ def environment(threads: int) -> dict:
     known = versions() | {name: text for name in ALSO if (text := _version(name))}
     return {
         "processor": processor(), "cores": psutil.cpu_count(logical=False), "logical_cores": os.cpu_count(), "threads": threads, "device": device_name(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), "load_before": round(os.getloadavg()[0], 2), "system": platform.platform(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), "load_before": load(), "system": platform.platform(),
         "versions": known, "code": git_state(),
     }  # fmt: skip
+
+
+def load() -> float:
+    """Mean number of processes that ran or waited in the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def processor() -> str:

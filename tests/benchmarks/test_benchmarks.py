@@ -141,6 +141,8 @@ def test_a_value_that_is_no_number_fails_the_gate():
     assert not Check("", float("nan"), 1.0).holds and not Check("", float("inf"), 1.0).holds and Check("", 1.0, 1.0).holds
     assert measuring.largest_difference([1, np.nan], [1, np.nan]) == 0 and not measuring.largest_difference([1, np.nan], [1, 2]) <= 9
     assert measuring.largest_difference([1], [1, 2]) == float("inf")
+    unlike = measuring.measure("x", _row(gate=lambda a: [Check("", float("inf"), 1.0)]), repeats=1)
+    assert unlike["gate"] == [{"what": "", "value": None, "limit": 1.0, "holds": False}] and not unlike["passed"]
     assert not measuring.measure("x", _row(gate=lambda a: []), repeats=1)["passed"], "a gate that checks nothing is no gate"
 
 
@@ -153,7 +155,10 @@ def test_the_command_writes_rows_that_the_figure_shows(tmp_path, monkeypatch, ca
     assert "ours is 3.00 x as fast (goal 2)" in said and "gate FAILS: apart" in said
     results = json.loads(file.read_text())
     assert [row["name"] for row in results["rows"]] == ["bootstrap", "swap"] and results["size"] == "full"
-    assert results["environment"]["processor"] and results["environment"]["threads"] == 2 and results["environment"]["versions"]["torch"]
+    for where in (results, results["rows"][1]):
+        assert where["environment"]["processor"] and where["environment"]["threads"] == 2 and where["environment"]["versions"]["torch"]
+    assert command.main(["bootstrap", "--json", str(file), "--repeats", "2"]) == 1
+    assert [row["repeats"] for row in json.loads(file.read_text())["rows"]] == [2, 1] and "median of 1 " in figure.note(json.loads(file.read_text()))
     bars = figure.bars(results)
     assert [(bar["row"], bar["ratio"], bar["goal"]) for bar in bars] == [("Paired bootstrap", None, None), ("Swap control", 3.0, 2)]
     assert command.main(["figure", str(file), "--out", str(tmp_path / "pictures/ratios")]) == 0
@@ -165,17 +170,24 @@ def test_bad_usage_is_said_in_one_line(tmp_path, capsys):
         with pytest.raises(SystemExit) as stop:
             command.main(wrong)
         assert stop.value.code == 2 and said in capsys.readouterr().err
+    (tmp_path / "full.json").write_text('{"size": "full", "rows": []}')
+    for wrong, said in (["swap", "--small", "--json", "full.json"], "holds rows of full size; these are small"), (["swap", "--json", "bad"], "no result file"):
+        (tmp_path / "bad").write_text("{")
+        with pytest.raises(SystemExit):
+            command.main([*wrong[:-1], str(tmp_path / wrong[-1])])
+        assert said in capsys.readouterr().err
     (tmp_path / "empty.json").write_text('{"rows": []}')
     assert command.main(["figure", str(tmp_path / "empty.json")]) == 2 and "no ratios" in capsys.readouterr().err
 
 
 def test_a_row_that_fails_keeps_the_others(monkeypatch, capsys):
     def no_such(name, **options):
-        raise RuntimeError("its weights are not installed")
+        raise RuntimeError("its weights are not installed: '/home/me/models/its-weights'")
 
     monkeypatch.setattr(command, "build", no_such)
     assert command.main(["step_smollm2", "--repeats", "1"]) == 1
-    assert "not measured: RuntimeError: its weights are not installed" in capsys.readouterr().out
+    assert "not measured: RuntimeError: its weights are not installed: '…/its-weights'\n" in capsys.readouterr().out
+    assert measuring.without_paths("see https://a.org/b/c and and/or 3 / 4") == "see https://a.org/b/c and and/or 3 / 4"
 
 
 def test_score_grows_with_its_rows(tmp_path, monkeypatch):
