@@ -11,6 +11,7 @@ from .measuring import Check, Comparison, Contender, forget, largest_difference
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 RESAMPLES, COMPARISONS = 10_000, 56
+SCIPY_BATCH = 100  # resamples that scipy holds at once: 16 MB of 56 columns
 EVALUATE_RESAMPLES = 1000  # of the aggregator that `evaluate` puts over rouge_score
 
 
@@ -135,6 +136,12 @@ def bootstrap(*, small: bool, folder: Path) -> Comparison:
         means = np.array([table[draws.integers(0, len(table), len(table))].mean(axis=0) for _ in range(resamples)])
         return np.column_stack([table.mean(axis=0), *np.quantile(means, [0.025, 0.975], axis=0)])
 
+    def scipys() -> np.ndarray:
+        from scipy.stats import bootstrap as scipy_bootstrap
+
+        drawn = scipy_bootstrap((table,), np.mean, n_resamples=resamples, batch=SCIPY_BATCH, method="percentile", rng=np.random.default_rng(2))
+        return np.column_stack([table.mean(axis=0), drawn.confidence_interval.low, drawn.confidence_interval.high])
+
     def gate(lines: dict) -> list[Check]:
         width, checks = (lines["ours"][:, 2] - lines["ours"][:, 1])[:, None], []
         noise = 5 / resamples**0.5  # five standard errors of the difference of two such quantiles, in widths of the interval (normal draws: .96 / root)
@@ -150,5 +157,6 @@ def bootstrap(*, small: bool, folder: Path) -> Comparison:
         Contender(name="ours", work=ours),
         Contender(name="numpy loop over comparisons and resamples", work=column_by_column, goal=25),
         Contender(name="numpy loop over resamples, all comparisons at once", work=all_columns),
+        Contender(name="scipy.stats.bootstrap, percentile", work=scipys, note=f"{SCIPY_BATCH} resamples at once"),
     ]
     return Comparison(title=f"paired bootstrap, {resamples:,} resamples x {columns} comparisons of {len(table)} rows", contenders=contenders, gate=gate)
