@@ -1,6 +1,7 @@
 """Files that are whole or not there: atomic writing, hashes of texts, values, files and folders; text that is safe in a CSV file; JSON from strangers."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 MOST_DEPTH = 60  # of objects and lists in each other; no file of ours has a dozen
-_TOO_DEEP = "nested too deeply"
+_TOO_DEEP, _SEAL = "nested too deeply", b"sha256:"
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DRAWN_AS_NOTHING = " \t\r\n\x0b\x0c\xa0\u200b\u200c\u200d\u2060\u3000\ufeff\x00"
@@ -122,6 +123,8 @@ def keep_frame(frame, path: Path, *, index: bool | None = False) -> None:
     """Write a pandas frame (with its `attrs`) as Parquet, whole, with a checksum of every page. `index` as in `DataFrame.to_parquet`."""
     with replacing(path) as new:
         frame.to_parquet(new, index=index, compression="zstd", write_page_checksum=True)
+        at = -8 - int.from_bytes((content := new.read_bytes())[-8:-4], "little")  # a Parquet file ends with the size of its footer
+        new.write_bytes(content[:at] + _SEAL + sha256(content).encode() + content[at:])
 
 
 def kept_frame(path: Path):
@@ -130,8 +133,11 @@ def kept_frame(path: Path):
     import pyarrow
 
     try:
-        return pd.read_parquet(path, page_checksum_verification=True)
-    except (OSError, ValueError, pyarrow.ArrowException):
+        at = -8 - int.from_bytes((content := path.read_bytes())[-8:-4], "little")
+        before, _, digest = content[:at].rpartition(_SEAL)
+        harmed = len(digest) == 64 and sha256(before + content[at:]).encode() != digest
+        return None if harmed else pd.read_parquet(io.BytesIO(content), page_checksum_verification=True)
+    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException):
         return None
 
 
@@ -227,6 +233,7 @@ def tensor_sizes(path: Path) -> dict[str, int]:
 MAX_BYTES = 512 * 2**20  # of a file once unpacked: a small .gz can hold a very large text
 FREE_BYTES, MOST_TIMES = 64 * 2**20, 100  # a packed file may unpack to the first, or to so many times its own size, whichever is more
 MOST_ROWS = 2_000_000  # lines or rows of a file
+_TOO_MUCH = f"more than {MOST_ROWS:,} rows, or {MAX_BYTES // 2**20} MB, once unpacked"
 _BATCH = 1024
 
 
@@ -254,15 +261,11 @@ def parquet_rows(path: Path) -> list[tuple[int, dict]]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 left -= sum(map(_bytes_in_python, batch.columns))
                 if left < 0:
-                    raise Unreadable(_too_much())
+                    raise Unreadable(_TOO_MUCH)
                 rows += batch.to_pylist()
     except (pyarrow.ArrowException, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise Unreadable(f"not a readable Parquet file ({str(error)[:200]})") from None
     return list(enumerate(rows, start=1))
-
-
-def _too_much() -> str:
-    return f"more than {MOST_ROWS:,} rows, or {MAX_BYTES // 2**20} MB, once unpacked"
 
 
 def _text_columns(metadata) -> list[str]:
@@ -277,7 +280,7 @@ def _check_size(metadata) -> None:
     columns = [group.column(c) for group in groups for c in range(metadata.num_columns)]
     values, size = sum(c.num_values for c in columns), sum(c.total_uncompressed_size for c in columns)
     if metadata.num_rows > MOST_ROWS or values > MAX_BYTES // 8 or size > MAX_BYTES:
-        raise Unreadable(_too_much())
+        raise Unreadable(_TOO_MUCH)
 
 
 def _bytes_in_python(column) -> int:

@@ -43,3 +43,19 @@ def test_half_a_file_and_one_without_checksums(tmp_path):
     assert kept_frame(path).equals(FRAME)
     path.write_bytes(path.read_bytes()[:-100])
     assert kept_frame(path) is None
+
+
+def test_no_flipped_bit_of_the_footer_is_read(tmp_path):
+    """It holds the names and types of the columns, and the mark of the frame, without a checksum of its own."""
+    path, chance = tmp_path / "a.parquet", random.Random(5)
+    frame = FRAME.head(9).copy()
+    frame.attrs["mark"] = "abc"
+    keep_frame(frame, path)
+    assert pd.read_parquet(path).equals(frame), "other programs read the file as before"
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for place in (whole.index(b'"pandas_type"'), whole.index(b'"numpy_type"'), *(chance.randrange(footer, len(whole)) for _ in range(150))):
+        harmed = bytearray(whole)
+        harmed[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(harmed)
+        assert kept_frame(path) is None, place
