@@ -26,7 +26,7 @@ _DRAWN_AS_NOTHING = " \t\r\n\x0b\x0c\xa0\u200b\u200c\u200d\u2060\u3000\ufeff\x00
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to. If the block ends without an error, what was written takes the place of `path`; a reader sees the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")  # threads may write one file at once
+    beside = path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}")  # threads may write one file at once
     try:
         yield beside
         with beside.open("rb") as file:
@@ -120,7 +120,7 @@ def from_csv_text(cell: str) -> str:
 
 
 def keep_frame(frame, path: Path, *, index: bool | None = False) -> None:
-    """Write a pandas frame (with its `attrs`) as Parquet, whole, with a checksum of every page. `index` as in `DataFrame.to_parquet`."""
+    """Write a pandas frame (with its `attrs`) as Parquet, whole, with a checksum of every page and, before the footer (which has none), one of the file."""
     with replacing(path) as new:
         frame.to_parquet(new, index=index, compression="zstd", write_page_checksum=True)
         at = -8 - int.from_bytes((content := new.read_bytes())[-8:-4], "little")  # a Parquet file ends with the size of its footer

@@ -35,6 +35,14 @@ def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path):
     assert left == {f"a/.table.csv.{me}", "a/.phi-2.unfinished/step", "a/table.csv.12", ".lock"}
 
 
+def test_what_a_living_process_writes_stays(tmp_path):
+    """Another process's, too: a run starts while a notebook in JupyterLab writes."""
+    with files.replacing(tmp_path / "table.csv") as beside:
+        beside.write_text("x")
+        manifest.remove_unfinished(tmp_path)
+    assert (tmp_path / "table.csv").read_text() == "x"
+
+
 def test_a_folder_stays_until_the_new_one_stands(tmp_path):
     files.write_atomically(tmp_path / "kept" / "a", "old")
     with pytest.raises(OSError):
