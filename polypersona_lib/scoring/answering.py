@@ -8,7 +8,7 @@ import pandas as pd
 
 from .. import paths
 from ..config import PROFILES, RunConfig
-from ..files import file_hash, fingerprint, write_atomically
+from ..files import file_hash, fingerprint, read_json, value_hash, write_atomically
 from ..locate import find, headless
 from ..models.adapters import load_tuned
 from ..models.generation import ADMINISTRATION, SAMPLING, Draws, generate, respond
@@ -80,7 +80,8 @@ class _Notes:
 
     def __init__(self, run: RunConfig):
         self.run, self.path = run, run.paths.folder("preds") / "answered.json"
-        known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        known = read_json(self.path)
+        known = known if known.pop("hash", None) in (None, value_hash(known)) else {}  # an earlier version noted none
         self.marks, self.reasoned = known.get("marks", {}), known.get("answers_with_reasoning", {})
         self.files: dict[str, dict[str, str]] = known.get("files", {})
 
@@ -100,9 +101,8 @@ class _Notes:
         names = (name for system in systems or {job.system} for name in (f"preds/{system}.jsonl", f"preds/{system}.json", f"administration/{system}.parquet"))
         self.files[job.system] = {name: file_hash(path) for name in sorted(names) if (path := self.run.paths.results / name).is_file()}
         self.reasoned |= {} if reasoned is None else {job.system: reasoned}
-        write_atomically(
-            self.path, json.dumps({"marks": self.marks, "files": self.files, "answers_with_reasoning": self.reasoned}, indent=1, sort_keys=True) + "\n"
-        )
+        known = {"marks": self.marks, "files": self.files, "answers_with_reasoning": self.reasoned}
+        write_atomically(self.path, json.dumps(known | {"hash": value_hash(known)}, indent=1, sort_keys=True) + "\n")
 
 
 def _rows_mark(run: RunConfig, parts: dict[str, pd.DataFrame]) -> str:

@@ -44,7 +44,7 @@ def test_a_changed_or_missing_file_is_answered_again_and_no_other(run, name, job
 
 def test_notes_of_an_earlier_version_have_no_hashes(run):
     path = run.paths.results / "preds" / "answered.json"
-    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "files"}))
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name not in ("files", "hash")}))
     assert answering._Notes(run).holds(JOB)
     (run.paths.results / "administration" / "phi-2.parquet").unlink()
     assert not answering._Notes(run).holds(JOB)
@@ -59,3 +59,16 @@ def test_rows_of_another_person_or_type_are_answered_again(tmp_path, column):
     assert before == answering._rows_mark(run, parts)
     changed = parts | {"test": parts["test"].assign(**{column: "another"})}
     assert dataset.data_hash(changed) == dataset.data_hash(parts) and answering._rows_mark(run, changed) != before
+
+
+def test_damaged_notes_note_nothing(run):
+    """Else the notebook would stop at them for ever, or the number of reasoning blocks would be believed."""
+    path = run.paths.results / "preds" / "answered.json"
+    whole = path.read_text()
+    for before, after in (("{", "z"), ('"phi-2": 0', '"phi-2": 1'), ('"files"', '"giles"'), ("mark", "\xe1")):
+        path.write_bytes(whole.replace(before, after, 1).encode("latin-1"))
+        notes = answering._Notes(run)
+        assert not notes.holds(JOB) and notes.reasoned == {}, before
+    notes.keep(JOB, 0)
+    notes.keep(CONTROLS, systems={"uniform", "shuffled"})
+    assert path.read_text() == whole
