@@ -6,13 +6,14 @@ nothing, costs few nats too. What a text costs is kept on disk, by judge and tex
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from ..files import sha256
+from ..files import sha256, value_hash
 from ..models.loading import load_base, load_tokenizer
 from ..models.shared_prefix import decoder, pad
 from ..models.weights import lacking, weights_identity
@@ -89,28 +90,28 @@ def judge_here(key: str = JUDGE) -> tuple[Judge | None, str]:
 
 
 def _known(file: Path) -> dict[str, tuple[float, int]]:
-    """What the cache holds: hash of a text -> its cost. A damaged line is left out: its text is judged again."""
+    """What the cache holds: hash of a text -> its cost. A line that is damaged or has no mark (of an earlier version) is left out: its text is judged again."""
     known = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        try:
-            key, nats, tokens = json.loads(line)
-            known[str(key)] = (float(nats), int(tokens))
-        except (ValueError, TypeError):
-            continue
+    with suppress(OSError):
+        for line in file.read_bytes().splitlines():
+            with suppress(ValueError, TypeError):
+                key, nats, tokens, mark = json.loads(line)
+                known |= {key: (nats, tokens)} if mark == value_hash([key, nats, tokens])[:16] else {}
     return known
 
 
 def nats_a_token(texts: Sequence[str], judge: Judge, *, folder: Path | None = None) -> np.ndarray:
-    """Nats a token of each text, shape (texts,); NaN for an empty one. Judged once: `folder` (default: the user's cache) keeps what each text costs."""
+    """Nats a token of each text, shape (texts,); NaN for an empty one. Judged once: `folder` (default: the user's cache) keeps the costs, if it can."""
     file = (folder or cache_folder() / "fluency") / f"{sha256(f'{judge.identity}|{MOST_TOKENS}')[:16]}.jsonl"
     known, keys = _known(file), [sha256(text) for text in texts]
     new = {key: text for key, text in zip(keys, texts, strict=True) if text.strip() and key not in known}
     if new:
         costs = judge.costs(list(new.values()))
         known |= dict(zip(new, costs, strict=True))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write("".join(json.dumps([key, *cost]) + "\n" for key, cost in zip(new, costs, strict=True)))
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write("".join(json.dumps([key, *cost, value_hash([key, *cost])[:16]]) + "\n" for key, cost in zip(new, costs, strict=True)))
     costs = [known.get(key, (np.nan, 0)) for key in keys]
     return np.array([nats / tokens if tokens else np.nan for nats, tokens in costs])
 

@@ -101,6 +101,24 @@ def test_a_text_is_judged_once_and_damage_is_judged_again(texts, tmp_path):
     assert len(other.asked) == 5 and len(list(tmp_path.glob("*.jsonl"))) == 2, "another judge, another file"
 
 
+def test_no_flipped_bit_of_the_cache_is_believed(texts, tmp_path):
+    judge, chance = PairJudge(texts[:50]), random.Random(3)
+    first = nats_a_token(texts[:3], judge, folder=tmp_path)
+    (file,) = tmp_path.glob("*.jsonl")
+    whole = file.read_bytes()
+    for bit in (7, *(chance.randrange(8) for _ in range(60))):
+        harmed = bytearray(whole)
+        harmed[chance.randrange(len(whole))] ^= 1 << bit
+        file.write_bytes(harmed)
+        assert np.array_equal(nats_a_token(texts[:3], judge, folder=tmp_path), first)
+
+
+def test_a_cache_that_cannot_be_used_costs_judging_again_and_no_more(texts, tmp_path):
+    (tmp_path / "file").write_text("")
+    judge = PairJudge(texts[:50])
+    assert np.array_equal(nats_a_token(texts[:3], judge, folder=tmp_path / "file"), nats_a_token(texts[:3], judge, folder=tmp_path))
+
+
 def test_the_answer_stands_beside_its_reference_and_failures_are_left_out(texts, tmp_path):
     preds = pd.DataFrame({"prediction": [texts[0], texts[1], "", "x"], "reference": [texts[0], texts[2], texts[3], texts[4]]}, index=[4, 5, 6, 7])
     scored = measure_fluency(preds.assign(status=["ok", "ok", "failed", "failed"]), PairJudge(texts[:50]), folder=tmp_path)
