@@ -232,7 +232,8 @@ def prepare(run: RunConfig) -> None:
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.set_verbosity_error()
     if run.settings.scale != "paper":  # sums are added in another order with another number of threads: the last bit would differ
-        os.environ["OMP_NUM_THREADS"] = str(NANO_THREADS)  # PyTorch reads it when it is imported
+        os.environ["OMP_NUM_THREADS"] = str(NANO_THREADS)  # PyTorch reads it when it is imported,
+        os.environ.pop("MKL_NUM_THREADS", None)  # and would rather believe this one
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(NANO_THREADS)
 

@@ -72,3 +72,19 @@ def test_workers_end_with_their_parent_while_they_start(tmp_path):
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert ready and not alive
+
+
+def test_a_training_ends_with_a_launcher_that_nobody_buried():
+    """The first process of a container often does not wait for those that it inherits: they stay as zombies."""
+    launcher = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(launcher.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+    script = f"from polypersona_lib.training.jobs import _end_with; _end_with({launcher.pid})"
+    assert subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(paths.ROOT)}, timeout=120).returncode == 1
+    launcher.wait()
+
+
+def test_the_surroundings_do_not_set_the_threads_of_pytorch():
+    script = "from polypersona_lib.config import RunConfig, prepare; prepare(RunConfig()); import torch; print(torch.get_num_threads())"
+    variables = {"PYTHONPATH": str(paths.ROOT), "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    assert subprocess.run([sys.executable, "-c", script], env=os.environ | variables, capture_output=True, text=True).stdout == "2\n"
