@@ -153,9 +153,11 @@ def launch(job: Job) -> None:
 
 def _end_with(launcher: int) -> None:
     """End this process when the one that launched the training is no more: else it would go on writing beside the next start."""
-    while psutil.pid_exists(launcher):
-        time.sleep(1)
-    os._exit(1)
+    try:
+        while psutil.Process(launcher).status() != psutil.STATUS_ZOMBIE:  # in a container often nobody buries it
+            time.sleep(1)
+    finally:  # most often NoSuchProcess
+        os._exit(1)
 
 
 def main(argv: list[str]) -> None:
