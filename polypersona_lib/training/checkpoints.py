@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ..files import replace_folder, sha256
+from ..files import read_json, replace_folder, sha256, value_hash
 
 SEAL, SECONDS = "sealed.json", "seconds.json"
 SAVE_EVERY = 50  # optimizer steps between two checkpoints; one more after each epoch
@@ -16,9 +16,10 @@ _KEPT = 2
 
 
 def seal(written: Path, folder: Path, configuration: dict) -> None:
-    """Write the seal of the finished checkpoint `written` (hashes of its files, what is being trained), rename it to `folder`, remove all but the newest."""
+    """Seal the finished checkpoint `written` (hashes of its files and itself, what is trained), rename it to `folder`, remove all but the newest."""
     hashes = {p.name: sha256(p.read_bytes()) for p in sorted(written.iterdir()) if p.is_file()}
-    (written / SEAL).write_text(json.dumps({"configuration": configuration, "files": hashes}, indent=1, default=str), encoding="utf-8")
+    sealed = json.loads(json.dumps({"configuration": configuration, "files": hashes}, default=str))
+    (written / SEAL).write_text(json.dumps(sealed | {"hash": value_hash(sealed)}, indent=1), encoding="utf-8")
     replace_folder(written, folder)
     for old in sorted(folder.parent.glob("step-*"))[:-_KEPT]:
         shutil.rmtree(old)
@@ -53,10 +54,9 @@ def newest(work: Path, configuration: dict) -> tuple[Path | None, list[str]]:
 
 
 def _read(folder: Path) -> tuple[str, dict]:
-    """(what is wrong with a checkpoint or "", its seal)."""
-    try:
-        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """(what is wrong with a checkpoint or "", its seal). The seal of an earlier version has no hash of itself."""
+    sealed = read_json(folder / SEAL)
+    if sealed.pop("hash", None) not in (None, value_hash(sealed)) or not all(isinstance(sealed.get(name), dict) for name in ("configuration", "files")):
         return "no readable seal", {}
     for name, digest in sealed["files"].items():
         path = folder / name

@@ -88,3 +88,18 @@ def test_a_training_that_goes_on_counts_the_time_of_earlier_starts(tmp_path):
     assert checkpoints.seconds_before(found) == 1234.6 and checkpoints.seconds_before(None) == 0
     (found / checkpoints.SECONDS).unlink()
     assert checkpoints.seconds_before(found) == 0, "a checkpoint of an earlier version does not say"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [('"files"', '"giles"'), ('"configuration"', '"bonfiguration"'), ("0.001", "0.003"), ('"seed": 42', '"seed": 43')]
+)
+def test_a_damaged_seal_is_no_seal_and_no_other_training(work, before, after):
+    path = work / "step-000150" / checkpoints.SEAL
+    path.write_text(path.read_text().replace(before, after))
+    assert checkpoints.newest(work, CONFIGURATION) == (work / "step-000100", ["step-000150: no readable seal"])
+
+
+def test_the_seal_of_an_earlier_version_has_no_hash_of_itself(work):
+    path = work / "step-000150" / checkpoints.SEAL
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "hash"}))
+    assert checkpoints.newest(work, CONFIGURATION) == (work / "step-000150", [])
