@@ -157,7 +157,12 @@ def one_table(out: Path, systems: Iterable[str], blocks: Blocks) -> bool:
     with replacing(out / "answers.parquet") as new, pyarrow.parquet.ParquetWriter(new, schema, compression="zstd") as writer:
         for system in systems:
             for number in range(len(blocks)):
-                writer.write_table(pyarrow.parquet.read_table(shard_path(out, system, number)).select(schema.names).cast(schema))
+                path = shard_path(out, system, number)
+                try:
+                    table = pyarrow.parquet.read_table(path, page_checksum_verification=True).select(schema.names).cast(schema)
+                except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:  # its line in `done.jsonl` knows its size alone
+                    raise InputError(f"{path}: is damaged ({one_line(error)[:80]}); delete it, and the same command asks these people again") from None
+                writer.write_table(table)
     return True
 
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from stub_server import StubServer
 
@@ -101,6 +102,20 @@ def test_the_table_of_all_shards_is_the_one_of_the_local_engine(run):
     assert one_table(out, ["table-t"], blocks)
     local = ask(people)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "answers.parquet"), local)
+
+
+def test_a_shard_that_was_damaged_after_its_line_is_in_no_table(run):
+    """Its line knows its size alone."""
+    out, _, _, blocks, _ = run
+    finish(run, [0, 1, 2])
+    path = shard_path(out, "table-t", 1)
+    whole = path.read_bytes()
+    column = pyarrow.parquet.read_metadata(path).row_group(0).column(0)
+    last = column.dictionary_page_offset + column.total_compressed_size - 1  # of the first column's values
+    path.write_bytes(whole[:last] + bytes([whole[last] ^ 1]) + whole[last + 1 :])
+    assert take_stock(out, "table-t", blocks)[1] == []
+    with pytest.raises(InputError, match=r"00001\.parquet: is damaged .*delete it, and the same command asks these people again"):
+        one_table(out, ["table-t"], blocks)
 
 
 def test_more_answers_than_one_table_takes_stay_in_their_shards(run, monkeypatch):
