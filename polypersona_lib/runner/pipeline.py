@@ -143,7 +143,7 @@ def _report_failure(outcome: execution.Outcome, notebook: Path, say: Callable) -
 @contextmanager
 def _signals():
     """Turn SIGINT, SIGTERM and SIGHUP into one exception, once; a second one disturbs neither the clean-up nor the end of the process that follows."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    names = [signal.SIGINT, signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)  # `nohup` ignores it
 
     def stop(number: int, _frame: object) -> None:
         for each in names:
