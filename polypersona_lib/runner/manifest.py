@@ -139,14 +139,16 @@ class Manifest:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process. Raises RunBusy, naming the first run's process and start, if another one has it."""
+    """Hold the run folder for this process. Raises RunBusy, naming its process and start, if another run has it; ValueError if the disk has no locks."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
             raise RunBusy(f"another run is using {folder} ({file.read().strip() or 'just started'})") from error
+        except OSError as error:  # some network disks know no locks
+            raise ValueError(f"{folder} cannot be locked against a second run ({error.strerror}); put results on another disk with --out DIR") from error
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
