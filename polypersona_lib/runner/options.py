@@ -67,7 +67,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if options.first and options.only:
         parser.error("--from and --only exclude each other")
     options.models = _with_filter(absolute_folders(options.models), options.filter)
-    options.data, options.out = (str(Path(text).expanduser().resolve()) if text else "" for text in (options.data, options.out))
+    try:
+        options.data, options.out = (str(Path(text).expanduser().resolve()) if text else "" for text in (options.data, options.out))
+        Path(options.data).exists(), Path(options.out).exists()
+    except (OSError, RuntimeError) as error:  # too long, a circle of links, nobody of that name
+        parser.error(f"--data {options.data!r}, --out {options.out!r}: cannot be a folder ({error})")
     if options.data and not Path(options.data).is_dir():
         parser.error(f"--data: {options.data} {'is a file, not a folder with train, val and test' if Path(options.data).exists() else 'does not exist'}")
     if options.out and Path(options.out).exists() and not Path(options.out).is_dir():

@@ -238,10 +238,10 @@ def _why_not_written(error: OSError, folder: Path) -> str:
     ways = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable")
     ways |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there")
     ways |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "move that file away, a folder is needed there")
+    ways |= dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "choose another path")
     if error.errno not in ways:
         return str(error)
-    room = ways[error.errno]
-    return f"cannot write to {error.filename or folder}: {os.strerror(error.errno).lower()}; {room}, or put results elsewhere with --out DIR"
+    return f"cannot write to {error.filename or folder}: {os.strerror(error.errno).lower()}; {ways[error.errno]}, or put results elsewhere with --out DIR"
 
 
 def main_guarded() -> int:

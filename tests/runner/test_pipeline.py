@@ -309,3 +309,9 @@ def test_a_kernel_that_the_runner_ends_prints_no_traceback_of_its_sockets(nonce,
     done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=surroundings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("Traceback" in done.stderr) == raw
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for option in ("--out", "--data"):
+        for name in ("~nobody-of-that-name/x", "x" * 300, str(tmp_path / "circle")):
+            with pytest.raises(SystemExit):
+                pipeline.parse([option, name])
+            assert "cannot be a folder" in capsys.readouterr().err
