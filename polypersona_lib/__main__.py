@@ -79,12 +79,14 @@ class _Pipe(io.RawIOBase):
 
 
 def quiet_pipes() -> None:
-    """Let `COMMAND | head` end without a traceback: files that the command writes are written, and its exit status is its own."""
+    """Let `COMMAND | head` end without a traceback: files are written, the exit status is the command's. A letter that a stream lacks is spelled out."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not stream.isatty():
-            pipe = io.BufferedWriter(_Pipe(stream.fileno()))
-            setattr(sys, name, io.TextIOWrapper(pipe, encoding=stream.encoding, errors=stream.errors, line_buffering=name == "stderr"))
+        if stream is not None and stream.isatty():
+            stream.reconfigure(errors="backslashreplace")
+        else:  # closed from the start: what is said goes nowhere
+            pipe = io.BufferedWriter(_Pipe(stream.fileno() if stream else os.open(os.devnull, os.O_WRONLY)))
+            setattr(sys, name, io.TextIOWrapper(pipe, encoding=stream and stream.encoding, errors="backslashreplace", line_buffering=name == "stderr"))
 
 
 if __name__ == "__main__":

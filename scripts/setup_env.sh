@@ -91,6 +91,10 @@ unset PYTHONHOME
 unset PYTHONDONTWRITEBYTECODE
 setup_python || exit 1
 # The real model lies in a package of its own; an environment made with conda gets it here.
+# A stream that was closed leaves its number to the next file that is opened, and what is printed would go there.
+{ : >&2; } || exec 2>/dev/null
+{ : >&1; } 2>/dev/null || exec >/dev/null
+{ : <&0; } 2>/dev/null || exec </dev/null
 [ "${POLYPERSONA_SKIP_SETUP:-}" = 1 ] || "$PYTHON" "$ROOT/scripts/setup_env.py" models >&2 || true
 "$PYTHON" "$ROOT/scripts/setup_env.py" filter >/dev/null 2>&1 || true  # JupyterLab saves what is opened; a clone stays clean
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import processes, progress
+from ..__main__ import quiet_pipes
 from ..errors import InputError, one_line, printable
 from ..files import read_json
 from ..models import answer_budget
@@ -237,8 +238,8 @@ def _why_not_written(error: OSError, folder: Path) -> str:
     """An error of the system in words; if nothing could be written, with the way out."""
     ways = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable")
     ways |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there")
-    ways |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "move that file away, a folder is needed there")
     ways |= dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "choose another path")
+    ways |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "move that file away, a folder is needed there")
     if error.errno not in ways:
         return str(error)
     return f"cannot write to {error.filename or folder}: {os.strerror(error.errno).lower()}; {ways[error.errno]}, or put results elsewhere with --out DIR"
@@ -253,4 +254,5 @@ def main_guarded() -> int:
 
 
 if __name__ == "__main__":
+    quiet_pipes()
     sys.exit(main_guarded())

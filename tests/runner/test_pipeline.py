@@ -177,6 +177,53 @@ def test_a_full_or_closed_folder_is_named_with_the_way_out(number, says, tmp_pat
     assert says.format(tmp_path / "results" / "smoke") in capsys.readouterr().out
 
 
+def test_a_disk_without_locks_is_not_taken_for_a_second_run(toy, monkeypatch):
+    def fail(*given):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(manifest.fcntl, "flock", fail)
+    assert toy.go() == 2
+    assert toy.lines == [f"error: {toy.results} cannot be locked against a second run (No locks available); put results on another disk with --out DIR"]
+
+
+def test_a_run_under_nohup_outlives_its_terminal(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pipeline._signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with pytest.raises(pipeline.Interrupted, match="SIGHUP"), pipeline._signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def ends(out: str, **options) -> tuple[int, str]:
+    """(exit status, error stream) of the runner's own command in a process, which has a line to say and then an error."""
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)} | options.pop("variables", {})
+    command = [sys.executable, "-P", "-m", "polypersona_lib.runner.pipeline", "nano", "--only", "99", "--out", out]
+    done = subprocess.run(command, env=environment, text=True, stderr=subprocess.PIPE, **options)
+    return done.returncode, done.stderr
+
+
+def test_nobody_reads_what_the_runner_says(tmp_path):
+    """`| head`, a closed stream, an encoding that lacks a letter of the folder: its work and its exit status stay the same."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert ends(str(tmp_path), stdout=writer) == (2, "")
+    os.close(writer)
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        assert ends(str(tmp_path / "Ω"), stdout=file, variables={"PYTHONIOENCODING": "latin-1"}) == (2, "")
+    assert "\\u03a9/results" in said.read_text()
+    script = "from polypersona_lib.__main__ import quiet_pipes as q; from polypersona_lib.progress import ProgressView as V; q(); print(V('x').live)"
+    done = subprocess.run([sys.executable, "-c", f"import os; os.close(1); os.execv({sys.executable!r}, ['python', '-c', {script!r}])"],
+                          env=os.environ | {"PYTHONPATH": str(paths.ROOT)}, capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -276,6 +323,12 @@ def test_command_line(tmp_path, capsys):
         with pytest.raises(SystemExit):
             pipeline.parse([option, str(tmp_path / "file")])
         assert f"{option}: {tmp_path / 'file'} is a file, not a folder" in capsys.readouterr().err
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for option in ("--out", "--data"):
+        for name in ("~nobody-of-that-name/x", "x" * 300, str(tmp_path / "circle")):
+            with pytest.raises(SystemExit):
+                pipeline.parse([option, name])
+            assert "cannot be a folder" in capsys.readouterr().err
     for wrong in (["huge"], ["--split", "rows"], ["--seed", "x"], ["--data", "/no/such/folder"], ["--from", "1", "--only", "2"]):
         with pytest.raises(SystemExit) as stop:
             pipeline.parse(wrong)
@@ -309,9 +362,3 @@ def test_a_kernel_that_the_runner_ends_prints_no_traceback_of_its_sockets(nonce,
     done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=surroundings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("Traceback" in done.stderr) == raw
-    (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    for option in ("--out", "--data"):
-        for name in ("~nobody-of-that-name/x", "x" * 300, str(tmp_path / "circle")):
-            with pytest.raises(SystemExit):
-                pipeline.parse([option, name])
-            assert "cannot be a folder" in capsys.readouterr().err
