@@ -26,8 +26,8 @@ ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 KERNEL_DIED = "the kernel died (killed, or out of memory)"
 _IN_WORDS = {  # what a notebook's error says -> what a user can do
     r"MemoryError|an(?:no|')t allocate memory|CUDA out of memory": "not enough memory; close other programs, then the same command goes on from here",
-    r"\[Errno (28|122|27)\]|No space left on device": "no space left on device; make room, or put results elsewhere with --out DIR",
-    r"\[Errno (13|30)\]": "a file or folder cannot be written; make it writable, or put results elsewhere with --out DIR",
+    r"\[Errno (28|122|27)\]|No space left on device": "no space left on device; make room, or name another place: --out DIR, for the cache POLYPERSONA_CACHE",
+    r"\[Errno (13|30)\]": "a file or folder cannot be written; make it writable, or name another place: --out DIR, for the cache POLYPERSONA_CACHE",
 }
 
 
