@@ -22,7 +22,7 @@ _TOLD = ("phrase_bank", "question_bank.json", "population.yaml", "attitudes.yaml
 WORLD = tuple(f"project:data/{name}" for name in _TOLD)
 LEFT_OUT = "unavailable.json"  # which models could not be trained, and why
 MODEL_STAGES = ("03", "04", "08", "12")  # what they do depends on whether a real model's weights are on this machine
-STAGE_VARIABLES = {"12": ("POLYPERSONA_MINUTES",)}  # of the surroundings, that a stage's numbers depend on
+STAGE_VARIABLES = {"01": ("POLYPERSONA_PERSONAHUB",), "12": ("POLYPERSONA_MINUTES",)}  # of the surroundings, that a stage's numbers depend on
 CLAIMS = "project:data/paper_claims.csv"
 READS: dict[str, tuple[str, ...]] = {
     "01": (*WORLD, "parameter:data"),

@@ -90,6 +90,12 @@ def test_data_that_make_answers_and_pictures_that_a_notebook_shows_are_read_by_i
     assert changed(told, signatures(project)) == {"06": ["input figures/nano/fig1_domain_counts.png"]}
 
 
+def test_the_personas_that_notebook_01_shows_are_those_of_the_file_that_is_named(project, monkeypatch):
+    before = signatures(project)
+    monkeypatch.setenv("POLYPERSONA_PERSONAHUB", "texts.jsonl")
+    assert changed(before, signatures(project)) == {"01": ["variable POLYPERSONA_PERSONAHUB"]}
+
+
 def test_minutes_and_the_weights_that_are_here_decide_what_the_bias_study_asks(project, monkeypatch):
     before = signatures(project)
     monkeypatch.setenv("POLYPERSONA_MINUTES", "120")
