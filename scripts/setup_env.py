@@ -144,7 +144,7 @@ def torch_fits() -> bool:
 
 def drop_half_installed(pins: dict[str, str]) -> None:
     """Forget packages of the lock whose installation was cut off: pip writes RECORD last, so a dist-info folder without it is unfinished."""
-    for entry in {Path(path) for path in sys.path if path.endswith("site-packages")}:
+    for entry in {Path(path) for path in sys.path if path.endswith("site-packages") and Path(path).is_relative_to(sys.prefix)}:  # not what PYTHONPATH names
         for folder in entry.glob("*.dist-info"):
             if canonical(folder.name.split("-")[0]) in pins and not (folder / "RECORD").exists():
                 shutil.rmtree(folder)
@@ -172,7 +172,8 @@ def install() -> None:
             sys.exit("set-up: pip failed (see above); run the same command again to go on where it stopped")
     left = problems(pins)
     if left:
-        sys.exit("set-up: the environment is still incomplete:\n  " + "\n  ".join(left[:10]))
+        hidden = "\nPYTHONPATH is set, and what lies there hides what was installed: unset PYTHONPATH, and run the same command again"
+        sys.exit("set-up: the environment is still incomplete:\n  " + "\n  ".join(left[:10]) + hidden * bool(os.environ.get("PYTHONPATH")))
     print(f"    [{len(pins)}/{len(pins)}] {time.monotonic() - began:4.0f} s  all packages are in place", flush=True)
 
 

@@ -27,7 +27,12 @@ setup_find_base() {
 }
 
 setup_make_venv() {
-    base="$(setup_find_base)" || {
+    base="$(setup_find_base)" || base=""
+    if [ -n "${POLYPERSONA_PYTHON:-}" ] && [ "$base" != "$(command -v "$POLYPERSONA_PYTHON" 2>/dev/null)" ]; then
+        setup_say "set-up: POLYPERSONA_PYTHON=$POLYPERSONA_PYTHON is no Python 3.11, 3.12 or 3.13 with the venv module; name another one, or unset it"
+        return 1
+    fi
+    [ -n "$base" ] || {
         setup_say "set-up: no Python 3.11, 3.12 or 3.13 with the venv module on PATH (on Debian and Ubuntu: apt install python3-venv)."
         return 1
     }
@@ -86,15 +91,15 @@ setup_python() {
     fi
 }
 
+# A stream that was closed leaves its number to the next file that is opened, and what is printed would go there.
+{ : >&2; } || exec 2>/dev/null
+{ : >&1; } 2>/dev/null || exec >/dev/null
+{ : <&0; } 2>/dev/null || exec </dev/null
 unset PYTHONHOME
 # A run is some thirty processes; forbidden to keep what they compile, each would compile the same three thousand files (7 s for 15 where both were measured).
 unset PYTHONDONTWRITEBYTECODE
 setup_python || exit 1
 # The real model lies in a package of its own; an environment made with conda gets it here.
-# A stream that was closed leaves its number to the next file that is opened, and what is printed would go there.
-{ : >&2; } || exec 2>/dev/null
-{ : >&1; } 2>/dev/null || exec >/dev/null
-{ : <&0; } 2>/dev/null || exec </dev/null
 [ "${POLYPERSONA_SKIP_SETUP:-}" = 1 ] || "$PYTHON" "$ROOT/scripts/setup_env.py" models >&2 || true
 "$PYTHON" "$ROOT/scripts/setup_env.py" filter >/dev/null 2>&1 || true  # JupyterLab saves what is opened; a clone stays clean
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"

@@ -228,14 +228,34 @@ def test_a_gpu_counts_only_if_nvidia_smi_works(tmp_path, monkeypatch):
 
 
 def test_a_half_installed_package_is_installed_again(tmp_path, monkeypatch):
-    site = tmp_path / "site-packages"
+    site = tmp_path / "environment" / "site-packages"
     for name, files in {"whole-1.0": ["METADATA", "RECORD"], "half-1.0": ["METADATA"], "someone_elses-1.0": ["METADATA"]}.items():
         (site / f"{name}.dist-info").mkdir(parents=True)
         for file in files:
             (site / f"{name}.dist-info" / file).write_text("", encoding="utf-8")
-    monkeypatch.setattr(sys, "path", [str(site)])
+    shutil.copytree(site, tmp_path / "PYTHONPATH" / "site-packages")
+    monkeypatch.setattr(sys, "prefix", str(site.parent))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "PYTHONPATH" / "site-packages"), str(site)])
     setup_env.drop_half_installed({"whole": "1.0", "half": "1.0"})
+    assert len(list((tmp_path / "PYTHONPATH" / "site-packages").iterdir())) == 3, "somebody else's folder"
     assert sorted(path.name for path in site.iterdir()) == ["someone_elses-1.0.dist-info", "whole-1.0.dist-info"]
+
+
+def test_packages_that_hide_the_installed_ones_are_named(monkeypatch):
+    monkeypatch.setattr(setup_env, "problems", lambda pins: ["pandas is 1.0, the lock wants 2.0"])
+    monkeypatch.setattr(setup_env, "pip", lambda *arguments, **options: 0)
+    monkeypatch.setattr(setup_env, "torch_fits", lambda: True)
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    with pytest.raises(SystemExit, match="PYTHONPATH is set, and what lies there hides what was installed: unset PYTHONPATH"):
+        setup_env.install()
+
+
+def test_a_python_that_is_named_and_cannot_be_used_is_not_passed_over(tmp_path):
+    text = (ROOT / "scripts" / "setup_env.sh").read_text(encoding="utf-8").partition("\nsetup_venv_ready()")[0]
+    environment = os.environ | {"POLYPERSONA_PYTHON": str(tmp_path / "python3.12"), "VENV": str(tmp_path / "venv"), "ROOT": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", f"{text}\nsetup_make_venv"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "python3.12 is no Python 3.11, 3.12 or 3.13 with the venv module" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "venv").exists()
 
 
 def test_a_full_disk_is_noticed_before_anything_is_fetched(monkeypatch):
