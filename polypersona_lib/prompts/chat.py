@@ -66,8 +66,9 @@ def example_text(card: dict | str, question: str, options, answer: str) -> str:
 
 
 def with_examples(triplet: list[dict[str, str]], question_id: str, examples: list[tuple[str, str]]) -> list[dict[str, str]]:
-    """The messages with up to `EXAMPLES` of the `examples` (question id, text) in the system text, none of them on the question asked."""
-    shown = [text for other, text in examples if other != question_id][:EXAMPLES]
+    """The messages with up to `EXAMPLES` of the `examples` (question id, text) in the system text, none of them on the question or of the person asked."""
+    own = triplet[1]["content"].partition("\nDomain: ")[0] + "\nQuestion: "  # how an example of the person asked begins
+    shown = [text for other, text in examples if other != question_id and not text.startswith(own)][:EXAMPLES]
     system = triplet[0] | {"content": "\n\n".join([triplet[0]["content"], "Other people answered like this.", *shown])}
     return [system, *triplet[1:]]
 

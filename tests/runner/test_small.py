@@ -13,6 +13,7 @@ from polypersona_lib import paths, processes, registry, systems
 from polypersona_lib.config import PROFILES, RunConfig, TrainSpec
 from polypersona_lib.errors import InputError
 from polypersona_lib.models import resources, weights
+from polypersona_lib.prompts import chat
 from polypersona_lib.registry import MODELS, REAL_MODELS, get_spec
 from polypersona_lib.report import paper_tables
 from polypersona_lib.runner import doctor, options, pipeline, stages
@@ -96,6 +97,18 @@ def test_examples_are_of_other_people_and_types_and_never_answer_the_question_as
         assert text.count("\nAnswer: ") == 3 and "Domain:" not in text and after[1:] == before[1:]
         assert all((example in text) == (question != asked and n < 3 + (asked == shown[0][0])) for n, (question, example) in enumerate(shown))
     assert answering._asked(rows, answering._Job(SMOL, "")) is rows
+
+
+@pytest.mark.parametrize("seed", [1, 7])
+def test_nobody_is_shown_an_example_of_their_own(seed):
+    """In the paper's split a person has records in train and in test: with these seeds somebody of the test gave an example."""
+    train, test = (dataset.read_split(paths.DATASET / "paper", part) for part in ("train", "test"))
+    shown = answering._examples(train, seed)
+    whose = [next(chat.render_card(c) for c in train["persona"] if f"Persona: {chat.render_card(c)}\n" in text) for _, text in shown]
+    rows = test[[chat.render_card(card) in whose for card in test["persona"]]]
+    assert len(rows) and len(set(whose)) == len(shown)
+    for card, message in zip(rows["persona"], answering._asked(rows, answering._Job(f"{SMOL}--few-shot", "", examples=tuple(shown)))["messages"], strict=True):
+        assert chat.render_card(card) not in message[0]["content"] and message[0]["content"].count("\nAnswer: ") >= 2
 
 
 # --- a plain folder ------------------------------------------------------------------------------------------------------------------
