@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 
 from polypersona_lib import cells, config, errors, files, progress
+from polypersona_lib.ask.command import reading_lines
+from polypersona_lib.ask.output import readme
 from polypersona_lib.cells import Missing, md_text, tex_text
 from polypersona_lib.errors import InputError, Problem, printable, quoted, safe_line
 from polypersona_lib.files import check_gguf, check_safetensors, csv_text, from_csv_text, not_too_deep, parse_json, read_json
@@ -21,6 +23,8 @@ from polypersona_lib.intake import tables
 from polypersona_lib.intake.people_file import read_people
 from polypersona_lib.intake.predictions_file import read_predictions
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.pilot import command as pilot_command
+from polypersona_lib.pilot.analysis import Material, Pilot
 from polypersona_lib.pilot.page import csv_of
 from polypersona_lib.prompts import chat
 from polypersona_lib.registry import MODELS, REAL_MODELS
@@ -76,6 +80,34 @@ def test_names_of_files_are_printed_as_text(name, capsys, tmp_path):
             with pytest.raises(InputError) as error:
                 read(path)
             assert is_plain(str(error.value)) and safe_line(name) in str(error.value)
+
+
+SAID_BY_FILES = {  # what a questionnaire says of itself, in places that no item comes from
+    "q.json": lambda text: json.dumps({"items": [{"id": "a", "text": "Well?"}], "not_used": {"x": f"{text}\nanswers: none"}}),
+    "q.qsf": lambda text: json.dumps({"SurveyElements": [
+        {"Element": "SQ", "PrimaryAttribute": f"QID{i}", "Payload": {"QuestionType": kind, "QuestionText": "Well?", "DataExportTag": f"q{i}"}}
+        for i, kind in enumerate(("TE", text))]}),
+    "q.txt": lambda text: "class\ttype/scale\tname\ttext\tlanguage\n"
+        + "".join(f"Q\t{kind}\tq{i}\tWell?\t{tongue}\n" for i, (kind, tongue) in enumerate((("S", f"e{text}"), (f"X{text}", f"e{text}"), ("S", "de")))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID_BY_FILES)
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x1b]0;title\x07", "\u202egnp.exe"])
+def test_what_a_questionnaire_says_is_not_used_is_printed_as_text(name, text, tmp_path):
+    (tmp_path / name).write_text(SAID_BY_FILES[name](text), encoding="utf-8")
+    (tmp_path / "p\x1b[2J.csv").write_text("id,age\na,30\n")
+    asked, people = read_questionnaire(tmp_path / name), read_people(tmp_path / "p\x1b[2J.csv")
+    lines = reading_lines(asked, people)
+    assert any("not used" in line for line in lines) and all(is_plain(line) and "\n" not in line for line in lines)
+    assert is_plain(readme(asked, people, {"systems": [text], "repeats": 1, "seed": 1, "mode": "single"}, [text]))
+
+
+def test_what_a_pilot_finds_is_printed_as_text(capsys, tmp_path):
+    found = pd.DataFrame([{"question_id": "q\u202e", "system": "\x1b[2J", "kind": "order", "text": "\x9b31m"}])
+    material = Material(items=(), people=pd.DataFrame(), answers=pd.DataFrame({"system": ["a"]}), labels={"a": "\x1b]0;x\x07"})
+    pilot_command._say(Pilot(material=material, tables={}, findings=found, worth={"a": "\x1b[2J"}), tmp_path)
+    assert is_plain(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("text", ESCAPES[:-1])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import DEFAULT_SEED
-from ..errors import InputError, exit_status, quoted
+from ..errors import InputError, exit_status, quoted, safe_line
 from ..files import fingerprint, sha256, value_hash
 from ..intake.people_file import People, people_frame, read_people
 from ..intake.question_rows import parse_map, split_map
@@ -171,7 +171,7 @@ def reading_lines(questionnaire: Questionnaire, people: People, *, who: str = "p
     lines = []
     for what, notes in (("questions", questionnaire.notes), (who, people.notes)):
         if notes:
-            shown = "; ".join(f"{note} ({n:,} x)" for note, n in notes[:8])
+            shown = safe_line("; ".join(f"{note} ({n:,} x)" for note, n in notes[:8]))
             lines.append(f"{what}: {shown}" + (f"; and {len(notes) - 8} more (record.json)" if len(notes) > 8 else ""))
     return lines + input_lines(questionnaire, people, who=who)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import versions
-from ..errors import quoted
+from ..errors import printable, quoted
 from ..files import file_hash, replacing, write_atomically
 from ..intake.people_file import People, unread_answers
 from ..intake.survey_format import Questionnaire, questionnaire_json
@@ -106,7 +106,7 @@ def input_lines(questionnaire: Questionnaire, people: People, *, who: str = "peo
     lines = []
     for what, not_used in (("questionnaire", questionnaire.not_used), (who, people.not_used)):
         if not_used:
-            named = "; ".join(f"{quoted(name)} ({why})" for name, why in not_used[:12])
+            named = "; ".join(f"{quoted(name)} ({quoted(why, 200)[1:-1]})" for name, why in not_used[:12])
             lines.append(f"not used of the {what}: {named}" + " …" * (len(not_used) > 12))
     if wrong := unread_answers(people, questionnaire):
         lines.append(f"the {who}'s own answers that are no option of their item: " + ", ".join(f"{quoted(i)} {n:,}" for i, n in wrong.items()))
@@ -130,4 +130,4 @@ def readme(questionnaire: Questionnaire, people: People, record: Mapping, lines:
 
 
 def _code(text: str) -> str:
-    return "`" + str(text).replace("`", "'").replace("\n", " ") + "`"
+    return "`" + printable(str(text).replace("`", "'").replace("\n", " ")) + "`"

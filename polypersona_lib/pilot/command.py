@@ -15,7 +15,7 @@ from ..ask.output import write_output
 from ..ask.shards import PLAN, open_folder, people_in_a_block
 from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
-from ..errors import InputError, exit_status, one_line, quoted
+from ..errors import InputError, exit_status, one_line, printable, quoted
 from ..files import read_json, replacing
 from ..intake.people_file import People, column_names, read_people
 from ..intake.question_rows import check_map, parse_map, split_map
@@ -245,9 +245,9 @@ def _say(pilot: Pilot, page: Path) -> None:
     """What the page says first."""
     pilot = pilot.labelled()
     for sentence in pilot.worth.values():
-        print(sentence)
+        print(printable(sentence))
     for row in pilot.findings.head(MOST_FINDINGS).itertuples():
-        print(one_line(f"- {row.question_id or 'whole questionnaire'}{f' ({row.system})' if row.system else ''}: {row.text}"))
+        print(printable(one_line(f"- {row.question_id or 'whole questionnaire'}{f' ({row.system})' if row.system else ''}: {row.text}")))
     if len(pilot.findings) > MOST_FINDINGS:
         print(f"- and {len(pilot.findings) - MOST_FINDINGS} more")
     print(f"report: {page}")
