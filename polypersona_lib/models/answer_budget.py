@@ -175,7 +175,7 @@ def read_whole(completion) -> dict:
 
 def _token(listed) -> list:
     """[token, its logprob]; a probability above 1 is 1. Raises ValueError for what is no token or no number."""
-    if not isinstance(listed.token, str) or math.isnan(logprob := float(listed.logprob)):
+    if not isinstance(listed.token, str) or len(listed.token) > LONGEST_REPLY or math.isnan(logprob := float(listed.logprob)):
         raise ValueError("no token")
     return [listed.token, min(logprob, 0.0)]
 

@@ -15,7 +15,7 @@ from polypersona_lib.models import answer_budget, server_connection
 from polypersona_lib.models.answer_budget import AnswerCache, Budget
 from polypersona_lib.models.answerers import Prompt
 from polypersona_lib.models.generation import Draws, Sampling
-from polypersona_lib.models.server_answerer import ServerAnswerer
+from polypersona_lib.models.server_answerer import NAME_TOKENS, ServerAnswerer
 from polypersona_lib.models.server_connection import Connection
 from polypersona_lib.prompts import chat
 from polypersona_lib.systems import ServerSpec
@@ -84,3 +84,38 @@ def test_a_reply_without_end_or_packed_is_no_reply(tmp_path, monkeypatch):
     with StubServer(says="x" * 5_000) as server:
         assert f"a packed or endless reply ({server_connection.TRIES} times)" in outcome(server, tmp_path, ask="texts")
         assert {headers["Accept-Encoding"] for headers in server.headers} == {"identity"}
+
+
+class TokenServer(StubServer):
+    """Every answer is these tokens, whatever was asked for, two more listed beside each."""
+
+    tokens: tuple[str, ...] = ()
+
+    def reply(self, body: dict) -> dict:
+        reply = super().reply(body)
+        listed = [{"token": token, "logprob": -0.5} for token in ("x", "y")]
+        places = [{"token": token, "logprob": -0.1, "top_logprobs": listed} for token in self.tokens]
+        reply["choices"][0] |= {"message": {"role": "assistant", "content": "".join(self.tokens)[:1000]}, "logprobs": {"content": places}}
+        return reply
+
+
+def kept_places(folder) -> list[list]:
+    """The tokens of every reply that is kept."""
+    kept = [json.loads(file.read_text(encoding="utf-8"))["reply"] for file in folder.rglob("*.json")]
+    return [reply["places"] or [] for reply in kept if "places" in reply]
+
+
+def test_a_key_that_is_repeated_token_by_token_is_kept_nowhere(key, tmp_path):
+    with TokenServer() as server:
+        server.tokens = tuple(KEY[start : start + 4] for start in range(0, len(KEY), 4))
+        left = outcome(server, tmp_path, ask="options")
+    assert kept_places(tmp_path) and KEY not in left and not any(KEY in "".join(token for token, *_ in places) for places in kept_places(tmp_path))
+
+
+def test_more_tokens_than_were_asked_for_are_not_looked_at(tmp_path, monkeypatch):
+    """Else every one of them would be a text as long as all before it: gigabytes from a reply of megabytes."""
+    monkeypatch.delenv("POLYPERSONA_API_KEY", raising=False)
+    with TokenServer() as server:
+        server.tokens = (" ",) * 5_000
+        outcome(server, tmp_path, ask="options")
+    assert {len(places) for places in kept_places(tmp_path)} == {NAME_TOKENS}
