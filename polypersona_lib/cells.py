@@ -128,10 +128,14 @@ def _latex(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[str,
             return rf"\shortstack{{{c.value:.3f}\\{{\scriptsize [{c.lo:.3f}, {c.hi:.3f}]}}}}"
         return tex_text(_text(c))
 
+    def line(cells) -> str:  # what begins with [ or * would belong to the command before it: a height, or a star
+        row = " & ".join(cells)
+        return ("{}" + row if row.startswith(("[", "*")) else row) + r" \\"
+
     shape = "".join("r" if all(_is_number(c) or is_missing(c) for c in table[name]) else "l" for name in table)
     lines = [
         "% \\usepackage{booktabs,graphicx,amssymb}", r"\begin{table*}[t]", r"\centering", rf"\caption{{{tex_text(caption)}}}", rf"\label{{tab:{label}}}",
-        r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{{shape}}}", r"\toprule", " & ".join(tex_text(str(name)) for name in table) + r" \\", r"\midrule",
+        r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{{shape}}}", r"\toprule", line(tex_text(str(name)) for name in table), r"\midrule",
     ]  # fmt: skip
     before = None
     for row in table.itertuples(index=False):
@@ -139,7 +143,7 @@ def _latex(table: pd.DataFrame, caption: str, notes: list[str], marks: dict[str,
         if before is False and kind:
             lines.append(r"\midrule")
         before = kind
-        lines.append(" & ".join(cell(c) for c in row) + r" \\")
+        lines.append(line(map(cell, row)))
     lines += [r"\bottomrule", r"\end{tabular}}"]
     lines += [rf"\par\smallskip{{\footnotesize {tex_text(note)}}}" for note in notes]
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
