@@ -26,6 +26,7 @@ def other_targets() -> dict[str, str]:
 
 
 @style()
+@plt.rc_context({"text.parse_math": True})  # its formulas
 def plot_lora_diagram(
     *, r: int = 16, alpha: int = 32, others: Mapping[str, str] | None = None, note: str = "diagram, redrawn after the paper's Fig. 3"
 ) -> tuple[Figure, Axes]:

@@ -41,6 +41,7 @@ RC = {
     "figure.facecolor": "white", "figure.dpi": 144, "figure.constrained_layout.use": True,
     "savefig.dpi": DPI, "savefig.facecolor": "white", "savefig.bbox": None,
     "pdf.fonttype": 42, "pdf.compression": 6, "ps.fonttype": 42, "svg.hashsalt": "polypersona", "axes.unicode_minus": True, "mathtext.fontset": "dejavusans",
+    "text.parse_math": False,  # a dollar in the name of a domain or of a folder is a dollar
 }  # fmt: skip
 
 
@@ -130,7 +131,7 @@ def finish(fig: Figure, note: str, *, title: str = "") -> Figure:
     """
     if not note.strip():
         raise ValueError("a figure needs a note that names profile, split and seed: style.run_note(run)")
-    fig.supxlabel(note, x=0.995, ha="right", fontsize=6.2, color=GREY)
+    fig.supxlabel(note, x=0.995, ha="right", fontsize=6.2, color=GREY, parse_math=False)
     kept = _add_title(fig, fill(title, int(14.5 * fig.get_figwidth()))) if title else 1
     fig.canvas.draw()
     fig.set_layout_engine("none")
