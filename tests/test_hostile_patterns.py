@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import pkgutil
 import re
 import time
@@ -16,9 +17,11 @@ from timing import allowed
 
 import polypersona_lib
 from polypersona_lib import paths
+from polypersona_lib.errors import InputError
 from polypersona_lib.intake.data_faults import has_label
 from polypersona_lib.intake.item_options import plain_text
 from polypersona_lib.intake.qsf import read_qsf
+from polypersona_lib.intake.questionnaire_file import read_questionnaire
 from polypersona_lib.intake.reading import MOST_CHARACTERS, Place, slug_of
 from polypersona_lib.intake.skip_rules import NotUnderstood, read_rule
 from polypersona_lib.intake.tables import number_in
@@ -186,3 +189,13 @@ def test_a_long_condition_is_refused_at_once():
     for pump in PUMPS:
         with pytest.raises(NotUnderstood):
             read_rule(pump * (HOT // len(pump)) + "x", {})
+
+
+@pytest.mark.parametrize("options", [[f"o{i}" for i in range(8_000)], "|".join(f"o{i}" for i in range(3_000))], ids=["listed", "in one cell"])
+def test_very_many_options_are_counted_and_not_compared(options, tmp_path):
+    item = {"id": "a", "text": "Well?", "options": options, "codes": [str(i) for i in range(8_000)] if isinstance(options, list) else None}
+    (tmp_path / "q.json").write_text(json.dumps({"items": [item]}))
+    began = time.process_time()
+    with pytest.raises(InputError, match="000 options; single needs 2 to 60"):
+        read_questionnaire(tmp_path / "q.json")
+    assert (took := time.process_time() - began) < 1 or took < allowed(1)

@@ -78,6 +78,8 @@ def item_options(row: Mapping, at: Place) -> list[dict]:
     if not isinstance(listed, list):
         at.error("options", f"must be a list, or one text with | between the options, not {kind_of(given)}")
         return []
+    if len(listed) > MOST_OPTIONS:  # an error, or left out: nobody looks at them one beside the other
+        return [{"label": str(value)[:40], "code": "", "kind": "", "made_up": True} for value in listed]
     options = [_option(value, place, at) for place, value in enumerate(_coded(listed), start=1)]
     if codes := listed_parts(row.get("codes"), "codes", at):
         if len(codes) != len(options):

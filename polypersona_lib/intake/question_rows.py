@@ -96,7 +96,7 @@ def _item(row: Mapping, order: int, at: Place) -> Item | None:
         at.note(f"codes of an item of kind {said} left out")
         row = {**row, "codes": None}
     options = item_options(row, at)
-    kind = _kind(row.get("kind"), [o["label"] for o in options], at)
+    kind = _kind(row.get("kind"), [o["label"] for o in options[: MOST_OPTIONS + 1]], at)
     if kind == "rating" and not options:
         options = rating_steps(row, at)
     if kind is None or len(at.errors) > before or not _count_fits(kind, options, at):
