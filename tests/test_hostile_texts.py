@@ -8,16 +8,21 @@ import io
 import json
 import re
 import sys
+import time
 import zipfile
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.text import Text
+from timing import allowed
 
 from polypersona_lib import cells, config, errors, files, progress
 from polypersona_lib.ask.command import reading_lines
 from polypersona_lib.ask.output import readme
 from polypersona_lib.cells import Missing, md_text, tex_text
 from polypersona_lib.errors import InputError, Problem, printable, quoted, safe_line
+from polypersona_lib.figures import data_figures, lora_diagram
 from polypersona_lib.files import check_gguf, check_safetensors, csv_text, from_csv_text, not_too_deep, parse_json, read_json
 from polypersona_lib.intake import tables
 from polypersona_lib.intake.people_file import read_people
@@ -153,6 +158,26 @@ def test_latex_shows_the_text(text):
     assert not re.search(r"[\\&%$#_{}~^\n]", bare), bare
 
 
+@pytest.mark.parametrize("text", ["[-3cm] No", "[Refused]", "*", "*[1cm]"])
+def test_no_row_of_a_latex_table_begins_with_what_the_command_before_it_takes(text):
+    r"""`\\[3cm]`, `\\*` and `\midrule[3cm]` are one command each, whatever line ends lie between."""
+    table = pd.DataFrame({text: [text, text]}).astype(object)
+    rows = cells._latex(table, text, [], {}, "t").partition("\\toprule")[2].partition("\\bottomrule")[0]
+    assert rows.count(tex_text(text)) == 3 and not re.search(r"(?:\\\\|rule)\s*[\[*]", "\\toprule" + rows)
+
+
+@pytest.mark.parametrize("text", ["$\\frac{$", "Income $20,000 to $50,000", "a$_b$"])
+def test_a_dollar_in_a_figure_is_a_dollar(text):
+    """In names of domains, and in the note, which names the folder of the data."""
+    counts = pd.Series({"a": 3, "b": 4})
+    fig, ax = data_figures.plot_domain_counts(counts, paper={}, note=f"data {text}", labels={"a": text, "b": "x"})
+    drawn = [one for one in fig.findobj(Text) if "$" in one.get_text()]
+    assert len(drawn) > 2 and not any(one.get_parse_math() for one in drawn)
+    fig, ax = lora_diagram.plot_lora_diagram(note=f"data {text}")
+    assert {one.get_parse_math() for one in ax.texts if "$" in one.get_text()} == {True} and not fig._supxlabel.get_parse_math()
+    plt.close("all")
+
+
 @pytest.mark.parametrize("text", MARKUP)
 def test_pages_escape_everything(text, tmp_path):
     (tmp_path / "x.j2").write_text('<p title="{{ t }}">{{ t }}</p>', encoding="utf-8")
@@ -267,6 +292,17 @@ def test_workbooks_that_are_larger_than_they_look(tmp_path, monkeypatch):
     wide = "".join(f'<row r="{i}">{cell.format(f"XFD{i}")}</row>' for i in range(1, 20))
     _workbook(tmp_path / "wide.xlsx", head + wide + tail)
     assert "more than 100,000 cells" in str(tables.read_rows(tmp_path / "wide.xlsx")[1][0])
+    named = '<c r="{0}" t="inlineStr"><is><t>{0}</t></is></c>'
+    above = "".join(f'<row r="{i}">{"".join(named.format(f"{c}{i}") for c in "ABCDEFGH")}</row>' for i in (1, 2))
+    below = "".join(f'<row r="{i}">{named.format(f"A{i}")}</row>' for i in range(3, 13_000))
+    down = "".join(f'<mergeCell ref="{c}2:{c}99999"/>' for c in "BCDEFGH")
+    _workbook(tmp_path / "down.xlsx", f"{head}{above}{below}</sheetData><mergeCells>{down}</mergeCells></worksheet>")
+    assert "more than 100,000 cells" in str(tables.read_rows(tmp_path / "down.xlsx")[1][0])  # those that a merged cell fills count too
+    many = "".join(f'<mergeCell ref="A2:A{i}"/>' for i in range(30_000, 50_000))
+    _workbook(tmp_path / "many.xlsx", f'{head}{above}<row r="20000"/></sheetData><mergeCells>{many}</mergeCells></worksheet>')
+    began = time.process_time()
+    assert len(tables.read_rows(tmp_path / "many.xlsx")[0]) == 1
+    assert (took := time.process_time() - began) < 2 or took < allowed(2)
     declared = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'
     laughs = declared + head.replace("A1:XFD1048576", "A1") + "<row r='1'><c r='A1'><v>&b;</v></c></row>" + tail
     _workbook(tmp_path / "laughs.xlsx", laughs)

@@ -158,7 +158,7 @@ def _sheet(sheet, xml: bytes, file: str) -> BookSheet:
     rows, names, left, title = [], None, MOST_CELLS, quoted(sheet.title)[1:-1]
     markup = xml.decode("latin-1")  # names of cells are ASCII; other text is not looked at
     merged = sorted((_corners(ref) for ref in _MERGED.findall(markup)), reverse=True)  # the topmost last
-    open_ranges: list[list] = []
+    open_ranges: dict[int, tuple] = {}  # column -> the last row of the range that is open there, its value
     unstored = _UNSTORED.findall(markup)
     problems = [Problem(file, 0, title, f"the formula in {cell} has no stored value; open the file in Excel and save it") for cell in unstored[:20]]
     sheet.reset_dimensions()  # what a sheet says of its own size need not be true
@@ -175,6 +175,7 @@ def _sheet(sheet, xml: bytes, file: str) -> BookSheet:
                 merged = [area for area in merged if area[0] > number]
             continue
         problems += _filled(values, number, merged, open_ranges, file, title)
+        left -= len(values) - len(cells)
         if any(value is not None for value in values[len(names) :]):
             problems.append(Problem(file, number, title, f"{len(values)} cells but {len(names)} columns; give every column a name in the first row"))
         elif any(value is not None for value in values):
@@ -190,7 +191,7 @@ def _corners(ref: str) -> tuple[int, int, int, int]:
     return first_row, last_row, first_column, last_column
 
 
-def _filled(values: list, number: int, merged: list, open_ranges: list, file: str, title: str) -> list[Problem]:
+def _filled(values: list, number: int, merged: list, open_ranges: dict[int, tuple], file: str, title: str) -> list[Problem]:
     """Put the value of cells that are merged downwards into `values`, the row `number`, if it holds anything; ranges over several columns are errors."""
     problems, empty = [], all(value is None for value in values)
     while merged and merged[-1][0] <= number:
@@ -198,11 +199,11 @@ def _filled(values: list, number: int, merged: list, open_ranges: list, file: st
         if column != last_column:
             problems.append(Problem(file, number, title, f"rows {first} to {last}: {last_column - column + 1} columns are merged into one cell; unmerge them"))
         elif first == number and column <= len(values):
-            open_ranges.append([last, column - 1, values[column - 1]])
-    open_ranges[:] = [area for area in open_ranges if area[0] >= number]
-    for _, column, value in () if empty else open_ranges:
-        values += [None] * (column + 1 - len(values))
-        values[column] = value
+            open_ranges[column - 1] = last, values[column - 1]
+    for column, (last, value) in () if empty else open_ranges.items():
+        if last >= number:
+            values += [None] * (column + 1 - len(values))
+            values[column] = value
     return problems
 
 
