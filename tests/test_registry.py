@@ -9,8 +9,8 @@ import pytest
 import safetensors
 
 from polypersona_lib import paths, registry
-from polypersona_lib.models import adapters, loading, shared_prefix
-from polypersona_lib.prompts import chat
+from polypersona_lib.models import adapters, generation, loading, shared_prefix
+from polypersona_lib.prompts import chat, token_view
 from polypersona_lib.systems import system_label
 from polypersona_lib.world import dataset
 from polypersona_lib.world.paper import load_claims
@@ -102,6 +102,25 @@ def test_ids_give_the_text_back_with_one_start_and_one_stop(family, rows):
             assert row.ids.count(tokenizer.bos_token_id) == 1 and row.ids[0] == tokenizer.bos_token_id, "one start token"
         assert row.labels[-1] == tokenizer.eos_token_id, "the stop token is learned even where padding has the same id"
         assert tokenizer.decode(row.answer, skip_special_tokens=True).removesuffix("<|im_end|>").strip() == triplet[2]["content"]
+
+
+@pytest.mark.parametrize("key", ["tinyllama-1.1b", "llama-2-7b", "mistral-7b"])
+def test_parts_of_a_prompt_have_the_ids_that_the_whole_has_where_a_tokenizer_puts_a_space_first(key, rows):
+    """The hub tokenizers of these families do so with every text they are given; their twins' do not."""
+    from transformers import LlamaTokenizer
+
+    letters = [chr(i) for i in range(33, 127)]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", *letters, *(f"▁{c}" for c in letters)]
+    tokenizer = LlamaTokenizer({piece: i for i, piece in enumerate(pieces)}, [("▁", c) for c in letters], pad_token="</s>")
+    tokenizer.chat_template = registry.get_spec(key).chat_template
+    for triplet in rows["messages"].head(5):
+        whole = tokenizer(chat.render(tokenizer, triplet, add_generation_prompt=False).rstrip("\n"), add_special_tokens=False)["input_ids"]
+        row = chat.encode(tokenizer, triplet)
+        assert row.ids[row.ids[0] != whole[0] :] == whole and row.shared and row.rest
+        shown = "".join(token.text for token in token_view.prompt_tokens(tokenizer, triplet))
+        assert shown.endswith(chat.render(tokenizer, triplet[:2], add_generation_prompt=True))
+        ((label,),) = generation._labels(tokenizer, [[triplet[2]["content"][:9]]], chat.answer_lead(tokenizer))
+        assert row.answer[: len(label)] == label, "an option is scored by the tokens that an answer begins with"
 
 
 @pytest.mark.parametrize("template", [OLD_MISTRAL, NEW_MISTRAL], ids=["refuses a system message", "drops it once an answer follows"])

@@ -159,7 +159,7 @@ def _sample(model, tokenizer, prompts: _Prompts, settings: list[Sampling], strea
 
 def _labels(tokenizer, options, lead: str) -> list[list[list[int]]]:
     """The token ids of each row's options as an answer would go on with them after `lead`."""
-    return [[tokenizer(lead + name, add_special_tokens=False)["input_ids"] for name in names] for names in options]
+    return [[chat.text_ids(tokenizer, lead + name) for name in names] for names in options]
 
 
 def _label_logprobs(model, prompts: _Prompts, labels: list[list[list[int]]]) -> list[np.ndarray]:
@@ -222,7 +222,7 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
     import torch
 
     lead = chat.answer_lead(tokenizer)
-    opening = tokenizer(lead + begun, add_special_tokens=False)["input_ids"] if begun else []
+    opening = chat.text_ids(tokenizer, lead + begun) if begun else []
     prompts = [(shared, rest + opening) for shared, rest in (chat.encode_prompt(tokenizer, m) for m in frame["messages"])]
     questions, met = [m[-1]["content"].rpartition(chat.OPTIONS)[0] or m[-1]["content"] for m in frame["messages"]], {}
     first = [met.setdefault((tuple(prefix), question), i) for i, ((prefix, _), question) in enumerate(zip(prompts, questions, strict=True))]

@@ -7,7 +7,7 @@ The order system -> persona -> domain -> question is fixed: rows of one persona 
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from jinja2 import TemplateError
 
@@ -219,13 +219,26 @@ def asked(turns: list[dict[str, str]]) -> list[dict[str, str]]:
     return turns[:-1] if turns[-1]["role"] == "assistant" else turns
 
 
+@lru_cache(maxsize=16)
+def line_before(tokenizer) -> tuple[str, int]:
+    """(a line end, its tokens) for a tokenizer that puts a space before whatever it is given (Llama, Mistral): a text behind it gets none; else ("", 0)."""
+    ids, two = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("\n", "\n\n"))
+    return ("\n", len(ids)) if tokenizer.convert_ids_to_tokens(ids)[0] == "▁" and two[: len(ids)] == ids else ("", 0)
+
+
+def text_ids(tokenizer, text: str, *, behind: bool = True) -> list[int]:
+    """Ids of a part of a text, as they are in the whole; `behind`: another part stands before it."""
+    before, count = line_before(tokenizer) if behind else ("", 0)
+    return tokenizer(before + text, add_special_tokens=False)["input_ids"][count:] if text else []
+
+
 def encode_prompt(tokenizer, triplet: list[dict[str, str]]) -> tuple[list[int], list[int]]:
     """Ids of (shared prefix up to and including the persona's line, rest of the prompt), each encoded separately."""
     text = render(tokenizer, asked(triplet), add_generation_prompt=True)
     cut = text.find("\nDomain: ")
     cut = cut if cut >= 0 else max(0, text.find("Domain: "))  # nobody is described, and the template opens the user's turn without a line end
     head, tail = text[:cut], text[cut:]
-    ids = [tokenizer(part, add_special_tokens=False)["input_ids"] if part else [] for part in (head, tail)]
+    ids = [text_ids(tokenizer, head, behind=False), text_ids(tokenizer, tail, behind=bool(head))]
     bos = tokenizer.bos_token_id
     if bos is not None and tokenizer.bos_token and not text.startswith(tokenizer.bos_token):
         ids[0] = [bos, *ids[0]]
@@ -239,7 +252,7 @@ def encode(tokenizer, triplet: list[dict[str, str]]) -> Encoded:
     if not full.startswith(prompt):
         raise ValueError(f"the chat template of {tokenizer.name_or_path} does not keep the prompt as a prefix of the training text")
     shared, rest = encode_prompt(tokenizer, triplet)
-    answer = tokenizer(full[len(prompt) :].rstrip("\n"), add_special_tokens=False)["input_ids"]
+    answer = text_ids(tokenizer, full[len(prompt) :].rstrip("\n"))
     if answer[-1] != tokenizer.eos_token_id:  # the ChatML fallback's end marker is plain text: only the stop token ends generation
         answer.append(tokenizer.eos_token_id)
     return Encoded(shared, rest, answer)

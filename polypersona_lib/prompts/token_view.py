@@ -54,9 +54,11 @@ def prompt_tokens(tokenizer, messages: list[dict[str, str]], markers: tuple[str,
     marked = {i for m in re.finditer("|".join(map(re.escape, markers)), text) for i in range(*m.span())} if markers else set()
     tokens, ids = [], []
     for begin, part in ((0, text[:cut]), (cut, text[cut:])):
-        encoded = tokenizer(part, add_special_tokens=False, return_offsets_mapping=True) if part else {"input_ids": [], "offset_mapping": []}
+        line, count = chat.line_before(tokenizer) if begin else ("", 0)
+        encoded = tokenizer(line + part, add_special_tokens=False, return_offsets_mapping=True) if part else {"input_ids": [], "offset_mapping": []}
         reached = 0
-        for number, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        for number, place in list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))[count:]:
+            start, end = (p - len(line) for p in place)
             role = next((r for a, b, r in places if a <= begin + start < b), "template")
             control = number in special or role == "template" and begin + start in marked
             tokens.append(Token(part[max(start, reached) : end] or (CONTINUED if end > start else ""), role, control))
