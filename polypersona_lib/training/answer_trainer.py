@@ -173,13 +173,15 @@ def arguments_of(plan: Plan) -> TrainingArguments:
     hardware = {"use_cpu": True, "optim": "adamw_torch_fused"}
     if where == "cuda":
         hardware = {"bf16": computed == torch.bfloat16, "fp16": computed == torch.float16, "optim": "paged_adamw_8bit"}
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(plan.log), num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.micro_batch,
         gradient_accumulation_steps=recipe.accumulation, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay,
         lr_scheduler_type="cosine", warmup_steps=max(1, round(recipe.warmup * steps)), max_grad_norm=recipe.clip,
         logging_strategy="steps", logging_steps=max(1, min(10, steps // 5)), save_strategy="no", report_to=["tensorboard"],
         seed=recipe.seed, data_seed=recipe.seed, ddp_timeout=7200, disable_tqdm=True, remove_unused_columns=False, label_names=["rows"], **hardware,
     )  # fmt: skip
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one GPU: of several the Trainer would give every one all rows (DataParallel)
+    return arguments
 
 
 def trainer_of(model, plan: Plan) -> AnswerTrainer:

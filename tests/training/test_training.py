@@ -275,6 +275,19 @@ def test_thirty_steps_lower_the_validation_loss(key, parts, tokenizers, tmp_path
     assert validation_loss(model, held, tokenizer.pad_token_id) < before - 0.01
 
 
+def test_one_process_takes_one_of_several_gpus(tmp_path, monkeypatch):
+    """The Trainer would wrap the model in DataParallel: row numbers are no tensors, so that every GPU would be given all rows."""
+    import torch
+
+    from polypersona_lib.training import answer_trainer
+
+    monkeypatch.setattr(answer_trainer, "device", lambda: "cuda")
+    monkeypatch.setattr(answer_trainer, "precision", lambda spec, where: torch.float32)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plan = Plan(spec=registry.get_spec("phi-2"), recipe=TrainSpec(), rows=[], pad_id=0, log=tmp_path)
+    assert answer_trainer.arguments_of(plan).n_gpu == 1
+
+
 TINY = """
 import json, sys
 from polypersona_lib import paths, registry
