@@ -260,6 +260,13 @@ def test_records_and_scores_opened_alone_are_the_published_ones_and_nothing_is_w
     assert not list(tmp_path.rglob("*.csv")) and not list(tmp_path.rglob("*.parquet"))
 
 
+@pytest.mark.parametrize(("score", "holds"), [(np.nan, True), (1.5, False)])
+def test_a_failed_answer_has_no_score_and_passes_the_check_of_notebook_04(score, holds):
+    (check,) = re.findall(r"assert (rows\[main\][^,]*,[^,]*), ", (paths.NOTEBOOKS / "04_evaluation.ipynb").read_text(encoding="utf-8"))
+    rows = pd.DataFrame({"bleu": [0.1, score], "rouge1": [0.4, score]})
+    assert eval(check, {"rows": rows, "main": list(rows)}) == holds
+
+
 def test_a_report_opened_alone_shows_the_published_run_and_leaves_it_alone(tmp_path, alone, monkeypatch):
     run = RunConfig(out=str(tmp_path))
     published = locate.reported_run(run)
