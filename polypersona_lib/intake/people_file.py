@@ -33,7 +33,6 @@ PEOPLE_NAMES = {  # ours -> how others call it
 MORE_ATTRIBUTES = (  # columns that go into a card beside those of `record_fields.CARD_NAMES`
     "marital_status", "city", "bachelors_field", "party", "ideology", "religion", "employment", "children", "language", "household",
 )  # fmt: skip
-SHORT_PERSONA = 1_200  # characters: of several persona texts (Nemotron-Personas has six) the one called `persona` is taken
 _NAMES = {name: ours for ours, names in PEOPLE_NAMES.items() for name in (ours, *names)}
 
 

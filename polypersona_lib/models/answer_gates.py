@@ -58,18 +58,16 @@ def _priors(answerer: Answerer, listed: pd.Series) -> dict[tuple, OptionShares]:
     return dict(zip(distinct, ask_in_orders(answerer, asked), strict=True))
 
 
-def _noise(probs: np.ndarray, samples: int) -> float:
-    """The squared distance that counting so few answers adds by itself (expected value)."""
-    return float((probs * (1 - probs)).sum() / (samples - 1)) if samples > 1 else 0.0
+def _noise(shares: OptionShares) -> float:
+    """The squared distance that counting so few answers adds by itself (expected value): in each order its own shares are counted from its own answers."""
+    orders = shares.probs[None] if shares.by_order is None else shares.by_order
+    samples = shares.samples // len(orders)
+    return float((orders * (1 - orders)).sum() / (samples - 1) / len(orders) ** 2) if samples > 1 else 0.0
 
 
 def _distance(pairs: Sequence[tuple[OptionShares, OptionShares]]) -> float:
     """Root mean square distance of pairs of answers, 0 (equal) to 1 (two different certain options); what sampling adds by itself is taken off."""
-    squares = [
-        ((a.probs - b.probs) ** 2).sum() - _noise(a.probs, a.samples) - _noise(b.probs, b.samples)
-        for a, b in pairs
-        if a.probs is not None and b.probs is not None
-    ]
+    squares = [((a.probs - b.probs) ** 2).sum() - _noise(a) - _noise(b) for a, b in pairs if a.probs is not None and b.probs is not None]
     return float(np.sqrt(max(0.0, float(np.mean(squares))) / 2)) if squares else float("nan")
 
 

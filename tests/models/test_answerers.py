@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polypersona_lib.models import answerers, generation
+from polypersona_lib.models import answer_gates, answerers, generation
 from polypersona_lib.models.answer_gates import check_gates, gate_lines, with_stranger
 from polypersona_lib.models.answerers import LocalAnswerer, Prompt, TableAnswerer, ask_in_orders, in_order, listed_options, orders_of, prompts_of
 from polypersona_lib.models.generation import Draws, Sampling
@@ -194,6 +194,14 @@ def test_counting_few_answers_makes_no_order_effect():
     table = check_gates(Counted(deaf), rows, seed=1).set_index("gate")
     assert table.loc["order effect", "value"] < 0.12  # without the correction .4: five answers are that far apart by chance
     assert not table.loc["distance from the prior", "passed"] or table.loc["distance from the prior", "value"] < 0.2
+
+
+def test_the_noise_of_counted_answers_is_that_of_each_order():
+    """Five answers in each of two orders that disagree: the mean of .95 and .05 is .5, .2 from a prior of .3, however little each order varies."""
+    rng, prior = np.random.default_rng(1), answerers.OptionShares(np.array([0.3, 0.7]))
+    drawn = [np.stack([rng.multinomial(5, [p, 1 - p]) / 5 for p in (0.95, 0.05)]) for _ in range(4000)]
+    counted = [answerers.OptionShares(orders.mean(0), 1.0, "samples", 10, by_order=orders) for orders in drawn]
+    assert answer_gates._distance([(c, prior) for c in counted]) == pytest.approx(0.2, abs=0.01)
 
 
 def test_without_answers_no_gate_is_passed():
