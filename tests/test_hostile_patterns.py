@@ -27,7 +27,7 @@ from polypersona_lib.intake.skip_rules import NotUnderstood, read_rule
 from polypersona_lib.intake.tables import number_in
 from polypersona_lib.prompts import chat
 from polypersona_lib.scoring import option_labels
-from polypersona_lib.texts import sentences
+from polypersona_lib.texts import sentences, sentiment
 
 PROBES = " \na0_-<>.,|/*'\"[({=$\u200b"  # characters that a class of a pattern is tried with
 LONG, HOT = (2_000, 4_000), 100_000
@@ -164,11 +164,11 @@ def test_patterns_of_short_texts_take_no_time_on_these(name):
 
 PUMPS = (
     "<", "< ", "<|", "<<", "<script", "<!--", "**", "a", " ", "\n", "a ", "a.", "A. ", ".", "'", '"', "[INST", "</", "\\boxed{", "1", "1,", "-", "=", "é", "因",
-    "<think>", "\x1b[", "Options: a / b\n", "agree ", "not ", "\u200b", "${", "(", "I think ", "😀",
+    "<think>", "\x1b[", "Options: a / b\n", "agree ", "not ", "\u200b", "${", "(", "I think ", "😀", "good but ",
 )  # fmt: skip
 CALLS = {
     "neutralise": chat.neutralise, "clean_answer": chat.clean_answer, "find_control_text": chat.find_control_text, "plain_text": plain_text, "slug_of": slug_of,
-    "number_in": number_in, "has_label": lambda text: has_label(text, ["Yes", "No"]), "sentences": lambda text: list(sentences(text)),
+    "number_in": number_in, "has_label": lambda text: has_label(text, ["Yes", "No"]), "sentences": lambda text: list(sentences(text)), "sentiment": sentiment,
     "read_option": lambda text: option_labels.read_option(text, ["Strongly agree", "Agree", "No"]),
     "qsf": lambda text: read_qsf('{"SurveyElements": {"x": "' + text.replace("\\", "").replace('"', "") + '"}}', Place("f")),
 }  # fmt: skip
