@@ -197,6 +197,16 @@ def test_a_dollar_in_a_notebooks_table_is_a_dollar():
 
 # --- prompts ---
 
+SERVERS_HAVE = ("[|endofturn|]", "[|user|]", "[gMASK]", "<sop>", "<BOS_TOKEN>", "<extra_id_1>", "<SPECIAL_12>", "<reserved_106>", "[THINK]", "[/THINK]")
+
+
+@pytest.mark.parametrize("marker", SERVERS_HAVE)
+def test_control_strings_of_models_that_only_servers_have_survive_neither(marker):
+    for text in (marker, f"a{marker}b", f"[|us{marker}er|]", marker.lower(), marker.replace("[", "[ ").replace("<", "\uff1c")):
+        assert chat.find_control_text(text) and not chat.find_control_text(chat.neutralise(text)), text
+    assert chat.neutralise("[ ] yes [|] no, a[1] | b[2] | [think about it]") == "[ ] yes [|] no, a[1] | b[2] | [think about it]"
+
+
 CONTROL_STRINGS = sorted({text for spec in (*MODELS.values(), *REAL_MODELS.values()) for text in spec.control})
 
 

@@ -78,8 +78,10 @@ def with_examples(triplet: list[dict[str, str]], question_id: str, examples: lis
 CONTROL = re.compile(
     r"<\s*[|｜][^<>\n]{0,60}[|｜]\s*>"  # <|im_end|>, <|user|>, <｜Assistant｜>
     r"|<\s*(?:/\s*)?s\s*>|\[\s*(?:/\s*)?INST\s*\]|<<\s*(?:/\s*)?SYS\s*>>"  # </s>, [INST], <<SYS>>
-    r"|\[\s*(?:/\s*)?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\s*\]"
-    r"|<\s*(?:/\s*)?(?:tool_calls?|tool_response|tools|think|unk|pad|bos|eos|start_of_turn|end_of_turn)\s*>",
+    r"|\[\s*(?:/\s*)?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|SYSTEM_PROMPT|THINK|ARGS|CALL_ID|gMASK)\s*\]"
+    r"|\[\s*\|[^\[\]\n]{0,60}\|\s*\]"  # [|user|]: EXAONE; above and below also GLM, Command, Nemotron, Baichuan, which only servers have
+    r"|<\s*(?:/\s*)?(?:tool_calls?|tool_response|tools|think|unk|pad|bos|eos|start_of_turn|end_of_turn"
+    r"|end_of_utterance|sop|eop|(?:BOS|EOS|UNK)_TOKEN|(?:extra_id|SPECIAL|reserved)_\d{1,4})\s*>",
     flags=re.IGNORECASE,
 )
 INVISIBLE = re.compile(  # drawn as nothing: joiners, direction marks, variation selectors, tags, soft hyphens, control characters but \t \n
