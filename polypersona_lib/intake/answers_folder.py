@@ -24,7 +24,10 @@ def load_answers(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, Questi
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: answers or people cannot be read ({str(error).splitlines()[0][:120]}); run ask again into a new folder") from None
-    return answers, people, read_questionnaire(folder / WHOLE_FOLDER[2])
+    questionnaire = read_questionnaire(folder / WHOLE_FOLDER[2])
+    if not set(answers["question_id"]) <= questionnaire.bank.keys() or not set(answers["persona_id"]) <= set(people["persona_id"]):
+        raise InputError(f"{folder}: has answers to questions, or of people, that are not in it; run ask again into a new folder")
+    return answers, people, questionnaire
 
 
 def read_answers_folder(folder: str | Path) -> dict[str, pd.DataFrame]:

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from polypersona_lib.ask.labelled_files import option_values
+from polypersona_lib.errors import InputError
 from polypersona_lib.intake import survey_format
+from polypersona_lib.intake.answers_folder import read_answers_folder
+from polypersona_lib.intake.people_file import people_frame
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
 from polypersona_lib.intake.skip_rules import read_rule
 from polypersona_lib.intake.survey_format import ANSWER_COLUMNS, ITEM_KINDS, PEOPLE_COLUMNS, Item, Questionnaire, questionnaire_json, shaped
@@ -114,3 +117,14 @@ def test_the_steps_of_a_rating_keep_their_numbers_beside_dont_know(tmp_path):
     rule = read_rule(why.asked_if, {"nps": item})
     assert [rule.holds({"nps": [code]}) for code in ("8", "9", "10", "don_t_know")] == [False, True, True, False]
     assert option_values(item) == [*map(float, range(11)), 11.0]
+
+
+@pytest.mark.parametrize(("question", "person"), [("q2", "p1"), ("q1", "p9")])
+def test_a_folder_whose_parts_do_not_fit_each_other_is_one_line(question, person, tmp_path):
+    answer = {"id": "x", "system": "s", "persona_id": person, "question_id": question, "repeat": 0, "mode": "single", "turn": 0, "status": "ok"}
+    shaped([answer | {"answer": "y", "turns_dropped": 0, "reference": "z"}], ANSWER_COLUMNS).to_parquet(tmp_path / "answers.parquet")
+    people_frame([("p1", "a nurse")]).to_parquet(tmp_path / "people.parquet")
+    asked = Questionnaire(title="t", items=(Item(id="q1", text="Well?"),))
+    (tmp_path / "questionnaire.json").write_text(questionnaire_json(asked), encoding="utf-8")
+    with pytest.raises(InputError, match="has answers to questions, or of people, that are not in it; run ask again"):
+        read_answers_folder(tmp_path)
