@@ -44,6 +44,7 @@ ADMINISTRATION = Sampling(1.0, 1.0, 56)  # a simulated respondent: options as of
 NUCLEUS = 256
 _BATCH = {"cpu": 160, "cuda": 64}
 _PLACES = 64_000  # of a batch's keys and values (rows times places): prompts with examples are long, and 160 of them took 10 GB
+_CPU_BYTES = 1.4e9  # of the same on a CPU: two processes that answer as SmolLM2 took 15 GB with twice as many
 
 
 def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
@@ -234,7 +235,7 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
         widths = [(len(rest) + sum(map(len, row))).bit_length() for (_, rest), row in zip(prompts, labels, strict=True)]
     order = sorted(range(len(frame)), key=lambda i: (widths[i], prompts[i][0], len(prompts[first[i]][1]), first[i], i))
     longest = max((len(shared) + len(rest) + s.max_tokens for (shared, rest), s in zip(prompts, draws.settings, strict=True)), default=1)
-    size = max(1, min(size, _PLACES // longest))
+    size = max(1, min(size, _places(model) // longest))
     alike = [list(rows) for _, rows in groupby(order, key=widths.__getitem__)]
     batches = [rows[i : i + size] for rows in alike for i in range(0, len(rows), size)]
     model.eval()
@@ -256,6 +257,14 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
                 texts[i], reasoned[i] = chat.clean_answer(said), chat.has_reasoning(said)
     out = pd.DataFrame({"text": texts, "reasoned": reasoned}, index=frame.index)
     return out.assign(option_probs=probabilities, option_mass=mass) if with_options else out
+
+
+def _places(model) -> int:
+    """How many places of keys and values a batch may have."""
+    config, weights = model.config, next(model.parameters())
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    place = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * size * weights.element_size()
+    return _PLACES if weights.is_cuda else min(_PLACES, int(_CPU_BYTES // place))
 
 
 def choice_probabilities(model, tokenizer, frame: pd.DataFrame, *, label: str = "") -> list[np.ndarray]:

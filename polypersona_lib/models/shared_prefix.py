@@ -45,7 +45,8 @@ def _head(base):
 def _changed(cache, change, room: int = 0):
     """A new cache: `change` applied to the keys and values (rows, heads, places, size) of every layer, and `room` for more places.
 
-    With room, new tokens are written in place, where a `DynamicCache` copies all keys and values for every token. Not differentiable then.
+    With room, new tokens are written in place, where a `DynamicCache` copies all keys and values for every token; not differentiable then, and `cache` is
+    used up layer by layer, because two whole ones would take twice the memory.
     """
     from transformers import DynamicCache
 
@@ -53,6 +54,7 @@ def _changed(cache, change, room: int = 0):
     for number, layer in enumerate(cache.layers):
         if room:
             new.layers.append(_roomy_layer()(change(layer.keys), change(layer.values), room))
+            layer.keys = layer.values = layer.room = None
         else:
             new.update(change(layer.keys), change(layer.values), number)
     return new
