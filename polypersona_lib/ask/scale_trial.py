@@ -132,7 +132,8 @@ def tables(result: dict) -> str:
 def _computed(rows: Sequence[dict]) -> list[str]:
     """More answers and workers, from the largest run of two workers of each model, as if twice the workers took half the time."""
     lines = [
-        "Computed, not run: the rate of a worker in the largest run with two workers, times the workers. It leaves out what a network and a full disk cost.",
+        "Computed, not run: the rate of a worker in the largest run with two workers, times the workers. "
+        "It leaves out what a network, a full disk and the start of the workers cost.",
         "",
     ]
     lines += ["| model | answers | " + " | ".join(f"{n:,} workers" for n in WORKERS) + " | shards |", "|---|" + "---|" * (len(WORKERS) + 2)]
