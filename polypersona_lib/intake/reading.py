@@ -13,6 +13,7 @@ import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import Problem, quoted
@@ -25,6 +26,8 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
 MISSING_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "#N/A", "NaT", "undefined", "None", "NA", "N/A")  # "NA": R
 MAYBE_ANSWERS = ("None", "N/A")  # of these, words that people answer with: kept as a reference or a prediction, and noted
+_SURROGATE, _CONTROL = re.compile(r"[\ud800-\udfff]"), re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NOT_PLAIN = re.compile(f"{_SURROGATE.pattern}|{_CONTROL.pattern}")  # "\r" of "\r\n" among them
 _INLINE = frozenset("b i u em strong span font a sup sub".split())
 _TAGS = _INLINE | frozenset(
     """abbr acronym article aside audio big blockquote body br button canvas caption center cite code col colgroup dd del details dfn div dl dt embed fieldset
@@ -38,8 +41,7 @@ class Pairs(dict):
 
     def __init__(self, pairs: list[tuple]):
         super().__init__(pairs)
-        counts = Counter(key for key, _ in pairs)
-        self.twice = [key for key, count in counts.items() if count > 1]
+        self.twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1] if len(self) < len(pairs) else []
 
 
 def read_objects(path: Path) -> tuple[list[tuple[int, object]], list[Problem]]:
@@ -160,7 +162,10 @@ class Place:
 
 
 def clean(value: object, where: str, at: Place, depth: int = 0) -> object:
-    """A copy of any JSON value with plain line ends; reports what may stand nowhere in a record (see MOST_CHARACTERS, control characters...)."""
+    """Any JSON value with plain line ends; reports what may stand nowhere in a record (see MOST_CHARACTERS, control characters...)."""
+    texts: list[str] = []
+    if _is_plain(value, texts, depth) and not _NOT_PLAIN.search("\n".join(texts)):
+        return value  # nearly every record: one search for all its texts
     if isinstance(value, str):
         return _clean_text(value, where, at)
     if value is None or isinstance(value, bool | int):
@@ -183,14 +188,33 @@ def clean(value: object, where: str, at: Place, depth: int = 0) -> object:
     return None
 
 
+def _is_plain(value: object, texts: list[str], depth: int) -> bool:
+    """Whether `clean` leaves a value as it is, apart from the characters in its texts and keys, which are added to `texts`."""
+    level = [value]
+    while level:
+        inner: list = []
+        for one in level:
+            kind = type(one)
+            if kind is str:
+                texts.append(one)
+            elif kind is list or kind is dict or kind is Pairs:
+                if depth >= MAX_DEPTH or getattr(one, "twice", ()) or (kind is not list and any(type(key) is not str for key in one)):
+                    return False
+                inner += one if kind is list else [*one, *one.values()]
+            elif not (one is None or kind is bool or kind is int or (kind is float and math.isfinite(one))):
+                return False
+        level, depth = inner, depth + 1
+    return max(map(len, texts), default=0) <= MOST_CHARACTERS["any"]
+
+
 def _clean_text(text: str, where: str, at: Place) -> str:
     """`text` with `\\n` line ends. Errors: lone surrogates, C0 and C1 control characters other than line feed and tab, `MOST_CHARACTERS["any"]`."""
     text = text.replace("\r\n", "\n")
     if len(text) > MOST_CHARACTERS["any"]:
         at.error(where, f"{len(text):,} characters; at most {MOST_CHARACTERS['any']:,}")
-    elif bad := re.search(r"[\ud800-\udfff]", text):
+    elif bad := _SURROGATE.search(text):
         at.error(where, f"lone surrogate U+{ord(bad[0]):04X} at position {bad.start() + 1}: half of a character")
-    elif bad := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
+    elif bad := _CONTROL.search(text):
         at.error(where, f"control character U+{ord(bad[0]):04X} at position {bad.start() + 1}")
     return text
 
@@ -224,6 +248,7 @@ def plain_text(text: object) -> str:
     return re.sub(r"\s+", " ", bare.replace("\xa0", " ")).strip()
 
 
+@lru_cache(4096)  # names of columns and fields: the same ones in every row
 def slug_of(text: str, joint: str = "_") -> str:
     """Lower case, everything but letters and digits as one `joint`."""
     return re.sub(r"[\W_]+", joint, text.casefold()).strip(joint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from foreign import CARD, folder, lines, read_records, record
 
 from polypersona_lib import files, paths
 from polypersona_lib.errors import MAX_SHOWN, InputError
-from polypersona_lib.intake import dataset_import, record_fields
+from polypersona_lib.intake import dataset_import, reading, record_fields
 from polypersona_lib.intake.dataset_import import import_dataset
 from polypersona_lib.prompts import chat
 from polypersona_lib.world import dataset
@@ -344,3 +345,28 @@ def test_our_own_data_set_can_be_read_back(tmp_path):
     assert [list(m) for m in parts["test"]["messages"]] == [list(m) for m in ours["messages"]] and list(parts["test"]["id"]) == list(ours["id"])
     for kind in ("control_text", "empty_answer", "copied_row", "leaked_pair"):
         assert report.total(kind) == 0
+
+
+# --- one quick look at a whole record ------------------------------------------------------------------------------------------
+
+
+def _any_value(rng: random.Random, depth: int = 0) -> object:
+    """A value as a reader may meet it, good or bad."""
+    if depth < 8 and rng.random() < 0.45:
+        if rng.random() < 0.5:
+            return [_any_value(rng, depth + 1) for _ in range(rng.randint(0, 3))]
+        pairs = [(rng.choice(["a", "b", "c", 1, None, "x\x07", "\ud800", "d\r\n"]), _any_value(rng, depth + 1)) for _ in range(rng.randint(0, 3))]
+        return rng.choice([dict, reading.Pairs])(pairs)
+    long = "x" * rng.choice([1, 20_000, 20_001])
+    return rng.choice(["x", "y\r\nz", "\r", "\ud800", "\udc00", "a\x85", "é", long, 1, 2.5, float("nan"), float("-inf"), None, True, {1}, b"x"])
+
+
+def test_a_quick_look_at_a_record_says_what_a_walk_through_it_says(monkeypatch):
+    rng, quick, walked, whole = random.Random(0), reading._is_plain, [], 0
+    values = [_any_value(rng) for _ in range(3_000)]
+    for looks in (quick, lambda *_: False):
+        monkeypatch.setattr(reading, "_is_plain", looks)
+        places = [reading.Place("file") for _ in values]
+        walked.append([(repr(reading.clean(v, "", at)), [str(e) for e in at.errors]) for v, at in zip(values, places, strict=True)])
+        whole += sum(not at.errors for at in places)
+    assert walked[0] == walked[1] and 1_000 < whole < 5_000, "good and bad values"

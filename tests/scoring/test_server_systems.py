@@ -62,7 +62,7 @@ def test_a_server_answers_the_run_and_a_second_run_asks_nothing(asked, run, caps
     assert record["requests"] == 0 and record["from_cache"] > 0 and record["options_by"] == {"logprobs": record["options_by"]["logprobs"]}
     assert [g["gate"] for g in record["gates"]] == ["option mass", "order effect", "distance from the prior", "own card"]
     assert said.splitlines()[0].startswith(f"{server.address} gets the persona cards") and said.count("gate ") == 4
-    assert "FAILED: a stranger's card does as well as the own" in said, "the stub does not read the card"
+    assert "FAILED: a stranger's card does as well as the person's own" in said, "the stub does not read the card"
     (frame,), (other,) = sheets.values(), again.values()
     assert [list(p) for p in frame["option_probs"]] == [list(p) for p in other["option_probs"]] and len(frame) == len(sheet)
     assert all(abs(sum(p) - 1) < 1e-5 for p in frame["option_probs"]) and frame["answer"].str.len().gt(0).all()

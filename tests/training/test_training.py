@@ -398,10 +398,12 @@ def test_a_cache_with_room_says_the_same_to_the_last_bit_and_is_never_overrun(ke
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
                 ids = torch.full((len(mask), 1), token)
                 out = body(input_ids=ids, attention_mask=mask, position_ids=mask.sum(-1, keepdim=True) - 1, past_key_values=cache, use_cache=True)
+        if room:
+            with pytest.raises(RuntimeError), torch.no_grad():
+                body(input_ids=ids, attention_mask=torch.cat([mask, mask[:, -1:]], dim=-1), past_key_values=cache, use_cache=True)
         said.append((out.last_hidden_state, select(cache, torch.tensor([1]), room).layers[-1].keys))
+        assert all((layer.keys is None) == bool(room) for layer in cache.layers), "a cache with room is used up as another is made of it"
     assert all(torch.equal(a, b) for a, b in zip(*said, strict=True))
-    with pytest.raises(RuntimeError), torch.no_grad():
-        body(input_ids=ids, attention_mask=torch.cat([mask, mask[:, -1:]], dim=-1), past_key_values=cache, use_cache=True)
 
 
 @pytest.mark.parametrize("begun", ["", weights.BEGUN])
