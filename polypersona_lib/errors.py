@@ -58,7 +58,8 @@ def exit_status(parser: ArgumentParser, argv: Sequence[str], work: Callable[[Nam
 
 def one_line(text: object) -> str:
     """Line ends and tabs as spaces, one for one (positions stay): a persona or question cannot open a new line of the prompt."""
-    return re.sub(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]", " ", str(text).strip())
+    text = str(text).strip()
+    return text if text.isprintable() else re.sub(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]", " ", text)
 
 
 def printable(text: object) -> str:
