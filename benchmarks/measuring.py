@@ -207,7 +207,7 @@ def environment(threads: int) -> dict:
     known = versions() | {name: text for name in ALSO if (text := _version(name))}
     return {
         "processor": processor(), "cores": psutil.cpu_count(logical=False), "logical_cores": os.cpu_count(), "threads": threads, "device": device_name(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), "load_before": load(), "system": platform.platform(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), "load_before": load(), "system": f"{platform.system()} {platform.machine()}",
         "versions": known, "code": git_state(),
     }  # fmt: skip
 

@@ -210,7 +210,7 @@ def test_a_large_job_has_the_machine_for_itself_and_comes_last(monkeypatch):
     assert dict(done)[0][1] == processes.LARGE_THREADS and {dict(done)[n][1] for n in (1, 2)} == {1}
     for free, threads in ((2.2e6 * processes.LARGE_MB, 1), (1.8e6 * processes.LARGE_MB, processes.LARGE_THREADS)):
         memory = namedtuple("Memory", "available")(int(free))
-        shared = dict(processes.side_by_side(_where, [(0,), (1,), (2,)], large=[0, 1, 2], large_at_once=2))
+        shared = dict(processes.side_by_side(_where, [(0,), (1,)], large=[0, 1], large_at_once=2, fresh=False))
         assert {count for _, count in shared.values()} == {threads}, "two that answer at once share the threads, if there is memory for both"
 
 
