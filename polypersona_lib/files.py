@@ -150,9 +150,8 @@ def parse_json(text: str | bytes, *, pairs: Callable | None = None) -> object:
     Args: pairs: makes an object of its (key, value) pairs; default: a dict.
     """
     try:
-        value = json.loads(text, object_pairs_hook=pairs)
-        opened = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
-        return value if opened <= MOST_DEPTH else not_too_deep(value)
+        value, opening = json.loads(text, object_pairs_hook=pairs), ("{", "[") if isinstance(text, str) else (b"{", b"[")
+        return value if sum(map(text.count, opening)) <= MOST_DEPTH else not_too_deep(value)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
