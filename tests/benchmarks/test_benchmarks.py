@@ -182,7 +182,7 @@ def test_bad_usage_is_said_in_one_line(tmp_path, capsys):
 
 def test_a_row_that_fails_keeps_the_others(monkeypatch, capsys):
     def no_such(name, **options):
-        raise RuntimeError("its weights are not installed: '/home/me/models/its-weights'")
+        raise RuntimeError("its weights are not installed: '/models/its-weights'")
 
     monkeypatch.setattr(command, "build", no_such)
     assert command.main(["step_smollm2", "--repeats", "1"]) == 1
