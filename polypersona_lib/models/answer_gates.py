@@ -22,7 +22,7 @@ def check_gates(answerer: Answerer, rows: pd.DataFrame, *, strangers: Sequence |
     """Ask `rows` and print nothing: the caller shows the table.
 
     Args:
-        rows: id, messages, options (closed items), persona_id. Optional columns: truth (the option the person really took, 0-based) for the gate of the card;
+        rows: id, messages, options (closed items), persona_id; with `strangers` also truth (the option the person really took, 0-based). Optional column:
             group ("high" or "low": known to answer high or low on the item's scale) for known groups.
         strangers: each row's messages with another person's card (None: no gate of the card).
     Returns: gate, value, lo, hi (95 %, people resampled; NaN where the value has none), limit, passed (None: not tested), answers, meaning (of a failure).
@@ -79,10 +79,8 @@ def _order_effect(choices: Sequence[OptionShares]) -> float:
 
 
 def _card(own: Sequence[OptionShares], other: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> dict:
-    """What a person's own card is worth: probability of the true option under it minus that under a stranger's; without truths, the distance between them."""
-    both = [(a, b) for a, b in zip(own, other, strict=True)]
-    if "truth" not in rows:
-        return _line("own card", _distance(both), own)
+    """What a person's own card is worth: probability of the true option under it minus that under a stranger's."""
+    both = list(zip(own, other, strict=True))
     there = np.array([a.probs is not None and b.probs is not None for a, b in both])
     if not there.any():
         return _line("own card", np.nan, own)

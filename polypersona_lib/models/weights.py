@@ -125,19 +125,36 @@ def _plain_folder(spec: ModelSpec) -> Path:
 
 
 def converted(spec: ModelSpec) -> Path:
-    """Folder with the model of the entry's GGUF file, in bf16 safetensors; written at the first call.
+    """Folder with the model of the entry's GGUF file, in bf16 safetensors; written at the first call, and anew if it is damaged.
 
     Raises: ValueError for a file that is not the expected one.
     """
     file = _gguf_path(spec)
     digest = spec.gguf.sha256 or file_hash(file)
     folder = paths.cache_folder() / f"{spec.key}-{digest[:16]}"
+    if folder.exists():
+        try:
+            verify(folder, "it is made anew from the GGUF file")
+        except (FileNotFoundError, ValueError) as damage:
+            print(damage, flush=True)
+            _set_aside(folder)
     if not folder.exists():
         if file_hash(file) != digest:
             raise ValueError(f"{file}: sha256 is {file_hash(file)}, the registry wants {digest}; install the file anew")
         _convert(file, folder)
-    verify(folder, f"delete {folder}, it is written anew")
     return folder
+
+
+def _set_aside(folder: Path) -> None:
+    """Take a damaged conversion away in one step, so that no other process reads half of it. Raises: Unavailable if its place cannot be written."""
+    away = folder.with_name(f".{folder.name}.damaged.{os.getpid()}")
+    try:
+        folder.rename(away)
+    except FileNotFoundError:  # another process was faster
+        return
+    except OSError as error:
+        raise Unavailable(f"{folder}: is damaged and cannot be replaced ({error.strerror}); delete it or set {paths.CACHE} to another folder") from error
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _gguf_path(spec: ModelSpec) -> Path:

@@ -71,16 +71,33 @@ def test_a_gguf_file_becomes_a_model_that_computes_and_speaks_the_same(gguf, cac
     assert loading.quantization(loading.load_base(spec, "nano"))["four_bit"] > 0
 
 
-def test_it_is_read_once_and_a_damaged_copy_is_named(gguf, cache, monkeypatch, capsys):
+def test_it_is_read_once_and_a_damaged_copy_is_made_anew(gguf, cache, monkeypatch, capsys):
     spec = _spec(gguf=GgufFile(file=str(gguf)))
     where = weights.source(spec, "nano")
     assert where.parent == cache and "reading own.gguf once" in capsys.readouterr().out
     assert {p.name for p in where.iterdir()} >= {"model.safetensors", "config.json", "tokenizer.json", "hashes.json"} and len(list(cache.iterdir())) == 1
     assert "quantization_config" not in json.loads((where / "config.json").read_text())
-    monkeypatch.setattr(weights, "_convert", lambda *args: pytest.fail("converted again"))
-    assert weights.source(spec, "paper") == where and capsys.readouterr().out == ""
-    (where / "config.json").write_text((where / "config.json").read_text() + " ")
-    with pytest.raises(ValueError, match=r"config.json: does not match hashes.json; delete .*own-model-.*, it is written anew"):
+    whole = {p.name: p.read_bytes() for p in where.iterdir()}
+    with monkeypatch.context() as once:
+        once.setattr(weights, "_convert", lambda *args: pytest.fail("converted again"))
+        assert weights.source(spec, "paper") == where and capsys.readouterr().out == ""
+    for damage in (lambda: (where / "config.json").write_text((where / "config.json").read_text() + " "), (where / "hashes.json").unlink):
+        damage()
+        assert weights.source(spec, "nano") == where
+        said = capsys.readouterr().out.splitlines()
+        assert len(said) == 2 and "it is made anew" in said[0] and str(where) in said[0] and "reading own.gguf once" in said[1]
+        assert {p.name: p.read_bytes() for p in where.iterdir()} == whole and list(cache.iterdir()) == [where]
+
+
+def test_a_damaged_copy_that_cannot_be_replaced_is_named(gguf, cache, monkeypatch):
+    spec = _spec(gguf=GgufFile(file=str(gguf)))
+    (weights.source(spec, "nano") / "config.json").write_text("{}")
+
+    def forbidden(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(weights.Path, "rename", forbidden)
+    with pytest.raises(weights.Unavailable, match="is damaged and cannot be replaced .Permission denied.; delete it or set POLYPERSONA_CACHE"):
         weights.source(spec, "nano")
 
 
