@@ -189,36 +189,6 @@ def json_object(path: Path) -> dict:
     return content
 
 
-# --- heads of weight files -----------------------------------------------------------------------------------------------------------
-
-_GGUF_HEAD = struct.Struct("<4sIQQ")  # magic, version, tensors, metadata entries
-_LEAST_TENSOR, _LEAST_ENTRY = 24, 13  # the fewest bytes of one of them
-
-
-def check_gguf(path: Path) -> None:
-    """Raises ValueError if a file does not begin as a GGUF file that can hold what it counts. Source: the format's specification, versions 2 and 3."""
-    with path.open("rb") as file:
-        head = file.read(_GGUF_HEAD.size)
-    if len(head) < _GGUF_HEAD.size or not head.startswith(b"GGUF"):
-        raise ValueError(f"{str(path)!r}: not a GGUF file (it begins with {head[:4]!r})")
-    _, version, tensors, entries = _GGUF_HEAD.unpack(head)
-    if version not in (2, 3):
-        raise ValueError(f"{str(path)!r}: GGUF version {version}; versions 2 and 3 are read")
-    if not tensors or tensors * _LEAST_TENSOR + entries * _LEAST_ENTRY > path.stat().st_size:
-        raise ValueError(f"{str(path)!r}: damaged: {tensors:,} tensors and {entries:,} entries do not fit into its {path.stat().st_size:,} bytes")
-
-
-def check_safetensors(path: Path) -> None:
-    """Raises ValueError if the header of a safetensors file is damaged or tells of more than the file holds; OSError if it cannot be opened."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            list(file.keys())
-    except (SafetensorError, ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{str(path)!r}: not a readable safetensors file ({str(error)[:80]!r}); restore it or write it anew") from None
-
-
 def tensor_sizes(path: Path) -> dict[str, int]:
     """Name and size (numbers in it) of every tensor of a safetensors file, from its head: nothing is loaded. Raises ValueError if it is none."""
     try:
@@ -248,7 +218,21 @@ def most_unpacked(size: int) -> int:
 
 
 def parquet_rows(path: Path) -> list[tuple[int, dict]]:
-    """The rows of a Parquet file, numbered from 1. Raises Unreadable for a file that is none or unpacks to too much, OSError if it cannot be opened.
+    """The rows of a Parquet file, numbered from 1. Raises Unreadable for a file that is none or unpacks to too much, OSError if it cannot be opened."""
+    return list(enumerate((row for batch in _parquet_batches(path) for row in batch.to_pylist()), start=1))
+
+
+def parquet_frame(path: Path):
+    """A Parquet file of a stranger as a `pandas.DataFrame`. Raises Unreadable and OSError as `parquet_rows`, before its texts are in memory."""
+    import pandas as pd
+
+    for _ in _parquet_batches(path):
+        pass
+    return pd.read_parquet(path)
+
+
+def _parquet_batches(path: Path) -> Iterator:
+    """The batches of a Parquet file, as long as what Python would hold of them is not too much.
 
     Texts are read as dictionaries, so a text in a million rows takes memory once, until the size of what Python would hold is known.
     """
@@ -258,15 +242,14 @@ def parquet_rows(path: Path) -> list[tuple[int, dict]]:
     try:
         with pyarrow.parquet.ParquetFile(path, read_dictionary=_text_columns(pyarrow.parquet.read_metadata(path))) as file:
             _check_size(file.metadata)
-            rows, left = [], MAX_BYTES
+            left = MAX_BYTES
             for batch in file.iter_batches(batch_size=_BATCH):
                 left -= sum(map(_bytes_in_python, batch.columns))
                 if left < 0:
                     raise Unreadable(_TOO_MUCH)
-                rows += batch.to_pylist()
+                yield batch
     except (pyarrow.ArrowException, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise Unreadable(f"not a readable Parquet file ({str(error)[:200]})") from None
-    return list(enumerate(rows, start=1))
 
 
 def _text_columns(metadata) -> list[str]:

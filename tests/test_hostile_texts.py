@@ -23,11 +23,14 @@ from polypersona_lib.ask.output import readme
 from polypersona_lib.cells import Missing, md_text, tex_text
 from polypersona_lib.errors import InputError, Problem, printable, quoted, safe_line
 from polypersona_lib.figures import data_figures, lora_diagram
-from polypersona_lib.files import check_gguf, check_safetensors, csv_text, from_csv_text, not_too_deep, parse_json, read_json
+from polypersona_lib.files import csv_text, from_csv_text, not_too_deep, parse_json, read_json
 from polypersona_lib.intake import tables
+from polypersona_lib.intake.answers_folder import read_answers_table
 from polypersona_lib.intake.people_file import read_people
 from polypersona_lib.intake.predictions_file import read_predictions
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.intake.survey_format import PEOPLE_COLUMNS
+from polypersona_lib.models.weights import check_gguf, check_safetensors
 from polypersona_lib.pilot import command as pilot_command
 from polypersona_lib.pilot.analysis import Material, Pilot
 from polypersona_lib.pilot.page import csv_of
@@ -264,6 +267,8 @@ def test_parquet_that_says_a_text_a_million_times_is_refused_before_it_is_spelle
         assert path.stat().st_size < 2**20
         with pytest.raises(InputError, match=r"more than 2,000,000 rows, or 512 MB, once unpacked"):
             read_people(path)
+        with pytest.raises(InputError, match="cannot be read .more than 2,000,000 rows, or 512 MB, once unpacked.; ask again"):
+            read_answers_table(path, PEOPLE_COLUMNS, "ask again")  # of a folder that ask wrote
     pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.nulls(3_000_000, pyarrow.int8())}), tmp_path / "rows.parquet")
     with pytest.raises(InputError, match="more than 2,000,000 rows"):
         read_people(tmp_path / "rows.parquet")

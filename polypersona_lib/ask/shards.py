@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError, quoted
-from ..files import keep_frame, kept_frame, write_atomically
+from ..files import json_object, keep_frame, kept_frame, write_atomically
 from ..intake.survey_format import ANSWER_COLUMNS, shaped
 from ..models.answer_budget import NOT_ASKED
 
@@ -33,7 +33,7 @@ def open_folder(out: Path, plan: dict) -> bool:
             raise InputError(f"{out}: cannot be written ({error.strerror})") from None
         return False
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = json_object(path)
     except ValueError:
         raise InputError(f"{path}: is damaged; delete the folder, or name another one with --out") from None
     if differs := [name for name in plan if there.get(name) != plan[name]]:

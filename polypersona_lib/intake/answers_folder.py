@@ -4,13 +4,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, one_line
+from ..files import Unreadable, parquet_frame
 from ..prompts.chat import render_card
 from .people_file import card_of_row
 from .questionnaire_file import read_questionnaire
-from .survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
+from .survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Column, Questionnaire, shaped
 
 WHOLE_FOLDER = ("answers.parquet", "people.parquet", "questionnaire.json")
+
+
+def read_answers_table(path: Path, columns: tuple[Column, ...], remedy: str) -> pd.DataFrame:
+    """A table that `ask` wrote, in its columns. Raises InputError for one that is damaged or too large, saying `remedy`."""
+    try:
+        return shaped(parquet_frame(path), columns)
+    except (Unreadable, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)[:120]}); {remedy}") from None
 
 
 def load_answers(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, Questionnaire]:
@@ -18,12 +27,8 @@ def load_answers(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, Questi
     folder = Path(folder)
     if missing := [name for name in WHOLE_FOLDER if not (folder / name).is_file()]:
         raise InputError(f"{folder}: lacks {', '.join(missing)}; name a folder that the command ask has finished")
-    try:
-        answers, people = (
-            shaped(pd.read_parquet(folder / name), columns) for name, columns in zip(WHOLE_FOLDER, (ANSWER_COLUMNS, PEOPLE_COLUMNS), strict=False)
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: answers or people cannot be read ({str(error).splitlines()[0][:120]}); run ask again into a new folder") from None
+    kinds = zip(WHOLE_FOLDER, (ANSWER_COLUMNS, PEOPLE_COLUMNS), strict=False)
+    answers, people = (read_answers_table(folder / name, columns, "run ask again into a new folder") for name, columns in kinds)
     questionnaire = read_questionnaire(folder / WHOLE_FOLDER[2])
     if not set(answers["question_id"]) <= questionnaire.bank.keys() or not set(answers["persona_id"]) <= set(people["persona_id"]):
         raise InputError(f"{folder}: has answers to questions, or of people, that are not in it; run ask again into a new folder")

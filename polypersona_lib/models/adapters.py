@@ -11,9 +11,10 @@ import pandas as pd
 
 from .. import paths
 from ..config import RunConfig, device
-from ..files import check_safetensors, read_json
+from ..files import read_json
 from ..registry import ModelSpec
 from .loading import fuse_experts, load_base, unpacked
+from .weights import check_safetensors
 
 
 def add_lora(model, spec: ModelSpec, *, r: int, alpha: int, dropout: float, seed: int):

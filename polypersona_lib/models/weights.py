@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import paths
 from ..errors import one_line, quoted, safe_line
-from ..files import check_gguf, check_safetensors, file_hash, folder_hash, read_json
+from ..files import file_hash, folder_hash, read_json
 from ..registry import GgufFile, ModelSpec, hub_weights
 
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]  # never code, never pickled weights
@@ -203,6 +203,36 @@ def _convert(file: Path, folder: Path) -> None:
             raise Unavailable(f"{folder}: cannot be written ({error.strerror}); set {paths.CACHE} to a folder with 0.3 GB of room") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+# --- heads of weight files -----------------------------------------------------------------------------------------------------------
+
+_GGUF_HEAD = struct.Struct("<4sIQQ")  # magic, version, tensors, metadata entries
+_LEAST_TENSOR, _LEAST_ENTRY = 24, 13  # the fewest bytes of one of them
+
+
+def check_gguf(path: Path) -> None:
+    """Raises ValueError if a file does not begin as a GGUF file that can hold what it counts. Source: the format's specification, versions 2 and 3."""
+    with path.open("rb") as file:
+        head = file.read(_GGUF_HEAD.size)
+    if len(head) < _GGUF_HEAD.size or not head.startswith(b"GGUF"):
+        raise ValueError(f"{str(path)!r}: not a GGUF file (it begins with {head[:4]!r})")
+    _, version, tensors, entries = _GGUF_HEAD.unpack(head)
+    if version not in (2, 3):
+        raise ValueError(f"{str(path)!r}: GGUF version {version}; versions 2 and 3 are read")
+    if not tensors or tensors * _LEAST_TENSOR + entries * _LEAST_ENTRY > path.stat().st_size:
+        raise ValueError(f"{str(path)!r}: damaged: {tensors:,} tensors and {entries:,} entries do not fit into its {path.stat().st_size:,} bytes")
+
+
+def check_safetensors(path: Path) -> None:
+    """Raises ValueError if the header of a safetensors file is damaged or tells of more than the file holds; OSError if it cannot be opened."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            list(file.keys())
+    except (SafetensorError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{str(path)!r}: not a readable safetensors file ({str(error)[:80]!r}); restore it or write it anew") from None
 
 
 # --- the hub -----------------------------------------------------------------------------------------------------------------------

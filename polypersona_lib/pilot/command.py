@@ -17,17 +17,18 @@ from ..ask.who_answers import Who, who_answers
 from ..config import DEFAULT_SEED
 from ..errors import InputError, exit_status, one_line, printable, quoted
 from ..files import read_json, replacing
+from ..intake.answers_folder import load_answers, read_answers_table
 from ..intake.people_file import People, column_names, read_people
 from ..intake.question_rows import check_map, parse_map, split_map
 from ..intake.questionnaire_file import read_questionnaire
-from ..intake.survey_format import ANSWER_COLUMNS, PEOPLE_COLUMNS, Questionnaire, shaped
+from ..intake.survey_format import Questionnaire
 from ..models.answer_budget import Budget, add_limits, read_limits
 from ..people.human_surveys import load_survey
 from .analysis import Material, Pilot, real_panel, run_pilot, with_weights
 from .human_survey import survey_people, survey_questionnaire
 from .page import write_pilot
 from .panel import items_with_options
-from .plan import CHANGED, changed_people, with_paraphrases
+from .plan import CHANGE_COLUMNS, CHANGED, changed_people, with_paraphrases
 from .scale_measures import yes_first
 
 ASKED, CHANGED_FOLDER, CHANGES = "ask", "ask_changed", "changes.parquet"
@@ -40,14 +41,14 @@ def report_of(options: argparse.Namespace) -> Path:
     _check_folder(out)
     if options.answers:
         folder = _ask_folder(Path(options.answers).expanduser())
-        questionnaire, people, answers = read_asked(folder)
+        answers, people, questionnaire = load_answers(folder)
     else:
         questionnaire, given = _given(options)
         people = given.frame
     notes, real = _descending(questionnaire), real_people(options, questionnaire, people)
     if not options.answers:
         folder = _ask(options, out, questionnaire, given)
-        questionnaire, people, answers = read_asked(folder)
+        answers, people, questionnaire = load_answers(folder)
     material = Material(
         items=questionnaire.items, people=people, answers=answers, **_changed(folder.parent / CHANGED_FOLDER, people), humans=real.frame,
         human_answers=real.answers, difference=options.difference, seed=options.seed, labels=_labels(folder, answers),
@@ -77,33 +78,23 @@ def _ask_folder(given: Path) -> Path:
     raise InputError(f"--answers {given}: no answers.parquet there; give a folder that ask or pilot wrote")
 
 
-def read_asked(folder: Path) -> tuple[Questionnaire, pd.DataFrame, pd.DataFrame]:
-    """(questionnaire, people, answers) of a folder that `ask` wrote. Raises InputError for one that is not whole."""
-    questionnaire = read_questionnaire(folder / "questionnaire.json")
-    frames = []
-    for name, columns in (("people.parquet", PEOPLE_COLUMNS), ("answers.parquet", ANSWER_COLUMNS)):
-        try:
-            frames.append(shaped(pd.read_parquet(folder / name), columns))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / name}: cannot be read ({one_line(error)[:120]}); ask again into another folder") from None
-    return questionnaire, *frames
-
-
 def _labels(folder: Path, answers: pd.DataFrame) -> dict[str, str]:
     """System -> its name for readers, as the record of the folder has it; {} without a record."""
     record = read_json(folder / "record.json")
-    systems, labels = list(record.get("models", ())) or list(dict.fromkeys(answers["system"])), list(record.get("systems", ()))
-    return dict(zip(systems, labels, strict=True)) if len(systems) == len(set(labels)) == len(labels) else {}
+    models, labels = record.get("models"), record.get("systems")
+    systems = list(models if isinstance(models, dict) and models else dict.fromkeys(answers["system"]))
+    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels) and len(systems) == len(set(labels)) == len(labels)
+    return dict(zip(systems, labels, strict=True)) if named else {}
 
 
 def _changed(folder: Path, people: pd.DataFrame) -> dict:
     """The answers of people with one attribute changed, if they were asked and belong to these people."""
     if not (folder / CHANGES).is_file():
         return {}
-    changes = pd.read_parquet(folder / CHANGES)
+    changes = read_answers_table(folder / CHANGES, CHANGE_COLUMNS, "ask again into another folder")
     if not set(changes["of"]) <= set(people["persona_id"]):
         raise InputError(f"{folder / CHANGES}: belongs to other people; move the answers of the changed people away, or ask them again")
-    return {"changed_answers": read_asked(folder)[2], "changes": changes}
+    return {"changed_answers": load_answers(folder)[0], "changes": changes}
 
 
 def _ask(options: argparse.Namespace, out: Path, questionnaire: Questionnaire, people: People) -> Path:

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..intake.survey_format import PEOPLE_COLUMNS, Questionnaire, shaped
+from ..intake.survey_format import PEOPLE_COLUMNS, Column, Questionnaire, shaped
 from ..prompts import chat
 from .panel import MOST_LEVELS
 
 CHANGED = 20  # people who are asked again for each attribute
+_CHANGE = {"persona_id": "the changed person's id", "of": "who it is without the change", "attribute": "what was changed", "was": "before", "now": "after"}
+CHANGE_COLUMNS = tuple(Column(name, "text", meaning) for name, meaning in _CHANGE.items())
 
 
 def with_paraphrases(questionnaire: Questionnaire) -> Questionnaire:
@@ -27,7 +29,7 @@ def with_paraphrases(questionnaire: Questionnaire) -> Questionnaire:
 
 
 def changed_people(people: pd.DataFrame, *, count: int = CHANGED, seed: int = 42) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(people with one attribute changed, who they are): as `PEOPLE_COLUMNS`, and persona_id, of, attribute, was, now.
+    """(people with one attribute changed, who they are): as `PEOPLE_COLUMNS` and `CHANGE_COLUMNS`.
 
     Each of `count` people (drawn) is there once for each attribute that has 2 to `MOST_LEVELS` values among all people, or is a number; the new value is drawn
     from those of the others. The rest of the card stays, so a description in words may contradict it. Both are empty if no card has attributes.
@@ -49,8 +51,8 @@ def changed_people(people: pd.DataFrame, *, count: int = CHANGED, seed: int = 42
             made.append({"persona_id": name, "card": json.dumps(changed, ensure_ascii=False), "persona": chat.render_card(changed)})
             changes.append({"persona_id": name, "of": person, "attribute": attribute, "was": str(was), "now": str(now)})
     if not made:
-        return people.iloc[:0], pd.DataFrame(columns=["persona_id", "of", "attribute", "was", "now"])
-    return shaped(made, PEOPLE_COLUMNS), pd.DataFrame(changes)
+        return people.iloc[:0], shaped(pd.DataFrame(columns=[c.name for c in CHANGE_COLUMNS]), CHANGE_COLUMNS)
+    return shaped(made, PEOPLE_COLUMNS), shaped(changes, CHANGE_COLUMNS)
 
 
 def _values(cards: list[dict]) -> dict[str, list]:

@@ -13,7 +13,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from polypersona_lib.errors import safe_line
-from polypersona_lib.files import check_gguf, check_safetensors
 from polypersona_lib.intake.dataset_import import import_dataset
 from polypersona_lib.intake.people_file import read_people
 from polypersona_lib.intake.personahub import read_cards
@@ -27,6 +26,7 @@ from polypersona_lib.models.answer_budget import AnswerCache, Budget, read_limit
 from polypersona_lib.models.answerers import Prompt
 from polypersona_lib.models.generation import Draws, Sampling
 from polypersona_lib.models.server_answerer import ServerAnswerer
+from polypersona_lib.models.weights import check_gguf, check_safetensors
 from polypersona_lib.probe import questionnaire
 from polypersona_lib.prompts import chat
 from polypersona_lib.rating.session import read_ratings

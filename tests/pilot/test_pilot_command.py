@@ -1,6 +1,7 @@
 """The `pilot` command: from three files to a page; the same numbers from the folder of answers; a survey of real people; every wrong use in one line."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -88,6 +89,23 @@ def test_damaged_answers_are_one_line(asked, tmp_path, capsys):
     (tmp_path / "answers.parquet").write_bytes(b"PAR1 no")
     assert command.main(["--answers", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_damage_to_what_belongs_to_the_answers_is_one_line(asked, tmp_path, capsys):
+    """The list of changed people is no table; the plan of a run is no object. A record that names no systems costs their names only."""
+    whole = tmp_path / "whole"
+    shutil.copytree(asked, whole)
+    (whole / "ask" / "record.json").write_text('{"models": 5, "systems": [["a"], {}]}', encoding="utf-8")
+    assert command.main(["--answers", str(whole), "--out", str(tmp_path / "named")]) == 0
+    capsys.readouterr()
+    (whole / "ask_changed" / command.CHANGES).write_bytes(b"PAR1 no")
+    assert command.main(["--answers", str(whole), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert f"{command.CHANGES}: cannot be read" in said and said.count("\n") == 1
+    (whole / "ask" / command.PLAN).write_text("[]", encoding="utf-8")
+    assert command.main([*ASK, *HUMAN, "--out", str(whole)]) == 2
+    said = capsys.readouterr().err
+    assert f"{command.PLAN}: is damaged; delete the folder" in said and said.count("\n") == 1
 
 
 def test_a_survey_of_real_people_goes_through(monkeypatch, tmp_path):
