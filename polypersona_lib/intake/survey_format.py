@@ -218,12 +218,7 @@ ANSWER_COLUMNS = (
     Column("option_read", "whole", "the option read from the words", "no words were asked for, or none could be read"),
     Column("chosen", "numbers", "positions of all named options: several choices; a ranking, first to last", "no such item, or none could be read"),
     Column("value", "number", "the number that was said", "no such item, or none could be read"),
-    Column(
-        "option_probs",
-        "numbers",
-        "probability of each option, the mean over both orders of the options; sums to 1",
-        "the item has no options, or nobody gives them",
-    ),
+    Column("option_probs", "numbers", "probability of each option, the mean over both orders; sums to 1", "the item has no options, or nobody gives them"),
     Column("probs_listed", "numbers", "the same, options in the listed order", "as option_probs"),
     Column("probs_reversed", "numbers", "the same, options shown in reverse; positions are those of the listed order", "as option_probs"),
     Column("option_mass", "number", "share of answers that begin with an option's name at all, 0 to 1", "as option_probs"),

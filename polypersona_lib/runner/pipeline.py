@@ -99,6 +99,8 @@ def _run_chosen(state: Run, stages: dict[str, Path], declared: dict[str, dict], 
             break
         title = f"{number} {notebook.stem[3:].replace('_', ' '):31s}"
         parts = state.parts(number, notebook, declared[number])
+        if state.holds_other_data(number, parts):
+            raise InputError(f"{state.results}: holds results of another folder of this name; rename the folder of --data, or put these results in --out DIR")
         reason = state.why(number, parts)
         if choice.leaves(number):
             if reason:

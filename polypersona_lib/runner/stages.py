@@ -163,6 +163,13 @@ class Run:
             return f"{', '.join(map(str, absent))}: not available last time"
         return manifest.reason_to_run(self.manifest.stages.get(number), parts, self.base, later)
 
+    def holds_other_data(self, number: str, parts: dict[str, str]) -> bool:
+        """Whether the stage was done with another folder of `--data`, with other files: runs are named by the folder's name alone, without its place."""
+        entry = self.manifest.stages.get(number, {})
+        done = entry.get("parts", parts) if entry.get("status") == "done" else parts
+        changed = {name for name in done.keys() | parts.keys() if done.get(name) != parts.get(name)}
+        return "parameter data" in changed and any(name.startswith("input data:") for name in changed)
+
     def begin(self, number: str, notebook: Path) -> None:
         """Note that a stage is running: whatever happens now, it is not done."""
         outputs = self.manifest.stages.get(number, {}).get("outputs", {})

@@ -33,7 +33,7 @@ BODIES = {
     "03_score": "(run / 'scores').mkdir(exist_ok=True)\n(run / 'scores/c.txt').write_text((run / 'adapters').name + 'fixed')",
     "90_report": "(run / 'summary.json').write_text('{}')\nfound = sorted(p.name for p in run.rglob('*.txt'))\n(run / 'report.html').write_text(repr(found))",
 }
-READS = {"01": ("project:data/bank.json",), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
+READS = {"01": ("project:data/bank.json", "parameter:data"), "02": ("dataset",), "03": ("project:data/models",), "90": ("*",)}
 
 
 class Toy:
@@ -130,6 +130,26 @@ def test_a_run_then_nothing_then_exactly_what_depends(toy):
     (toy.results / "shipped/c.txt").write_text("fixed")
     assert toy.go(only="03") == 0
     assert toy.ran() == ["03"]
+
+
+def test_results_of_another_folder_of_the_same_name_are_not_written_over(toy):
+    """A run is named by the last part of --data; a folder that moved or was edited is still the same one."""
+    toy.keep_only("01_data", "90_report")
+    toy.notebook("01_data", BODIES["01_data"], parameters=f'{PARAMETERS}\ndata = ""  # a folder')
+    first, second = toy.write("a/survey/train.jsonl", "1").parent, toy.write("b/survey/train.jsonl", "2").parent
+
+    def go(folder):
+        return toy.go(parameters={"profile": "nano", "out": str(toy.root), "data": str(folder)})
+
+    assert go(first) == 0 and toy.ran() == ["01", "90"], toy.lines
+    before = (toy.results / "manifest.json").read_bytes()
+    assert go(second) == 2 and toy.ran() == []
+    assert toy.lines == [f"error: {toy.results}: holds results of another folder of this name; rename the folder of --data, or put these results in --out DIR"]
+    assert (toy.results / "manifest.json").read_bytes() == before
+    toy.write("b/survey/train.jsonl", "1")  # moved
+    assert go(second) == 0 and toy.ran() == ["01"], toy.lines
+    toy.write("b/survey/train.jsonl", "3")  # edited
+    assert go(second) == 0 and toy.ran() == ["01"], toy.lines
 
 
 def test_from_only_force_and_parameters(toy):
