@@ -72,9 +72,11 @@ def write_record(
 
 
 def status_counts(rows: pd.DataFrame) -> dict[str, int]:
-    """Status -> rows of one system, "unread": closed rows whose words named no option though they were written, and "turns_dropped"."""
+    """Status -> rows of one system, "unread": closed rows whose words named no option though they were written, "turns_dropped", and
+    "off_option": rows whose answer would mostly have begun with no option (`option_mass` below a half)."""
     by_status = {str(status): int(n) for status, n in rows["status"].value_counts(sort=False).items()}
-    return by_status | {"unread": int((rows["status"].eq("ok") & rows["reason"].notna()).sum()), "turns_dropped": int((rows["turns_dropped"] > 0).sum())}
+    return by_status | {"unread": int((rows["status"].eq("ok") & rows["reason"].notna()).sum()), "turns_dropped": int((rows["turns_dropped"] > 0).sum()),
+                        "off_option": int((rows["status"].eq("ok") & rows["option_mass"].lt(0.5)).sum())}  # fmt: skip
 
 
 def failed_reasons(rows: pd.DataFrame) -> Counter:
@@ -95,6 +97,10 @@ def missing_lines(told: Told, questionnaire: Questionnaire, people: People, cut:
                      f"{count.get('failed', 0):,} without an answer{failed}")  # fmt: skip
         if count["unread"]:
             lines.append(f"{system}: {count['unread']:,} answers in words could not be read, or came without probabilities (column reason)")
+        if count.get("off_option"):
+            lines.append(
+                f"{system}: {count['off_option']:,} answers would mostly have begun with no option: their probabilities describe the rest (column option_mass)"
+            )
         if count["turns_dropped"]:
             lines.append(f"{system}: in {count['turns_dropped']:,} prompts the earliest questions were left out, so that they fit (column turns_dropped)")
     lines += input_lines(questionnaire, people)
@@ -109,7 +115,8 @@ def input_lines(questionnaire: Questionnaire, people: People, *, who: str = "peo
             named = "; ".join(f"{quoted(name)} ({quoted(why, 200)[1:-1]})" for name, why in not_used[:12])
             lines.append(f"not used of the {what}: {named}" + " …" * (len(not_used) > 12))
     if wrong := unread_answers(people, questionnaire):
-        lines.append(f"the {who}'s own answers that are no option of their item: " + ", ".join(f"{quoted(i)} {n:,}" for i, n in wrong.items()))
+        named = ", ".join(f"{quoted(i)} {n:,} ({quoted(said, 30)})" for i, (n, said) in wrong.items())
+        lines.append(f"the {who}'s own answers that are no option of their item: {named}")
     return lines
 
 

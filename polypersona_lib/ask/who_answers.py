@@ -215,7 +215,9 @@ def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> tuple[dict[s
             )
         place, probability = option_named(item, row.get("option"))[0] if item.labels else None, number_in(row.get("probability"))
         if place is None or probability is None or not 0 <= probability <= 1:
-            raise InputError(f"{name}: line {line}: needs an option of {quoted(item.id)} and a probability from 0 to 1")
+            shown = ", ".join(map(quoted, item.labels[:12])) or "it has none"
+            given = f"{quoted(row.get('option'))}, {quoted(row.get('probability'))}"
+            raise InputError(f"{name}: line {line}: needs an option of {quoted(item.id)} ({shown}) and a probability from 0 to 1, not {given}")
         shares.setdefault(item.id, []).append((item.labels[place], str(row.get("when", "")), probability))
     return shares, others
 

@@ -123,7 +123,8 @@ def plot_attributes(rows: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
     truth = rows[rows["kind"] == "truth"].set_index("detail")["value"]
     details = sorted(set(rows["detail"]), key=lambda d: (d == "all", -truth.get(d, 0), d))
     fig, ax = plt.subplots(figsize=(PAGE, 0.95 + 0.27 * len(details)))
-    fs.name_rows(ax, [{"all": "all attributes (mean)"}.get(d, d) for d in details])
+    called = {"all": "all attributes (mean)", "category": "kind of work"}
+    fs.name_rows(ax, [called.get(d, d) for d in details])
     ax.axvline(0.5, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
     for (detail, kind), part in rows.groupby(["detail", "kind"]):
         y = details.index(detail) + LANES.get(kind, 0)
@@ -139,11 +140,12 @@ def plot_attributes(rows: pd.DataFrame, *, note: str) -> tuple[Figure, Axes]:
     ]
     fs.legend_above(fig, ax, handles=handles, ncols=3)
     tuned = rows[(rows["kind"] == "tuned") & (rows["detail"] != "all")].groupby("detail")["value"].mean()
-    far = (tuned - truth).dropna()
+    clear = rows[(rows["kind"] == "truth") & (rows["p_holm"] < 0.05)]["detail"]
+    far = (tuned - truth).reindex(clear).dropna()
     title = "Attributes read off the answers"
-    if len(far) and far.min() < 0 < far.max():
-        more, less = (f"({tuned[d]:.2f} against {truth[d]:.2f})" for d in (far.idxmax(), far.idxmin()))
-        title = f"Tuned models give away {far.idxmax()} more than people do {more}, {far.idxmin()} less {less}"
+    if len(far) and far.min() < 0:
+        least = far.idxmin()
+        title = f"Of what people's answers give away, tuned models lack most: {called.get(least, least)} ({tuned[least]:.2f} against {truth[least]:.2f})"
     return fs.finish(fig, note, title=title), ax
 
 
@@ -170,7 +172,7 @@ def plot_card_use(worth: pd.DataFrame, layers: pd.DataFrame, *, note: str) -> tu
             axes[1].plot(own["layer"], own[column], linestyle=line, markersize=4, **look.points())
         axes[2].plot(own["layer"], own["card"], linestyle="-", markersize=4, **look.points())
     axes[1].axhline(layers["chance"].mean(), color=GREY, linestyle="--", linewidth=0.9, zorder=1)
-    axes[1].set(xlabel="layer", ylabel="a probe reads the card (AUC)", ylim=(0.42, 1.02))
+    axes[1].set(xlabel="layer", ylabel="AUC of the probe", ylim=(0.42, 1.02))
     axes[2].axhline(layers["even"].mean(), color=GREY, linestyle="--", linewidth=0.9, zorder=1)
     axes[2].set(xlabel="layer", ylabel="attention to the card", ylim=(0, None))
     handles = [fs.look_handle(LOOKS[kind]) for kind in LANES if kind in {system_kind(s) for s in layers["system"]}]

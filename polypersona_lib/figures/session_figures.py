@@ -18,11 +18,11 @@ _LINESTYLES = ("--", ":", "-.")
 
 @style()
 def plot_consistency(agreement: pd.DataFrame, *, note: str, labels: Mapping[str, str], metrics: Mapping[str, str], reference: str) -> tuple[Figure, np.ndarray]:
-    """Agreement of the models with their own first answer under each condition, one panel a metric; the simulated people's own as a dashed line.
+    """Agreement of the models with their own first answer under each condition, one panel a metric; the simulated people's own, dashed, in row 1.
 
     Args:
         agreement: columns system, condition, metric, value. labels: condition -> name, in the order drawn. metrics: metric -> name of the axis.
-        reference: the system whose values are drawn as lines.
+        reference: the system whose values are drawn as lines; they were asked again as the first condition asks.
     """
     fs.need(agreement, ("system", "condition", "metric", "value"), "plot_consistency")
     models = agreement[agreement["system"] != reference]
@@ -31,7 +31,7 @@ def plot_consistency(agreement: pd.DataFrame, *, note: str, labels: Mapping[str,
     for ax, (metric, name) in zip(axes[0], metrics.items(), strict=True):
         _named_rows(ax, labels)
         for level in levels.loc[levels["metric"] == metric, "value"]:
-            ax.axvline(level, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+            ax.plot([level, level], [-0.45, 0.45], color=GREY, linestyle="--", linewidth=1.2, zorder=3)
         _models(ax, models[models["metric"] == metric], list(labels), lanes={})
         ax.set_xlabel(name)
         ax.locator_params(axis="x", nbins=5, prune="both")  # a label at the very edge would run into that of the next panel

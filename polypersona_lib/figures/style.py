@@ -116,12 +116,15 @@ def model_look(system: str) -> Look:
     return Look(spec.family, MODEL_COLOURS[place], MODEL_MARKERS[place], filled=tuned, linestyle="-" if tuned else "--")
 
 
-def run_note(run) -> str:
-    """The grey line under a figure of `run` (a `config.RunConfig`): what drew it, so that a nano figure is never taken for a paper one."""
-    scale = {"nano": "nano twins", "small": "real model"}.get(run.settings.scale, "hub models")
+def run_note(run, *, scale: bool = True) -> str:
+    """The grey line under a figure of `run` (a `config.RunConfig`): what drew it, so that a nano figure is never taken for a paper one.
+
+    Args: scale: whether to name it; False where the models name theirs, and may be of another.
+    """
+    models = {"nano": "nano twins", "small": "real model"}.get(run.settings.scale, "hub models")
     profile = "" if run.profile in ("nano", "small", "paper") else f"{run.profile} profile"
     data = f"data {Path(run.data).stem}" if run.data else ""
-    return " · ".join(part for part in (scale, profile, data, f"{run.split} split", f"seed {run.seed}") if part)
+    return " · ".join(part for part in (models if scale else "", profile, data, f"{run.split} split", f"seed {run.seed}") if part)
 
 
 def finish(fig: Figure, note: str, *, title: str = "") -> Figure:

@@ -21,6 +21,10 @@ _FIXED = {  # type -> its own options as (code, label)
     "A": tuple((str(i), str(i)) for i in range(1, 6)),
     "B": tuple((str(i), str(i)) for i in range(1, 11)),
 }
+_IN_WORDS = {  # language -> its labels of types Y and G
+    "de": (("Ja", "Nein"), ("Weiblich", "Männlich")), "fr": (("Oui", "Non"), ("Féminin", "Masculin")), "es": (("Sí", "No"), ("Femenino", "Masculino")),
+    "it": (("Sì", "No"), ("Femmina", "Maschio")), "nl": (("Ja", "Nee"), ("Vrouw", "Man")), "pt": (("Sim", "Não"), ("Feminino", "Masculino")),
+}  # fmt: skip
 _READ = ("id", "related_id", "class", "type/scale", "name", "relevance", "text", "language", "other", "min_num_value_n", "max_num_value_n", "hidden")
 _FILLED_IN = re.compile(r"\{[A-Za-z][^{}]{0,200}\}")
 
@@ -81,6 +85,8 @@ def _question(question: Mapping, group: str, at: Place, not_used: dict[str, str]
     base = {"id": name, "text": text, "asked_if": all_of(group, _condition(row)), IN_CODES: True}
     other = [{"code": "-oth-", "label": "Other"}] if str(row.get("other", "")).strip() == "Y" else []
     options = [{"code": code, "label": label} for code, label in _FIXED.get(kind, ())]
+    if kind in ("Y", "G") and (own := _IN_WORDS.get(str(row.get("language", ""))[:2].lower())):
+        options = [option | {"label": label} for option, label in zip(options, own[kind == "G"], strict=True)]
     if kind in _ONE or kind == "R":
         return [base | {"kind": "select_one" if kind in _ONE else "ranking", "options": _listed(question["A"]) + other}]
     if kind in _SEVERAL:

@@ -33,6 +33,7 @@ PEOPLE_NAMES = {  # ours -> how others call it
 MORE_ATTRIBUTES = (  # columns that go into a card beside those of `record_fields.CARD_NAMES`
     "marital_status", "city", "bachelors_field", "party", "ideology", "religion", "employment", "children", "language", "household",
 )  # fmt: skip
+_MAY_BE_NUMBERS = ("age", "children", "household", "income", "income_bracket")
 _NAMES = {name: ours for ours, names in PEOPLE_NAMES.items() for name in (ours, *names)}
 
 
@@ -214,11 +215,19 @@ class _People:
                 self.first[name] = named_first((row.get(name) for row in rows), self.items[place], self.at)
             elif (kind, place) == ("ours", "weight"):
                 self.comma = _has_commas([row[name] for row in rows if isinstance(row.get(name), str)], path, self.at)
+            elif kind == "attribute" and self.need_cards and slug_of(place) in {*CARD_NAMES, *MORE_ATTRIBUTES} - {*_MAY_BE_NUMBERS}:
+                self._refuse_codes(name, place, [str(row[name]).strip() for row in rows if row.get(name) not in (None, "")])
             asked = f"column {quoted(name)} is called as a question: read as the people's"
             if kind == "answer" and name not in mapping and slug_of(name) in (*CARD_NAMES, *MORE_ATTRIBUTES, *_NAMES):
                 self.at.note(f"{asked} own answers, and on no card (--map NAME=other_name: on the card)")
             elif kind == "ours" and name not in mapping and name in self.items:
                 self.at.note(f"{asked} ids (--map {safe_line(name)}={safe_line(name)}: as answers)")
+
+    def _refuse_codes(self, name: str, place: str, said: Sequence[str]) -> None:
+        """An error for a column of codes: a model reads "gender 2" as it stands."""
+        if said and all(re.fullmatch(r"-?\d{1,3}(\.0)?", text) for text in said):
+            codes = ", ".join(list(dict.fromkeys(said))[:5])
+            self.at.error(place, f"the column {quoted(name)} holds only numbers ({codes}), and a model reads them as they stand; write their labels instead")
 
     def add(self, row: Mapping) -> None:
         """One person: id, card, weight, unit, own answers."""
@@ -272,13 +281,16 @@ class _People:
         return people_frame(cards, **{name: whole[name].tolist() for name in ("weight", "unit", "own_answers")})
 
 
-def unread_answers(people: People, questionnaire: Questionnaire) -> dict[str, int]:
-    """Item -> how many of the people's own answers are no option of it; items without any are left out."""
-    counts: Counter = Counter()
+def unread_answers(people: People, questionnaire: Questionnaire) -> dict[str, tuple[int, str]]:
+    """Item -> how many of the people's own answers are no option of it, and the first of them; items without any are left out."""
+    counts, first = Counter(), {}
     listed = {item.id: item for item in questionnaire.items if item.labels}
     for text in people.frame["own_answers"].dropna():
-        counts.update(item for item, said in json.loads(text).items() if item in listed and not _is_read(said, listed[item]))
-    return dict(counts)
+        for item, said in json.loads(text).items():
+            if item in listed and not _is_read(said, listed[item]):
+                counts[item] += 1
+                first.setdefault(item, str(said))
+    return {item: (count, first[item]) for item, count in counts.items()}
 
 
 def _is_read(said: str, item: Item) -> bool:

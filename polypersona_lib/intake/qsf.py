@@ -147,7 +147,8 @@ def _question(tag: str, payload: Mapping, not_used: dict[str, str]) -> list[dict
         return [base | {"kind": "select_one" if selector in _SINGLE else "multiple", "options": _options(payload, "Choices", "ChoiceOrder")}]
     if kind == "Matrix" and sub in ("SingleAnswer", "DL", "DND", "MultipleAnswer") and selector in ("Likert", "Profile"):
         answers = _options(payload, "Answers", "AnswerOrder")
-        return _parts(tag, payload, {"kind": "multiple" if sub == "MultipleAnswer" else "select_one", "options": answers})
+        closed = {"kind": "multiple"} if sub == "MultipleAnswer" else {"kind": "select_one", "ordered": "yes"}  # its columns are a scale
+        return _parts(tag, payload, closed | {"options": answers})
     if kind == "TE":
         return _parts(tag, payload, {"kind": "open"}) if selector == "FORM" else [base | _content(payload)]
     if kind == "RO":

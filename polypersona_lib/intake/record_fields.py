@@ -223,7 +223,7 @@ def _age(value: object, at: Place) -> int | str | None:
     number = value
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,9}(\.\d{1,9})?\s*", value, flags=re.ASCII):
         number = float(value)
-        at.note("persona.age given as text")
+        at.note("ages written as text")
     if isinstance(number, bool) or not isinstance(number, int | float | str):
         at.error("persona.age", f"must be a number of years, not {kind_of(value)}")
     elif isinstance(number, str):

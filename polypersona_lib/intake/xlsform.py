@@ -40,7 +40,7 @@ def xlsform_rows(sheets: Mapping[str, BookSheet], at: Place) -> tuple[str, list[
     for name in dict.fromkeys(name for _, row in survey for name in row if name != label and name not in others):
         if name.casefold() not in _READ:
             not_used[f"column {name}"] = "no column that is read"
-    choices = _choices(_sheet(sheets, "choices"), language)
+    choices = _choices(_sheet(sheets, "choices"), language, at)
     for title, sheet in sheets.items():
         if title.strip().casefold() in ("survey", "choices", "settings"):
             at.errors += sheet.problems
@@ -73,13 +73,15 @@ def _label_column(names: set[str], language: str) -> tuple[str, list[str]]:
     return (ranked[0] if ranked else "label"), ranked[1:]
 
 
-def _choices(rows: list[Row], language: str) -> dict[str, list[dict]]:
+def _choices(rows: list[Row], language: str, at: Place) -> dict[str, list[dict]]:
     """List name -> its options as dicts with label and code, in the sheet's order."""
     label, _ = _label_column({name for _, row in rows for name in row}, language)
     lists = defaultdict(list)
     for _, row in rows:
         folded = {name.casefold().replace("_", " "): value for name, value in row.items()}
         if folded.get("list name") is not None and folded.get("name") is not None:
+            if row.get(label) is None:
+                at.note("options of the form without a label: called by their code")
             lists[str(folded["list name"]).strip()].append({"label": str(row.get(label, folded["name"])), "code": str(folded["name"]).strip()})
     return lists
 
@@ -109,6 +111,7 @@ def _questions(survey: list[Row], label: str, choices: dict[str, list[dict]], at
                 shared = groups[-1]["name"] if groups and asked["kind"] == "select_one" and groups[-1]["name"] in grids else ""
                 if shared and groups[-1]["label"] and isinstance(asked["text"], str):
                     asked["text"] = f"{groups[-1]['label']} {asked['text']}"  # the stem of a grid is asked with each of its lines
+                    at.note(f"label of the group {quoted(shared)} put before its questions, which share one list; if it is a heading, take it out of the form")
                 yield at.line, asked | {"battery": shared, IN_CODES: True}
     if groups:
         at.error("type", f"the group {quoted(groups[-1]['name'])} is never ended")

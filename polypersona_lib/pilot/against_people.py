@@ -40,7 +40,8 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
     distance from the people is as uncertain as the simulation's); NaN for baselines and samples.
 
     Systems: the simulation, `UNIFORM`, `MOST_FREQUENT`, as many real people as were simulated and at most half of those there are (mean of `RESAMPLES` samples,
-    whose interval holds 95 % of single samples), `OTHER_HALF`. Other intervals resample the people compared with, and the simulated ones.
+    whose interval holds 95 % of single samples; half of them are one sample), `OTHER_HALF`. Other intervals resample the people compared with, and the
+    simulated ones.
     Alignment is 1 - Wasserstein distance / range; options without an order count as listed.
     """
     simulated, real = common_sheets(panel, humans)
@@ -49,7 +50,7 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
     answered = half.answered.any(0) & other.answered.any(0) & simulated.answered.any(0)
     truth, n = option_shares(half, weights=half.draws(n_boot=BOOTSTRAPS, seed=seed)), len(simulated.people)
     several = min(n, len(first))  # more than there are would be the same people twice
-    rng_seeds = [seed + k for k in range(RESAMPLES)]
+    rng_seeds = [seed + k for k in range(RESAMPLES if several < len(first) else 1)]  # everybody is one sample only
     rivals = {
         panel.system: (option_shares(simulated, weights=simulated.draws(n_boot=BOOTSTRAPS, seed=seed + 1)), n),
         UNIFORM: (human_baselines.uniform(half).probs[:1], 0),
@@ -59,7 +60,7 @@ def alignment_tables(panel: Panel, humans: Panel, *, seed: int = 42) -> tuple[pd
     }
     whole, by_item, all_draws = [], [], {}
     for system, (given, people) in rivals.items():
-        samples = system.endswith(REAL)
+        samples = system.endswith(REAL) and several < len(first)
         draws = _alignments(given, truth[:1] if samples else truth, half.sizes, answered)
         draws = np.concatenate([draws.mean(0, keepdims=True), draws]) if samples else draws
         value, lo, hi = bounded_interval(draws, half.n_units, (0, 1))
@@ -273,8 +274,11 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) 
         (True, None): "Worth something as a stand-in here", (False, None): "Not worth anything as a stand-in here",
     }  # fmt: skip
     stand_in = (f"its alignment of {own['alignment']:.3f} {better} the best baseline without a model ({baseline}, {floor:.3f}), "
-                f"where {several} reach {people:.3f}")  # fmt: skip
-    return f"{opening.get(useful, 'Not worth anything here')}: {stand_in}, and {_beside(gain, powered)}."
+                f"where {several} reach{'es' * several.startswith('1 ')} {people:.3f}")  # fmt: skip
+    undecided = "" if own["over_hi"] < 0 or useful[0] else " shown to be"
+    verdict = opening.get(useful, "Not worth anything here").replace("Not worth", f"Not{undecided} worth")
+    weak = "" if people > floor else "; these real people do not reach the baseline either, so this sample cannot tell"
+    return f"{verdict}: {stand_in}{weak}, and {_beside(gain, powered)}."
 
 
 def _beside(gain: float, powered: pd.DataFrame) -> str:

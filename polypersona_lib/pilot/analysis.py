@@ -179,7 +179,7 @@ def _of_wording(table: pd.DataFrame):
     for row in table.to_dict("records"):
         for check in CHECKS:
             if row[check]:
-                yield row["question_id"], "", check.replace("_", "-"), f"{check.replace('_', ' ')}: {row[check]}"
+                yield row["question_id"], "", check.replace("_", "-"), row[check]
 
 
 def _of_items(table: pd.DataFrame):
@@ -187,7 +187,7 @@ def _of_items(table: pd.DataFrame):
         if r.at_end:
             share = r.floor if r.at_end == "floor" else r.ceiling
             yield r.question_id, r.system, r.at_end, f"{share:.0%} of the answers are the {'lowest' if r.at_end == 'floor' else 'highest'} option"
-        if r.order_matters:
+        if r.order_matters is not pd.NA and r.order_matters:
             yield r.question_id, r.system, "order", f"an option gains {r.first_gain:+.2f} when it is shown first instead of last"
 
 

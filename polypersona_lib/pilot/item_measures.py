@@ -109,13 +109,13 @@ def order_table(panel: Panel, *, seed: int = 42) -> pd.DataFrame:
 
     Returns: question_id; first_gain (with first_gain_lo, first_gain_hi): how much more of the answers an end option gets when it is shown first and not last,
         mean of both ends; order_shift: mean with the options in reverse less mean as listed, on 0-1; order_matters: the gain lies `ORDER` or more from 0,
-        and its interval does not hold 0. An answerer that gives a share b to whatever stands first has a gain of b.
+        and its interval does not hold 0 (NA if only one order was asked). An answerer that gives a share b to whatever stands first has a gain of b.
     """
     ids = [q.id for q in panel.sheet.items]
     if panel.listed is None or panel.turned is None:
         return pd.DataFrame(
-            {"question_id": ids, **dict.fromkeys(("first_gain", "first_gain_lo", "first_gain_hi", "order_shift"), np.nan), "order_matters": False}
-        )
+            {"question_id": ids, **dict.fromkeys(("first_gain", "first_gain_lo", "first_gain_hi", "order_shift"), np.nan), "order_matters": pd.NA}
+        ).astype({"order_matters": "boolean"})
     both = panel.listed.answered & panel.turned.answered
     change = np.where(both[..., None], panel.listed.probs - panel.turned.probs, np.nan)
     last = np.take_along_axis(change, np.broadcast_to(panel.sheet.sizes[:, None] - 1, (*change.shape[:2], 1)), axis=2)[..., 0]

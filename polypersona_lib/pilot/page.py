@@ -227,7 +227,7 @@ def _item(item, number: int, pilot: Pilot, rates: pd.DataFrame | None) -> dict:
     return {
         "id": item.id, "anchor": f"item-{number + 1}", "text": item.text, "short": item.text if len(item.text) < 90 else f"{item.text[:87]}…",
         "kind": getattr(item, "kind", item.type).replace("_", " "), "construct": item.construct, "key": item.key, "battery": getattr(item, "battery", ""),
-        "words": int(wording["words"]), "ease": f"{wording['reading_ease']:.0f}",
+        "words": int(wording["words"]), "ease": "not measured" if math.isnan(wording["reading_ease"]) else f"{wording['reading_ease']:.0f}",
         "flags": _flags(pilot.findings[pilot.findings["question_id"] == item.id], rates),
         "shares": _shares(item.id, tables), "numbers": _numbers(item.id, tables),
         "attributes": _from(own, {"attribute": "Attribute", "system": "System", "moved": "Moved", "shift": "Shift of the mean", "n": "Pairs"},

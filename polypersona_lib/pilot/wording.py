@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 
+import numpy as np
 import pandas as pd
 
 from .. import paths
@@ -170,13 +171,24 @@ CHECKS: dict[str, Callable[[str, Sequence[str]], str]] = {
 }  # fmt: skip
 
 
+def _in_english(texts: Sequence[str]) -> bool:
+    """Whether most longer words are words of English: 1 % of those of English questionnaires are rare, 79 % or more of German, French, Spanish, Dutch ones."""
+    words = [_american(w.lower()) for text in texts for w in WORD.findall(text) if len(w) > 3]
+    return sum(_counts()[w] / _counts().total_words < RARE for w in words) <= len(words) / 3
+
+
 def wording_flags(texts: Sequence[str], options: Sequence[Sequence[str]]) -> pd.DataFrame:
     """A row an item: what each of `CHECKS` objects to ("" for nothing), and `words`, `reading_ease` of `texts.text_measures` (Flesch, 100 plain, 0 hard).
 
+    If the items together are not in English, only their length is checked, and `reading_ease` is NaN.
+
     Args: texts: the items' wordings. options: the options of each item, () for an open one.
     """
-    flags = pd.DataFrame({name: [check(t, o) for t, o in zip(texts, options, strict=True)] for name, check in CHECKS.items()})
-    return flags.join(text_measures(list(texts))[["words", "reading_ease"]])
+    english = _in_english(texts)
+    checks = {name: check if english or name == "too_long" else lambda text, options: "" for name, check in CHECKS.items()}
+    flags = pd.DataFrame({name: [check(t, o) for t, o in zip(texts, options, strict=True)] for name, check in checks.items()})
+    measured = text_measures(list(texts))[["words", "reading_ease"]]
+    return flags.join(measured if english else measured.assign(reading_ease=np.nan))
 
 
 def labelled_items(half: str = "") -> pd.DataFrame:

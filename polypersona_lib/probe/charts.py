@@ -121,9 +121,8 @@ def plot_sweep(panels: dict[str, dict[object, Sequence[float]]], options: Sequen
             mean = table @ np.arange(len(options)) / (len(options) - 1)
             line = 1.0 if name == "age" else 0  # other values have no order to join them by
             ax.plot(mean, range(len(values)), color="black", marker="D", markersize=3.5, markeredgecolor="white", linewidth=line, label="mean position")
-            ax.set_xlim(0, 1)
+            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel="probability of each option")  # with more ticks two panels' ends would touch
             ax.set_title(fill(label, 22), loc="left")
-            ax.set_xlabel("probability of each option")
             ax.grid(False)
         _name_values(axes[0], values, name)
         handles, labels = axes[0].get_legend_handles_labels()

@@ -33,7 +33,7 @@ class QuestionSection:
         self.own = field(widgets.Text, "Or your own question", "3 1 320px", placeholder="leave empty to ask the question above", continuous_update=False)
         self.own_options = field(widgets.Textarea, "Its options", "2 1 220px", rows=2, continuous_update=False,
                                  placeholder="Yes / No; or one a line; empty for an open question")  # fmt: skip
-        self.own_domain = field(widgets.Dropdown, "Domain of your question", "1 1 170px", options=[GUESS, *DOMAINS.values(), GENERAL])
+        self.own_domain = field(widgets.Dropdown, "Domain of your question", "1 1 200px", options=[GUESS, *DOMAINS.values(), GENERAL])
         self.reading = read_only("How your question is read", 1, hidden=True)
         self.sent = read_only("Sent to the model after the persona", 2)
         worker.on_change(self.list_questions, self.domain, self.kind, self.instrument)
@@ -106,10 +106,10 @@ class ModelSection:
         models = [(name, key) for key, name in names.items()]
         self.family = field(widgets.Dropdown, "Model", "3 1 250px", options=models, value=first_choice(run))
         self.sends = read_only("Leaves this machine", 1, hidden=True)
-        self.adapter = field(widgets.Dropdown, "Adapter", "1 1 110px", options=[NO_ADAPTER])
+        self.adapter = field(widgets.Dropdown, "Adapter", "1 1 130px", options=[NO_ADAPTER])
         self.second = field(widgets.Dropdown, "Beside it", "2 1 170px", options=[("no second family", ""), *models], value="")
         self.seed = field(widgets.BoundedIntText, "Seed", "1 1 100px", value=run.seed, min=0, max=2**31 - 1)
-        self.manner = field(widgets.Dropdown, "Sampling", "1 1 130px", options=[STUDY, HERE])
+        self.manner = field(widgets.Dropdown, "Sampling", "1 1 150px", options=[STUDY, HERE])
         self.temperature = field(widgets.BoundedFloatText, "Temperature", "1 1 80px", value=0.7, min=0.0, max=2.0, step=0.1)
         self.top_p = field(widgets.BoundedFloatText, "Top-p", "1 1 80px", value=0.9, min=0.05, max=1.0, step=0.05)
         worker.on_change(self.list_adapters, self.family)

@@ -73,7 +73,7 @@ def about_people(people: People, questionnaire: Questionnaire | None) -> str:
     own = int(frame["own_answers"].notna().sum())
     lines = [said + (f"; {own:,} of them with answers of their own, which no model sees and which score compares with" if own else "")]
     if questionnaire and (wrong := unread_answers(people, questionnaire)):
-        lines.append("own answers that are no option: " + ", ".join(f"{quoted(i)} {n:,}" for i, n in wrong.items()))
+        lines.append("own answers that are no option: " + ", ".join(f"{quoted(i)} {n:,} ({quoted(said, 30)})" for i, (n, said) in wrong.items()))
     return "\n".join([*lines, *_notes(people)])
 
 

@@ -223,7 +223,10 @@ class OwnSection:
     def _show(self, panel: OwnPanel, answers: pd.DataFrame, missing: list[str]) -> None:
         self.panel = panel
         people = answers["persona_id"].nunique()
-        put_or_hide(self.shown, "\n".join([f"{len(answers):,} answers of {people:,} people by {panel.label}; folder {panel.folder}", *missing]))
+        put_or_hide(
+            self.shown,
+            "\n".join([f"{len(answers):,} answers of {people:,} {'person' if people == 1 else 'people'} by {panel.label}; folder {panel.folder}", *missing]),
+        )
         put_or_hide(self.summary, own_panel.summary_lines(panel.questionnaire, answers))
         self.table.show(own_panel.table_rows(panel, answers))
         text, warning, _ = own_panel.kept_words(panel)

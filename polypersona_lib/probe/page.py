@@ -219,7 +219,7 @@ class Page:
 
     def __init__(self, interviewer: Interviewer):
         run = interviewer.run
-        self.interviewer, self.worker, note = interviewer, Worker(interviewer), run_note(run)
+        self.interviewer, self.worker, note = interviewer, Worker(interviewer), run_note(run, scale=False)
         self.person = PersonSection(interviewer.cards, self.worker, self._refresh)
         self.question = QuestionSection(self.worker, self._refresh)
         self.models = ModelSection(run, self.worker, self._refresh)

@@ -254,7 +254,7 @@ class Worker:
         self._asked += len(asks)
 
         def fetching(system: System) -> None:
-            self.say(f"fetching {self.interviewer.label(system)}; only the first answer waits for that", bar)
+            self.say(f"fetching {self.interviewer.label(system)}; the first answer can take a minute or two", bar)
 
         def took(replies: dict[int, Reply]) -> None:
             finished.update(replies)

@@ -55,7 +55,7 @@ def _json_row(r: Reply, source: str) -> dict:
 def write(replies: Sequence[Reply], folder: Path, name: str, run: RunConfig) -> tuple[Path, Path]:
     """Write `<name>.csv` and `<name>.jsonl` (to ask again), return both paths. A name that is taken gets a number; every row says that it is simulated."""
     folder.mkdir(parents=True, exist_ok=True)
-    name, source = free_name(folder, name), f"{_SOURCE}; {run_note(run)}"
+    name, source = free_name(folder, name), f"{_SOURCE}; {run_note(run, scale=False)}"
     csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
     write_atomically(csv, pd.DataFrame([_csv_row(r, run, source) for r in replies]).to_csv(index=False, lineterminator="\n"))
     write_atomically(jsonl, "".join(json.dumps(_json_row(r, source), ensure_ascii=False) + "\n" for r in replies))

@@ -56,10 +56,11 @@ def same_type_mix(rows: pd.DataFrame, weights: pd.Series) -> pd.DataFrame:
 
 
 def length_variation(lengths: pd.DataFrame) -> dict[str, float]:
-    """Coefficients of variation of `length_chars`: "between domains" (of the domains' means), "within a domain" (mean spread over mean length)."""
+    """Coefficients of variation of `length_chars`: of the domains' means and of their medians; "within a domain" is the mean spread over the mean length."""
     grouped = lengths.groupby("domain")["length_chars"]
-    means = grouped.mean()
-    return {"between domains": float(means.std(ddof=0) / means.mean()), "within a domain": float(grouped.std().mean() / means.mean())}
+    means, medians = grouped.mean(), grouped.median()
+    between = {"between domains": means.std(ddof=0) / means.mean(), "between their medians": medians.std(ddof=0) / medians.mean()}
+    return {name: float(share) for name, share in (between | {"within a domain": grouped.std().mean() / means.mean()}).items()}
 
 
 def domain_accuracy(run: RunConfig) -> pd.DataFrame:

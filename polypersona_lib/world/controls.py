@@ -12,7 +12,7 @@ import pandas as pd
 from ..prompts import chat
 from ..systems import BASELINES, UPPER_BOUNDS
 from . import personas
-from .questions import Question, load_questions
+from .questions import Question, load_questions, options_of
 from .respondents import Speaker, card_probabilities, option_probabilities, true_attitude
 
 
@@ -32,17 +32,17 @@ def baseline_predictions(test: pd.DataFrame, train: pd.DataFrame, seed: int) -> 
     """Answers of the four baselines to every test row. `train` and `test` carry `target` (the reference's option or NaN)."""
     by_question, typical = {q: g for q, g in train.groupby("question_id")}, typical_answers(train)
     known = train.dropna(subset="target")
-    taken = pd.Series([o[int(t)] for o, t in zip(known["options"], known["target"], strict=True)], index=known.index, dtype=object)
+    taken = pd.Series([o[int(t)] for o, t in zip(options_of(known), known["target"], strict=True)], index=known.index, dtype=object)
     options_taken = taken.groupby(known["question_id"]).agg(list)  # labels: options may stand in another order for other people
     anyone, answers = sorted(train["reference"]), {name: [] for name in BASELINES}
     features = {pid: _features(card) for pid, card in zip(train["persona_id"], train["persona"], strict=True)}
-    for row in test.itertuples():
+    for row, options in zip(test.itertuples(), options_of(test), strict=True):
         rng = random.Random(f"uniform|{seed}|{row.id}")
-        group, closed = by_question.get(row.question_id), row.options is not None and len(row.options) > 0
+        group = by_question.get(row.question_id)
         known = sorted(group["reference"]) if group is not None else anyone
         blind = typical.get(row.question_id, rng.choice(anyone))
-        answers["uniform"].append(f"{row.options[rng.randrange(len(row.options))]}." if closed else rng.choice(known))
-        most = Counter(label for label in options_taken.get(row.question_id, []) if closed and label in row.options).most_common(1)
+        answers["uniform"].append(f"{options[rng.randrange(len(options))]}." if options else rng.choice(known))
+        most = Counter(label for label in options_taken.get(row.question_id, []) if options and label in options).most_common(1)
         answers["majority"].append(f"{most[0][0]}." if most else blind)
         answers["persona_blind"].append(blind)
         answers["nearest_train"].append(_nearest_answer(row, train if group is None else group, features))

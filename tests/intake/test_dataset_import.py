@@ -212,7 +212,7 @@ def test_persona_as_text_card_or_json_text(tmp_path):
     mapped = {"age": 34, "occupation": "nurse", "description": "shoe size: 38."}
     assert [r["persona"] for r in found] == ["A nurse from Ohio. She likes cards.", mapped, CARD, "A nurse."]
     assert notes["field 'persona.job' read as 'persona.occupation'"] == 1
-    assert notes["persona given as JSON text"] == 1 and notes["persona.age given as text"] == 1
+    assert notes["persona given as JSON text"] == 1 and notes["ages written as text"] == 1
 
 
 def test_fields_come_from_messages_and_from_beside(tmp_path):

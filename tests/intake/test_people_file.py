@@ -45,7 +45,7 @@ def test_own_answers_are_references_and_never_part_of_a_card(tmp_path):
     answers = [json.loads(a) for a in read.frame["own_answers"]]
     assert answers == [{"trust": "A bit", "news": "Paper|Radio", "why": "Money."}, {"trust": "Yes"}, {"trust": "Perhaps", "news": "Radio|Paper"}]
     assert not any(word in " ".join(read.frame["persona"]) for word in ("bit", "Money", "Radio", "Perhaps"))
-    assert unread_answers(read, SURVEY) == {"trust": 1}
+    assert unread_answers(read, SURVEY) == {"trust": (1, "Perhaps")}
 
 
 def test_personahub_texts_and_texts_beside_attributes(tmp_path):

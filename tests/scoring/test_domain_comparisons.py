@@ -38,7 +38,9 @@ def test_a_domain_without_a_type_is_weighted_by_the_types_it_has():
 
 def test_lengths_vary_between_or_within_domains():
     even = compared.length_variation(pd.DataFrame({"domain": list("xxyy"), "length_chars": [10, 10, 30, 30]}))
-    assert even == pytest.approx({"between domains": 0.5, "within a domain": 0})
+    assert even == pytest.approx({"between domains": 0.5, "between their medians": 0.5, "within a domain": 0})
+    jumps = compared.length_variation(pd.DataFrame({"domain": list("xxxyyy"), "length_chars": [10, 10, 70, 20, 35, 35]}))  # equal means, other medians
+    assert jumps["between domains"] == 0 and jumps["between their medians"] == pytest.approx(12.5 / 22.5)
 
 
 def test_a_gain_is_measured_against_the_majority_answer():

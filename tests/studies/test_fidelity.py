@@ -511,10 +511,11 @@ def test_a_table_in_short_counts_the_intervals_that_exclude_the_floor():
 def test_the_summary_says_how_far_models_get_and_what_tuning_changed(published):
     run, table, compared = published
     ladder, labels = measures.ladder_rows(table), views.fidelity_labels(run)
-    wide = views.ladder_overview(ladder, labels, ["tinyllama-1.1b"])
+    wide, clear = views.ladder_overview(ladder, labels, ["tinyllama-1.1b"])
     assert list(wide.index) == [labels["tinyllama-1.1b--base"], labels["tinyllama-1.1b"]] and wide.columns[0] == "chooses the respondent's option"
     row = ladder[(ladder["metric"] == "stance_acc") & (ladder["system"] == "tinyllama-1.1b")].iloc[0]
     assert wide.iloc[1, 0] == pytest.approx((row["raw"] - row["floor"]) / (row["ceiling"] - row["floor"]))
+    assert clear.shape == wide.shape and clear.iloc[1, 0] == ((row["lo"] > 0) or (row["hi"] < 0))
     silent = views.headlines(ladder.assign(told=ladder["told"].astype(bool) & (ladder["metric"] != "card_auc")), compared, ["tinyllama-1.1b"])
     assert "nothing can be read off the others" in silent[0] and "the paper's" in silent[0]
     lines = views.headlines(ladder, compared, ["tinyllama-1.1b"])
@@ -525,6 +526,14 @@ def test_the_summary_says_how_far_models_get_and_what_tuning_changed(published):
 def test_a_run_without_questionnaires_has_a_note_in_place_of_examples():
     for example, more in ((views.sheet_example, ((0,),)), (views.swap_example, ()), (views.guess_example, ([],)), (views.attitude_example, ("",))):
         assert example(None, *more) == views.NO_SHEET
+
+
+def test_foreign_data_have_no_upper_bound_and_say_so(published):
+    _, table, compared = published
+    foreign = measures.ladder_rows(table.assign(ceiling=np.nan))
+    overview, clear = views.ladder_overview(foreign, {}, ["tinyllama-1.1b"])
+    assert foreign.empty and overview.empty and clear.empty
+    assert views.headlines(foreign, compared, ["tinyllama-1.1b"]) == ["No upper bound is known in this run, so nothing says how far the models get."]
 
 
 def test_other_cards_stand_between_their_floors_and_what_a_reader_of_that_card_could_reach(published):

@@ -11,9 +11,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from polypersona_lib import resampling
 from polypersona_lib.config import RunConfig
-from polypersona_lib.scoring import administration
+from polypersona_lib.scoring import administration, option_labels
 from polypersona_lib.world import controls, personas, respondents
-from polypersona_lib.world.questions import load_questions
+from polypersona_lib.world.questions import DEFAULT_OPTIONS, load_questions
 from polypersona_lib.world.simulation import simulate_records
 
 QUESTIONS = load_questions()
@@ -142,6 +142,7 @@ def test_fresh_personas_are_nobody_of_the_data_set():
 def test_baselines_never_use_the_persona_except_the_nearest(cards):
     rows = [
         {"id": f"{c['persona_id']}-{q.id}", "persona": c, "persona_id": c["persona_id"], "question_id": q.id, "options": q.options or None,
+         "question_type": q.type,
          "reference": respondents.Speaker().answer(c, q, seed=1).text,
          "target": float(respondents.Speaker().answer(c, q, seed=1).option) if q.options else np.nan}
         for c in cards for q in (QUESTIONS["finance.likert.1"], QUESTIONS["finance.open.1"])
@@ -151,6 +152,17 @@ def test_baselines_never_use_the_persona_except_the_nearest(cards):
     assert all(len(v) == 10 for v in found.values())
     assert len(set(found["persona_blind"])) == 2 and set(found["persona_blind"]) <= set(frame["reference"])
     assert set(found["nearest_train"]) <= set(frame["reference"].iloc[10:])
+
+
+def test_closed_questions_without_options_have_the_usual_ones():
+    """Foreign records may name the type alone (a replication of the paper does); `with_targets` reads their answers on the usual scale."""
+    said = ["Agree. I do.", "Agree. Well.", "Disagree. No.", "It depends."]
+    rows = [{"id": f"r{n}", "persona": f"Person {n}.", "persona_id": f"p{n}", "question_id": "q", "options": None, "question_type": "likert", "reference": text}
+            for n, text in enumerate(said)]  # fmt: skip
+    frame = option_labels.with_targets(pd.DataFrame(rows))
+    assert frame["target"].notna().sum() == 3
+    found = controls.baseline_predictions(frame, frame, 1)
+    assert set(found["majority"]) == {"Agree."} and {text.rstrip(".") for text in found["uniform"]} <= set(DEFAULT_OPTIONS["likert"])
 
 
 def test_the_way_to_the_card_is_0_at_the_majority_and_1_at_the_card():

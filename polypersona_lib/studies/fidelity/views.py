@@ -102,20 +102,27 @@ def focus_labels(labels: Mapping[str, str], focus: str) -> dict[str, str]:
     return {system: label for system, label in labels.items() if system in kept}
 
 
-def ladder_overview(ladder: pd.DataFrame, labels: Mapping[str, str], keys: Sequence[str]) -> pd.DataFrame:
-    """Models (rows, untuned before tuned) x measures of the ladder (columns): the share of the way from the floor (0) to the ceiling (1).
+def ladder_overview(ladder: pd.DataFrame, labels: Mapping[str, str], keys: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Models (rows, untuned before tuned) x measures of the ladder (columns): the share of the way from floor (0) to ceiling (1), and is it clear of 0?
 
     Args: ladder: from `fidelity_measures.ladder_rows`. Measures that cannot tell their ceiling from their floor are left out.
     """
     told = ladder[ladder["told"].astype(bool)]
-    wide = told.pivot(index="system", columns="label", values="value")[list(dict.fromkeys(told["label"]))]
-    return wide.reindex([s for s in untuned_and_tuned(keys) if s in wide.index]).rename(index=dict(labels)).rename_axis(index=None, columns=None)
+    if told.empty:  # foreign data: nothing has an upper bound
+        return pd.DataFrame(), pd.DataFrame()
+    told = told.assign(clear=(told["lo"] > 0) | (told["hi"] < 0))
+    shown = [s for s in untuned_and_tuned(keys) if s in set(told["system"])]
+    wide = told.pivot(index="system", columns="label", values=["value", "clear"]).reindex(shown).rename(index=dict(labels)).rename_axis(index=None)
+    value, clear = (wide[part][list(dict.fromkeys(told["label"]))].rename_axis(columns=None) for part in ("value", "clear"))
+    return value.astype(float), clear.eq(True)
 
 
 def headlines(ladder: pd.DataFrame, compared: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     """What holds, a sentence a line: which measures work here, how far the models get in each block of the ladder, and what tuning changed clearly."""
     silent = list(dict.fromkeys(ladder.loc[~ladder["told"].astype(bool), "label"]))
     count, silent_names = ladder["metric"].nunique(), ", ".join(silent)
+    if not count:
+        return ["No upper bound is known in this run, so nothing says how far the models get."]
     told = f"{count - len(silent)} of {count} measures tell their upper bound from their baseline"
     lines = [f"{told}; nothing can be read off the others: {silent_names}." if silent else f"{told}."]
     for heading, metrics in BLOCKS.items():
