@@ -277,7 +277,7 @@ def worth_sentence(system: str, alignment: pd.DataFrame, powered: pd.DataFrame) 
                 f"where {several} reach{'es' * several.startswith('1 ')} {people:.3f}")  # fmt: skip
     undecided = "" if own["over_hi"] < 0 or useful[0] else " shown to be"
     verdict = opening.get(useful, "Not worth anything here").replace("Not worth", f"Not{undecided} worth")
-    weak = "" if people > floor else "; these real people do not reach the baseline either, so this sample cannot tell"
+    weak = "" if useful[0] or people > floor else "; these real people do not reach the baseline either, so this sample cannot tell"
     return f"{verdict}: {stand_in}{weak}, and {_beside(gain, powered)}."
 
 

@@ -173,7 +173,7 @@ CHECKS: dict[str, Callable[[str, Sequence[str]], str]] = {
 
 def _in_english(texts: Sequence[str]) -> bool:
     """Whether most longer words are words of English: 1 % of those of English questionnaires are rare, 79 % or more of German, French, Spanish, Dutch ones."""
-    words = [_american(w.lower()) for text in texts for w in WORD.findall(text) if len(w) > 3]
+    words = {_american(w.lower()) for text in texts for w in WORD.findall(text) if len(w) > 3}
     return sum(_counts()[w] / _counts().total_words < RARE for w in words) <= len(words) / 3
 
 

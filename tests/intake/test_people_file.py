@@ -33,6 +33,16 @@ def test_attributes_in_columns_become_cards(tmp_path):
     assert dict(read.not_used).keys() == {"shoe size"} and read.frame["persona_id"].tolist() == ["7", "8"]
 
 
+@pytest.mark.parametrize(("column", "values"), [("sex", "2 1"), ("education", "4 -9"), ("region", "1 2"), ("religion", "3.0 1.0")])
+def test_codes_are_no_attributes(tmp_path, column, values):
+    """A card "2, 51, 1" says nothing to a model; ages, incomes and numbers of children are numbers."""
+    table = f"age,children,income,{column}\n" + "".join(f"41,2,900,{value}\n" for value in values.split())
+    with pytest.raises(InputError, match=f"the column '{column}' holds only numbers .{values.replace(' ', ', ')}., and a model reads them"):
+        people(tmp_path, "p.csv", table)
+    assert len(people(tmp_path, "p.csv", table.replace(values.split()[0], "words")).frame) == 2
+    assert len(people(tmp_path, "p.csv", table, need_cards=False).frame) == 2, "people who are not asked may be coded"
+
+
 def test_rows_fit_the_shipped_schema(tmp_path):
     read = people(tmp_path, "p.csv", "age,trust\n41,2\n30,\n")
     rows = read.frame.astype(object).where(read.frame.notna(), None).to_dict("records")

@@ -77,6 +77,7 @@ def test_an_xlsform_keeps_conditions_of_groups_batteries_ranges_and_refusals():
 
 def test_a_qualtrics_file_follows_its_flow_and_logic():
     questionnaire = read_questionnaire(SURVEYS / "commute.qsf")
+    assert all(item.ordered for item in questionnaire.items if item.battery and item.kind in ("single", "likert", "agreement"))
     bank = questionnaire.bank
     assert bank["mode"].codes == ("10", "20", "99") and bank["mode"].text == "How do you usually get to work?"
     assert bank["why"].asked_if == "(selected(${mode}, '10') or selected(${mode}, '20'))" and bank["minutes"].asked_if == "(not(selected(${mode}, '99')))"
@@ -324,6 +325,11 @@ def test_an_xlsform_asks_the_stem_of_a_grid_and_names_what_it_leaves_out(tmp_pat
     assert [item.text for item in read.items] == ["How good is the bread?", "How good is the soup?", "How old are you?"]
     assert read.items[0].battery == "food" and dict(read.notes)["rows of the form that are disabled, left out"] == 1
     assert dict(read.not_used).keys() == {"sheet extra", "column hint", "column required", "label of the group you"}
+    stem = "label of the group 'food' put before its questions, which share one list; if it is a heading, take it out of the form"
+    assert dict(read.notes)[stem] == 2 and "options of the form without a label: called by their code" not in dict(read.notes)
+    book(tmp_path / "q.xlsx", survey=survey, choices=[["list_name", "name", "label"], ["q", "1", "Good"], ["q", "nein", None]])
+    read = read_questionnaire(tmp_path / "q.xlsx")
+    assert read.items[0].labels == ("Good", "nein") and dict(read.notes)["options of the form without a label: called by their code"] == 1
 
 
 def skipping(tmp_path, **changes):
@@ -396,6 +402,13 @@ def test_limesurveys_structure_becomes_items_conditions_and_batteries(tmp_path):
     assert dict(read.not_used).keys() == {"language de", "column help", "bye"}
     (tmp_path / "q.txt").write_text(LIMESURVEY.replace("Which?", "Which, {q1}?"))
     assert error_of(tmp_path / "q.txt").startswith("q.txt:15:text: '{q1}' is filled in when the survey runs")
+
+
+@pytest.mark.parametrize(("language", "labels"), [("en", ("Yes", "No")), ("de-informal", ("Ja", "Nein")), ("fr", ("Oui", "Non")), ("xx", ("Yes", "No"))])
+def test_limesurveys_own_options_are_in_the_language_of_the_survey(tmp_path, language, labels):
+    (tmp_path / "q.txt").write_text(f"class\ttype/scale\tname\trelevance\ttext\tlanguage\nG\t0\tG\t1\t\t{language}\nQ\tY\tbus\t1\tBus?\t{language}\n")
+    (item,) = read_questionnaire(tmp_path / "q.txt").items
+    assert item.labels == labels and item.codes in (("Y", "N"), ("1", "0"))
 
 
 @pytest.mark.parametrize("always", ["1", "true()", "TRUE"])

@@ -155,8 +155,17 @@ def test_a_simulation_as_near_as_the_baseline_is_hardly_ever_told_from_it(monkey
 def test_an_unknown_gain_has_its_own_opening():
     alignment = pd.DataFrame({"system": ["sim", against.UNIFORM, against.MOST_FREQUENT, "9 real people"], "alignment": [0.9, 0.8, 0.7, 0.95], "n": [9, 0, 9, 9],
                               "over": [0.1, *[np.nan] * 3], "over_lo": [0.05, *[np.nan] * 3], "over_hi": [0.2, *[np.nan] * 3]})  # fmt: skip
+
+    def verdict(own, lo, hi, people):
+        rows = alignment.assign(alignment=[own, 0.8, 0.7, people], over_lo=[lo, *[np.nan] * 3], over_hi=[hi, *[np.nan] * 3])
+        return against.worth_sentence("sim", rows, nobody)
+
     nobody, same = pd.DataFrame({"gain": []}), pd.DataFrame({"gain": [np.nan], "n": [9]})
     assert against.worth_sentence("sim", alignment, nobody).startswith("Worth something as a stand-in here: its alignment of 0.900 lies above")
+    assert verdict(0.7, -0.2, -0.01, 0.95).startswith("Not worth anything as a stand-in here: its alignment of 0.700 lies below")
+    assert verdict(0.78, -0.1, 0.1, 0.95).startswith("Not shown to be worth anything as a stand-in here: its alignment of 0.780 cannot be told from")
+    weak = "these real people do not reach the baseline either, so this sample cannot tell"
+    assert weak in verdict(0.78, -0.1, 0.1, 0.79) and weak not in verdict(0.78, -0.1, 0.1, 0.95)
     lucky = pd.DataFrame({"gain": [1.2], "n": [10], "by_chance": [1.3]})
     assert "it adds no more than chance does (effective sample size 12, by chance up to 13)" in against.worth_sentence("sim", alignment, lucky)
     assert against.worth_sentence("sim", alignment, lucky).startswith("Of little worth here")
@@ -252,4 +261,6 @@ def test_as_many_real_people_as_there_are_and_no_more(real):
     """Of 30 real people 15 are one half: sixty drawn from them would be the same fifteen, and called "60 real people"."""
     table = against.alignment_tables(of_survey(range(300, 360), system="s"), of_survey(range(30)))[0].set_index("system")
     assert "15 real people" in table.index and table.loc["15 real people", "n"] == 15 and not any(name.startswith("60") for name in table.index)
-    assert table.loc["15 real people", "alignment"] == pytest.approx(table.loc[against.OTHER_HALF, "alignment"])
+    same = ["alignment", "lo", "hi"]
+    assert table.loc["15 real people", same].tolist() == pytest.approx(table.loc[against.OTHER_HALF, same].tolist()), "one sample: its people are resampled"
+    assert table.loc["15 real people", "hi"] - table.loc["15 real people", "lo"] > 0.01

@@ -73,6 +73,19 @@ def test_false_alarms_on_the_closed_items_of_the_bank_as_measured():
 CLEAN_FLAGGED = 3
 
 
+@pytest.mark.parametrize("texts", [
+    ["Sind Sie in den letzten zwölf Monaten mit dem Bus gefahren?", "Die Busse sind meiner Meinung nach immer zu voll."],
+    ["Avez-vous pris le bus au cours des douze derniers mois ?", "Les bus sont ponctuels."],
+    ["Ik ben tevreden met de bussen in mijn buurt.", "Hoe vaak neemt u de bus?"],
+])  # fmt: skip
+def test_other_languages_are_no_jargon(texts):
+    flags = wording.wording_flags([*texts, " ".join(["Wort"] * 60)], [()] * 3)
+    assert flags.drop(columns="too_long")[list(set(wording.CHECKS) - {"too_long"})].eq("").all(axis=None) and flags["reading_ease"].isna().all()
+    assert flags["too_long"].tolist() == ["", "", "60 words"]
+    mixed = wording.wording_flags([*texts, *["How satisfied are you with the service of our perspicacious staff in general?"] * 5], [()] * 7)
+    assert mixed["jargon"].iloc[-1] == "perspicacious", "a survey in English with a few foreign words is checked"
+
+
 def test_hostile_text_is_only_text():
     texts = ["<script>alert(1)</script>", "=cmd|' /C calc'!A0", "", "\u202eevil", "a" * 5000, "{{ 7 * 7 }}"]
     flags = wording.wording_flags(texts, [("Yes", "No")] * len(texts))
