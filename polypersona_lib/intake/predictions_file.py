@@ -75,9 +75,9 @@ def _field_errors(row: dict) -> list[str]:
         if name not in row or (value is None and (name in TEXT_FIELDS or (name == "prediction" and failed))):
             continue
         if not isinstance(value, str):
-            errors.append(f"{name}: expected text, found {_kind(value)}")
+            errors.append(f"{name}: expected text, found {_kind(value)}" + "; leave out rows without an own answer" * (name == "reference" and value is None))
         elif name in ("id", "reference") and not value.strip():
-            errors.append(f"{name}: empty")
+            errors.append(f"{name}: empty" + "; leave out rows without an own answer" * (name == "reference"))
         elif name in CHOICES and value not in CHOICES[name]:
             near = difflib.get_close_matches(value.lower(), CHOICES[name], n=1, cutoff=0.5)
             errors.append(f"{name}: unknown {quoted(value)}" + (f", did you mean '{near[0]}'?" if near else f"; choose from {', '.join(CHOICES[name])}"))
