@@ -194,8 +194,21 @@ def _table(path: Path, questionnaire: Questionnaire, context: int | None) -> Who
         return weights / weights.sum() if weights.sum() > 0 else np.full(len(options), 1 / len(options))
 
     answerer = TableAnswerer(truth, name=f"table-{_safe(path.stem)}")
-    label = f"table {path.name}" + (f" ({others} rows of other wordings, called X~N, left out)" if others else "")
+    notes = _table_notes(shares, questionnaire, others)
+    label = f"table {path.name}" + (f" ({'; '.join(notes)})" if notes else "")
     return Who(system=answerer.name, label=label, identity=f"table {file_hash(path)}", opened=lambda: (answerer, Room(context)))
+
+
+def _table_notes(shares: Mapping[str, Sequence], questionnaire: Questionnaire, others: int) -> list[str]:
+    """What a table leaves open: rows of other wordings, items that it lacks, and probabilities that do not add up to 1 (those for everybody)."""
+    lacking = [item.id for item in questionnaire.items if item.labels and item.id not in shares]
+    sums = {item: sum(p for _, when, p in rows if not when) for item, rows in shares.items()}
+    scaled = [f"{quoted(item)} {total:g}" for item, total in sums.items() if total and abs(total - 1) > 0.005]
+    notes = [f"{others} rows of other wordings, called X~N, left out"] if others else []
+    notes += (
+        [f"{len(lacking)} questions that it lacks are answered evenly: {', '.join(map(quoted, lacking[:3]))}{', …' * (len(lacking) > 3)}"] if lacking else []
+    )
+    return notes + ([f"scaled to 1: {', '.join(scaled[:3])}{', …' * (len(scaled) > 3)}"] if scaled else [])
 
 
 def _shares(name: str, rows: Sequence, bank: Mapping[str, Item]) -> tuple[dict[str, list[tuple[str, str, float]]], int]:

@@ -61,8 +61,9 @@ def _rows(path: Path, at: Place, mapping: Mapping[str, str]) -> tuple[str, list,
             return xlsform_rows(sheets, at)
         first = next(iter(sheets.values()), BookSheet([], []))
         at.errors += first.problems
-        read, not_used = _table(first.rows, at, mapping)
-        return "", read, (sheets_not_used(path) if sheets else {}) | not_used
+        unread = sheets_not_used(path) if sheets else {}
+        read, not_used = _table(first.rows, at, mapping, f"; only the first sheet is read, not {', '.join(map(safe_line, unread))[:80]}" if unread else "")
+        return "", read, unread | not_used
     if suffix in (".qsf", ".json"):
         text, problem = read_text(path)
         if problem:
@@ -107,7 +108,7 @@ def _json(text: str, path: Path, at: Place, mapping: Mapping[str, str]) -> tuple
     return str(value.get("title") or ""), rows, {**{str(k): str(v) for k, v in said.items()}, **not_used}
 
 
-def _table(rows: list, at: Place, mapping: Mapping[str, str]) -> tuple[list[tuple[int, dict]], dict[str, str]]:
+def _table(rows: list, at: Place, mapping: Mapping[str, str], unread: str = "") -> tuple[list[tuple[int, dict]], dict[str, str]]:
     """Rows of any columns under our names, and the columns that are not used."""
     rows, header_lines = without_header_rows(rows)
     if header_lines:
@@ -121,7 +122,8 @@ def _table(rows: list, at: Place, mapping: Mapping[str, str]) -> tuple[list[tupl
     if columns and "text" not in (*names.values(), *mapping.values()):
         at.line = 1
         at.error(
-            "text", f"no column holds the wording; it may be called {', '.join(('text', *ITEM_FIELDS['text']))}, or use --map theirs=text ({there(columns)})"
+            "text",
+            f"no column holds the wording; it may be called {', '.join(('text', *ITEM_FIELDS['text']))}, or use --map theirs=text ({there(columns)}){unread}",
         )
         return [], {}
     read = []

@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 
 from polypersona_lib.__main__ import main
 from polypersona_lib.ask import command, shards
+from polypersona_lib.ask.output import missing_lines, status_counts
 from polypersona_lib.intake.answers_folder import load_answers, read_answers_folder
-from polypersona_lib.intake.people_file import card_of_row
-from polypersona_lib.intake.survey_format import schemas
+from polypersona_lib.intake.people_file import People, card_of_row, people_frame
+from polypersona_lib.intake.survey_format import Questionnaire, schemas
 from polypersona_lib.paths import ROOT
 
 QUESTIONS = """id,text,kind,options,reversed
@@ -257,3 +260,16 @@ def test_score_says_that_it_does_not_weigh(files, capsys):
     (files / "p.csv").write_text("id,age,gender,trust\na,20,man,1\nb,30,woman,2\n")
     assert ask(files, "--out", f"{files}/bare") == 0 and main(["score", f"{files}/bare"]) == 0
     assert "weights:" not in capsys.readouterr().out
+
+
+def test_answers_that_would_begin_with_no_option_are_counted():
+    """A table's answers all name one; nine in ten of a model that begins with other words do not, and its probabilities are of the tenth."""
+    rows = pd.DataFrame({"status": ["ok", "ok", "failed"], "reason": [None, None, "x"], "turns_dropped": [0, 0, 0], "option_mass": [0.095, 0.9, np.nan]})
+    told = {"m": (status_counts(rows), Counter())}
+    assert told["m"][0]["off_option"] == 1
+    (line,) = [
+        line
+        for line in missing_lines(told, Questionnaire(title="t", items=()), People(frame=people_frame([("p1", {"age": 20})]), source="p"), 0)
+        if "no option" in line
+    ]
+    assert line == "m: 1 answers would mostly have begun with no option: their probabilities describe the rest (column option_mass)"

@@ -93,7 +93,7 @@ def test_the_lines_are_trusted_without_opening_the_shards(run, monkeypatch):
     finish(run, [0, 1, 2])
     monkeypatch.setattr(scale_shards, "read_shard", lambda *_: pytest.fail("a shard was opened"))
     done, missing = take_stock(out, "table-t", blocks)
-    assert missing == [] and added_up(done.values()) == ({"ok": 21, "unread": 0, "turns_dropped": 0}, {})
+    assert missing == [] and added_up(done.values()) == ({"ok": 21, "unread": 0, "turns_dropped": 0, "off_option": 0}, {})
 
 
 def test_the_table_of_all_shards_is_the_one_of_the_local_engine(run):

@@ -72,6 +72,16 @@ def test_the_wordings_of_a_pilots_table_are_left_out_and_counted(tmp_path):
         named([f"table:{tmp_path}/t.csv"])
 
 
+def test_what_a_table_leaves_open_is_said(tmp_path):
+    items = tuple(Item(id=name, text=f"{name}?", kind="yes_no", labels=("No", "Yes")) for name in "abcdef")
+    (tmp_path / "t.csv").write_text("question_id,option,probability,when\na,Yes,0.4\na,No,0.2\nb,Yes,1\nb,No,0.9,nurse\n")
+    who = who_answers([f"table:{tmp_path}/t.csv"], Questionnaire(title="t", items=items), seed=1)[0]
+    assert who.label == "table t.csv (4 questions that it lacks are answered evenly: 'c', 'd', 'e', …; scaled to 1: 'a' 0.6)"
+    (tmp_path / "t.csv").write_text("question_id,option,probability\na,Vielleicht,0.4\n")
+    with pytest.raises(InputError, match="line 2: needs an option of 'a' .'No', 'Yes'. and a probability from 0 to 1, not 'Vielleicht', '0.4'"):
+        who_answers([f"table:{tmp_path}/t.csv"], Questionnaire(title="t", items=items), seed=1)
+
+
 def test_two_items_of_one_wording_have_one_row_of_a_table_or_stop_it(tmp_path):
     labels = ("No", "Yes")
     before, after, other = (

@@ -411,6 +411,11 @@ def test_limesurveys_own_options_are_in_the_language_of_the_survey(tmp_path, lan
     assert item.labels == labels and item.codes in (("Y", "N"), ("1", "0"))
 
 
+def test_questions_on_a_second_sheet_are_pointed_at(tmp_path):
+    book(tmp_path / "q.xlsx", Notizen=[["Notizen"], ["neu"]], Fragen=[["id", "text"], ["q1", "Well?"]])
+    assert "(columns there: 'Notizen'); only the first sheet is read, not sheet Fragen" in error_of(tmp_path / "q.xlsx")
+
+
 @pytest.mark.parametrize("always", ["1", "true()", "TRUE"])
 def test_a_condition_that_always_holds_is_none(tmp_path, always):
     (tmp_path / "q.csv").write_text(f"id,text,relevance\na,Well?,{always}\n")
