@@ -18,7 +18,7 @@ from polypersona_lib.ask import command, shards
 from polypersona_lib.ask.output import missing_lines, status_counts
 from polypersona_lib.intake.answers_folder import load_answers, read_answers_folder
 from polypersona_lib.intake.people_file import People, card_of_row, people_frame
-from polypersona_lib.intake.survey_format import Questionnaire, schemas
+from polypersona_lib.intake.survey_format import Item, Questionnaire, schemas
 from polypersona_lib.paths import ROOT
 
 QUESTIONS = """id,text,kind,options,reversed
@@ -267,9 +267,6 @@ def test_answers_that_would_begin_with_no_option_are_counted():
     rows = pd.DataFrame({"status": ["ok", "ok", "failed"], "reason": [None, None, "x"], "turns_dropped": [0, 0, 0], "option_mass": [0.095, 0.9, np.nan]})
     told = {"m": (status_counts(rows), Counter())}
     assert told["m"][0]["off_option"] == 1
-    (line,) = [
-        line
-        for line in missing_lines(told, Questionnaire(title="t", items=()), People(frame=people_frame([("p1", {"age": 20})]), source="p"), 0)
-        if "no option" in line
-    ]
+    survey, nobody = Questionnaire(title="t", items=(Item(id="q", text="Well?"),)), People(frame=people_frame([("p1", {"age": 20})]), source="p")
+    (line,) = [line for line in missing_lines(told, survey, nobody, 0) if "no option" in line]
     assert line == "m: 1 answers would mostly have begun with no option: their probabilities describe the rest (column option_mass)"
