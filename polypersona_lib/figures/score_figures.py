@@ -110,7 +110,7 @@ def _counted(kind: str, systems: Sequence[str]) -> str:
 
 def _ladder_panel(ax: Axes, scores: pd.DataFrame, rows: list[str]) -> None:
     """One metric: a band behind the models, a line at the persona-blind copy, an interval a control, dots and their mean for the models."""
-    for row in set(LANES) & set(rows):
+    for row in [r for r in rows if r in LANES]:  # in their order: a set's may be another one every time
         ax.axhspan(rows.index(row) - 0.5, rows.index(row) + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
     for row, part in scores.groupby("row"):
         look = LOOKS[system_kind(part["system"].iloc[0])]

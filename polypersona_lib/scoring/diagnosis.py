@@ -154,7 +154,7 @@ def _readability(rows: list[dict]) -> list[_Finding]:
     """Non-words, shuffled words, reasons of another question or for another option, as far as `readability` has measured them."""
     known = {m: [r for r in rows if isinstance(r.get(m), float | int | np.number) and r[m] == r[m]] for m in readability.MEASURES}
     strange = Counter(w for r in known["real_words"] for w in set(str(r.get("unknown_words") or "").split()))
-    such = f", such as {', '.join(w for w, _ in strange.most_common(3))}" if strange else ""
+    such = f", such as {', '.join(sorted(strange, key=lambda w: (-strange[w], w))[:3])}" if strange else ""
     faults = (
         ("non_words", "real_words", 1, NON_WORDS, f"{{share}} of the answers hold a word that does not exist{such}"),
         ("shuffled_words", "word_order", readability.ORDERED, DISORDERED, "the words of {share} of the answers stand in no normal order"),
