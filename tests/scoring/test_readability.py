@@ -230,11 +230,11 @@ def test_every_known_bad_system_is_named_in_every_draw(parts, pool):
 
 def test_non_words_are_counted_exactly_and_named(parts, pool):
     test = parts["test"]
-    answers = [t + " The prount is fine." if i % 5 == 0 else t for i, t in enumerate(test["reference"])]
+    answers = [t + " The zorple prount brimfle is fine." if i % 5 == 0 else t for i, t in enumerate(test["reference"])]
     preds = frame(test, answers)
     preds = preds.assign(**measure(preds, pool=pool))
     found = {f.id: f for f in diagnosis.diagnose(preds, pd.DataFrame(columns=["metric", "value", "lo", "hi", "n"]))}
-    assert found["non_words"].severity == diagnosis.PROBLEM and "such as prount" in found["non_words"].text
+    assert found["non_words"].severity == diagnosis.PROBLEM and "such as brimfle, prount, zorple" in found["non_words"].text
     assert found["non_words"].value == pytest.approx(0.2, abs=0.01)
 
 
