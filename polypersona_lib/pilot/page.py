@@ -40,6 +40,7 @@ WORDS = (
     ("Reading ease", "Flesch's formula: 100 is easy, 0 is hard. Syllables are estimated by groups of vowels; English only."),
 )  # fmt: skip
 
+NOT_ENGLISH = "The questions are not in English, so of their wording only the length was checked."
 TABLES = frozenset(
     "acquiescence alignment alignment_by_item counts findings gaps grids groups items people_needed powered_differences powered_means respondents "
     "scale_items scales sensitivity shares wording wording_error_rates wordings".split()
@@ -56,7 +57,8 @@ def write_pilot(pilot: Pilot, folder: Path, *, title: str, source: str = "", not
         (folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
     for name, table in made.items():
         write_atomically(folder / "tables" / f"{name}.csv", csv_of(table))
-    values = page_values(pilot.labelled(), title=title, source=source) | {"notes": list(notes)}
+    foreign = [NOT_ENGLISH] if pilot.tables["wording"]["reading_ease"].isna().all() else []
+    values = page_values(pilot.labelled(), title=title, source=source) | {"notes": [*notes, *foreign]}
     write_atomically(folder / "pilot.html", rendered("pilot.html.j2", values, folder=Path(__file__).parent))
     return folder / "pilot.html"
 
@@ -96,7 +98,7 @@ def _powered_note(tables: Mapping[str, pd.DataFrame]) -> str:
         return "No prediction-powered numbers: they need at least four people who were both asked and simulated, and four simulated people who were not asked."
     replay = " Everybody who was simulated was asked too, so a random half of them plays the people who were not asked." if powered["replay"].any() else ""
     left = int(powered["left_out"].sum())
-    return f"{left:,} answers of people on both sides are missing and left out.{replay}"
+    return (f"{left:,} answers of people on both sides are missing and left out." if left else "") + replay
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------------------------------------
@@ -158,26 +160,26 @@ def _whole(pilot: Pilot) -> dict:
                                  "refused": "Refused", "off_scale": "Outside the options"}, "No answers.", form=".1f"),
         "scales": _from(tables.get("scales"), {"construct": "Scale", "system": "System", "items": "Items", "reversed": "Reversed", "n": "People",
                                                "left_out": "Left out", "alpha": "Cronbach's alpha", "omega": "McDonald's omega"},
-                        "No scale: name a construct for three items or more.", intervals={"alpha": ("alpha_lo", "alpha_hi")}),
+                        "Scales: none; name a construct for three items or more.", intervals={"alpha": ("alpha_lo", "alpha_hi")}),
         "scale_items": _from(tables.get("scale_items"), {"question_id": "Item", "construct": "Scale", "system": "System", "key": "Key",
                                                          "item_rest": "Item-rest correlation", "alpha_without": "Alpha without it",
                                                          "keyed_wrong": "Keyed wrong?"},
                              "No scale.", intervals={"item_rest": ends["lo"]}),
         "acquiescence": _from(tables.get("acquiescence"), {"question_id": "Statement", "negation": "Negation", "system": "System",
                                                            "acquiescence": "Above the middle", "negation_r": "Mirror correlation", "n": "People"},
-                              "Not measured: no item has a negated wording (columns variant and negated).", intervals={"acquiescence": ends["lo"]}),
+                              "Yes-saying: no item has a negated wording (columns variant and negated).", intervals={"acquiescence": ends["lo"]}),
         "grids": _from(tables.get("grids"), {"battery": "Grid", "system": "System", "items": "Items", "n": "People", "straight": "Straight lines",
                                              "by_chance": "By chance", "differ": "Two items differ", "differ_by_chance": "By chance "},
-                       "Not measured: no grid of four items with the same options (column battery)."),
+                       "Straight lines: no grid of four items with the same options (column battery)."),
         "respondents": _from(None if respondents is None else respondents[respondents["straight_liner"].eq(True)].head(50),
                              {"persona_id": "Respondent", "system": "System", "items": "Items", "straight": "Straight", "by_chance": "By chance"},
-                             "None named.", form=".3f"),
+                             "No respondent is named as a straight-liner.", form=".3f"),
         "wordings": _from(tables.get("wordings"), {"question_id": "Wording", "beside": "Beside", "system": "System", "shift": "Shift of the mean",
                                                    "moved": "Distributions differ by", "n": "People"},
-                          "Not measured: no other wordings (column variant, or paraphrases).", intervals={"shift": ("shift_lo", "shift_hi")}),
+                          "Wordings: no item has another one (column variant, or paraphrases).", intervals={"shift": ("shift_lo", "shift_hi")}),
         "sensitivity": _from(None if moved is None else moved[moved["question_id"] == "all items"],
                              {"attribute": "Attribute", "system": "System", "moved": "Moved", "n": "Pairs"},
-                             "Not measured: nobody was asked with one attribute changed.", intervals={"moved": ends["lo"]}, form=".3f"),
+                             "Attributes: nobody was asked with one of them changed.", intervals={"moved": ends["lo"]}, form=".3f"),
         "rates": _from(tables.get("wording_error_rates"), {"check": "Check", "labelled": "Labelled", "flagged": "Flagged", "hits": "Both",
                                                            "precision": "Precision", "recall": "Recall", "false_alarm_rate": "False alarms"}, "None."),
         **_people(tables),
@@ -231,7 +233,7 @@ def _item(item, number: int, pilot: Pilot, rates: pd.DataFrame | None) -> dict:
         "flags": _flags(pilot.findings[pilot.findings["question_id"] == item.id], rates),
         "shares": _shares(item.id, tables), "numbers": _numbers(item.id, tables),
         "attributes": _from(own, {"attribute": "Attribute", "system": "System", "moved": "Moved", "shift": "Shift of the mean", "n": "Pairs"},
-                            "Not measured: nobody was asked with one attribute changed.", intervals={"moved": ("lo", "hi")}, form=".3f"),
+                            "Attributes: nobody was asked with one of them changed.", intervals={"moved": ("lo", "hi")}, form=".3f"),
     }  # fmt: skip
 
 

@@ -60,6 +60,16 @@ def page(pilot, tmp_path_factory):
     return write_pilot(pilot, tmp_path_factory.mktemp("pilot"), title=HOSTILE)
 
 
+def test_a_survey_in_another_language_says_what_was_not_checked(tmp_path):
+    said = ("Die Busse sind meiner Meinung nach immer zu voll.", "Haben Sie in den letzten zwölf Monaten einen Fahrschein gekauft?")
+    items = tuple(Item(id=f"q{n}", text=text, kind="agreement", labels=tuple(planted.AGREE)) for n, text in enumerate(said))
+    people = planted.people_frame(6)
+    pilot = run_pilot(Material(items=items, people=people, answers=planted.answers_of(planted.table_answerer(), items, people)))
+    assert not set(pilot.findings["kind"]) & {"jargon", "vague", "leading", "double-barrelled"}
+    text = Page(write_pilot(pilot, tmp_path, title="Busse").read_text(encoding="utf-8")).text
+    assert pilot_page.NOT_ENGLISH in text and "reading ease not measured" in text and "reading ease nan" not in text
+
+
 def test_the_page_has_a_section_for_each_item_and_every_link_leads_somewhere(pilot, page):
     read = Page(page.read_text(encoding="utf-8"))
     assert read.open == [] and {f"item-{n + 1}" for n in range(12)} <= set(read.ids) and len(read.ids) == len(set(read.ids))
