@@ -281,7 +281,9 @@ class NumbersByPlace:
 
     def report(self, item: Item, at: Place) -> None:
         """An error that names the numbers and the remedy, or one note on how they were read."""
-        if self.unread:
+        if missing := sorted(n for n in self.unread if n < 0):
+            at.error(item.id, f"answers {', '.join(map(str, missing[:5]))}: no option; leave the cells of missing answers empty")
+        elif self.unread:
             seen = sorted(self.unread | {int(number) for number, _ in self.read})
             codes = seen if len(seen) == len(item.labels) else range(min(1, max(0, seen[0])), len(item.labels) + 1)
             remedy = "|".join(f"{code}={label}" for code, label in zip(codes, item.labels, strict=False))

@@ -57,7 +57,7 @@ def test_an_answer_of_a_rating_from_0_is_the_step_that_it_says_everywhere(tmp_pa
     [
         ("No|Yes", ["1", "0"], "p.csv:q: answers 0, 1, but the options have no codes; write their codes in the questionnaire, as options '0=No|1=Yes'"),
         ("Bad|Fair|Good", ["0", "1", "2", "0"], "answers 0, 1, 2, but the options have no codes; write their codes in the questionnaire, as options '0=Bad|1="),
-        ("Bad|Fair|Good", ["1", "2", "-9"], "answers -9, 1, 2, but the options have no codes"),
+        ("Bad|Fair|Good", ["1", "2", "-9"], "answers -9: no option; leave the cells of missing answers empty"),
         ("Less than 1|1|2", ["1", "3"], "answers 3, but the options have no codes"),
     ],
 )
