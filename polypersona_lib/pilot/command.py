@@ -238,7 +238,7 @@ def _say(pilot: Pilot, page: Path) -> None:
     for sentence in pilot.worth.values():
         print(printable(sentence))
     for row in pilot.findings.head(MOST_FINDINGS).itertuples():
-        print(printable(one_line(f"- {row.question_id or 'whole questionnaire'}{f' ({row.system})' if row.system else ''}: {row.text}")))
+        print(printable(one_line(f"- {row.question_id or 'whole questionnaire'}{f' ({row.system})' if row.system else ''}: {row.kind}: {row.text}")))
     if len(pilot.findings) > MOST_FINDINGS:
         print(f"- and {len(pilot.findings) - MOST_FINDINGS} more")
     print(f"report: {page}")

@@ -10,6 +10,7 @@ import pytest
 from polypersona_lib import paths
 from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.pilot import command
+from polypersona_lib.pilot.analysis import Material, Pilot
 from polypersona_lib.pilot.human_survey import survey_people, survey_questionnaire
 from polypersona_lib.pilot.page import TABLES
 from polypersona_lib.pilot.panel import human_panel
@@ -44,6 +45,13 @@ def test_the_folder_of_answers_gives_the_same_numbers(asked, tmp_path):
         for table in (asked / "tables").iterdir():
             there, here = (pd.read_csv(folder / table.name) for folder in (tmp_path / name / "tables", asked / "tables"))
             pd.testing.assert_frame_equal(there, here, rtol=0, atol=1.5e-6)  # the sixth decimal may be rounded the other way
+
+
+def test_the_terminal_names_item_and_detector(capsys):
+    findings = pd.DataFrame([{"question_id": "q", "system": "", "kind": "jargon", "text": "perspicacious"}])
+    nobody = pd.DataFrame({"system": []})
+    command._say(Pilot(material=Material(items=(), people=nobody, answers=nobody), tables={}, findings=findings), "pilot.html")
+    assert capsys.readouterr().out == "- q: jargon: perspicacious\nreport: pilot.html\n"
 
 
 def test_a_second_call_asks_nobody_again(asked, capsys):
