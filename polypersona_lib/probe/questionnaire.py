@@ -45,10 +45,10 @@ def _csv_row(r: Reply, run: RunConfig, source: str) -> dict[str, str | int | flo
     return {name: csv_text(text) for name, text in texts.items()} | numbers | {"id": csv_text(r.ask.id), "source": source}
 
 
-def _json_row(r: Reply, source: str) -> dict:
+def _json_row(r: Reply, run: RunConfig, source: str) -> dict:
     """One reply with everything needed to ask again."""
     probs = None if r.option_probs is None else [round(p, 6) for p in r.option_probs]
-    answer = {"answer": r.text, "option": r.option, "option_probs": probs, "tokens": r.tokens}
+    answer = {"by": r.system.label(run.settings.scale), "answer": r.text, "option": r.option, "option_probs": probs, "tokens": r.tokens}
     return {"ask": asdict(r.ask), "system": asdict(r.system)} | answer | {"source": source, "version": __version__}
 
 
@@ -58,7 +58,7 @@ def write(replies: Sequence[Reply], folder: Path, name: str, run: RunConfig) -> 
     name, source = free_name(folder, name), f"{_SOURCE}; {run_note(run, scale=False)}"
     csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
     write_atomically(csv, pd.DataFrame([_csv_row(r, run, source) for r in replies]).to_csv(index=False, lineterminator="\n"))
-    write_atomically(jsonl, "".join(json.dumps(_json_row(r, source), ensure_ascii=False) + "\n" for r in replies))
+    write_atomically(jsonl, "".join(json.dumps(_json_row(r, run, source), ensure_ascii=False) + "\n" for r in replies))
     return csv, jsonl
 
 

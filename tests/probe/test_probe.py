@@ -525,8 +525,9 @@ def test_an_export_overwrites_nothing_and_says_what_it_is(talk, ask, tmp_path):
     paths_ = [questionnaire.write(replies, tmp_path, "x", RunConfig()) for _ in range(3)]
     assert [p.name for pair in paths_ for p in pair] == ["x.csv", "x.jsonl", "x-2.csv", "x-2.jsonl", "x-3.csv", "x-3.jsonl"]
     row = pd.read_csv(paths_[0][0]).iloc[0]
-    assert row["source"] == "simulated, not survey data; nano twins · paper split · seed 42" and row["temperature"] == 0.3 and row["top_p"] == 0.9
-    assert json.loads(paths_[0][1].read_text(encoding="utf-8"))["source"] == row["source"]
+    assert row["source"] == "simulated, not survey data; paper split · seed 42" and row["temperature"] == 0.3 and row["top_p"] == 0.9
+    line = json.loads(paths_[0][1].read_text(encoding="utf-8"))
+    assert line["source"] == row["source"] and line["by"] == row["system"] and "twin of" in line["by"], "a twin is not taken for the model it is called after"
 
 
 def test_the_summary_counts_what_was_read(talk, ask):

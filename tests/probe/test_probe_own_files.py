@@ -262,7 +262,7 @@ def test_the_report_is_the_commands_own_and_all_is_here_after_a_reload(make, tmp
     assert pilot_command.main(["--answers", str(folder), "--out", str(tmp_path / "pilot")]) == 0
     own, theirs = (re.sub(r"\d", "#", (place / "pilot.html").read_text(encoding="utf-8")) for place in (folder / "report", tmp_path / "pilot"))
     assert own == theirs, "last digits may differ: a child process has other threads, and omega of four items that hardly vary is a quotient of rounding errors"
-    assert "staff: double barrelled: and" in page.own.said.value and '<iframe title="Report of the pilot" sandbox="allow-scripts"' in page.own.frame.value
+    assert "staff: double-barrelled: and" in page.own.said.value and '<iframe title="Report of the pilot" sandbox="allow-scripts"' in page.own.frame.value
     page.person.people.value = "p009"
     page.person.editors["age"].value = 33
     page.question.own.value, page.question.own_options.value = "Tea?", "Yes / No"
