@@ -67,7 +67,7 @@ def run_stages(
         variables: more environment variables for the kernels. say: prints a line.
     """
     try:
-        stages = of_profile(find_stages(project.root / "notebooks"), parameters.get("profile", ""))
+        stages = of_profile(find_stages(project.root / "notebooks"), parameters.get("profile", ""), data=parameters.get("data", ""))
         for number in filter(None, (choice.first, choice.only)):
             if number not in stages:
                 raise InputError(no_stage(number, stages))

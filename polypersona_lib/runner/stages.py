@@ -33,10 +33,10 @@ def find_stages(notebooks: Path) -> dict[str, Path]:
     return stages
 
 
-def of_profile(stages: Mapping[str, Path], profile: str) -> dict[str, Path]:
-    """The stages that a profile runs: its own and stage 01 for a study that stands aside, all the others else."""
+def of_profile(stages: Mapping[str, Path], profile: str, *, data: str = "") -> dict[str, Path]:
+    """The stages that a profile runs: its own and stage 01 for a study that stands aside, all the others else; with `data` never the study that takes none."""
     own = {number for number, name in ASIDE.items() if name == profile}
-    aside = set(ASIDE) - set(ALSO_SMOKE if profile == "smoke" else ())
+    aside = set(ASIDE) - {number for number in ALSO_SMOKE if profile == "smoke" and not (data and ASIDE[number] == "bias")}
     without = {*aside, *(PROFILES[profile].without if profile in PROFILES else ())}
     return {number: path for number, path in stages.items() if (number in own | {"01"} if own else number not in without)}
 

@@ -47,6 +47,8 @@ def test_small_is_the_papers_recipe_for_one_real_model():
     assert differs == {"micro_batch", "accumulation", "processes", "shared_prefix"} and ours.micro_batch * ours.accumulation * ours.processes == 16
     assert SMALL.models == (SMOL,) and PROFILES["paper"].models == (*MODELS, SMOL)
     assert {RunConfig(profile="small", split=split).name for split in ("paper", "grouped")} == {"small", "small-grouped"}
+    smoke = [stages.of_profile(stages.find_stages(paths.NOTEBOOKS), "smoke", data=data) for data in ("", "a folder")]
+    assert smoke[0].keys() - smoke[1].keys() == {"12"}, "the bias study asks its own people and takes no data"
     assert [*stages.of_profile(stages.find_stages(paths.NOTEBOOKS), "small")] == ["01", "02", "03", "04", "05", "06", "08", "10", "90"]
 
 
