@@ -69,8 +69,8 @@ class Answerer(Protocol):
 
 
 def prompts_of(frame: pd.DataFrame) -> list[Prompt]:
-    """The prompts of rows with the columns id and messages."""
-    return [Prompt(i, m) for i, m in zip(frame["id"], frame["messages"], strict=True)]
+    """The prompts of rows with the columns id and messages; a record's own answer, which stands at the end of its messages, is no part of them."""
+    return [Prompt(i, chat.asked(m)) for i, m in zip(frame["id"], frame["messages"], strict=True)]
 
 
 class LocalAnswerer:

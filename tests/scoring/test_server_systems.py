@@ -56,6 +56,9 @@ def test_a_server_answers_the_run_and_a_second_run_asks_nothing(asked, run, caps
         said = capsys.readouterr().out
         again = server_systems.predict_servers(here, test, sheet)
         assert len(server.seen) == requests
+    roles = {tuple(m["role"] for m in body["messages"]) for body in server.seen}
+    sent = "\n".join(m["content"] for body in server.seen for m in body["messages"])
+    assert roles == {("system", "user")} and not any(reference in sent for reference in test["reference"]), "nobody is asked with the answer in the prompt"
     preds = answer_files.load_predictions(here.paths.folder("preds"))
     assert preds["system"].unique().tolist() == [SYSTEM] and (preds["status"] == "ok").all() and preds["id"].tolist() == test["id"].tolist()
     record = json.loads((here.paths.folder("preds") / "servers.json").read_text())[SYSTEM]
