@@ -56,7 +56,7 @@ def _loadings(correlation: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return Factor(corr=correlation, n_factor=1, method="ml").fit().loadings[:, 0]
+            return Factor(corr=correlation, n_factor=1, method="ml").fit(rng=0).loadings[:, 0]  # else the search begins somewhere else every time
         except (ValueError, np.linalg.LinAlgError):
             return np.full(len(correlation), np.nan)
 
