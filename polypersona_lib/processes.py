@@ -23,6 +23,7 @@ from .config import NANO_THREADS, device
 MEMORY_MB = 1400  # what one worker with a twin needs (measured while training: 1,162 to 1,272)
 LARGE_THREADS = NANO_THREADS  # of all workers with a real model: fixed, so that a run that goes on elsewhere computes the same
 LARGE_MB = 5000  # what one worker needs that answers as a real model (measured with long prompts: 4,495)
+KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
 
 
 def allowed_cores() -> int:
@@ -36,6 +37,15 @@ def allowed_cores() -> int:
     except (OSError, ValueError):
         pass
     return max(1, cores)
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Variables of a process that computes with so many threads.
+
+    A step makes and drops tensors of a hundred megabytes, and glibc gives them back to the system each time: their pages are made anew, 4 KB at a time.
+    `KEEP_MEMORY` keeps what was dropped, in large pages (glibc's manual, "Memory Allocation Tunables"; other systems ignore it). A user's own setting wins.
+    """
+    return {"OMP_NUM_THREADS": str(threads), "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES") or KEEP_MEMORY}
 
 
 def _start(threads: int) -> None:
@@ -88,7 +98,7 @@ def _in_pool(work: Callable[..., Any], jobs: dict[int, tuple], *, workers: int, 
         return
     options = {"initializer": _start, "initargs": (threads,), "max_tasks_per_child": 1 if fresh else None}
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **options)
-    with patch.dict(os.environ, OMP_NUM_THREADS=str(threads)):
+    with patch.dict(os.environ, worker_environment(threads)):
         try:
             futures = {pool.submit(work, *job): number for number, job in jobs.items()}
             for future in as_completed(futures):

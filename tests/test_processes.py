@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -31,6 +32,20 @@ def threads() -> tuple[int, str]:
     return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
 
 
+def pages_of_later_tensors() -> int:
+    """How many pages the system made for three tensors of 100 MB, each dropped before the next, after a first one."""
+    import resource
+
+    import torch
+
+    def made() -> int:
+        torch.ones(25_000_000)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    before = made()
+    return [made() for _ in range(3)][-1] - before
+
+
 def fail(name: str) -> None:
     """Raise."""
     raise ValueError(f"bad {name}")
@@ -51,6 +66,16 @@ def test_a_worker_has_one_thread_and_this_process_keeps_its_own():
     before = os.environ.get("OMP_NUM_THREADS")
     assert [found for _, found in processes.side_by_side(threads, [()])] == [(1, "1")]
     assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_a_worker_keeps_the_memory_of_dropped_tensors_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert next(processes.side_by_side(pages_of_later_tensors, [()]))[1] < 1000
+    assert "GLIBC_TUNABLES" not in os.environ
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=0")
+    assert processes.worker_environment(2) == {"OMP_NUM_THREADS": "2", "GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
+    assert next(processes.side_by_side(pages_of_later_tensors, [()]))[1] > 50_000
 
 
 def test_what_a_job_raises_arrives():

@@ -23,10 +23,17 @@ ONE_THREAD = 20_000_000  # parameters: models below it (twins) are asked on one 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: `id` names the row's random numbers, `messages` are those of `chat.messages`, without an answer."""
+    """What is asked: `id` names the row's random numbers, `messages` are those of `chat.messages`; the last one is the question.
+
+    Raises: ValueError if it is not: a model that is shown the reference answer at the end repeats it.
+    """
 
     id: str
     messages: Messages
+
+    def __post_init__(self) -> None:
+        if not len(self.messages) or self.messages[-1]["role"] != "user":
+            raise ValueError(f"prompt {self.id!r} does not end with a question; leave the answer out (`chat.asked`)")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ..models.loading import load_tokenizer
 from ..models.published_adapters import unpack_adapter
 from ..models.resources import Machine, fit_recipe
 from ..models.weights import Unavailable, is_twin, weights_identity
-from ..processes import LARGE_THREADS, side_by_side
+from ..processes import LARGE_THREADS, side_by_side, worker_environment
 from ..prompts import chat
 from ..registry import ModelSpec, get_spec
 from ..world import dataset
@@ -143,7 +143,7 @@ def launch(job: Job) -> None:
         command += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "polypersona_lib.training.jobs", str(handed)]
         environment = os.environ | {LAUNCHED_BY: str(os.getpid())}
         if device() == "cpu":
-            environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": str(max(1, LARGE_THREADS // job.recipe.processes))}
+            environment |= {"ACCELERATE_USE_CPU": "true"} | worker_environment(max(1, LARGE_THREADS // job.recipe.processes))
         done = subprocess.run(command, cwd=paths.ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     if "Signal 9 (SIGKILL)" in done.stderr:
         raise ChildProcessError("a process of the training was killed, or out of memory; the same command goes on from its last checkpoint")

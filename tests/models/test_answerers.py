@@ -227,3 +227,10 @@ def test_a_stranger_is_somebody_else():
 def test_prompts_come_from_rows():
     rows = asked(1, 1)
     assert prompts_of(rows) == [Prompt("p0-q0", rows["messages"][0])]
+
+
+@pytest.mark.parametrize("end", [[{"role": "assistant", "content": "My doctor listens."}], []], ids=["with its answer", "nothing at all"])
+def test_a_prompt_ends_with_its_question(end):
+    before = asked(1, 1)["messages"][0] if end else []
+    with pytest.raises(ValueError, match="'p0-q0' does not end with a question"):
+        Prompt("p0-q0", [*before, *end])
