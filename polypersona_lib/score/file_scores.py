@@ -58,7 +58,7 @@ def _swap_rows(frame: pd.DataFrame, encoder) -> pd.DataFrame:
     known = known.dropna(subset=["persona", "question_id"])
     known = known[_sample(known)]
     scores = swap.swap_scores(known, phrases=swap.phrases_of(known["question_id"]), encoder=encoder)
-    return scores[[c for c in scores if c.startswith("swap_") and ("persona" in frame or not c.endswith(("_masked", "_content")))]]
+    return scores[[c for c in scores if "swap_" in c and ("persona" in frame or not c.endswith(("_masked", "_content")))]]
 
 
 def _readable_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -198,13 +198,14 @@ def score_file(frame: pd.DataFrame, *, encoder=None, judge=None, seed: int = res
             rows = rows.join(_swap_rows(frame, encoder))
     names = [m for m in metric_table.METRICS if m in rows]
     cluster = "cluster" if people is not None else None
-    whole = metrics.summarise_rows(rows, metrics=names, cluster=cluster, seed=seed).to_dict("records")
+    by_people = swap.for_intervals(rows)
+    whole = metrics.summarise_rows(by_people, metrics=names, cluster=cluster, seed=seed).to_dict("records")
     distribution, notes = item_lines(frame, both, seed=seed)
     whole += metrics.score_set(frame, seed=seed).to_dict("records") + _kappa_line(frame, both, people, seed) + distribution
     table = pd.DataFrame(whole).assign(group="", n_failed=int(rows["failed"].sum()))
     for name in (g for g in left_out.GROUPS if g in frame):
         kept = [m for m in HEADLINES if m in names]
-        lines = metrics.summarise_rows(rows.dropna(subset=[name]), metrics=kept, by=name, cluster=cluster, seed=seed)
+        lines = metrics.summarise_rows(by_people.dropna(subset=[name]), metrics=kept, by=name, cluster=cluster, seed=seed)
         table = pd.concat([table, lines.assign(group=f"{name}: " + lines[name])])
     order = {m: i for i, m in enumerate(metric_table.METRICS)}
     table = table[table["value"].notna()].sort_values("metric", key=lambda c: c.map(order), kind="stable")
@@ -244,7 +245,7 @@ def compare_files(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame
         if len(ids) < 2:
             notes += [f"{a} and {b}: {len(ids)} comparable rows, so no comparison"] if not reasons or len(ids) else []
             continue
-        x, y = scored[a].loc[ids], scored[b].loc[ids]
+        x, y = (swap.for_intervals(scored[name].loc[ids]) for name in (a, b))
         wanted = [m for m in metric_table.METRICS if m in x and m in y]
         named = next((t["cluster"].tolist() for t in (x, y) if "cluster" in t), None)
         gaps[a, b] = (x[wanted].astype(float) - y[wanted].astype(float), named)

@@ -53,7 +53,7 @@ def score_rows(run: RunConfig, preds: pd.DataFrame, everyone: pd.DataFrame, read
         status=preds["status"], length_chars=preds["prediction"].str.len(), n_options=[np.nan if o is None else len(o) for o in options],
         **{c: in_common_order(options, preds[c]) for c in ("chosen", "target")},
         pair_in_train=[p in seen for p in zip(preds["persona_id"], preds["question_id"], strict=True)],
-        **{c: swapped[c] for c in swapped if c.startswith(("swap_", "n_"))}, **read,
+        **{c: swapped[c] for c in swapped if "swap_" in c or c.startswith("n_")}, **read,
     )  # fmt: skip
 
 
@@ -78,7 +78,8 @@ def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.D
     """
     swaps = [f"swap_{kind}_{name}" for name in SWAPS for kind in ("gap", "auc") if f"swap_{kind}_{name}" in rows]
     reading = [m for m in (*readability.MEASURES, *fluency.FLUENCY) if m in rows]
-    table = [metrics.summarise_rows(rows, metrics=names, cluster="persona_id", seed=seed) for names in (MODEL_METRICS, reading, swaps)]
+    by_people = swap.for_intervals(rows)
+    table = [metrics.summarise_rows(by_people, metrics=names, cluster="persona_id", seed=seed) for names in (MODEL_METRICS, reading, swaps)]
     for system, part in rows.groupby("system", sort=False):
         whole = metrics.score_set(preds[preds["system"] == system], seed=seed)
         stances = pd.DataFrame(_stance_scores(part[part["target"].notna() & part["chosen"].notna() & ~part["failed"]], seed))
@@ -107,7 +108,7 @@ def compare_systems(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, wan
 
     Returns: one row a pair and metric: a, b, metric, difference (a - b), lo, hi, n, d (effect size), p (permutation), p_holm (over all lines).
     """
-    wide = rows.pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
+    wide = swap.for_intervals(rows).pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
     gaps = pd.DataFrame({(a, b, m): wide[m][a] - wide[m][b] for a, b in pairs for m in wanted})
     gaps.columns = pd.MultiIndex.from_tuples(gaps.columns, names=["a", "b", "metric"])
     people = wide.index.get_level_values("persona_id")

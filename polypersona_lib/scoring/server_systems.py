@@ -13,7 +13,7 @@ from ..models.answer_budget import AnswerCache, Budget, answers_folder, read_lim
 from ..models.answer_gates import check_gates, gate_lines, with_stranger
 from ..models.answerers import Answerer, ask_in_orders, prompts_of
 from ..models.generation import ADMINISTRATION, SAMPLING, Draws
-from ..models.server_answerer import ServerAnswerer
+from ..models.server_answerer import SAMPLES, ServerAnswerer
 from .administration import answered_sheet
 from .answer_files import predictions_frame, write_predictions
 
@@ -38,13 +38,18 @@ def predict_servers(run: RunConfig, test: pd.DataFrame, sheet: pd.DataFrame | No
 
 
 def _predict(run: RunConfig, answerer: Answerer, test: pd.DataFrame, sheet: pd.DataFrame | None, sheets: dict[str, pd.DataFrame]) -> dict:
-    """One server's part; returns its part of the record."""
-    gates = [] if sheet is None else gates_of(answerer, sheet, run.seed)
+    """One server's part, the few test rows first: a budget that ends too early still leaves a row of Table II. Returns its part of the record."""
+    if sheet is not None:
+        each = 2 * SAMPLES  # both orders of the options
+        print(f"{answerer.name}: {len(test):,} test rows, then gates on {GATE_PEOPLE * GATE_ITEMS} prompts and {len(sheet):,} of the questionnaire: "
+              f"one request a text, and for the options of a prompt at most {each} (2 where the server gives logprobs); "
+              f"what is answered is kept: Ctrl-C or --max-requests stop here, the same command goes on")  # fmt: skip
     written = answerer.write(prompts_of(test), Draws(run.seed, [SAMPLING.get(kind, SAMPLING["open"]) for kind in test["question_type"]]))
     reasons = [answer.reason for answer in written]
     write_predictions(run, predictions_frame(test, [answer.text for answer in written], answerer.name, reasons=reasons))
-    record = {"gates": gates, "test_rows_without_an_answer": _tell(answerer.name, "test rows", reasons)}
+    record = {"test_rows_without_an_answer": _tell(answerer.name, "test rows", reasons), "gates": []}
     if sheet is not None:
+        record["gates"] = gates_of(answerer, sheet, run.seed)
         sheets[answerer.name], lacking = administer(answerer, sheet, run.seed)
         record["questionnaire_rows_without_an_answer"] = _tell(answerer.name, "answers to the questionnaire", lacking)
     return record

@@ -5,6 +5,10 @@ for an answer that ignores the person, and each of two compared people is compar
 who answers a question gets the same answer, else on average over the ways to assign the answers to the people. References that an answer may have been
 copied from (train) are no part of the comparison: a copy is like its author, and no author can be a row's own person.
 
+A row's score hangs on everybody else's answer to the question, so scores of rows cannot be resampled as they stand: how typical a reference is counts for
+its own row and against the others, and cancels in the mean. `for_intervals` gives what can be resampled: each row's part in the mean, as its own and as the
+others' other. It is 0 in every row where everybody gets the same answer.
+
 The masks are words that are taken out of all three texts of a comparison, the answer, its own reference and the other: "_masked" those of the cards of the
 two people, "_content" also the turns of phrase of the data set, which tell a speaker's habits and not what is said.
 """
@@ -22,6 +26,7 @@ from .encoder import Encoder, load_encoder
 from .metrics import answered
 
 _TIE = 1e-6  # scores closer than this are equal
+_PART = "part_of_"  # begins the column of the parts in the mean of a swap score
 _ROUNDS, _EVEN = 300, 1e-13  # of `_balanced`: at most, and how near to 1 a row's weights have to sum
 Words = list[tuple[str, str]]  # (word, stem) in order
 
@@ -103,10 +108,39 @@ def _balanced(others: np.ndarray) -> np.ndarray:
         return weights / total[:, None]
 
 
-def _compared(own: np.ndarray, other: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(gap, share of wins) of each row over the comparisons, weighted (`_balanced`), all shape (rows, rows); NaN without any."""
+def _compared(name: str, own: np.ndarray, other: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Gap and share of wins of each row over the comparisons, weighted (`_balanced`), and the parts in their means, from arrays of shape (rows, rows)."""
     ahead = (other < own - _TIE) / 2 + (other <= own + _TIE) / 2
-    return ((own - other) * weights).sum(axis=1), (ahead * weights).sum(axis=1)
+    found = {}
+    for kind, each in (("gap", (own - other) * weights), ("auc", ahead * weights)):
+        found[f"swap_{kind}_{name}"] = each.sum(axis=1)
+        found[f"{_PART}swap_{kind}_{name}"] = _parts(each)
+    return found
+
+
+def _parts(each: np.ndarray) -> np.ndarray:
+    """Each row's part in the mean of a question: same mean as the rows' scores, and a sum whose variance over people is that of the question's sum.
+
+    Args: each: (rows, rows), what the comparison of row i with row j adds to the score of row i; NaN in a row that is not compared.
+    A row counts in the comparisons it makes and in those it serves. Each pair stands in two rows, and the mean of the question is taken from it: for n rows
+    whose comparisons vary independently, the factor makes the variance right. One pair alone is no two units: the first row has it all.
+    Source: Hoeffding 1948 (projections of a U-statistic); the pairs' dependence as in Aronow, Samii and Assenova 2015.
+    """
+    score = each.sum(axis=1)
+    here = np.isfinite(score)
+    count, mean = int(here.sum()), score[here].mean() if here.any() else np.nan
+    if count == 2:
+        return np.where(here, np.where(np.cumsum(here) == 1, 2 * mean, 0), np.nan)
+    both = score + np.nansum(each, axis=0)
+    return mean + np.sqrt(max(0, count - 1) / max(1, count - 2)) * (both - 2 * mean)
+
+
+def for_intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `swap_scores` with each swap score replaced by the row's part in the mean: for intervals and tests that resample people.
+
+    The mean over whole questions is the same to rounding. Rows without parts (of an earlier version) are returned as they are.
+    """
+    return rows.assign(**{c.removeprefix(_PART): rows[c] for c in rows if c.startswith(_PART)})
 
 
 def _counted(own: np.ndarray, other: np.ndarray, others: np.ndarray, kind: str) -> dict[str, np.ndarray]:
@@ -133,20 +167,20 @@ def _question_scores(rows: pd.DataFrame, tables: dict, encoder: Encoder | None) 
     found, weights = {"n_others": others.sum(axis=1).astype(float)}, _balanced(others)
     for mask, sparse in tables.items():
         fit = _overlap(*sparse)
-        found[f"swap_gap_rouge1{mask}"], found[f"swap_auc_rouge1{mask}"] = _compared(*fit, weights)
+        found |= _compared(f"rouge1{mask}", *fit, weights)
         found |= {} if mask else _counted(*fit, others, "rouge1")
     if encoder is not None:
         answers, references = (encoder.embed(rows[c].astype(str)) for c in ("prediction", "reference"))
         cosine = np.clip(answers @ references.T, 0, 1).astype(float)
         fit = np.diag(cosine)[:, None], cosine
-        found["swap_gap_semantic"], found["swap_auc_semantic"] = _compared(*fit, weights)
+        found |= _compared("semantic", *fit, weights)
         found |= _counted(*fit, others, "semantic")
     if "chosen" in rows and "target" in rows:
         said, own = (_labels(rows, c) for c in ("chosen", "target"))
         closed = np.array([s is not None and bool(o) for s, o in zip(said, own, strict=True)])
         same = (said[:, None] == own[None, :]).astype(float)
         asked = others & closed[:, None] & closed
-        found["swap_gap_option"], found["swap_auc_option"] = _compared(np.diag(same)[:, None], same, _balanced(asked))
+        found |= _compared("option", np.diag(same)[:, None], same, _balanced(asked))
     return found
 
 
@@ -182,7 +216,7 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), n_below_* and n_level_* (how many of
         them it fits less than its own, and as well) for rouge1 and semantic, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for rouge1, rouge1_masked,
-        rouge1_content, semantic, and option (if there are `chosen` and `target`). NaN: failed, nobody else answered, or (option) no option is known for the
+        rouge1_content, semantic, and option (if there are `chosen` and `target`); beside each its part in the mean (`for_intervals`). NaN: failed, nobody else answered, or (option) no option is known for the
         reference.
     """
     rows = preds.reset_index(drop=True)[answered(preds)]
@@ -198,4 +232,4 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
 def _columns(semantic: bool) -> list[str]:
     """What is scored of every row, options apart."""
     kinds = ["rouge1", "rouge1_masked", "rouge1_content", *["semantic"] * semantic]
-    return ["n_others", *(f"swap_{kind}_{name}" for name in kinds for kind in ("gap", "auc"))]
+    return ["n_others", *(f"{part}swap_{kind}_{name}" for name in kinds for kind in ("gap", "auc") for part in ("", _PART))]

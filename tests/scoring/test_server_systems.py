@@ -64,7 +64,8 @@ def test_a_server_answers_the_run_and_a_second_run_asks_nothing(asked, run, caps
     record = json.loads((here.paths.folder("preds") / "servers.json").read_text())[SYSTEM]
     assert record["requests"] == 0 and record["from_cache"] > 0 and record["options_by"] == {"logprobs": record["options_by"]["logprobs"]}
     assert [g["gate"] for g in record["gates"]] == ["option mass", "order effect", "distance from the prior", "own card"]
-    assert said.splitlines()[0].startswith(f"{server.address} gets the persona cards") and said.count("gate ") == 4
+    assert f"{server.address} gets the persona cards" in said and said.count("gate ") == 4
+    assert f"6 test rows, then gates on 72 prompts and {len(sheet)} of the questionnaire" in said and "at most 10 (2 where" in said
     assert "FAILED: a stranger's card does as well as the person's own" in said, "the stub does not read the card"
     (frame,), (other,) = sheets.values(), again.values()
     assert [list(p) for p in frame["option_probs"]] == [list(p) for p in other["option_probs"]] and len(frame) == len(sheet)
@@ -81,6 +82,7 @@ def test_a_budget_that_stops_a_run_keeps_what_it_has(asked, run, monkeypatch, ca
         said = capsys.readouterr().out
         monkeypatch.delenv("POLYPERSONA_MAX_REQUESTS")
         (whole,) = server_systems.predict_servers(here, test, sheet).values()
+    assert f"{SYSTEM}: 6 of 6" not in said and answer_files.load_predictions(here.paths.folder("preds"))["status"].eq("ok").all(), "test rows come first"
     missing = frame["option_probs"].isna()
     assert 0 < missing.sum() < len(frame) and (frame["chosen"][missing] == -1).all() and not whole["option_probs"].isna().any()
     assert all(list(a) == list(b) for a, b in zip(frame["option_probs"][~missing], whole["option_probs"][~missing], strict=True))
