@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polypersona_lib import resampling
 from polypersona_lib.resampling import quadratic_kappa
 from polypersona_lib.score import file_scores
-from polypersona_lib.scoring import administration, swap
+from polypersona_lib.scoring import administration, metrics, swap
 from polypersona_lib.studies.fidelity import sheet_scores
 from polypersona_lib.studies.fidelity.candidates import Candidates
 from polypersona_lib.studies.sessions import consistency
@@ -100,6 +101,38 @@ def test_the_same_answer_for_everybody_is_at_zero(name, system, monkeypatch):
     found = measured(system(DATA[name]))
     assert {g: found[g] for g in [*GAPS, "stance_qwk"]} == pytest.approx(dict.fromkeys([*GAPS, "stance_qwk"], 0), abs=1e-9)
     assert {w: found[w] for w in WINS} == pytest.approx(dict.fromkeys(WINS, 0.5), abs=1e-9)
+
+
+@pytest.mark.parametrize("system", [constant, one_persons])
+def test_the_interval_of_an_answer_that_everybody_gets_is_a_point(system):
+    """How typical a reference is counts for its own row and against the others: a bootstrap of the rows' scores took it for noise."""
+    frame = system(DATA["quoting"])
+    rows = swap.for_intervals(swap.swap_scores(frame, phrases=PHRASES, semantic=False)).assign(system="x", failed=False)
+    table = metrics.summarise_rows(rows, metrics=["swap_gap_rouge1", "swap_gap_option", "swap_auc_rouge1_content"], cluster="persona_id")
+    assert table[["value", "lo", "hi"]].to_numpy() == pytest.approx(np.array([[0] * 3, [0] * 3, [0.5] * 3]), abs=1e-9)
+
+
+@pytest.mark.parametrize(("questions", "each", "people"), [(80, 5, 250), (80, 2, 120), (6, 40, 40)])
+def test_intervals_of_blind_answers_miss_zero_as_often_as_they_say(questions, each, people):
+    """Overlaps that no person decides, with references and answers that are more typical than others; people answer several questions."""
+    rng, missed = np.random.default_rng(5), 0
+    for _ in range(160):
+        parts, who = [], []
+        for _ in range(questions):
+            fit = rng.normal(size=(each, each)) + 2 * rng.normal(size=(1, each)) + 2 * rng.normal(size=(each, 1))
+            parts.append(swap._compared("x", np.diag(fit)[:, None], fit, (1 - np.eye(each)) / (each - 1))["part_of_swap_gap_x"])
+            who += list(rng.choice(people, each, replace=False))
+        mean = resampling.bootstrap_mean(np.concatenate(parts), clusters=who, n_boot=400)
+        missed += not mean["lo"] <= 0 <= mean["hi"]
+    assert 0.02 <= missed / 160 <= 0.11
+
+
+def test_parts_have_the_mean_of_the_scores():
+    frame = said(DATA["two waves"], DATA["two waves"]["reference"].to_list()[::-1], DATA["two waves"]["target"].to_list()[::-1])
+    scores = swap.swap_scores(frame.assign(status=["failed", *["ok"] * (len(frame) - 1)]), phrases=PHRASES, encoder=Letters())
+    parts = swap.for_intervals(scores)
+    assert parts[GAPS + WINS].mean().to_numpy() == pytest.approx(scores[GAPS + WINS].mean().to_numpy(), abs=1e-12)
+    assert parts[GAPS].isna().equals(scores[GAPS].isna()) and not np.allclose(parts[GAPS].dropna(), scores[GAPS].dropna())
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -216,8 +216,8 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), n_below_* and n_level_* (how many of
         them it fits less than its own, and as well) for rouge1 and semantic, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for rouge1, rouge1_masked,
-        rouge1_content, semantic, and option (if there are `chosen` and `target`); beside each its part in the mean (`for_intervals`). NaN: failed, nobody else answered, or (option) no option is known for the
-        reference.
+        rouge1_content, semantic, and option (if there are `chosen` and `target`), and their parts (`for_intervals`). NaN: failed, nobody else answered,
+        or (option) no option is known for the reference.
     """
     rows = preds.reset_index(drop=True)[answered(preds)]
     known = frozenset(tuple(word for word, _ in stemmed_words(phrase)) for phrase in phrases)
