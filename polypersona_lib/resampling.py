@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 N_BOOT, N_PERM, N_SUB, LEVEL, SEED = 2000, 10_000, 100, 0.95, 42
+PART = "part_of_"  # begins the name of a column that holds the parts in the mean of another
 FEW = 40  # with fewer units, percentiles are taken further out; with 40 a plain percentile interval is 4 % too narrow, with 10 a fifth, with 5 a third
 FEWEST = 5  # units, below which percentiles cannot reach 95 %: of two units they cover 50, of three 75, of four 88 times in 100
 _CHUNK = 2_000_000  # numbers drawn at once: keeps memory flat for long inputs
@@ -39,6 +40,14 @@ def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         groups.setdefault(known[:, column].tobytes(), []).append(column)
     for columns in groups.values():
         yield np.array(columns), known[:, columns[0]]
+
+
+def by_parts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every score that has a part in its mean (`PART` + its name, as the swap control gives) replaced by it: for intervals and tests.
+
+    Scores of rows that hang on each other cannot be resampled as they stand; the mean over whole questions is the same. Rows without parts stay as they are.
+    """
+    return rows.assign(**{name.removeprefix(PART): rows[name] for name in map(str, rows) if name.startswith(PART)})
 
 
 def drawn_units(units: int, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.ndarray:

@@ -107,7 +107,7 @@ def test_the_same_answer_for_everybody_is_at_zero(name, system, monkeypatch):
 def test_the_interval_of_an_answer_that_everybody_gets_is_a_point(system):
     """How typical a reference is counts for its own row and against the others: a bootstrap of the rows' scores took it for noise."""
     frame = system(DATA["quoting"])
-    rows = swap.for_intervals(swap.swap_scores(frame, phrases=PHRASES, semantic=False)).assign(system="x", failed=False)
+    rows = resampling.by_parts(swap.swap_scores(frame, phrases=PHRASES, semantic=False)).assign(system="x", failed=False)
     table = metrics.summarise_rows(rows, metrics=["swap_gap_rouge1", "swap_gap_option", "swap_auc_rouge1_content"], cluster="persona_id")
     assert table[["value", "lo", "hi"]].to_numpy() == pytest.approx(np.array([[0] * 3, [0] * 3, [0.5] * 3]), abs=1e-9)
 
@@ -130,7 +130,7 @@ def test_intervals_of_blind_answers_miss_zero_as_often_as_they_say(questions, ea
 def test_parts_have_the_mean_of_the_scores():
     frame = said(DATA["two waves"], DATA["two waves"]["reference"].to_list()[::-1], DATA["two waves"]["target"].to_list()[::-1])
     scores = swap.swap_scores(frame.assign(status=["failed", *["ok"] * (len(frame) - 1)]), phrases=PHRASES, encoder=Letters())
-    parts = swap.for_intervals(scores)
+    parts = resampling.by_parts(scores)
     assert parts[GAPS + WINS].mean().to_numpy() == pytest.approx(scores[GAPS + WINS].mean().to_numpy(), abs=1e-12)
     assert parts[GAPS].isna().equals(scores[GAPS].isna()) and not np.allclose(parts[GAPS].dropna(), scores[GAPS].dropna())
 

@@ -8,7 +8,6 @@ import pandas as pd
 from .. import resampling
 from ..cells import DASH, Estimate
 from ..registry import MODELS
-from ..scoring.swap import for_intervals
 from .evidence import MEASURED, NOT_REPRODUCED, PAPER_RUN, REPRODUCED, UNTESTED, Evidence, Finding, Untestable, by_name, verdict
 
 TOLERANCE = 0.05  # relative, for absolute scores outside our interval
@@ -70,7 +69,7 @@ def _effect(ev: Evidence, system: str, metric: str, kind: str) -> Estimate | Non
         return ev.ours(system, metric)
     if ev.rows is None or metric not in ev.rows:
         return None
-    part = for_intervals(ev.rows)[(ev.rows["system"] == system) & (ev.rows["question_type"] == kind)].dropna(subset=[metric])
+    part = resampling.by_parts(ev.rows)[(ev.rows["system"] == system) & (ev.rows["question_type"] == kind)].dropna(subset=[metric])
     if part.empty:
         return None
     mean = resampling.bootstrap_mean(part[metric], clusters=part["persona_id"])

@@ -198,7 +198,7 @@ def score_file(frame: pd.DataFrame, *, encoder=None, judge=None, seed: int = res
             rows = rows.join(_swap_rows(frame, encoder))
     names = [m for m in metric_table.METRICS if m in rows]
     cluster = "cluster" if people is not None else None
-    by_people = swap.for_intervals(rows)
+    by_people = resampling.by_parts(rows)
     whole = metrics.summarise_rows(by_people, metrics=names, cluster=cluster, seed=seed).to_dict("records")
     distribution, notes = item_lines(frame, both, seed=seed)
     whole += metrics.score_set(frame, seed=seed).to_dict("records") + _kappa_line(frame, both, people, seed) + distribution
@@ -245,7 +245,7 @@ def compare_files(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame
         if len(ids) < 2:
             notes += [f"{a} and {b}: {len(ids)} comparable rows, so no comparison"] if not reasons or len(ids) else []
             continue
-        x, y = (swap.for_intervals(scored[name].loc[ids]) for name in (a, b))
+        x, y = (resampling.by_parts(scored[name].loc[ids]) for name in (a, b))
         wanted = [m for m in metric_table.METRICS if m in x and m in y]
         named = next((t["cluster"].tolist() for t in (x, y) if "cluster" in t), None)
         gaps[a, b] = (x[wanted].astype(float) - y[wanted].astype(float), named)

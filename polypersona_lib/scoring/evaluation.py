@@ -78,7 +78,7 @@ def score_systems(rows: pd.DataFrame, preds: pd.DataFrame, *, seed: int) -> pd.D
     """
     swaps = [f"swap_{kind}_{name}" for name in SWAPS for kind in ("gap", "auc") if f"swap_{kind}_{name}" in rows]
     reading = [m for m in (*readability.MEASURES, *fluency.FLUENCY) if m in rows]
-    by_people = swap.for_intervals(rows)
+    by_people = resampling.by_parts(rows)
     table = [metrics.summarise_rows(by_people, metrics=names, cluster="persona_id", seed=seed) for names in (MODEL_METRICS, reading, swaps)]
     for system, part in rows.groupby("system", sort=False):
         whole = metrics.score_set(preds[preds["system"] == system], seed=seed)
@@ -108,7 +108,7 @@ def compare_systems(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, wan
 
     Returns: one row a pair and metric: a, b, metric, difference (a - b), lo, hi, n, d (effect size), p (permutation), p_holm (over all lines).
     """
-    wide = swap.for_intervals(rows).pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
+    wide = resampling.by_parts(rows).pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
     gaps = pd.DataFrame({(a, b, m): wide[m][a] - wide[m][b] for a, b in pairs for m in wanted})
     gaps.columns = pd.MultiIndex.from_tuples(gaps.columns, names=["a", "b", "metric"])
     people = wide.index.get_level_values("persona_id")

@@ -6,8 +6,8 @@ who answers a question gets the same answer, else on average over the ways to as
 copied from (train) are no part of the comparison: a copy is like its author, and no author can be a row's own person.
 
 A row's score hangs on everybody else's answer to the question, so scores of rows cannot be resampled as they stand: how typical a reference is counts for
-its own row and against the others, and cancels in the mean. `for_intervals` gives what can be resampled: each row's part in the mean, as its own and as the
-others' other. It is 0 in every row where everybody gets the same answer.
+its own row and against the others, and cancels in the mean. `resampling.by_parts` gives what can be resampled: each row's part in the mean, as its own and
+as the others' other. Where everybody gets the same answer each part is 0.
 
 The masks are words that are taken out of all three texts of a comparison, the answer, its own reference and the other: "_masked" those of the cards of the
 two people, "_content" also the turns of phrase of the data set, which tell a speaker's habits and not what is said.
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from ..resampling import PART
 from ..texts import stemmed_words
 from ..world import respondents
 from ..world.questions import load_questions
@@ -26,7 +27,6 @@ from .encoder import Encoder, load_encoder
 from .metrics import answered
 
 _TIE = 1e-6  # scores closer than this are equal
-_PART = "part_of_"  # begins the column of the parts in the mean of a swap score
 _ROUNDS, _EVEN = 300, 1e-13  # of `_balanced`: at most, and how near to 1 a row's weights have to sum
 Words = list[tuple[str, str]]  # (word, stem) in order
 
@@ -114,7 +114,7 @@ def _compared(name: str, own: np.ndarray, other: np.ndarray, weights: np.ndarray
     found = {}
     for kind, each in (("gap", (own - other) * weights), ("auc", ahead * weights)):
         found[f"swap_{kind}_{name}"] = each.sum(axis=1)
-        found[f"{_PART}swap_{kind}_{name}"] = _parts(each)
+        found[f"{PART}swap_{kind}_{name}"] = _parts(each)
     return found
 
 
@@ -133,14 +133,6 @@ def _parts(each: np.ndarray) -> np.ndarray:
         return np.where(here, np.where(np.cumsum(here) == 1, 2 * mean, 0), np.nan)
     both = score + np.nansum(each, axis=0)
     return mean + np.sqrt(max(0, count - 1) / max(1, count - 2)) * (both - 2 * mean)
-
-
-def for_intervals(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `swap_scores` with each swap score replaced by the row's part in the mean: for intervals and tests that resample people.
-
-    The mean over whole questions is the same to rounding. Rows without parts (of an earlier version) are returned as they are.
-    """
-    return rows.assign(**{c.removeprefix(_PART): rows[c] for c in rows if c.startswith(_PART)})
 
 
 def _counted(own: np.ndarray, other: np.ndarray, others: np.ndarray, kind: str) -> dict[str, np.ndarray]:
@@ -216,7 +208,7 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
     Returns:
         One row a prediction, same index: system, id, persona_id, question_id, n_others (references of other people), n_below_* and n_level_* (how many of
         them it fits less than its own, and as well) for rouge1 and semantic, and swap_gap_* in [-1, 1] / swap_auc_* in [0, 1] for rouge1, rouge1_masked,
-        rouge1_content, semantic, and option (if there are `chosen` and `target`), and their parts (`for_intervals`). NaN: failed, nobody else answered,
+        rouge1_content, semantic, and option (if there are `chosen` and `target`), and their parts (`resampling.by_parts`). NaN: failed, nobody else answered,
         or (option) no option is known for the reference.
     """
     rows = preds.reset_index(drop=True)[answered(preds)]
@@ -232,4 +224,4 @@ def swap_scores(preds: pd.DataFrame, *, phrases: Sequence[str] = (), encoder: En
 def _columns(semantic: bool) -> list[str]:
     """What is scored of every row, options apart."""
     kinds = ["rouge1", "rouge1_masked", "rouge1_content", *["semantic"] * semantic]
-    return ["n_others", *(f"{part}swap_{kind}_{name}" for name in kinds for kind in ("gap", "auc") for part in ("", _PART))]
+    return ["n_others", *(f"{part}swap_{kind}_{name}" for name in kinds for kind in ("gap", "auc") for part in ("", PART))]

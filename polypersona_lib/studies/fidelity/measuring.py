@@ -15,7 +15,6 @@ from ...config import RunConfig
 from ...scoring import answer_files
 from ...scoring.administration import questionnaire
 from ...scoring.fidelity_measures import COMPARED, GRAMS, MEASURES, PICKS, TRUTH, measure_line, tuning_contrasts, with_levels
-from ...scoring.swap import for_intervals
 from ...survey.sheet import Sheet, sheet_of
 from ...systems import BASELINES, UPPER_BOUNDS, system_labels
 from ...world.dataset import SPLITS
@@ -52,7 +51,7 @@ def from_scores(systems: pd.DataFrame, administered: pd.DataFrame | None, rows: 
     """What notebook 04 scored already: swap scores (`scores/systems.csv`) and stances (`scores/administration.csv`). `rows`: the swap score of each answer."""
     both = [systems[systems["metric"].str.startswith("swap_")]]
     both += [] if administered is None else [administered[administered["metric"].isin(["stance_acc", "stance_qwk"])]]
-    chance, of, lines = {"swap_gap": 0.0, "swap_auc": 0.5}, dict(list(for_intervals(rows).groupby("system", sort=False))), []
+    chance, of, lines = {"swap_gap": 0.0, "swap_auc": 0.5}, dict(list(resampling.by_parts(rows).groupby("system", sort=False))), []
     for r in (r for r in pd.concat(both).itertuples() if r.metric in MEASURES and r.n):
         by_row = (r.metric, "") in COMPARED and r.metric.startswith("swap_") and r.system in of
         draws = {"draws": _draws(of[r.system][r.metric].to_numpy(dtype=float), of[r.system], seed)} if by_row else {}
