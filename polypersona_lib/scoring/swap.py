@@ -27,6 +27,7 @@ from .encoder import Encoder, load_encoder
 from .metrics import answered
 
 _TIE = 1e-6  # scores closer than this are equal
+_DIGITS = 12  # of the parts in a mean
 _ROUNDS, _EVEN = 300, 1e-13  # of `_balanced`: at most, and how near to 1 a row's weights have to sum
 Words = list[tuple[str, str]]  # (word, stem) in order
 
@@ -129,10 +130,10 @@ def _parts(each: np.ndarray) -> np.ndarray:
     score = each.sum(axis=1)
     here = np.isfinite(score)
     count, mean = int(here.sum()), score[here].mean() if here.any() else np.nan
+    parts = mean + np.sqrt(max(0, count - 1) / max(1, count - 2)) * (score + np.nansum(each, axis=0) - 2 * mean)
     if count == 2:
-        return np.where(here, np.where(np.cumsum(here) == 1, 2 * mean, 0), np.nan)
-    both = score + np.nansum(each, axis=0)
-    return mean + np.sqrt(max(0, count - 1) / max(1, count - 2)) * (both - 2 * mean)
+        parts = np.where(here, np.where(np.cumsum(here) == 1, 2 * mean, 0), np.nan)
+    return np.round(parts, _DIGITS) + 0.0  # no rounding errors: an interval of 0 must not look as if it lay above
 
 
 def _counted(own: np.ndarray, other: np.ndarray, others: np.ndarray, kind: str) -> dict[str, np.ndarray]:
