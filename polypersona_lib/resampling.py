@@ -50,6 +50,11 @@ def by_parts(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name.removeprefix(PART): rows[name] for name in map(str, rows) if name.startswith(PART)})
 
 
+def without_parts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without these columns: of some rows of a question the parts have another mean than the scores."""
+    return rows[[name for name in rows if not str(name).startswith(PART)]]
+
+
 def drawn_units(units: int, *, n_boot: int = N_BOOT, seed: int = SEED) -> np.ndarray:
     """How often each unit is in each of `n_boot` bootstrap samples: whole numbers, shape (n_boot, units), every row with the sum `units`."""
     return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=n_boot)

@@ -132,6 +132,8 @@ def test_parts_have_the_mean_of_the_scores():
     scores = swap.swap_scores(frame.assign(status=["failed", *["ok"] * (len(frame) - 1)]), phrases=PHRASES, encoder=Letters())
     parts = resampling.by_parts(scores)
     assert parts[GAPS + WINS].mean().to_numpy() == pytest.approx(scores[GAPS + WINS].mean().to_numpy(), abs=1e-12)
+    some = resampling.without_parts(scores.iloc[:20])
+    assert resampling.by_parts(some).equals(some) and some[GAPS].equals(scores.iloc[:20][GAPS])
     assert parts[GAPS].isna().equals(scores[GAPS].isna()) and not np.allclose(parts[GAPS].dropna(), scores[GAPS].dropna())
 
 

@@ -245,7 +245,9 @@ def compare_files(files: dict[str, pd.DataFrame], scored: dict[str, pd.DataFrame
         if len(ids) < 2:
             notes += [f"{a} and {b}: {len(ids)} comparable rows, so no comparison"] if not reasons or len(ids) else []
             continue
-        x, y = (resampling.by_parts(scored[name].loc[ids]) for name in (a, b))
+        x, y = (scored[name].loc[ids] for name in (a, b))
+        if len(ids) == len(left) == len(right):  # parts belong to whole questions
+            x, y = resampling.by_parts(x), resampling.by_parts(y)
         wanted = [m for m in metric_table.METRICS if m in x and m in y]
         named = next((t["cluster"].tolist() for t in (x, y) if "cluster" in t), None)
         gaps[a, b] = (x[wanted].astype(float) - y[wanted].astype(float), named)

@@ -108,7 +108,8 @@ def compare_systems(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, wan
 
     Returns: one row a pair and metric: a, b, metric, difference (a - b), lo, hi, n, d (effect size), p (permutation), p_holm (over all lines).
     """
-    wide = resampling.by_parts(rows).pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
+    rows = rows if rows["failed"].any() else resampling.by_parts(rows)
+    wide = rows.pivot(index=["id", "persona_id"], columns="system", values=list(wanted))
     gaps = pd.DataFrame({(a, b, m): wide[m][a] - wide[m][b] for a, b in pairs for m in wanted})
     gaps.columns = pd.MultiIndex.from_tuples(gaps.columns, names=["a", "b", "metric"])
     people = wide.index.get_level_values("persona_id")
@@ -179,8 +180,8 @@ def score(run: RunConfig, parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame,
     rows.to_parquet(folder / "rows.parquet", index=False, compression="zstd")
     systems.round(6).to_csv(folder / "systems.csv", index=False)
     unseen = ~rows["pair_in_train"].to_numpy()
-    if not unseen.all():
-        score_systems(rows[unseen], preds[unseen], seed=run.seed).round(6).to_csv(folder / "systems_unseen_pairs.csv", index=False)
+    if not unseen.all():  # parts belong to whole questions
+        score_systems(resampling.without_parts(rows[unseen]), preds[unseen], seed=run.seed).round(6).to_csv(folder / "systems_unseen_pairs.csv", index=False)
     return rows, systems
 
 
