@@ -45,10 +45,13 @@ def check_gates(answerer: Answerer, rows: pd.DataFrame, *, strangers: Sequence |
 
 def _line(gate: str, value: float, choices: Sequence[OptionShares], *, lo: float = np.nan, hi: float = np.nan, most: bool = False) -> dict:
     """One row of the table; with `lo` the interval has to lie above the limit."""
-    tested, limit = value if np.isnan(lo) else lo, LIMITS[gate]
-    passed = None if not np.isfinite(value) else bool(tested <= limit if most else tested > limit)
-    answers = sum(c.probs is not None for c in choices)
-    return {"gate": gate, "value": value, "lo": lo, "hi": hi, "limit": limit, "passed": passed, "answers": answers, "meaning": MEANING[gate]}
+    passed, answers = passes(gate, value if np.isnan(lo) else lo, most=most), sum(c.probs is not None for c in choices)
+    return {"gate": gate, "value": value, "lo": lo, "hi": hi, "limit": LIMITS[gate], "passed": passed, "answers": answers, "meaning": MEANING[gate]}
+
+
+def passes(gate: str, value: float, *, most: bool = False) -> bool | None:
+    """Whether a value is above the gate's limit (`most`: at most the limit); None for no number."""
+    return bool((value > LIMITS[gate]) != most) if np.isfinite(value) else None
 
 
 def _priors(answerer: Answerer, listed: pd.Series) -> dict[tuple, OptionShares]:

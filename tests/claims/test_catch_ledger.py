@@ -55,6 +55,10 @@ def test_what_is_open_stays_open():
                     grid=AS_THE_PAPER_SAYS["grid"] | {"lo": -0.01})  # fmt: skip
     found = verdicts(shaky)
     assert {found[i] for i in ("catch-01", "catch-02", "catch-04", "catch-10")} == {CLOSE}
+    one_model = catch_ledger.judge_catch(changed(grid=AS_THE_PAPER_SAYS["grid"] | {"sign_holds": 0.0})).set_index("id").loc["catch-10"]
+    assert one_model["verdict"] == CLOSE and "which is larger depends on which models are compared" in one_model["reason"]
+    silent = catch_ledger.judge_catch(changed(grid=None, left_out={"m1": 0.0, "m2": 0.4})).set_index("id").loc["catch-10"]
+    assert silent["verdict"] == UNTESTED and "too little of their probability lies on the options of the vote: m1, m2" in silent["reason"]
 
 
 def test_what_a_baseline_does_too_is_trivial():

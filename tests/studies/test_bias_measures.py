@@ -6,7 +6,8 @@ import pytest
 
 from polypersona_lib.people.card_tiers import TIER_LADDER, TIERS, draw_people
 from polypersona_lib.people.places import democratic_share
-from polypersona_lib.studies.bias import bias_measures, grid, item_bank, simulation, tier_effects
+from polypersona_lib.studies.bias import bias_measures, findings, grid, item_bank, simulation, tier_effects
+from polypersona_lib.studies.bias.plan import GRID_TIERS
 from polypersona_lib.studies.bias.planted import PlantedAnswerer, story_of
 from polypersona_lib.studies.bias.tier_writer import cards_of, fill
 from polypersona_lib.survey.sheet import MISSING
@@ -288,3 +289,21 @@ def test_the_grid_uses_complete_people_and_says_when_it_cannot():
     assert grid.variance_components(scores[scores["generator"] == "g0"], seed=1).empty
     one_cell_gone = scores[~((scores["generator"] == "g1") & (scores["simulator"] == "m1"))]
     assert grid.variance_components(one_cell_gone, seed=1).empty, "an incomplete grid is no grid"
+
+
+def test_an_answerer_whose_options_hold_no_mass_is_no_part_of_the_comparison():
+    """It answers .3 to every card: with it the answerers seem to differ, without it the writers do; a table that hangs on one model is too close to call."""
+    scores = grid_scores([0.1, 0.0, -0.1], [0.01, -0.01, -0.3])
+    votes = pd.concat([scores.assign(tier=tier, family="elections") for tier in GRID_TIERS]).assign(mass=0.9)
+    all_in = grid.grid_tables(votes, seed=1)
+    assert not all_in["grid"]["sign_holds"].any() and all_in["mass"]["passed"].all()
+    assert "depends on which models are compared (200 people, 3 writers, 3 answerers)." in findings._grid_sentence(all_in["grid"], all_in["mass"])
+    made = grid.grid_tables(votes.assign(mass=votes["mass"].where(votes["simulator"] != "m2", 0.5)), seed=1)
+    assert made["grid"]["sign_holds"].all() and grid.silent_answerers(made["mass"]) == {"m2": 0.5}, "the limit itself fails, as in the gates"
+    said = findings._grid_sentence(made["grid"], made["mass"])
+    assert "the writer of the cards matters more (200 people, 3 writers, 2 answerers); left out, because" in said and said.endswith(": m2 (0.50).")
+    for mass, names in ((votes["mass"].where(votes["simulator"] == "m0", 0.1), 2), (votes["mass"] * 0, 3)):
+        none = grid.grid_tables(votes.assign(mass=mass), seed=1)
+        said = findings._grid_sentence(none["grid"], none["mass"])
+        assert none["grid"].empty and len(grid.silent_answerers(none["mass"])) == names and "was not tested: it takes two of each; left out, because" in said
+    assert not grid.silent_answerers(grid.grid_tables(votes.assign(mass=np.nan), seed=1)["mass"]), "what was not measured fails no gate"

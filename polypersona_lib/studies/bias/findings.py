@@ -21,7 +21,7 @@ from ...systems import system_label
 from . import balanced, bias_measures, grid, joint_distance, persona_text, tier_effects
 from .item_bank import respondent_items
 from .jobs import BiasStudy
-from .plan import GRID_TIERS, Gathered, load_gathered, study_people
+from .plan import Gathered, load_gathered, study_people
 from .planted import PLANTED
 from .simulation import respondent_sheet, without_prior
 
@@ -80,7 +80,7 @@ def _write(made: BiasFindings) -> None:
 
 def tables_of(gathered: Gathered) -> dict[str, pd.DataFrame]:
     """Every table of the study: of cards failures, marginals, pairs, tone, tone_steps, hardship, words, facts, log_odds; of answers gates, elections, steps,
-    differences, items, spread, groups, yes, grid; of real respondents respondents, gaps; balanced: of requests that name hardships."""
+    differences, items, spread, groups, yes, mass, grid; of real respondents respondents, gaps; balanced: of requests that name hardships."""
     seed, frames = gathered.seed, gathered.frames
     answers = bias_measures.outcomes(frames["answers"])
     free = bias_measures.outcomes(pd.concat([
@@ -96,9 +96,8 @@ def tables_of(gathered: Gathered) -> dict[str, pd.DataFrame]:
         "differences": tier_effects.tier_differences(main, seed=seed),
         "items": pd.concat([bias_measures.item_alignment(a, f, seed=seed).assign(family=f, prior=k) for k, a in kinds.items() for f in ("policy", "everyday")]),
         "spread": tier_effects.spread(answers), "yes": tier_effects.yes_saying(answers, seed=seed),
-        "groups": tier_effects.known_groups(main, parties_of(gathered), seed=seed), "grid": _grid(answers, seed),
-        "balanced": balanced.balanced_table(gathered),
-    } | _of_respondents(frames["respondents"], seed)  # fmt: skip
+        "groups": tier_effects.known_groups(main, parties_of(gathered), seed=seed), "balanced": balanced.balanced_table(gathered),
+    } | grid.grid_tables(votes["kept"], seed=seed) | _of_respondents(frames["respondents"], seed)  # fmt: skip
 
 
 def parties_of(gathered: Gathered) -> dict[str, dict[str, str]]:
@@ -144,13 +143,6 @@ def _tone_steps(own: pd.DataFrame, tones: pd.DataFrame, seed: int) -> pd.DataFra
         wide = own.assign(value=tones[measure]).pivot_table(index=["persona_id", "state"], columns="tier", values="value")
         there = [t for t in TIER_LADDER if t in wide]
         parts.append(tier_effects.steps(wide[there], clusters=wide.index.get_level_values("state"), seed=seed).assign(measure=measure))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _grid(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Variance components of the vote over generators and simulators, for each tier of the grid."""
-    scores = tier_effects.person_scores(answers[answers["family"] == "elections"])
-    parts = [grid.variance_components(scores[scores["tier"] == tier], seed=seed).assign(tier=tier) for tier in GRID_TIERS]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -229,7 +221,7 @@ def five_sentences(made: BiasFindings) -> list[str]:
         f"the alignment of {vote['alignment']:.3f} is {better} the {vote['floor']:.3f} of one half everywhere."
     )
     story = _row(tables["differences"], **cell, family="elections", tier="descriptive")
-    return [first, second, _story_sentence(story), _text_sentence(tables), _grid_sentence(tables["grid"])]
+    return [first, second, _story_sentence(story), _text_sentence(tables), _grid_sentence(tables["grid"], tables["mass"])]
 
 
 def _story_sentence(story: pd.Series | None) -> str:
@@ -253,14 +245,17 @@ def _text_sentence(tables: dict[str, pd.DataFrame]) -> str:
             f"subjectivity of {high['mean']:.2f} is {apart} the {low['mean']:.2f} of plain attributes.")  # fmt: skip
 
 
-def _grid_sentence(table: pd.DataFrame) -> str:
+def _grid_sentence(table: pd.DataFrame, mass: pd.DataFrame) -> str:
     line = None if table.empty else _row(table, tier="descriptive", part="generator - simulator")
+    silent = ", ".join(f"{system} ({share:.2f})" for system, share in grid.silent_answerers(mass).items())
+    silent = silent and f"; left out, because too little of their probability lies on the options of the vote: {silent}"
     if line is None:
-        return "Whether the writer of the cards or the answerer matters more was not tested: it takes two of each."
+        return f"Whether the writer of the cards or the answerer matters more was not tested: it takes two of each{silent}."
     parts = [f"{_row(table, tier='descriptive', part=part)['share']:.0%} {part}" for part in grid.COMPONENTS]
     who = "the writer of the cards matters more" if line["lo"] > 0 else "the answerer matters more" if line["hi"] < 0 else "neither matters more for certain"
+    who = who if line["sign_holds"] else "which matters more depends on which models are compared"
     many = f"{line['n']} people, {line['generators']} writers, {line['simulators']} answerers"
-    return f"Of the differences between models in the vote, {', '.join(parts)}: {who} ({many})."
+    return f"Of the differences between models in the vote, {', '.join(parts)}: {who} ({many}){silent}."
 
 
 # --- for the ledger ------------------------------------------------------------------------------------------------------------------------
@@ -296,5 +291,6 @@ def evidence(made: BiasFindings) -> dict:
         "sweep": {tier: [int(row["states_left"]), int(row["states"])] for tier, row in latest.iterrows()},
         "tone": {m: {"trend": tier_effects.trend(p, "rises"), "means": means.loc[m].to_dict()} for m, p in t["tone_steps"].groupby("measure")},
         "hardship": t["hardship"]["any"].to_dict(), "words": t["words"].to_dict("index"),
-        "grid": None if line is None else {k: float(line[k]) for k in ("variance", "lo", "hi", "n", "generators", "simulators")},
+        "grid": None if line is None else {k: float(line[k]) for k in ("variance", "lo", "hi", "n", "generators", "simulators", "sign_holds")},
+        "left_out": grid.silent_answerers(t["mass"]),
     }  # fmt: skip

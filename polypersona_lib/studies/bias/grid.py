@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ... import resampling
+from ...models.answer_gates import passes
+from . import tier_effects
+from .plan import GRID_TIERS
 
 COMPONENTS = ("generator", "simulator", "interaction")
 
@@ -28,6 +31,30 @@ def components(cells: np.ndarray) -> np.ndarray:
     return np.stack([(between[0] - left) / s, (between[1] - left) / g, left], axis=-1)
 
 
+def grid_tables(votes: pd.DataFrame, *, seed: int) -> dict[str, pd.DataFrame]:
+    """(mass) simulator, mass, passed: the gate of option mass on the vote itself; (grid) `variance_components` for each tier of the grid (column tier).
+
+    A simulator that fails the gate gives no valid answer to the vote: the grid leaves it out. Args: votes: from `bias_measures.outcomes`, elections only.
+    """
+    votes = votes[votes["tier"].isin(GRID_TIERS)]
+    mass = votes.groupby("simulator", sort=False)["mass"].mean().reset_index()
+    mass["passed"] = pd.Series([passes("option mass", m) for m in mass["mass"]], dtype=object)
+    scores = tier_effects.person_scores(votes[~votes["simulator"].isin(silent_answerers(mass))])
+    parts = [variance_components(scores[scores["tier"] == tier], seed=seed).assign(tier=tier) for tier in GRID_TIERS]
+    return {"mass": mass, "grid": pd.concat(parts, ignore_index=True)}
+
+
+def silent_answerers(mass: pd.DataFrame) -> dict[str, float]:
+    """Simulator -> mass of those that fail the gate on the vote."""
+    return {line.simulator: line.mass for line in mass.itertuples() if line.passed is False}
+
+
+def sign_holds(cells: np.ndarray) -> bool:
+    """Whether generators differ more than simulators, or less, with all of them and without any single one (where two of each are left)."""
+    fewer = [np.delete(cells, i, axis) for axis in (0, 1) for i in range(cells.shape[axis]) if cells.shape[axis] > 2]
+    return len({float(np.sign(part[0] - part[1])) for part in map(components, (cells, *fewer))}) == 1
+
+
 def complete_cells(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(people x cells, cells that are there) of complete generators x simulators: people without every cell are left out.
 
@@ -43,7 +70,7 @@ def complete_cells(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def variance_components(scores: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Rows for `COMPONENTS`: variance, lo, hi, sd (its root, 0 where negative), share (of the three together, negative ones as 0), n (people), generators,
-    simulators; and for "generator - simulator", the difference of the two variances: above 0, generators differ more.
+    simulators, sign_holds; and for "generator - simulator", the difference of the two variances: above 0, generators differ more.
 
     `share` has its own interval (share_lo, share_hi). States are resampled with all their people. Empty without two of each.
     """
@@ -72,4 +99,4 @@ def variance_components(scores: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     shown = {"share": share, "share_lo": share_ends[0], "share_hi": share_ends[1]}
     table = table.assign(**{name: [*np.clip(part, 0, 1), np.nan] for name, part in shown.items()}, n=len(wide), generators=shape[0], simulators=shape[1])
     table.loc[3, "sd"] = np.nan
-    return table
+    return table.assign(sign_holds=sign_holds(means.to_numpy()))
