@@ -165,7 +165,7 @@ def powered_means(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFram
     """
     made, rng = _powered(panel, humans, None, seed=seed), np.random.default_rng(seed)
     shuffled = [mean_gain(_powered(panel, humans, None, seed=seed, shuffle=rng)) for _ in range(SHUFFLES if len(made) else 0)]
-    return made.assign(by_chance=np.nanquantile(shuffled, 0.95) if np.isfinite(shuffled).any() else np.nan)
+    return made.assign(by_chance=np.nanquantile(shuffled, 0.95, method="higher") if np.isfinite(shuffled).any() else np.nan)
 
 
 def powered_differences(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed: int = 42) -> pd.DataFrame:

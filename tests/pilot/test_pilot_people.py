@@ -257,6 +257,14 @@ def test_a_simulation_that_knows_nobody_is_hardly_ever_called_useful_beside_twen
     assert called <= 3 and found == 24
 
 
+def test_a_gain_of_chance_is_exceeded_once_in_twenty(monkeypatch):
+    """One more number of the same kind exceeds the second largest of 39 in 2 of 40 cases; a quantile between two of them is exceeded more often (7 %)."""
+    gains = iter(np.random.default_rng(1).permutation(39))
+    monkeypatch.setattr(against, "_powered", lambda *args, **kwargs: pd.DataFrame({"gain": [1.0]}))
+    monkeypatch.setattr(against, "mean_gain", lambda powered: float(next(gains)))
+    assert against.SHUFFLES == 39 and against.powered_means(None, None)["by_chance"].tolist() == [37.0]
+
+
 def test_as_many_real_people_as_there_are_and_no_more(real):
     """Of 30 real people 15 are one half: sixty drawn from them would be the same fifteen, and called "60 real people"."""
     table = against.alignment_tables(of_survey(range(300, 360), system="s"), of_survey(range(30)))[0].set_index("system")
