@@ -112,14 +112,32 @@ def _parts(values: np.ndarray, design: Design, group, name: str) -> tuple[np.nda
     if inside.shape != weights.shape or min((weights[inside] > 0).sum(), (weights[~inside] > 0).sum()) < 2:
         raise InputError(f"{name}: a difference needs two people or more with a weight on both sides, and one entry for each of {len(weights)} people")
     (mean_in, part_in), (mean_out, part_out) = _mean(values, weights * inside), _mean(values, weights * ~inside)
-    whole = _drawn(weights >= 0, design)  # `_covariance` takes whole / (whole - 1) for both sides together
-    own = [np.sqrt(m / (m - 1) * (whole - 1) / whole) for m in (_drawn((weights > 0) & side, design) for side in (inside, ~inside))]
+    own = [np.sqrt(_grown((weights > 0) & side, design) / _grown(weights >= 0, Design(clusters=design.clusters))) for side in (inside, ~inside)]
     return mean_in - mean_out, own[0] * part_in - own[1] * part_out
 
 
-def _drawn(people: np.ndarray, design: Design) -> int:
-    """How many people, or clusters of them, are among `people` (bool); at least 2, so that the spread of one alone is 0 and not infinite."""
-    return max(2, int(people.sum()) if design.clusters is None else len(set(np.asarray(design.clusters)[people].astype(str).tolist())))
+def _drawn(people: np.ndarray, design: Design) -> float:
+    """How many clusters, or people of equal weight (`effective_people`), are among `people` (bool); at least 2, so that the spread of one is not infinite."""
+    if design.clusters is not None:
+        return max(2, len(set(np.asarray(design.clusters)[people].astype(str).tolist())))
+    return max(2, effective_people(design.weight(len(people))[people]))
+
+
+def _grown(people: np.ndarray, design: Design) -> float:
+    """What the squares of `people`'s parts in a mean are short of its variance: m / (m - 1) for m people of equal weight or clusters, 2 at most.
+
+    Unequal weights w: 1 / (1 - 2 sum w^3 / (sum w sum w^2) + sum w^2 / (sum w)^2), exact where answers do not depend on them. `_covariance` takes n / (n - 1).
+    """
+    if design.clusters is not None:
+        return 1 / (1 - 1 / _drawn(people, design))
+    one, two, three = ((design.weight(len(people))[people] ** power).sum() for power in (1, 2, 3))
+    return 1 / max(1 - 2 * three / (one * two) + two / one**2, 0.5)
+
+
+def effective_people(weights: np.ndarray) -> float:
+    """How many people of equal weight have the sampling variance of these: (sum w)^2 / sum w^2 (Kish 1965). 0 without any weight."""
+    weights = np.asarray(weights, dtype=float)
+    return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0
 
 
 def _welch(sides: list[tuple]) -> np.ndarray:
@@ -137,8 +155,8 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return mean, weights * (values - mean[..., None]) / weights.sum()
 
 
-def _covariance(a: np.ndarray, b: np.ndarray, design: Design) -> tuple[np.ndarray, int]:
-    """(covariance of two estimates from people's parts in them, clusters minus strata + 1): sums over clusters, compared within strata."""
+def _covariance(a: np.ndarray, b: np.ndarray, design: Design) -> tuple[np.ndarray, float]:
+    """(covariance of two estimates from people's parts in them, `_drawn` minus strata + 1): sums over clusters, compared within strata."""
     people = a.shape[-1]
     clusters, first = np.arange(people), np.arange(people)
     if design.clusters is not None:
@@ -153,7 +171,7 @@ def _covariance(a: np.ndarray, b: np.ndarray, design: Design) -> tuple[np.ndarra
         x, y = (v[..., strata == stratum] for v in (a, b))
         size = x.shape[-1]
         total = total + size / (size - 1) * ((x - x.mean(-1, keepdims=True)) * (y - y.mean(-1, keepdims=True))).sum(-1)
-    return np.asarray(total), len(first) - strata.max()
+    return np.asarray(total), _drawn(design.weight(people) > 0, design) - strata.max()
 
 
 def _check(truth: np.ndarray, predicted: np.ndarray, others: np.ndarray) -> None:

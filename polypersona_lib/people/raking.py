@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..rectification import effective_people
 
 CLOSE_ENOUGH, MOST_ROUNDS = 1e-6, 1000  # largest distance of a share from its target, and after how many rounds we give up
 
@@ -30,12 +31,6 @@ class Raked:
         """One line for a report."""
         gone = f"; {self.dropped} had a value that the margins rule out and got no weight" if self.dropped else ""
         return f"{self.people} people raked in {self.rounds} rounds; they are worth {self.effective_n:.0f} of equal weight{gone}"
-
-
-def effective_n(weights: np.ndarray) -> float:
-    """How many people of equal weight have the sampling variance of these (Kish 1965): (sum w)^2 / sum w^2. NaN if all weights are 0."""
-    weights = np.asarray(weights, dtype=float)
-    return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else float("nan")
 
 
 def rake(people: pd.DataFrame, margins: Sequence[pd.Series], *, weights: np.ndarray | None = None) -> Raked:
@@ -66,7 +61,7 @@ def rake(people: pd.DataFrame, margins: Sequence[pd.Series], *, weights: np.ndar
     if error > CLOSE_ENOUGH:
         raise InputError(f"the margins cannot be met together: after {rounds} rounds a share is still off by {error:.1g}; "
                          "check that they describe one population, or join values that few people have")  # fmt: skip
-    return Raked(now, effective_n(now), int((start > 0).sum()), int(((start > 0) & (now == 0)).sum()), rounds, float(error))
+    return Raked(now, effective_people(now), int((start > 0).sum()), int(((start > 0) & (now == 0)).sum()), rounds, float(error))
 
 
 def _cells(people: pd.DataFrame, margin: pd.Series) -> tuple[np.ndarray, np.ndarray, str]:

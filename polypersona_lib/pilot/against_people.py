@@ -118,7 +118,7 @@ def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed:
     Args: attributes: index persona_id of both, a text column a variable (`panel.attributes_of`).
     Returns: system, variable, group, n_simulated, n_people, error (mean over items of the absolute distance of the two means, on 0-1) with interval,
         ignoring (the same of all real people's mean: what a simulation reaches that knows the country and no group), note ("too few": fewer than
-        `FEWEST_PEOPLE` on a side; nothing is computed). Distances of small groups are above 0 by luck, for both.
+        `FEWEST_PEOPLE` (`_counted`) on a side; nothing is computed). Distances of small groups are above 0 by luck, for both.
     """
     simulated, real = common_sheets(panel, humans)
     scaled = ordered(simulated.items)
@@ -129,7 +129,7 @@ def group_errors(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed:
         for group in sorted(set(parts[0][3][variable]) & set(parts[1][3][variable])):
             inside = [(table[variable] == group).to_numpy() for *_, table in parts]
             about = {"system": panel.system, "variable": variable, "group": group, "n_simulated": int(inside[0].sum()), "n_people": int(inside[1].sum())}
-            if min(i.sum() for i in inside) < FEWEST_PEOPLE or not scaled.any():
+            if min(map(_counted, (simulated, real), inside)) < FEWEST_PEOPLE or not scaled.any():
                 lines.append(about | {"note": "too few"})
                 continue
             means = [mean_draws(weights * within, values, there) for (values, there, weights, _), within in zip(parts, inside, strict=True)]
@@ -169,16 +169,22 @@ def powered_means(panel: Panel, humans: Panel, *, seed: int = 42) -> pd.DataFram
 
 
 def powered_differences(panel: Panel, humans: Panel, attributes: pd.DataFrame, *, seed: int = 42) -> pd.DataFrame:
-    """The same of each group's mean minus everybody else's: also variable and group; groups with `FEWEST_PEOPLE` or more on every side."""
+    """The same of each group's mean minus everybody else's: also variable and group; groups with `FEWEST_PEOPLE` or more (`_counted`) on every side."""
     labelled, others, _ = labelled_people(panel, humans, seed=seed)
     tables = []
     for variable in attributes.columns if min(len(labelled), len(others)) >= rectification.FEWEST else ():
         for group in sorted(set(attributes.loc[labelled, variable])):
             inside = attributes[variable] == group
-            counts = [int((inside.loc[part] == side).sum()) for part in (labelled, others) for side in (True, False)]
-            if min(counts) >= FEWEST_PEOPLE:
+            parts = [(own.sheet, np.isin(own.sheet.people, [p for p in who if inside[p] == side]))
+                     for own, who in ((humans, labelled), (panel, others)) for side in (True, False)]  # fmt: skip
+            if min(_counted(*part) for part in parts) >= FEWEST_PEOPLE:
                 tables.append(_powered(panel, humans, inside, seed=seed).assign(variable=variable, group=group))
     return pd.concat(tables, ignore_index=True) if tables else _powered_frame([]).assign(variable=[], group=[])
+
+
+def _counted(sheet: Sheet, people: np.ndarray) -> float:
+    """How many people of equal weight `people` (bool) are worth; by heads where they were drawn in units."""
+    return rectification.effective_people(people if sheet.weights is None or sheet.units is not None else sheet.weights * people)
 
 
 def _powered_frame(lines: list[dict]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ import statsmodels.api as sm
 from polypersona_lib.errors import InputError
 from polypersona_lib.people.places import census_joint
 from polypersona_lib.people.poststratification import associations
-from polypersona_lib.people.raking import effective_n, margin_of, rake
+from polypersona_lib.people.raking import margin_of, rake
+from polypersona_lib.rectification import effective_people
 
 RACE = pd.Series([0.6, 0.4], index=pd.Index(["a", "b"], name="race"))
 SEX = pd.Series([0.5, 0.5], index=pd.Index(["f", "m"], name="sex"))
@@ -65,7 +66,7 @@ def test_cards_from_marginals_get_their_joint_back():
 
 
 def test_the_effective_number_of_people():
-    assert effective_n(np.ones(50)) == 50 and effective_n([1, 1, 0]) == 2 and effective_n([1, 0, 0]) == 1 and np.isnan(effective_n([0, 0]))
+    assert effective_people(np.ones(50)) == 50 and effective_people([1, 1, 0]) == 2 and effective_people([1, 0, 0]) == 1 and effective_people([0, 0]) == 0
     made = rake(people(), [RACE, SEX])
     assert made.effective_n == pytest.approx(made.weights.sum() ** 2 / (made.weights**2).sum()) and 50 < made.effective_n < 100
     assert rake(people(), [margin_of(people(), ["race"])]).effective_n == pytest.approx(100)

@@ -91,6 +91,9 @@ def test_mean_gaps_and_group_errors_see_a_planted_shift():
     assert set(attributes) == {"age", "region", "level"} and errors["note"].eq("").all()
     differences = against.powered_differences(panel, humans, attributes)
     assert {"north", "south"} <= set(differences["group"]) and (differences["gain"] >= 0.99).all()
+    heavy = replace(humans, sheet=replace(humans.sheet, weights=np.where(np.arange(60) < 12, 1, 0.01)))  # they count like 12 people, no group like ten
+    assert against.powered_differences(panel, heavy, attributes).empty
+    assert set(against.group_errors(panel, heavy, attributes[["region"]])["note"]) == {"too few"}
 
 
 def test_attributes_are_groups_and_never_names_or_words():
