@@ -13,8 +13,13 @@ MEANING = {
     "option mass": "most answers name no option: the probabilities describe the few that do",
     "order effect": "the order of the options decides much of the answer: single orders mean nothing, averages little",
     "distance from the prior": "the answers are the model's prior on the options' names: they say nothing about the question or the person",
-    "own card": "a stranger's card does as well as the person's own: the answers do not describe the person",
+    "own card": "a stranger's card does at least as well as the person's own: the answers do not describe the person",
     "known groups": "groups that are known to differ do not differ here in the known direction: differences between people mean nothing",
+}
+
+UNSHOWN = {  # where the interval reaches above the limit
+    "own card": "that the person's own card does better than a stranger's",
+    "known groups": "that groups which are known to differ do so here in the known direction",
 }
 
 
@@ -43,10 +48,11 @@ def check_gates(answerer: Answerer, rows: pd.DataFrame, *, strangers: Sequence |
     return pd.DataFrame(table)
 
 
-def _line(gate: str, value: float, choices: Sequence[OptionShares], *, lo: float = np.nan, hi: float = np.nan, most: bool = False) -> dict:
-    """One row of the table; with `lo` the interval has to lie above the limit."""
+def _line(gate: str, value: float, choices: Sequence[OptionShares], *, lo: float = np.nan, hi: float = np.nan, most: bool = False, people: int = 0) -> dict:
+    """One row of the table; with `lo` the interval has to lie above the limit. One that only reaches above it says that `people` are too few, nothing else."""
     passed, answers = passes(gate, value if np.isnan(lo) else lo, most=most), sum(c.probs is not None for c in choices)
-    return {"gate": gate, "value": value, "lo": lo, "hi": hi, "limit": LIMITS[gate], "passed": passed, "answers": answers, "meaning": MEANING[gate]}
+    meaning = f"{people} people do not show {UNSHOWN[gate]}, which more people might" if passed is False and hi > LIMITS[gate] + 1e-9 else MEANING[gate]
+    return {"gate": gate, "value": value, "lo": lo, "hi": hi, "limit": LIMITS[gate], "passed": passed, "answers": answers, "meaning": meaning}
 
 
 def passes(gate: str, value: float, *, most: bool = False) -> bool | None:
@@ -88,8 +94,9 @@ def _card(own: Sequence[OptionShares], other: Sequence[OptionShares], rows: pd.D
     if not there.any():
         return _line("own card", np.nan, own)
     gains = [a.probs[t] - b.probs[t] for (a, b), t, known in zip(both, rows["truth"], there, strict=True) if known]
-    mean = bootstrap_mean(np.array(gains), clusters=list(rows["persona_id"][there]), seed=seed)
-    return _line("own card", mean["mean"], own, lo=mean["lo"], hi=mean["hi"])
+    people = list(rows["persona_id"][there])
+    mean = bootstrap_mean(np.array(gains), clusters=people, seed=seed)
+    return _line("own card", mean["mean"], own, lo=mean["lo"], hi=mean["hi"], people=len(set(people)))
 
 
 def _groups(choices: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> dict:
@@ -101,8 +108,9 @@ def _groups(choices: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> d
     high = (rows["group"][there] == "high").to_numpy()
     middle = (place[high].mean() + place[~high].mean()) / 2
     signed = np.where(high, (place - middle) / high.mean(), (middle - place) / (~high).mean())  # its mean is the difference of the two means
-    mean = bootstrap_mean(signed, clusters=list(rows["persona_id"][there]), seed=seed)
-    return _line("known groups", mean["mean"], choices, lo=mean["lo"], hi=mean["hi"])
+    people = list(rows["persona_id"][there])
+    mean = bootstrap_mean(signed, clusters=people, seed=seed)
+    return _line("known groups", mean["mean"], choices, lo=mean["lo"], hi=mean["hi"], people=len(set(people)))
 
 
 def with_stranger(rows: pd.DataFrame, *, seed: int) -> list[list[dict[str, str]]]:

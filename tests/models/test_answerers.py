@@ -183,6 +183,20 @@ def test_each_gate_fails_on_the_fault_it_is_for():
     assert set(good.values()) == {True}
 
 
+def test_a_gate_that_few_people_cannot_pass_says_so_and_does_not_claim_that_all_is_equal():
+    def noise(messages, options) -> np.ndarray:
+        return np.random.default_rng(list(messages[-1]["content"].encode())).dirichlet(np.ones(len(options)))
+
+    def meanings(world, rows):
+        table = check_gates(world, rows, strangers=with_stranger(rows, seed=1), seed=1).set_index("gate").loc[["own card", "known groups"]]
+        assert not table["passed"].any()
+        return table["meaning"].tolist(), (table["lo"] < 0).all() and (table["hi"] > 0).all()
+
+    words, open_ends = meanings(TableAnswerer(noise), asked(8, 3))
+    assert open_ends and all(said.startswith("8 people do not show that ") and said.endswith(", which more people might") for said in words)
+    assert meanings(TableAnswerer(deaf), asked())[0] == [answer_gates.MEANING[gate] for gate in ("own card", "known groups")], "intervals of exactly 0"
+
+
 def test_counting_few_answers_makes_no_order_effect():
     class Counted(TableAnswerer):
         def option_probabilities(self, prompts, options):

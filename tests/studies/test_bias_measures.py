@@ -291,6 +291,16 @@ def test_the_grid_uses_complete_people_and_says_when_it_cannot():
     assert grid.variance_components(one_cell_gone, seed=1).empty, "an incomplete grid is no grid"
 
 
+@pytest.mark.parametrize(("mean", "lo", "hi", "p", "verdict", "said"), [
+    (0.01, -0.02, 0.03, 0.4, "no difference", "There is no difference between"), (0.01, -0.02, 0.04, 0.4, "none shown", "No difference is shown between"),
+    (0.02, 0.01, 0.03, 0.01, "small", "There is only a small difference between"), (-0.02, -0.05, -0.01, 0.01, "perhaps small", "perhaps a small one, between"),
+    (-0.05, -0.09, -0.01, 0.01, "right", "to the right: -0.050"), (0.01, np.nan, np.nan, 1.0, "none shown", "No difference is shown"),
+])  # fmt: skip
+def test_no_difference_is_said_only_where_every_larger_one_is_ruled_out(mean, lo, hi, p, verdict, said):
+    assert tier_effects._verdict(mean, lo, hi, p, "elections") == verdict
+    assert said in findings._story_sentence(pd.Series({"mean": mean, "lo": lo, "hi": hi, "n": 9, "verdict": verdict}))
+
+
 def test_an_answerer_whose_options_hold_no_mass_is_no_part_of_the_comparison():
     """It answers .3 to every card: with it the answerers seem to differ, without it the writers do; a table that hangs on one model is too close to call."""
     scores = grid_scores([0.1, 0.0, -0.1], [0.01, -0.01, -0.3])

@@ -207,7 +207,7 @@ def _row(table: pd.DataFrame, **wanted) -> pd.Series | None:
 
 
 def five_sentences(made: BiasFindings) -> list[str]:
-    """What a survey researcher should take from this run: five sentences, each with its number, each saying so where there is no difference."""
+    """What a survey researcher should take from this run: five sentences, each with its number, each saying so where no difference is shown."""
     simulator, generator = made.main
     tables, cell = made.tables, {"simulator": simulator, "generator": generator}
     gates = tables["gates"][tables["gates"]["simulator"] == simulator]
@@ -215,7 +215,7 @@ def five_sentences(made: BiasFindings) -> list[str]:
     first = f"Test the simulator before you believe it: {len(failed)} of {len(gates)} gates failed" + (f" ({', '.join(failed)})." if failed else ".")
     vote = _row(tables["elections"], **cell, tier="meta", year=LATEST, prior="kept")
     real = int((democratic_share(LATEST).drop("District of Columbia") > 0.5).sum())
-    better = "better than" if vote["skill_lo"] > 0 else "worse than" if vote["skill_hi"] < 0 else "no different from"
+    better = "better than" if vote["skill_lo"] > 0 else "worse than" if vote["skill_hi"] < 0 else "not shown to differ from"
     second = (
         f"With bare census cards and no text at all, {vote['states_left']} of {vote['states']} states vote Democratic in {LATEST} (real: {real} of 50); "
         f"the alignment of {vote['alignment']:.3f} is {better} the {vote['floor']:.3f} of one half everywhere."
@@ -228,9 +228,10 @@ def _story_sentence(story: pd.Series | None) -> str:
     if story is None:
         return "Whether narratives move the vote was not tested: no narrative was written."
     shown = f"{story['mean']:+.3f} [{story['lo']:+.3f}, {story['hi']:+.3f}], {story['n']} people"
-    weak = {"no difference": "no difference", "small": "only a small difference"}.get(story["verdict"])
+    weak = {"no difference": "There is no difference", "none shown": "No difference is shown", "small": "There is only a small difference",
+            "perhaps small": "There is a difference, perhaps a small one,"}.get(story["verdict"])  # fmt: skip
     if weak:
-        return f"There is {weak} between a narrative and the census card: {shown}."
+        return f"{weak} between a narrative and the census card: {shown}."
     return f"A narrative in place of the census card moves the same people to the {story['verdict']}: {shown}."
 
 
@@ -240,7 +241,7 @@ def _text_sentence(tables: dict[str, pd.DataFrame]) -> str:
     if values["descriptive"] is None:
         return "What narratives leave out was not tested: no narrative was written."
     low, high = values["objective"], values["descriptive"]
-    apart = "above" if high["lo"] > low["hi"] else "below" if high["hi"] < low["lo"] else "no different from"
+    apart = "above" if high["lo"] > low["hi"] else "below" if high["hi"] < low["lo"] else "not shown to differ from"
     return (f"Narratives name a hardship for {hard.loc['descriptive', 'any']:.0%} of the people (real people: {hard.loc['people', 'any']:.0%}), and their "
             f"subjectivity of {high['mean']:.2f} is {apart} the {low['mean']:.2f} of plain attributes.")  # fmt: skip
 

@@ -58,9 +58,9 @@ def _words(line: dict, n: int) -> str:
     if line["gain_lo"] <= 0:
         return "no gain that can be told from chance"
     if line["over_uniform_lo"] <= 0:
-        return "helps, but a uniform answer is as good" if line["over_uniform_hi"] > 0 else "helps, but a uniform answer is better"
+        return "helps, but not shown to beat a uniform answer" if line["over_uniform_hi"] > 0 else "helps, but a uniform answer is better"
     if line["over_people_lo"] <= 0:
-        return f"helps, but {n} people alone are as good" if line["over_people_hi"] > 0 else f"helps, but {n} people alone are better"
+        return f"helps, but not shown to beat {n} people alone" if line["over_people_hi"] > 0 else f"helps, but {n} people alone are better"
     return "works"
 
 

@@ -27,8 +27,8 @@ def person_scores(answers: pd.DataFrame) -> pd.DataFrame:
 def tier_differences(answers: pd.DataFrame, *, seed: int, base: str = "meta") -> pd.DataFrame:
     """Every tier minus `base`, same people and items: simulator, generator, family, tier, mean, lo, hi, n (people), lost (lack the card), p, p_holm, verdict.
 
-    Units are states. p: sign-flip permutation of whole states; Holm over all rows. `verdict`: "no difference" (p_holm above .05), "small" (below .03), "left",
-    "right" or, for everyday items, "more", "less".
+    Units are states. p: sign-flip permutation of whole states; Holm over all rows. `verdict`: "none shown" (p_holm above .05), "perhaps small" (below .03),
+    "left", "right" or, for everyday items, "more", "less"; "no difference" and "small" only where the whole interval lies within .03 of zero.
     """
     who = ["simulator", "generator", "family", "persona_id", "state"]
     wide = answers.pivot_table(index=[*who, "item"], columns="tier", values="score").reset_index()  # item by item: a missing answer leaves both sides
@@ -44,14 +44,15 @@ def tier_differences(answers: pd.DataFrame, *, seed: int, base: str = "meta") ->
             rows.append({"simulator": simulator, "generator": generator, "family": family, "tier": tier, **line, "lost": lost, "p": p})
     table = pd.DataFrame(rows, columns=["simulator", "generator", "family", "tier", "mean", "lo", "hi", "n", "lost", "p"])
     table["p_holm"] = resampling.holm(table["p"])
-    return table.assign(verdict=[_verdict(*row) for row in zip(table["mean"], table["p_holm"], table["family"], strict=True)])
+    return table.assign(verdict=[_verdict(*row) for row in table[["mean", "lo", "hi", "p_holm", "family"]].itertuples(index=False)])
 
 
-def _verdict(mean: float, p: float, family: str) -> str:
+def _verdict(mean: float, lo: float, hi: float, p: float, family: str) -> str:
+    within = -LEAST_EFFECT <= lo and hi <= LEAST_EFFECT
     if not p <= 0.05:
-        return "no difference"
+        return "no difference" if within else "none shown"
     if abs(mean) < LEAST_EFFECT:
-        return "small"
+        return "small" if within else "perhaps small"
     return (("more", "less") if family == "everyday" else ("left", "right"))[mean < 0]
 
 
