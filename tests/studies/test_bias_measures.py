@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from polypersona_lib import resampling
 from polypersona_lib.people.card_tiers import TIER_LADDER, TIERS, draw_people
+from polypersona_lib.people.human_surveys import load_survey
 from polypersona_lib.people.places import democratic_share
 from polypersona_lib.studies.bias import bias_measures, findings, grid, item_bank, simulation, tier_effects
 from polypersona_lib.studies.bias.plan import GRID_TIERS
@@ -141,6 +144,7 @@ def test_known_groups_and_yes_saying(biased, filled, cards):
         said = {"tier": "meta", "item": item.id, "probs": [0.8, 0.2], "first": [0.8, 0.2], "last": [0.8, 0.2], "mass": 1.0, "how": "", "reason": ""}
         rows += [{"persona_id": c.persona_id, "state": c.state} | said for c in cards[cards["tier"] == "meta"].itertuples()]
     yes = tier_effects.yes_saying(bias_measures.outcomes(pd.DataFrame(rows).assign(simulator="yes", generator="x")), seed=1)
+    assert (yes["hi"] - yes["lo"]).item() == pytest.approx(survey_width(np.array([[1 / 6, 0]])), rel=0.1)
     base = fair.set_index("tier")["value"]
     assert yes["value"].iloc[0] - base["meta"] == pytest.approx(0.3, abs=0.02), "it says yes to four in five, the fair one to half"
     assert base.max() - base.min() < 1e-6, "opinion cancels: a lean is no yes-saying"
@@ -199,6 +203,17 @@ def test_item_alignment_is_scipys_wasserstein(constant):
     true = [bias_measures.item_truth("policy", item.id, "")[item.leans > 0].sum() for item in item_bank.family_items("policy")]
     assert policy["lean"] == pytest.approx(0.62 - np.mean(true)) and policy["alignment"] == pytest.approx(1 - np.abs(0.62 - np.array(true)).mean())
     assert 0.5 < policy["floor"] < 0.9 < policy["ceiling"] < 1 and "lean" not in table
+    left = np.stack([item.leans[:2] > 0 for item in item_bank.family_items("policy")]) / len(true)
+    assert policy["lean_hi"] - policy["lean_lo"] == pytest.approx(survey_width(left), rel=0.1), "simulated people are alike, real ones are not"
+
+
+def survey_width(counted: np.ndarray) -> float:
+    """Width of the interval of a sum of shares of the CES's people, each times `counted`: by linearization, as far out as that of twelve states."""
+    sheet = load_survey("ces_2018").sheet().in_order([item.id for item in item_bank.family_items("policy")])
+    weights, own = sheet.weights[:, None] * (sheet.truth >= 0), (sheet.chosen()[..., :2] * counted).sum(-1)
+    weights = weights / weights.sum(0)
+    error = np.sqrt(((weights * (own - (weights * own).sum(0))).sum(1) ** 2).sum())
+    return float(-2 * stats.norm.ppf(resampling.quantiles(len(STATES))[0]) * error)
 
 
 def test_the_prior_is_removed_where_it_adds_to_the_log_odds():

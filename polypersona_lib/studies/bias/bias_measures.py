@@ -117,8 +117,9 @@ def frame_lean() -> dict[str, float]:
 def item_alignment(answers: pd.DataFrame, family: str, *, seed: int) -> pd.DataFrame:
     """Policy items against real adults' answers (CES 2018, weighted), everyday items against the patients of each simulated person's state.
 
-    Returns: one row a cell: alignment and skill with intervals (states resampled), floor (uniform), ceiling (policy: one half of the real people for the
-        other; everyday: 1, because millions of patients stand behind a state's shares), lean (policy only), items (n), people (n).
+    Returns: one row a cell: alignment and skill with intervals (states resampled, real people's shares as if known), floor (uniform), ceiling (policy: one half
+        of the real people for the other; everyday: 1, because millions of patients stand behind a state's shares), lean (policy only; its interval resamples
+        the real people too), items (n), people (n).
     """
     rows = []
     for cell, part in answers[(answers["family"] == family) & answers["score"].notna()].groupby(CELLS, sort=False):
@@ -128,7 +129,8 @@ def item_alignment(answers: pd.DataFrame, family: str, *, seed: int) -> pd.DataF
         line = _interval(sums, lambda s, items=items: _item_statistic(s, items), states, seed, "alignment")
         line |= {"floor": floor, "ceiling": ceiling, "skill": skill(line["alignment"], floor, ceiling), "items": len(items)}
         if family == "policy":
-            line |= _interval(sums, lambda s, items=items: _lean_statistic(s, items), states, seed, "lean")
+            luck = survey_luck(items, np.array([bank()[i].leans[:2] > 0 for i in items]) / len(items), seed=seed)
+            line |= _interval(sums, lambda s, items=items, luck=luck: _lean_statistic(s, items) - luck, states, seed, "lean")
         rows.append(dict(zip(CELLS, cell, strict=True)) | line | {"people": part["persona_id"].nunique()})
     return pd.DataFrame(rows)
 
@@ -141,6 +143,15 @@ def item_truth(family: str, item: str, state: str) -> np.ndarray:
     survey = load_survey("ces_2018")
     place = [q.id for q in survey.items].index(item)
     return answer_shares(survey.sheet())[place][: len(survey.items[place].options)]
+
+
+def survey_luck(items: list[str], counted: np.ndarray, *, seed: int) -> np.ndarray:
+    """How far a sum of shares of the CES's people, each times `counted` (items, options), lies from the survey's own in it (0) and in bootstrap samples of its
+    people: (1 + N_BOOT,), to be taken from as many resamples of simulated people."""
+    sheet = load_survey("ces_2018").sheet().in_order(items)
+    shares = np.einsum("dp,pio->dio", sheet.draws(n_boot=resampling.N_BOOT, seed=seed + 1), sheet.chosen()[..., : counted.shape[1]])
+    sums = (shares / shares.sum(-1, keepdims=True) * counted).sum((1, 2))
+    return sums - sums[0]
 
 
 def _item_sums(part: pd.DataFrame, family: str, items: list[str]) -> tuple[np.ndarray, list]:

@@ -11,7 +11,7 @@ import pandas as pd
 from ... import resampling
 from ...people.card_tiers import TIERS
 from ...people.places import YEARS, democratic_share
-from .bias_measures import CELLS, item_truth, state_shares
+from .bias_measures import CELLS, item_truth, state_shares, survey_luck
 from .item_bank import POLICY, bank
 
 STEP_SHARE = 0.975  # a step counts if its sign holds in this share of the resamples
@@ -108,14 +108,19 @@ def alignment_steps(answers: pd.DataFrame, *, tiers: Iterable[str], seed: int) -
 
 def yes_saying(answers: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """How much more than real people a cell says yes: mean probability of the first option (For, Support) over items that favour the left and the right alike,
-    minus the people's. One row a cell: value, lo, hi, n (people). 0: no more than they do. Opinion cancels: who is liberal says yes to half of them."""
+    minus the people's. One row a cell: value, lo, hi (states and real people resampled), n (people). 0: no more than they do. Opinion cancels: who is liberal
+    says yes to half of them."""
     rows, sides = [], {i: q.lean[0] for i, q in bank().items() if q.column in POLICY}
     for cell, part in answers[(answers["family"] == "policy") & answers["score"].notna()].groupby(CELLS, sort=False):
         yes = part.assign(yes=[p[0] - item_truth("policy", i, "")[0] for p, i in zip(part["probs"], part["item"], strict=True)], side=part["item"].map(sides))
         wide = yes.pivot_table(index=["persona_id", "state"], columns="side", values="yes").dropna()
         if {"L", "C"} <= set(wide.columns):
-            line = resampling.bootstrap_mean(wide[["L", "C"]].mean(axis=1).to_numpy(), clusters=list(wide.index.get_level_values("state")), seed=seed)
-            rows.append(dict(zip(CELLS, cell, strict=True)) | {"value": line["mean"], "lo": line["lo"], "hi": line["hi"], "n": line["n"]})
+            asked = yes.drop_duplicates("item").loc[lambda d: d["side"].isin(["L", "C"]), ["item", "side"]]
+            share = 0.5 / asked.groupby("side")["item"].transform("size").to_numpy()
+            luck = survey_luck(list(asked["item"]), np.column_stack([share, 0 * share]), seed=seed)
+            sums = np.column_stack([wide[["L", "C"]].mean(axis=1), np.ones(len(wide))])
+            line = resampling.resample(sums, lambda s, luck=luck: s[:, 0] / s[:, 1] - luck, clusters=list(wide.index.get_level_values("state")), seed=seed)
+            rows.append(dict(zip(CELLS, cell, strict=True)) | line)
     return pd.DataFrame(rows)
 
 
