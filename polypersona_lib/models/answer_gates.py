@@ -17,10 +17,7 @@ MEANING = {
     "known groups": "groups that are known to differ do not differ here in the known direction: differences between people mean nothing",
 }
 
-UNSHOWN = {  # where the interval reaches above the limit
-    "own card": "that the person's own card does better than a stranger's",
-    "known groups": "that groups which are known to differ do so here in the known direction",
-}
+UNSHOWN = {"own card": "that a person's own card does better than a stranger's", "known groups": "that known groups differ here in the known direction"}
 
 
 def check_gates(answerer: Answerer, rows: pd.DataFrame, *, strangers: Sequence | None = None, seed: int, shifts: int = 0) -> pd.DataFrame:
@@ -94,9 +91,8 @@ def _card(own: Sequence[OptionShares], other: Sequence[OptionShares], rows: pd.D
     if not there.any():
         return _line("own card", np.nan, own)
     gains = [a.probs[t] - b.probs[t] for (a, b), t, known in zip(both, rows["truth"], there, strict=True) if known]
-    people = list(rows["persona_id"][there])
-    mean = bootstrap_mean(np.array(gains), clusters=people, seed=seed)
-    return _line("own card", mean["mean"], own, lo=mean["lo"], hi=mean["hi"], people=len(set(people)))
+    mean = bootstrap_mean(np.array(gains), clusters=list(rows["persona_id"][there]), seed=seed)
+    return _line("own card", mean["mean"], own, lo=mean["lo"], hi=mean["hi"], people=rows["persona_id"][there].nunique())
 
 
 def _groups(choices: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> dict:
@@ -108,9 +104,8 @@ def _groups(choices: Sequence[OptionShares], rows: pd.DataFrame, seed: int) -> d
     high = (rows["group"][there] == "high").to_numpy()
     middle = (place[high].mean() + place[~high].mean()) / 2
     signed = np.where(high, (place - middle) / high.mean(), (middle - place) / (~high).mean())  # its mean is the difference of the two means
-    people = list(rows["persona_id"][there])
-    mean = bootstrap_mean(signed, clusters=people, seed=seed)
-    return _line("known groups", mean["mean"], choices, lo=mean["lo"], hi=mean["hi"], people=len(set(people)))
+    mean = bootstrap_mean(signed, clusters=list(rows["persona_id"][there]), seed=seed)
+    return _line("known groups", mean["mean"], choices, lo=mean["lo"], hi=mean["hi"], people=rows["persona_id"][there].nunique())
 
 
 def with_stranger(rows: pd.DataFrame, *, seed: int) -> list[list[dict[str, str]]]:

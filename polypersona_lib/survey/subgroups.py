@@ -19,27 +19,10 @@ FEWEST_PEOPLE = 10  # people a group needs, and as many outside it, before anyth
 CENSUS_REGIONS = {  # Source: U.S. Census Bureau, Census Regions and Divisions of the United States
     "Northeast": ("Connecticut", "Maine", "Massachusetts", "New Hampshire", "New Jersey", "New York", "Pennsylvania", "Rhode Island", "Vermont"),
     "Midwest": ("Illinois", "Indiana", "Iowa", "Kansas", "Michigan", "Minnesota", "Missouri", "Nebraska", "North Dakota", "Ohio", "South Dakota", "Wisconsin"),
-    "South": (
-        "Alabama",
-        "Arkansas",
-        "Delaware",
-        "District of Columbia",
-        "Florida",
-        "Georgia",
-        "Kentucky",
-        "Louisiana",
-        "Maryland",
-        "Mississippi",
-        "North Carolina",
-        "Oklahoma",
-        "South Carolina",
-        "Tennessee",
-        "Texas",
-        "Virginia",
-        "West Virginia",
-    ),
+    "South": ("Alabama", "Arkansas", "Delaware", "District of Columbia", "Florida", "Georgia", "Kentucky", "Louisiana", "Maryland",
+              "Mississippi", "North Carolina", "Oklahoma", "South Carolina", "Tennessee", "Texas", "Virginia", "West Virginia"),
     "West": ("Alaska", "Arizona", "California", "Colorado", "Hawaii", "Idaho", "Montana", "Nevada", "New Mexico", "Oregon", "Utah", "Washington", "Wyoming"),
-}
+}  # fmt: skip
 BANDS = {  # variable -> its groups in order
     "gender": ("woman", "man", "nonbinary"),
     "age": ("18-29", "30-54", "55 and older"),
