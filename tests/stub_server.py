@@ -26,7 +26,7 @@ def pieces(name: str) -> list[str]:
 
 
 class StubServer:
-    """`with StubServer() as server:` listens on a free port. `weights` (prompt -> option weights) decides the answers; `logprobs` whether it lists tokens.
+    """`with StubServer() as server:` listens (port 0: any). `weights` (prompt -> option weights) decides the answers; `logprobs` whether it lists tokens.
 
     `failures`: what the next requests meet, first to last: a status, "timeout", "half", "json", "text", "empty", "drop". `seen` holds every body,
     `headers` every request's headers, `counts` the paths. `most_top`: the largest top_logprobs it accepts. `refuses`: body -> why it answers
@@ -34,10 +34,10 @@ class StubServer:
     """
 
     def __init__(self, *, weights=None, logprobs=True, model="toy", answers_as=None, most_top=20, failures=(), retry_after="0", says=None, location="",
-                 refuses=None):  # fmt: skip
+                 refuses=None, port=0):  # fmt: skip
         self.weights, self.logprobs, self.model, self.answers_as, self.most_top = weights, logprobs, model, answers_as or model, most_top
         self.failures, self.retry_after, self.says, self.location = list(failures), retry_after, says, location
-        self.refuses = refuses or (lambda body: "")
+        self.port, self.refuses = port, refuses or (lambda body: "")
         self.seen, self.headers, self.counts, self.lock = [], [], Counter(), threading.Lock()
 
     @property
@@ -115,7 +115,7 @@ class StubServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._http.daemon_threads = True
         self.port = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

@@ -25,6 +25,7 @@ TRIES, BACKOFF_S, MOST_WAIT_S = 5, 0.5, 120.0
 TIMEOUT_S = 120.0
 LEAST_SECRET = 8  # characters; a shorter key is a placeholder that a local server wants, and a word of answers
 DOWN_AFTER = 3  # answers in a row that no try could get: the server is taken for gone
+REST_S = 30.0  # so long it is left in peace, or as long as it asks for; then one prompt is sent again
 
 
 class Unanswered(Exception):
@@ -65,13 +66,13 @@ class Connection:
     """
 
     def __init__(self, spec: ServerSpec, budget: Budget, *, timeout_s: float = TIMEOUT_S, sleep: Callable[[float], None] = time.sleep):
-        self.spec, self.budget, self.sleep = spec, budget, sleep
+        self.spec, self.budget, self.sleep, self.clock = spec, budget, sleep, time.monotonic
         self.counts, self.fingerprints = Counter(), set()
         self._name, self.__key = api_key(spec.address)
         if re.search(r"[^!-~]", self.__key):
             raise InputError(f"{self._name} holds a blank, a line end or a letter that no key has; set it anew")
         self._client = self._open(timeout_s)
-        self._limit_name, self._in_a_row, self._lock, self._announced = "max_tokens", 0, threading.Lock(), False
+        self._limit_name, self._in_a_row, self._rests_until, self._lock, self._announced = "max_tokens", 0, 0.0, threading.Lock(), False
 
     def __repr__(self) -> str:
         return f"Connection({self.spec.address!r}, {self.spec.model!r})"
@@ -106,7 +107,7 @@ class Connection:
         """
         import openai
 
-        if self._in_a_row >= DOWN_AFTER:
+        if self._at_rest():
             raise Unanswered(f"not asked: the server stopped answering ({DOWN_AFTER} prompts in a row failed)")
         most = sum(len(m["content"].encode()) + 16 for m in body["messages"]), body["max_tokens"]
         self.announce()
@@ -123,7 +124,7 @@ class Connection:
                 why, wait = self._refused(error, attempt, limit)
             except (openai.APIError, _Broken) as error:
                 self.budget.settle(most, most)
-                why, wait = self._failed(error), _backoff(attempt)
+                why, wait = self._failed(error), BACKOFF_S * 2**attempt
             except BaseException:  # stopped by the user: the server may have worked all the same
                 self.budget.settle(most, most)
                 raise
@@ -135,8 +136,21 @@ class Connection:
                 self.sleep(wait)
         return self._give_up(why)
 
+    def _at_rest(self) -> bool:
+        """Whether a server that stopped answering is left in peace: until its time is over for one prompt, and then for all others while that one is sent."""
+        with self._lock:
+            at_rest = self._in_a_row >= DOWN_AFTER and self.clock() < self._rests_until
+            if self._in_a_row >= DOWN_AFTER and not at_rest:
+                self._rests_until = self.clock() + REST_S
+        return at_rest
+
+    def _rest(self, failed: int, seconds: float = REST_S) -> None:
+        """Note so many failures in a row, and how long the server is left in peace if they are too many."""
+        with self._lock:
+            self._in_a_row, self._rests_until = failed, max(self._rests_until, self.clock() + max(REST_S, seconds))
+
     def _give_up(self, why: str) -> dict:
-        self._in_a_row += 1
+        self._rest(self._in_a_row + 1)
         if not self.counts["answered"] and why.startswith("no connection"):
             raise InputError(f"no server answers at {self.spec.address}; start it, or mend the address in --models")
         raise Unanswered(f"{why} ({TRIES} times)")
@@ -178,9 +192,9 @@ class Connection:
         if status in (408, 409, 425, 429) or status >= 500:
             wait = _retry_after(error.response.headers)
             if wait is not None and wait > MOST_WAIT_S:
-                self._in_a_row = DOWN_AFTER  # nobody else is sent there in this run; the next one asks again
+                self._rest(DOWN_AFTER, wait)
                 raise Unanswered(f"{NOT_ASKED}: status {status}, the server asks to wait {wait:.0f} seconds") from None
-            return f"status {status}", _backoff(attempt) if wait is None else wait
+            return f"status {status}", BACKOFF_S * 2**attempt if wait is None else wait
         if self.spec.model in said and not self.counts["answered"]:
             raise InputError(f"{self.spec.address} refuses the model {quoted(self.spec.model)} (status {status}): {quoted(said, 160)}") from None
         raise Unanswered(f"status {status}: {quoted(said, 160)}") from None
@@ -270,10 +284,6 @@ def _host(error) -> str:
         return urlsplit(error.response.headers.get("location", "")).hostname or "another address"
     except ValueError:
         return "another address"
-
-
-def _backoff(attempt: int) -> float:
-    return BACKOFF_S * 2**attempt
 
 
 def _retry_after(headers) -> float | None:

@@ -181,8 +181,14 @@ def test_a_server_that_goes_away_is_not_asked_for_ever(tmp_path):
 def test_nobody_listening_is_one_line(tmp_path):
     with StubServer() as server:
         pass
-    with pytest.raises(InputError, match="no server answers at http://127.0.0.1"):
-        answerer(server, tmp_path).write(prompts(1), draws(1))
+    one = answerer(server, tmp_path)
+    for _ in range(server_connection.DOWN_AFTER):
+        with pytest.raises(InputError, match="no server answers at http://127.0.0.1"):
+            one.write(prompts(1), draws(1))
+    with StubServer(port=server.port) as server:  # started at last
+        assert one.write(prompts(1), draws(1))[0].reason.startswith("not asked") and not server.seen
+        one.connection.clock = lambda: time.monotonic() + server_connection.REST_S
+        assert one.write(prompts(1), draws(1))[0].text
 
 
 @pytest.mark.parametrize(("setting", "message"), [
@@ -423,10 +429,16 @@ def test_one_refused_prompt_leaves_the_others_their_answers(tmp_path):
     assert choices[0].probs is None and "too long" in choices[0].reason and all(choice.how == "logprobs" for choice in choices[1:])
 
 
-def test_a_server_that_asks_to_wait_for_hours_is_left_in_peace_and_asked_again_in_the_next_run(tmp_path):
+def test_a_server_that_asks_to_wait_for_hours_is_left_in_peace_and_asked_again_after_them(tmp_path):
     with StubServer(failures=[429] * 99, retry_after="9000") as server:
-        written = answerer(server, tmp_path).write(prompts(20), draws(20))
+        one = answerer(server, tmp_path)
+        written = one.write(prompts(20), draws(20))
         assert len(server.seen) <= server_connection.DOWN_AFTER + 4
+        before, server.failures = len(server.seen), [400] * 99
+        for hours, asked in ((0, 0), (8990, 0), (9001, 1), (9001 + server_connection.REST_S, 2)):  # one prompt goes through, not all of them
+            one.connection.clock = lambda later=hours: time.monotonic() + later
+            one.write(prompts(20), draws(20))
+            assert len(server.seen) == before + asked
     assert all(one.reason.startswith(NOT_ASKED) for one in written) and any("wait 9000 seconds" in one.reason for one in written)
 
 
