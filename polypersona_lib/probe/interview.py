@@ -137,8 +137,12 @@ class ModelGenerator:
             known = {spec.system: spec for spec in self.run.servers}
             if name not in known:
                 raise ValueError(f"no server for {name}; open the page with: python -m polypersona_lib probe --models {EXAMPLE}")
-            self._servers[name] = ServerAnswerer(known[name], AnswerCache(answers_folder()), Budget(read_limits()), seed=self.run.seed)
+            self._servers[name] = ServerAnswerer(known[name], *self._shared, seed=self.run.seed)
         return self._servers[name]
+
+    @cached_property
+    def _shared(self) -> tuple[AnswerCache, Budget]:
+        return AnswerCache(answers_folder()), Budget(read_limits())
 
     @contextmanager
     def threads(self, system: System) -> Iterator[None]:

@@ -78,6 +78,17 @@ def test_what_a_server_will_not_answer_is_one_line_and_stop_is_heard(talk):
             here.answer([ask(here, CLOSED)], asking.System("server-other--base"))
 
 
+def test_two_servers_share_the_limits_of_the_command(talk, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLES["max_requests"], "2")
+    with StubServer() as one, StubServer(model="other") as two:
+        run = RunConfig(models=f"server:{one.address}#toy,server:{two.address}#other", out=str(tmp_path))
+        here = interview.Interviewer(run, interview.load_parts(run))
+        here.answer([ask(here, OPEN)], SYSTEM), here.answer([ask(here, OPEN)], asking.System("server-other--base"))
+        with pytest.raises(RuntimeError, match="the limit of 2 requests is reached"):
+            here.answer([ask(here, "healthcare.open.2")], asking.System("server-other--base"))
+        assert (len(one.seen), len(two.seen)) == (1, 1)
+
+
 def test_the_page_says_where_answers_go_before_anything_is_sent_and_shows_the_messages(talk):
     with StubServer() as server:
         here = talk(server.address)
