@@ -28,7 +28,7 @@ from .asking import AskPlan, ask_people
 from .output import Told
 from .scale_shards import Blocks, added_up, answer_block, keep_block, kept_line, note_done, read_block, take_stock, write_people
 from .shards import asked_line
-from .vllm_rows import block_frame, check_vllm, request_rows, vllm_processor
+from .vllm_rows import block_frame, check_vllm, read_reply, request_rows, vllm_processor
 from .who_answers import Who, who_answers
 
 NO_RAY = "--engine ray: Ray is not installed in this environment; run: python scripts/setup_env.py scale, then use .venv-scale/bin/python in place of python"
@@ -291,7 +291,7 @@ def _vllm_lines(ray: Any, source: str, job: BlockJob, blocks: Any, numbers: Sequ
 
     for row in vllm_processor(source, workers=workers, context=job.context)(requests).iter_rows():
         own = replies.setdefault(row["block"], {})
-        own[row["key"]] = json.loads(row["reply"])
+        own[row["key"]] = read_reply(row)
         if len(own) == row["of"]:
             yield written(row["block"])
     for number in sorted(waiting):

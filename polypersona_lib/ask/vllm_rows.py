@@ -114,13 +114,17 @@ def to_vllm(row: dict) -> dict:
 
 
 def to_reply(row: dict) -> dict:
-    """What vLLM's stage gave for a row, as a server's reply in JSON: text, finish, places; or error."""
-    if row.get("__inference_error__"):
-        reply = {"error": str(row["__inference_error__"])[:200]}
-    else:
-        limit = row["sampling_params"]["max_tokens"]
-        reply = {"text": row["generated_text"], "finish": "length" if row["num_generated_tokens"] >= limit else "stop", "places": _places(row)}
+    """What vLLM's stage gave for a row, as a server's reply in JSON: text, finish, places. Ray hands rows that failed past it."""
+    limit = row["sampling_params"]["max_tokens"]
+    reply = {"text": row["generated_text"], "finish": "length" if row["num_generated_tokens"] >= limit else "stop", "places": _places(row)}
     return {name: row[name] for name in ("block", "key", "of")} | {"reply": json.dumps(reply)}
+
+
+def read_reply(row: dict) -> dict:
+    """The reply of a row that left Ray's processor; {"error": why} for one that failed there."""
+    if error := row.get("__inference_error__"):
+        return {"error": str(error)[:200]}
+    return json.loads(row["reply"])
 
 
 def _places(row: dict) -> list | None:

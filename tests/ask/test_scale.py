@@ -11,7 +11,7 @@ import pytest
 from stub_server import StubServer
 
 from polypersona_lib.__main__ import main
-from polypersona_lib.ask import command, scale_shards, scale_trial, vllm_rows
+from polypersona_lib.ask import command, ray_engine, scale_shards, scale_trial, vllm_rows
 from polypersona_lib.ask.asking import AskPlan, ask_people
 from polypersona_lib.ask.ray_engine import BlockAsker, BlockJob, ray_options
 from polypersona_lib.ask.scale_shards import Blocks, added_up, answer_block, keep_block, note_done, one_table, read_block, take_stock, write_people
@@ -225,10 +225,10 @@ def test_replies_of_vllm_become_the_answers_of_their_rows(run):
         assert asked["messages"][-1]["role"] == "user" and asked["sampling_params"]["seed"] == json.loads(row["body"])["seed"]
         options = asked["messages"][-1]["content"].rpartition("\nOptions: ")[2]
         weights = {"Fully": 0.5, "A little": 0.3, "Not at all": 0.1} if "Fully" in options else {"Yes": 0.6, "No": 0.2}
-        said = vllm_says(asked, weights) if number else asked | {"__inference_error__": "ValueError: too long"}
+        said = vllm_says(asked, weights)
         reply = vllm_rows.to_reply(said)
         assert set(reply) == {"block", "key", "of", "reply"}
-        replies[reply["key"]] = json.loads(reply["reply"])
+        replies[reply["key"]] = vllm_rows.read_reply(reply if number else asked | {"__inference_error__": "ValueError: too long"})
     frame = vllm_rows.block_frame(people, questionnaire, AskPlan(), None, replies, "vllm-toy")
     trust = frame[(frame["question_id"] == "trust") & (frame["status"] == "ok")]
     assert len(trust) >= 6 and all(probs == pytest.approx([1 / 9, 3 / 9, 5 / 9], abs=1e-6) for probs in trust["option_probs"])
@@ -253,6 +253,22 @@ def test_vllm_is_not_asked_twice_where_two_options_begin_alike(run):
 def test_what_vllm_does_not_answer_says_so(run):
     frame = vllm_rows.block_frame(run[2], run[1], AskPlan(), None, {}, "vllm-toy")
     assert frame["status"].eq("failed").all() and set(frame["reason"]) == {"vLLM gave no answer to this row"}
+
+
+def test_a_row_that_vllm_fails_does_not_end_the_run(run, monkeypatch):
+    """Ray does not call `to_reply` for such a row: it comes as it went in, with why."""
+    out, questionnaire, people, blocks, _ = run
+
+    class Rows(list):
+        iter_rows = list.__iter__
+
+        def flat_map(self, more):
+            return Rows(row | {"__inference_error__": "ValueError: too long"} for given in self for row in more(given))
+
+    monkeypatch.setattr(ray_engine, "vllm_processor", lambda source, **options: lambda rows: rows)
+    job = BlockJob(out=out, folder=out, entry="", system="vllm-toy", questionnaire=questionnaire, plan=AskPlan(), blocks=blocks, threads=1)
+    lines = list(ray_engine._vllm_lines(None, "toy", job, Rows([{"block": 0}, {"block": 1}]), [0, 1], 1))
+    assert [line["rows"] for line in lines] == [9, 9] and len(people) == 7
 
 
 def test_the_settings_of_vllm(run):
