@@ -22,7 +22,7 @@ def git_state() -> str:
 
 
 def peak_memory_mb() -> int:
-    """Highest resident memory of this process since it started, in MB (on CUDA: of the GPU's allocator)."""
+    """Highest resident memory of this process since it started, in MB (on CUDA: of the GPU's allocator since the training began)."""
     import resource
 
     import torch

@@ -1,5 +1,6 @@
 """QLoRA on the assistant's tokens, one model from start to end: Algorithm 2 of the paper. Imports no PyTorch by itself (see `answer_trainer`)."""
 
+import gc
 import math
 import os
 import shutil
@@ -72,6 +73,10 @@ def fine_tune(job: Job) -> None:
     from .answer_trainer import Plan, trainer_of
 
     began, first, recipe = time.perf_counter(), _is_first(), job.recipe
+    if torch.cuda.is_available():  # the model that was trained before this one is gone, and what the record says of memory is this one's
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     tokenizer = load_tokenizer(job.spec, job.run.settings.scale)
     torch.manual_seed(recipe.seed)
     rows, held_out = (encode_rows(tokenizer, job.parts[part]) for part in ("train", "validation"))

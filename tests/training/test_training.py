@@ -288,6 +288,19 @@ def test_one_process_takes_one_of_several_gpus(tmp_path, monkeypatch):
     assert answer_trainer.arguments_of(plan).n_gpu == 1
 
 
+def test_a_training_on_a_gpu_begins_without_the_model_before_it_and_its_peak(monkeypatch):
+    import torch
+
+    done = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for place, name in ((trainer.gc, "collect"), (torch.cuda, "empty_cache"), (torch.cuda, "reset_peak_memory_stats"), (trainer, "load_tokenizer")):
+        monkeypatch.setattr(place, name, lambda *given, name=name: done.append(name) if not given else pytest.fail(str(done)))
+    run = RunConfig(profile="smoke")
+    job = trainer.Job(run=run, spec=registry.get_spec("phi-2"), parts={}, recipe=TrainSpec(), resources="", identity={}, mark="")
+    with pytest.raises(pytest.fail.Exception, match="'collect', 'empty_cache', 'reset_peak_memory_stats'"):
+        trainer.fine_tune(job)
+
+
 TINY = """
 import json, sys
 from polypersona_lib import paths, registry
