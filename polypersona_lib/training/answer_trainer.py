@@ -24,6 +24,8 @@ from ..registry import ModelSpec
 from . import checkpoints
 from .batches import answer_loss, process_batches
 
+PATIENCE_S = 7200  # so long the processes of a training wait for the one that measures and writes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -178,7 +180,7 @@ def arguments_of(plan: Plan) -> TrainingArguments:
         gradient_accumulation_steps=recipe.accumulation, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay,
         lr_scheduler_type="cosine", warmup_steps=max(1, round(recipe.warmup * steps)), max_grad_norm=recipe.clip,
         logging_strategy="steps", logging_steps=max(1, min(10, steps // 5)), save_strategy="no", report_to=["tensorboard"],
-        seed=recipe.seed, data_seed=recipe.seed, ddp_timeout=7200, disable_tqdm=True, remove_unused_columns=False, label_names=["rows"], **hardware,
+        seed=recipe.seed, data_seed=recipe.seed, ddp_timeout=PATIENCE_S, disable_tqdm=True, remove_unused_columns=False, label_names=["rows"], **hardware,
     )  # fmt: skip
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one GPU: of several the Trainer would give every one all rows (DataParallel)
     return arguments

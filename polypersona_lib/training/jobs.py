@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -167,10 +168,12 @@ def main(argv: list[str]) -> None:
     from accelerate import PartialState
     from transformers.utils import logging
 
+    from .answer_trainer import PATIENCE_S
+
     logging.set_verbosity_error()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    PartialState()
+    PartialState(timeout=timedelta(seconds=PATIENCE_S))
     fine_tune(pickle.loads(Path(argv[0]).read_bytes()))
 
 

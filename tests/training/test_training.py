@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -299,6 +300,20 @@ def test_a_training_on_a_gpu_begins_without_the_model_before_it_and_its_peak(mon
     job = trainer.Job(run=run, spec=registry.get_spec("phi-2"), parts={}, recipe=TrainSpec(), resources="", identity={}, mark="")
     with pytest.raises(pytest.fail.Exception, match="'collect', 'empty_cache', 'reset_peak_memory_stats'"):
         trainer.fine_tune(job)
+
+
+def test_the_processes_of_a_training_wait_two_hours_for_each_other(tmp_path, monkeypatch):
+    """Whoever makes the process group first says how long: accelerate does, before the Trainer's arguments are read."""
+    import accelerate
+
+    given, file = {}, tmp_path / "job"
+    file.write_bytes(pickle.dumps("a job"))
+    monkeypatch.setattr(accelerate, "PartialState", lambda **settings: given.update(settings))
+    monkeypatch.setattr(jobs, "fine_tune", given.setdefault)
+    monkeypatch.setattr(jobs, "_end_with", lambda launcher: None)
+    monkeypatch.setenv(jobs.LAUNCHED_BY, "1")
+    jobs.main([str(file)])
+    assert given["timeout"].total_seconds() == 7200 and "a job" in given
 
 
 TINY = """
