@@ -32,12 +32,12 @@ NOT_QUANTIZED = ["lm_head", "shared_expert_gate"]  # the gate of Qwen1.5-MoE has
 
 
 def precision(spec: ModelSpec, device: str):
-    """The type to compute in: float32 on a CPU; on a GPU BF16, or FP16 where the card has none, but FP32 for Phi-2, whose attention overflows in FP16."""
+    """The type to compute in: float32 on a CPU; on a GPU BF16, or FP16 where it is emulated, but FP32 for Phi-2, whose attention overflows in FP16."""
     import torch
 
     if device == "cpu":
         return torch.float32
-    if torch.cuda.is_bf16_supported():
+    if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32 if spec.architecture == "phi" else torch.float16
 

@@ -47,7 +47,8 @@ class Machine:
 
         cuda = torch.cuda.is_available()
         gpu = min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())) if cuda else 0
-        return cls(gpu, torch.cuda.device_count() if cuda else 0, cuda and torch.cuda.is_bf16_supported(), psutil.virtual_memory().available)
+        bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+        return cls(gpu, torch.cuda.device_count() if cuda else 0, bf16, psutil.virtual_memory().available)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -208,6 +209,13 @@ def test_smollm2_is_counted_placed_and_fits_a_cpu():
     with pytest.raises(DoesNotFit, match="needs a CUDA GPU"):
         fit_recipe(replace(SMOL, parameters=7_000_000_000), "paper", TrainSpec(), NO_GPU)
     assert fit_recipe(SMOL, "paper", TrainSpec(), Machine(int(8 * GB), 1, True, int(16 * GB)))[0].micro_batch == 4
+
+
+def test_a_card_that_emulates_bf16_computes_in_fp16(monkeypatch):
+    for name, said in (("is_available", True), ("device_count", 1), ("get_device_properties", SimpleNamespace(total_memory=16e9))):
+        monkeypatch.setattr(torch.cuda, name, lambda *given, said=said: said)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)  # as on a T4
+    assert loading.precision(SMOL, "cuda") == torch.float16 and not Machine.here().bf16
 
 
 @pytest.mark.slow
