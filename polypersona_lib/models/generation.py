@@ -45,6 +45,7 @@ NUCLEUS = 256
 _BATCH = {"cpu": 160, "cuda": 64}
 _PLACES = 64_000  # of a batch's keys and values (rows times places): prompts with examples are long, and 160 of them took 10 GB
 _CPU_BYTES = 1.4e9  # of the same on a CPU: two processes that answer as SmolLM2 took 15 GB with twice as many
+_CUDA_SHARE = 0.5  # of a GPU's free memory: they are copied when rows leave the batch
 
 
 def uniforms(seed: int, row_id: str, count: int) -> np.ndarray:
@@ -260,11 +261,16 @@ def respond(model, tokenizer, frame: pd.DataFrame, draws: Draws, *, with_options
 
 
 def _places(model) -> int:
-    """How many places of keys and values a batch may have."""
+    """How many places of keys and values a batch may have: on a GPU they are held in 32 bits once the model was prepared for training."""
+    import torch
+
     config, weights = model.config, next(model.parameters())
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    place = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * size * weights.element_size()
-    return _PLACES if weights.is_cuda else min(_PLACES, int(_CPU_BYTES // place))
+    place = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * size
+    if not weights.is_cuda:
+        return min(_PLACES, int(_CPU_BYTES // (place * weights.element_size())))
+    free = torch.cuda.mem_get_info(weights.device)[0] + torch.cuda.memory_reserved(weights.device) - torch.cuda.memory_allocated(weights.device)
+    return min(_PLACES, int(_CUDA_SHARE * free // (place * 4)))
 
 
 def choice_probabilities(model, tokenizer, frame: pd.DataFrame, *, label: str = "") -> list[np.ndarray]:

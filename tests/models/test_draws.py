@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from polypersona_lib.models import generation
 from polypersona_lib.models.generation import draw
+from polypersona_lib.models.loading import empty_model
+from polypersona_lib.registry import get_spec
 
 
 def _counted(logits, u, temperature, top_p, nucleus=256):
@@ -21,6 +25,14 @@ def _counted(logits, u, temperature, top_p, nucleus=256):
         edges = np.cumsum(value.double().numpy())
         picked.append(int(order[min((edges <= fraction.item() * edges[-1]).sum(), len(edges) - 1)]))
     return picked
+
+
+def test_a_batch_fits_into_the_free_memory_of_a_gpu(monkeypatch):
+    """Llama-2 on a card with 16 GB: 6 are taken, and a place of its cache has 2 * 32 layers * 4096 numbers."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10e9, 16e9))
+    weights = SimpleNamespace(is_cuda=True, device="cuda:0", element_size=lambda: 2)
+    model = SimpleNamespace(config=empty_model(get_spec("llama-2-7b"), "paper").config, parameters=lambda: iter([weights]))
+    assert 4000 * 2**20 < generation._places(model) * 2 * 32 * 4096 * 4 <= 5e9
 
 
 def test_bisection_takes_the_entry_that_counting_takes():
