@@ -8,6 +8,7 @@ import importlib.util
 import json
 import threading
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from ..intake.survey_format import Questionnaire
 from ..models.answer_budget import Budget
 from ..models.server_answerer import TOP, ServerAnswerer
 from ..models.server_connection import Unanswered
+from ..prompts import chat
 from ..systems import ServerSpec
 from .asking import AskPlan, Room, ask_people
 
@@ -40,7 +42,7 @@ def processor_settings(source: str, *, workers: int, context: int | None) -> dic
     return {
         "model_source": source, "concurrency": workers, "batch_size": BATCH_ROWS, "should_continue_on_error": True,
         "engine_kwargs": engine | ({"max_model_len": context} if context else {}),
-        "chat_template_stage": {"enabled": True}, "tokenize_stage": {"enabled": True}, "detokenize_stage": {"enabled": False},
+        "chat_template_stage": {"enabled": False}, "tokenize_stage": {"enabled": False}, "detokenize_stage": {"enabled": False},
     }  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def vllm_processor(source: str, *, workers: int, context: int | None) -> Any:
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     settings = processor_settings(source, workers=workers, context=context)
-    return build_processor(vLLMEngineProcessorConfig(**settings), preprocess=to_vllm, postprocess=to_reply)
+    return build_processor(vLLMEngineProcessorConfig(**settings), preprocess=partial(to_vllm, source=source), postprocess=to_reply)
 
 
 def request_rows(people: pd.DataFrame, number: int, questionnaire: Questionnaire, plan: AskPlan, context: int | None) -> list[dict]:
@@ -104,18 +106,29 @@ class _Replies:
 # --- one row, as Ray's stages call it ------------------------------------------------------------------------------------------------------
 
 
-def to_vllm(row: dict) -> dict:
-    """A row with the columns that vLLM's stages read: messages and sampling_params."""
+@cache
+def _tokenizer(source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+
+
+def to_vllm(row: dict, source: str) -> dict:
+    """A row with the columns that vLLM's stage reads: sampling_params, and tokenized_prompt as a local model gets it.
+
+    Ray's own stages for templates and tokens put the first token twice (Llama, Mistral, Gemma) and fail where a template takes no system message.
+    """
     body = json.loads(row["body"])
     sampling = {name: body[name] for name in ("temperature", "top_p", "seed", "max_tokens")}
     if "top_logprobs" in body:
         sampling["logprobs"] = body["top_logprobs"]
-    return {name: row[name] for name in ("block", "key", "of")} | {"messages": body["messages"], "sampling_params": sampling}
+    ids = sum(chat.encode_prompt(_tokenizer(source), body["messages"]), [])
+    return {name: row[name] for name in ("block", "key", "of")} | {"tokenized_prompt": ids, "sampling_params": sampling}
 
 
 def to_reply(row: dict) -> dict:
     """What vLLM's stage gave for a row, as a server's reply in JSON: text, finish, places. Ray hands rows that failed past it."""
-    limit = row["sampling_params"]["max_tokens"]
+    limit = json.loads(row["body"])["max_tokens"]  # vLLM's stage takes sampling_params out of the row
     reply = {"text": row["generated_text"], "finish": "length" if row["num_generated_tokens"] >= limit else "stop", "places": _places(row)}
     return {name: row[name] for name in ("block", "key", "of")} | {"reply": json.dumps(reply)}
 

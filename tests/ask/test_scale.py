@@ -20,6 +20,12 @@ from polypersona_lib.ask.who_answers import who_answers
 from polypersona_lib.errors import InputError
 from polypersona_lib.intake.answers_folder import load_answers
 from polypersona_lib.intake.questionnaire_file import read_questionnaire
+from polypersona_lib.models.loading import load_tokenizer
+from polypersona_lib.paths import NANO_MODELS
+from polypersona_lib.prompts import chat
+from polypersona_lib.registry import get_spec
+
+SOURCE = str(NANO_MODELS / "tinyllama-1.1b")
 
 QUESTIONS = "id,text,kind,options\ntrust,Do you trust the courts?,likert,Not at all|A little|Fully\nwork,Do you work?,yes_no,No|Yes\nwhy,Why?,open,\n"
 TABLE = "question_id,option,probability\ntrust,Fully,0.5\ntrust,A little,0.5\n"
@@ -210,9 +216,16 @@ def test_vllm_gets_the_rows_and_seeds_that_a_server_gets(run):
     assert rows == requests(run) and {r["body"] for r in rows}.isdisjoint({r["body"] for r in requests(run, AskPlan(seed=7))})
 
 
+@pytest.mark.parametrize("family", ["llama-2-7b", "mistral-7b"])
+def test_vllm_gets_the_tokens_of_the_local_engine_with_one_beginning_and_the_system_text(run, family):
+    tokenizer = load_tokenizer(get_spec(family), "nano")
+    ids = vllm_rows.to_vllm(requests(run)[0], str(NANO_MODELS / family))["tokenized_prompt"]
+    assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id and chat.SYSTEM in tokenizer.decode(ids)
+
+
 def vllm_says(row: dict, weights: dict[str, float]) -> dict:
     """A row as vLLM's stage leaves it: the first token is an option by its weight, later ones are not needed."""
-    sampling = row["sampling_params"]
+    sampling = row.pop("sampling_params")  # as Ray 2.60 does
     listed = {n: {"logprob": math.log(p), "rank": n + 1, "decoded_token": option} for n, (option, p) in enumerate(weights.items())}
     logprobs = [listed] if "logprobs" in sampling else None
     return row | {"generated_text": next(iter(weights)), "generated_tokens": [0], "num_generated_tokens": 1, "logprobs": logprobs, "__inference_error__": ""}
@@ -221,9 +234,9 @@ def vllm_says(row: dict, weights: dict[str, float]) -> dict:
 def test_replies_of_vllm_become_the_answers_of_their_rows(run):
     questionnaire, people, replies = run[1], run[2], {}
     for number, row in enumerate(requests(run)):
-        asked = vllm_rows.to_vllm(row)
-        assert asked["messages"][-1]["role"] == "user" and asked["sampling_params"]["seed"] == json.loads(row["body"])["seed"]
-        options = asked["messages"][-1]["content"].rpartition("\nOptions: ")[2]
+        asked = row | vllm_rows.to_vllm(row, SOURCE)
+        assert asked["sampling_params"]["seed"] == json.loads(row["body"])["seed"]
+        options = json.loads(row["body"])["messages"][-1]["content"].rpartition("\nOptions: ")[2]
         weights = {"Fully": 0.5, "A little": 0.3, "Not at all": 0.1} if "Fully" in options else {"Yes": 0.6, "No": 0.2}
         said = vllm_says(asked, weights)
         reply = vllm_rows.to_reply(said)
@@ -243,7 +256,7 @@ def test_vllm_is_not_asked_twice_where_two_options_begin_alike(run):
     """The branch "A little" stays open, so a server would be asked again with another seed; vLLM's first reply has to do."""
     questionnaire, people, replies = run[1], run[2], {}
     for row in requests(run):
-        asked = vllm_rows.to_vllm(row)
+        asked = row | vllm_rows.to_vllm(row, SOURCE)
         said = vllm_says(asked, {"A": 0.4, "Fully": 0.5, "Yes": 0.3, "No": 0.3})
         replies[row["key"]] = json.loads(vllm_rows.to_reply(said)["reply"])
     frame = vllm_rows.block_frame(people, questionnaire, AskPlan(), None, replies, "vllm-toy")
@@ -274,6 +287,7 @@ def test_a_row_that_vllm_fails_does_not_end_the_run(run, monkeypatch):
 def test_the_settings_of_vllm(run):
     settings = vllm_rows.processor_settings("some/model", workers=2, context=2048)
     assert settings["model_source"] == "some/model" and settings["concurrency"] == 2 and settings["should_continue_on_error"]
+    assert not settings["chat_template_stage"]["enabled"] and not settings["tokenize_stage"]["enabled"]
     assert settings["engine_kwargs"]["max_logprobs"] == 20 and settings["engine_kwargs"]["max_model_len"] == 2048
     assert settings["engine_kwargs"]["trust_remote_code"] is False
     assert "max_model_len" not in vllm_rows.processor_settings("some/model", workers=1, context=None)["engine_kwargs"]

@@ -157,7 +157,7 @@ def test_the_processor_of_vllm_is_built_as_far_as_ray_builds_it_without_vllm(ray
 
     source = str(NANO_MODELS / "tinyllama-1.1b")
     processor = vllm_rows.vllm_processor(source, workers=2, context=512)
-    assert processor.list_stage_names() == ["ChatTemplateStage", "TokenizeStage", "vLLMEngineStage"]
+    assert processor.list_stage_names() == ["vLLMEngineStage"]  # prompts come as tokens
     engine = processor.get_stage_by_name("vLLMEngineStage")
     assert engine.fn_constructor_kwargs["model"] == source and engine.fn_constructor_kwargs["engine_kwargs"]["max_model_len"] == 512
     config = vLLMEngineProcessorConfig(**vllm_rows.processor_settings(source, workers=2, context=None))
