@@ -48,7 +48,7 @@ MAY_IMPORT = {  # room -> rooms below it that it may import; `ground` is open to
 }
 LAZY = {("world", "intake")}  # only inside a function: the embedded world needs no reader of foreign files
 CORE_NOTEBOOKS = ("01", "02", "03", "04", "05", "06", "90")
-GOAL_LINES, MOST_LINES = 18_500, 39_300  # the first for twins alone, without readers, real models and people; only a new capability raises the second
+GOAL_LINES, MOST_LINES = 18_500, 39_400  # the first for twins alone, without readers, real models and people; only a new capability raises the second
 MOST_MODULE, MOST_FUNCTION, MOST_FLOORS, MOST_BEHIND, MEDIAN_BEHIND = 300, 60, 11, 63, 36
 
 
