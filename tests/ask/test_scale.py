@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -270,18 +271,11 @@ def test_what_vllm_does_not_answer_says_so(run):
 
 def test_a_row_that_vllm_fails_does_not_end_the_run(run, monkeypatch):
     """Ray does not call `to_reply` for such a row: it comes as it went in, with why."""
-    out, questionnaire, people, blocks, _ = run
-
-    class Rows(list):
-        iter_rows = list.__iter__
-
-        def flat_map(self, more):
-            return Rows(row | {"__inference_error__": "ValueError: too long"} for given in self for row in more(given))
-
-    monkeypatch.setattr(ray_engine, "vllm_processor", lambda source, **options: lambda rows: rows)
+    out, questionnaire, _, blocks, _ = run
     job = BlockJob(out=out, folder=out, entry="", system="vllm-toy", questionnaire=questionnaire, plan=AskPlan(), blocks=blocks, threads=1)
-    lines = list(ray_engine._vllm_lines(None, "toy", job, Rows([{"block": 0}, {"block": 1}]), [0, 1], 1))
-    assert [line["rows"] for line in lines] == [9, 9] and len(people) == 7
+    data = SimpleNamespace(flat_map=lambda more: [row | {"__inference_error__": "too long"} for row in more({"block": 0})])
+    monkeypatch.setattr(ray_engine, "vllm_processor", lambda source, **options: lambda rows: SimpleNamespace(iter_rows=lambda: rows))
+    assert [line["rows"] for line in ray_engine._vllm_lines(None, "toy", job, data, [0], 1)] == [9]
 
 
 def test_the_settings_of_vllm(run):
