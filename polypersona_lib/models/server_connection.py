@@ -137,7 +137,7 @@ class Connection:
         return self._give_up(why)
 
     def _at_rest(self) -> bool:
-        """Whether a server that stopped answering is left in peace: until its time is over for one prompt, and then for all others while that one is sent."""
+        """Whether a server that stopped answering still rests. After its pause one prompt goes through; the others wait for its result."""
         with self._lock:
             at_rest = self._in_a_row >= DOWN_AFTER and self.clock() < self._rests_until
             if self._in_a_row >= DOWN_AFTER and not at_rest:

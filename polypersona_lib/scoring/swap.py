@@ -110,13 +110,13 @@ def _balanced(others: np.ndarray) -> np.ndarray:
 
 
 def _compared(name: str, own: np.ndarray, other: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Gap and share of wins of each row over the comparisons, weighted (`_balanced`), and the parts in their means, from arrays of shape (rows, rows)."""
+    """Each row's gap and share of wins, weighted (`_balanced`), and its parts in their means. All arguments have the shape (rows, rows)."""
     ahead = (other < own - _TIE) / 2 + (other <= own + _TIE) / 2
-    found = {}
+    scores = {}
     for kind, each in (("gap", (own - other) * weights), ("auc", ahead * weights)):
-        found[f"swap_{kind}_{name}"] = each.sum(axis=1)
-        found[f"{PART}swap_{kind}_{name}"] = _parts(each)
-    return found
+        scores[f"swap_{kind}_{name}"] = each.sum(axis=1)
+        scores[f"{PART}swap_{kind}_{name}"] = _parts(each)
+    return scores
 
 
 def _parts(each: np.ndarray) -> np.ndarray:
